@@ -1,0 +1,71 @@
+"""Example inputs: how a model is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a model: positional and keyword arguments, in evaluation or training mode.
+
+    >>> Call((torch.zeros(1, 3, 8, 8),), training=True).training
+    True
+    """
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    training: bool = False
+
+    @staticmethod
+    def of(example_inputs: Any) -> Call:
+        """A tensor is one argument, a tuple or list are the arguments, a dict the keyword arguments.
+
+        Raises `InputError` for anything else, and where no tensor is among them.
+        """
+        call = _as_call(example_inputs)
+        if not any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves((call.args, dict(call.kwargs)))):
+            raise InputError(
+                f"example_inputs hold no tensor: {example_inputs!r}\n"
+                "give what the model is called with: a tensor, a tuple of arguments or a dict of keyword arguments"
+            )
+        return call
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Call:
+        """The same call with every tensor changed."""
+        args, kwargs = pytree.tree_map_only(torch.Tensor, change, (self.args, dict(self.kwargs)))
+        return Call(args, kwargs, self.training)
+
+
+def _as_call(example_inputs: Any) -> Call:
+    if isinstance(example_inputs, Call):
+        return example_inputs
+    if isinstance(example_inputs, torch.Tensor):
+        return Call((example_inputs,))
+    if isinstance(example_inputs, Mapping):
+        return Call((), dict(example_inputs))
+    if isinstance(example_inputs, Sequence) and not isinstance(example_inputs, (str, bytes)):
+        return Call(tuple(example_inputs))
+    raise InputError(
+        f"example_inputs is a {type(example_inputs).__name__}: {example_inputs!r}\n"
+        "give what the model is called with: a tensor, a tuple of arguments or a dict of keyword arguments"
+    )
+
+
+def tensors_in(output: Any) -> list[torch.Tensor]:
+    """The tensors in whatever a model returns: nested containers, dataclasses, None for missing ones."""
+    leaves = pytree.tree_leaves(output)
+    found: list[torch.Tensor] = []
+    for leaf in leaves:
+        if isinstance(leaf, torch.Tensor):
+            found.append(leaf)
+        elif hasattr(leaf, "__dataclass_fields__"):
+            found += tensors_in([getattr(leaf, name) for name in leaf.__dataclass_fields__])
+    return found

@@ -1,0 +1,83 @@
+"""Batches of (inputs, targets) that can be gone through any number of times, always in the same order.
+
+The order depends on the seed and on the number of the epoch, never on what was read before: an epoch can be repeated,
+and calibration reads the same examples whether training came first or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+Batch: TypeAlias = tuple[Tensor, Tensor]
+"""Inputs x: (n, ...) float32 and targets y: (n,) int64."""
+
+
+class Source(Protocol):
+    """Batches that can be gone through again, and how many there are. A list or a DataLoader is one.
+
+    A source with a method `epoch(number)` is asked for each epoch by its number, and may shuffle by it.
+    """
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Training and test batches; `num_classes` is None where the source does not say."""
+
+    train: Source
+    test: Source
+    num_classes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked of a data set, beside its name; see `load_data`."""
+
+    train_path: str | None = None
+    test_path: str | None = None
+    image_size: int = 224
+    batch_size: int = 64
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """The examples `load(indices) -> x: (n, ...)` beside `targets: (examples,)`, at most `batch_size` at a time.
+
+    With a seed they are shuffled, anew in every epoch; without, they come in order. No example is left out: batches
+    differ by one example at most, so the last is no tiny one that batch norm would stumble on.
+
+    >>> import torch
+    >>> batches = Batches(lambda i: torch.as_tensor(i, dtype=torch.float32), torch.arange(5), batch_size=3)
+    >>> [(x.tolist(), y.tolist()) for x, y in batches]
+    [([0.0, 1.0, 2.0], [0, 1, 2]), ([3.0, 4.0], [3, 4])]
+    """
+
+    load: Callable[[NDArray[np.int64]], Tensor]
+    targets: Tensor
+    batch_size: int
+    seed: int | None = None
+
+    def __len__(self) -> int:
+        return -(-len(self.targets) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.epoch(0)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of epoch `number`, counted from 0."""
+        for indices in np.array_split(self._order(number), len(self)):
+            yield self.load(indices), self.targets[indices]
+
+    def _order(self, number: int) -> NDArray[np.int64]:
+        order = np.arange(len(self.targets))
+        return order if self.seed is None else np.random.default_rng([self.seed, number]).permutation(order)

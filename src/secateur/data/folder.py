@@ -1,0 +1,102 @@
+"""Folders of images with one sub-folder per class, read with Pillow as they are needed.
+
+An image becomes RGB, its shorter side `image_size`, its centre cut out, and is normalised by the mean and standard
+deviation of ImageNet. There is no augmentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from secateur.data.batches import Batches, Data, Request
+from secateur.errors import FileError, InputError, nearest
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+def load_folder(request: Request) -> Data:
+    """The classes are the sub-folders of the training folder, by name; the test folder may have no others.
+
+    Raises `InputError` when a path is missing, a folder has no classes, a class no image, or Pillow is not there.
+    """
+    train, test = _folder(request.train_path, "train"), _folder(request.test_path, "test")
+    _check_pillow()
+    classes = [folder.name for folder in _classes(train)]
+    return Data(
+        train=_batches(train, classes, request, request.seed),
+        test=_batches(test, classes, request, None),
+        num_classes=len(classes),
+    )
+
+
+def read_image(path: Path, size: int) -> Tensor:
+    """One image as (3, size, size) float32. Raises `FileError` when it cannot be decoded."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            pixels = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
+    # A damaged image fails in whichever way its decoder does.
+    except Exception as error:
+        raise FileError(f"image {path} cannot be read: {error}; remove or replace it") from error
+    array = (np.asarray(pixels, np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
+    return torch.from_numpy(array.transpose(2, 0, 1).copy())
+
+
+def _check_pillow() -> None:
+    try:
+        import PIL  # noqa: F401
+    except ImportError as error:
+        raise InputError("Pillow is not installed; install it with: pip install 'secateur[vision]'") from error
+
+
+def _folder(path: str | None, split: str) -> Path:
+    if path is None:
+        raise InputError(f"no {split}_path (--{split}-path) is given; name a folder with one sub-folder per class")
+    if not Path(path).is_dir():
+        raise InputError(
+            f"{split}_path (--{split}-path) {path} is no folder{nearest(Path(path).name, _names(Path(path).parent))}"
+        )
+    return Path(path)
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.glob("*") if path.is_dir()]
+
+
+def _classes(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not found:
+        raise InputError(f"{folder} has no sub-folders; put the images of each class into a sub-folder of its name")
+    return found
+
+
+def _images(folder: Path) -> list[Path]:
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    if not found:
+        raise InputError(f"class folder {folder} holds no image; known endings are {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def _batches(folder: Path, classes: Sequence[str], request: Request, seed: int | None) -> Batches:
+    paths: list[Path] = []
+    targets: list[int] = []
+    for sub in _classes(folder):
+        if sub.name not in classes:
+            raise InputError(f"{folder} has the class {sub.name!r}, which the training folder has not")
+        images = _images(sub)
+        paths += images
+        targets += [classes.index(sub.name)] * len(images)
+
+    def load(indices: NDArray[np.int64]) -> Tensor:
+        return torch.stack([read_image(paths[index], request.image_size) for index in indices])
+
+    return Batches(load, torch.tensor(targets), request.batch_size, seed)

@@ -1,0 +1,63 @@
+"""Batches from a function of the user's own, `path/file.py:function`.
+
+The function is called with `"train"` or `"test"`, anew for every epoch, and gives batches of (inputs, targets): a list,
+a DataLoader, or a generator. Of `path`, `image_size`, `batch_size` and `seed` it is given those that it names.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.data.batches import Batch, Data, Request
+from secateur.errors import InputError
+from secateur.models.functions import load_function
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionBatches:
+    """The batches that `function(split, **options)` gives, whenever they are gone through."""
+
+    function: Callable[..., Iterable[Batch]]
+    split: str
+    options: dict[str, Any]
+    where: str
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._call():
+            if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+                raise InputError(f"{self.where} gave {type(batch).__name__}, not a pair; yield (inputs, targets)")
+            yield batch[0], batch[1]
+
+    def __len__(self) -> int:
+        found = self._call()
+        # A generator has no length but the one that counting finds.
+        return len(found) if isinstance(found, Sized) else sum(1 for _ in found)
+
+    def _call(self) -> Iterable[Batch]:
+        found = self.function(self.split, **self.options)
+        if not isinstance(found, Iterable):
+            raise InputError(f"{self.where} returned {type(found).__name__}; return or yield (inputs, targets) batches")
+        return found
+
+
+def load_from_function(spec: str, request: Request) -> Data:
+    """Both splits from one function; `num_classes` is unknown. Raises `InputError` when it takes no split."""
+    function = load_function(spec)
+    names = list(inspect.signature(function).parameters)
+    if not names:
+        raise InputError(
+            f"{spec} takes no argument; write def {function.__name__}(split): with split 'train' or 'test'"
+        )
+    return Data(
+        train=FunctionBatches(function, "train", _options(names[1:], request, request.train_path), spec),
+        test=FunctionBatches(function, "test", _options(names[1:], request, request.test_path), spec),
+        num_classes=None,
+    )
+
+
+def _options(names: list[str], request: Request, path: str | None) -> dict[str, Any]:
+    offered = {"path": path, "image_size": request.image_size, "batch_size": request.batch_size, "seed": request.seed}
+    return {name: value for name, value in offered.items() if name in names}

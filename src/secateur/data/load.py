@@ -1,0 +1,65 @@
+"""The one entry to data: a name, a folder or a function in a file becomes training and test batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from secateur.data.batches import Data, Request
+from secateur.data.folder import load_folder
+from secateur.data.functions import load_from_function
+from secateur.data.mnist import FASHION_MNIST, MNIST
+from secateur.errors import InputError, nearest
+
+DATASETS: dict[str, Callable[[Request], Data]] = {
+    "mnist": MNIST.load,
+    "fashion-mnist": FASHION_MNIST.load,
+    "folder": load_folder,
+}
+"""The built-in names."""
+
+
+def load_data(
+    spec: str,
+    *,
+    train_path: str | None = None,
+    test_path: str | None = None,
+    image_size: int = 224,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> Data:
+    """Training and test batches of x: (n, ...) float32 and y: (n,) int64.
+
+    `spec` is a built-in name; `folder`, with `train_path` and `test_path` that hold one sub-folder per class; a folder
+    that has `train` and `test` (or `val`) in it; or `path/file.py:function`, see `secateur.data.functions`. Images of
+    folders become `image_size` x `image_size` pixels. Training batches hold `batch_size` examples at most and are
+    shuffled by `seed` and epoch; test batches come in order. Raises `InputError` for an unknown name or missing files.
+
+    >>> load_data("minst")
+    Traceback (most recent call last):
+        ...
+    secateur.errors.InputError: no data 'minst'; known: mnist, fashion-mnist, folder, \
+a folder with train and test, path/file.py:function; did you mean 'mnist'?
+    """
+    request = Request(train_path, test_path, image_size, batch_size, seed)
+    for name, least in {"image_size": 1, "batch_size": 1, "seed": 0}.items():
+        if getattr(request, name) < least:
+            raise InputError(f"{name} is {getattr(request, name)}; it must be at least {least}")
+    if spec in DATASETS:
+        return DATASETS[spec](request)
+    if Path(spec).is_dir():
+        return load_folder(_inside(Path(spec), request))
+    if ".py:" in spec:
+        return load_from_function(spec, request)
+    known = ", ".join([*DATASETS, "a folder with train and test", "path/file.py:function"])
+    raise InputError(f"no data {spec!r}; known: {known}{nearest(spec, DATASETS)}")
+
+
+def _inside(folder: Path, request: Request) -> Request:
+    test = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), folder / "test")
+    return replace(
+        request,
+        train_path=request.train_path or str(folder / "train"),
+        test_path=request.test_path or str(test),
+    )

@@ -1,0 +1,370 @@
+"""The Graph: what a trace found out about a model, and its printing."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from .errors import InputError, nearest
+from .terms import Axis, Cat, Each, Term, axes, collapse, find, freeze, settle, size
+
+if TYPE_CHECKING:
+    from .trace.recorder import Reading, Recorder
+    from .trace.sizes import Attribute, Guard
+    from .trace.algebra import Ratio
+    from .trace.solve import Solution
+    from .trace.staging import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class SiteUse:
+    """A parameter or buffer dimension in which an axis occurs, and the part it plays there."""
+
+    name: str
+    dim: int
+    role: str
+
+    def __str__(self) -> str:
+        return f"{self.name}[{self.dim}] {self.role}"
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSite:
+    """A tensor of the model and the term of each of its dimensions. kind: parameter, buffer or attribute."""
+
+    name: str
+    kind: str
+    dims: tuple[Term, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(dim.n for dim in self.dims)
+
+
+@dataclass(frozen=True, slots=True)
+class PrunableAxis:
+    """`size` units that can be dropped one by one, everywhere at once.
+
+    `inexact` says how dropping differs from silencing (a mean or variance over the axis), or is None. `per` is true
+    for an axis that is chosen anew for every unit of another one (head dims per head).
+    """
+
+    name: str
+    term: Axis
+    sites: tuple[SiteUse, ...]
+    group: int
+
+    @property
+    def size(self) -> int:
+        return self.term.n
+
+    @property
+    def least(self) -> int:
+        return self.term.least
+
+    @property
+    def inexact(self) -> str | None:
+        return self.term.inexact
+
+    @property
+    def outer(self) -> Term | None:
+        return self.term.outer if isinstance(self.term, Each) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Axes that keep the same share of their units: `steps` equal steps take each from nothing to all."""
+
+    axes: tuple[PrunableAxis, ...]
+
+    @property
+    def steps(self) -> int:
+        return math.gcd(*(axis.size for axis in self.axes))
+
+
+@dataclass(frozen=True, slots=True)
+class MacsTerm:
+    """`coefficient` times the sizes of the terms multiply-adds, spent by `layer`."""
+
+    layer: str
+    coefficient: int
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """When `axis` shrinks, these rows of a parameter are multiplied by the root of new size over old size."""
+
+    name: str
+    dim: int
+    rows: tuple[tuple[int, int], ...]  # half-open ranges
+    term: Term
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A dimension of a parameter that stays as it is, and why."""
+
+    name: str
+    dim: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Shares of parameters and of MACs that lie on a prunable axis."""
+
+    params: float
+    macs: float
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Axes, sites, size equations and costs of a model. `print(graph)` tells; `why(pattern)` explains."""
+
+    axes: tuple[PrunableAxis, ...]
+    groups: tuple[Group, ...]
+    sites: Mapping[str, GraphSite]
+    macs: tuple[MacsTerm, ...]
+    attributes: Mapping[Attribute, Ratio]
+    attribute_values: Mapping[Attribute, int]
+    guards: tuple[Guard, ...]
+    folds: tuple[Fold, ...]
+    frozen: tuple[Frozen, ...]
+    aliases: Mapping[str, str]
+    unreached: tuple[str, ...]
+    unknown: Mapping[str, int]
+    readings: Mapping[int, Reading] = field(repr=False)
+
+    @cached_property
+    def by_name(self) -> dict[str, PrunableAxis]:
+        """Axes by every name that means them: their own, and each module or parameter that they come out of."""
+        names = {axis.name: axis for axis in self.axes}
+        for axis in self.axes:
+            for site in axis.sites:
+                if site.role == "output":
+                    module = site.name.rpartition(".")[0]
+                    names.setdefault(module, axis)
+        return names
+
+    def axis(self, name: str) -> PrunableAxis:
+        """The axis of that name; raises `InputError` with the nearest names."""
+        found = self.by_name.get(name)
+        if found is None:
+            raise InputError(f"no prunable axis is named {name!r}{nearest(name, self.by_name)}")
+        return found
+
+    @cached_property
+    def params(self) -> int:
+        """The number of parameters of the whole model."""
+        return sum(math.prod(site.shape) for site in self.sites.values() if site.kind == "parameter")
+
+    @cached_property
+    def total_macs(self) -> int:
+        """Multiply-adds of the first traced call."""
+        return sum(m.coefficient * math.prod(t.n for t in m.terms) for m in self.macs)
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        """Shares of parameters and MACs on a prunable axis."""
+        live = {axis.term for axis in self.axes}
+        params = sum(
+            math.prod(site.shape) * _covered(site.dims, live)
+            for site in self.sites.values()
+            if site.kind == "parameter"
+        )
+        macs = sum(m.coefficient * math.prod(t.n for t in m.terms) * _covered(m.terms, live) for m in self.macs)
+        return Coverage(params / max(self.params, 1), macs / max(self.total_macs, 1))
+
+    def why(self, pattern: str) -> str:
+        """For parameters that match a glob: the axes they hold, what these couple, and why the rest is frozen."""
+        from .graph_text import why
+
+        return why(self, pattern)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        from .graph_text import as_dict
+
+        return as_dict(self)
+
+    def __str__(self) -> str:
+        from .graph_text import table
+
+        return table(self)
+
+
+def _covered(dims: Sequence[Term], live: set[Axis]) -> float:
+    """The share of a tensor's elements that lie on a prunable axis in some dimension."""
+    outside = 1.0
+    for dim in dims:
+        outside *= 1 - _live_share(dim, live)
+    return 1 - outside
+
+
+def _live_share(term: Term, live: set[Axis]) -> float:
+    term = find(term)
+    if isinstance(term, Axis):
+        return float(term in live)
+    shares = [(_live_share(part, live), part.n) for part in term.parts]
+    if isinstance(term, Cat):
+        return sum(share * n for share, n in shares) / max(term.n, 1)
+    return 1 - math.prod(1 - share for share, _ in shares)
+
+
+# --- from a recorded run --------------------------------------------------------------------------------------------
+
+
+def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[str]) -> Graph:
+    """Solve the sizes of a recorded run and gather what remains."""
+    from .trace.folds import place_folds
+    from .trace.solve import Solver
+
+    sites = {name: GraphSite(name, s.kind, tuple(find(d) for d in s.dims)) for name, s in stage.sites.items()}
+    _settle_sites(sites, unreached)
+    folds = place_folds(recorder.folds)
+    candidates = _candidates(sites)
+    solution = Solver(candidates, stage.attributes).run(recorder.ledger)
+    _mark(solution)
+    live = [axis for axis in candidates if _prunable(axis, solution)]
+    named = _named(live, sites, recorder, solution)
+    return Graph(
+        axes=tuple(named),
+        groups=_groups(named),
+        sites=sites,
+        macs=_merged(recorder.macs, set(live)),
+        attributes=solution.attributes,
+        attribute_values=stage.attributes,
+        guards=tuple(solution.guards),
+        folds=tuple(folds),
+        frozen=_frozen(sites, set(live)),
+        aliases=dict(stage.aliases),
+        unreached=tuple(unreached),
+        unknown=dict(Counter(recorder.unknown)),
+        readings=recorder.readings,
+    )
+
+
+def _settle_sites(sites: Mapping[str, GraphSite], unreached: Sequence[str]) -> None:
+    """Parameters are sliced one dimension at a time, so an Each must find its outer axis in its own dimension."""
+    missed = set(unreached)
+    for name, site in sites.items():
+        for dim in site.dims:
+            settle([dim])
+            if name in missed:
+                freeze(dim, f"no call reached {name}")
+
+
+def _candidates(sites: Mapping[str, GraphSite]) -> list[Axis]:
+    found: dict[Axis, None] = {}
+    for site in sites.values():
+        if site.kind == "parameter":
+            for dim in site.dims:
+                found.update((axis, None) for axis in axes(dim))
+    return [axis for axis in found if axis.frozen is None and not axis.unsafe and axis.n > axis.least]
+
+
+def _mark(solution: Solution) -> None:
+    for axis, why in solution.unsafe.items():
+        axis.inexact, axis.unsafe = why, True
+    for axis, tie in solution.ties.items():
+        if tie.frozen:
+            freeze(axis, tie.frozen)
+    for tie in {id(t): t for t in solution.ties.values()}.values():
+        stuck = next((a for a in tie.members if a.frozen or a.unsafe), None)
+        if stuck is not None:
+            for axis in tie.members:
+                freeze(axis, f"tied to units that stay: {stuck.frozen or stuck.inexact}")
+
+
+def _prunable(axis: Axis, solution: Solution) -> bool:
+    return axis.frozen is None and not axis.unsafe and solution.ties[axis].steps > 1
+
+
+def _merged(recorded: Sequence[Any], live: set[Axis]) -> tuple[MacsTerm, ...]:
+    out = []
+    for macs in recorded:
+        coefficient, terms = 1, []
+        for term in map(find, macs.terms):
+            if any(axis in live for axis in axes(term)):
+                terms.append(term)
+            else:
+                coefficient *= term.n
+        out.append(MacsTerm(macs.layer, coefficient, tuple(terms)))
+    return tuple(out)
+
+
+def _named(
+    live: Sequence[Axis], sites: Mapping[str, GraphSite], recorder: Recorder, solution: Solution
+) -> list[PrunableAxis]:
+    """Name each axis after the module it first comes out of; several axes of one module get numbers."""
+    uses: dict[Axis, list[SiteUse]] = {axis: [] for axis in live}
+    for name, site in sites.items():
+        for dim, term in enumerate(site.dims):
+            role = recorder.roles.get((name, dim), "shift")  # type: ignore[call-overload]
+            for axis in dict.fromkeys(axes(term)):
+                if axis in uses:
+                    uses[axis].append(SiteUse(name, dim, role))
+    homes = {axis: _home(found) for axis, found in uses.items()}
+    crowd = Counter(homes.values())
+    seen: Counter[str] = Counter()
+    groups: dict[int, int] = {}
+    named = []
+    for axis, found in uses.items():
+        home = homes[axis]
+        name = f"{home}[{seen[home]}]" if crowd[home] > 1 else home
+        seen[home] += 1
+        group = groups.setdefault(id(solution.ties[axis]), len(groups))
+        named.append(PrunableAxis(name, axis, tuple(found), group))
+    return named
+
+
+def _home(uses: Sequence[SiteUse]) -> str:
+    use = next((u for u in uses if u.role == "output"), uses[0])
+    module, _, leaf = use.name.rpartition(".")
+    return module if module and leaf in ("weight", "bias") else use.name
+
+
+def _groups(named: Sequence[PrunableAxis]) -> tuple[Group, ...]:
+    members: dict[int, list[PrunableAxis]] = {}
+    for axis in named:
+        members.setdefault(axis.group, []).append(axis)
+    return tuple(Group(tuple(group)) for group in members.values())
+
+
+def _frozen(sites: Mapping[str, GraphSite], live: set[Axis]) -> tuple[Frozen, ...]:
+    out = []
+    for name, site in sites.items():
+        if site.kind == "parameter":
+            for dim, term in enumerate(site.dims):
+                for axis in axes(term):
+                    if axis not in live and axis.n > 1:
+                        out.append(Frozen(name, dim, _reason(axis)))
+                        break
+    return tuple(out)
+
+
+def _reason(axis: Axis) -> str:
+    if axis.frozen:
+        return axis.frozen
+    return axis.inexact or f"at least {axis.least} of its {axis.n} units must stay"
+
+
+def prunable_size(graph: Graph, counts: Mapping[Axis, int], name: str) -> tuple[int, ...]:
+    """The shape of a site under the given counts."""
+    return tuple(size(dim, counts) for dim in graph.sites[name].dims)
+
+
+def matching(graph: Graph, pattern: str) -> list[str]:
+    """Site names that a glob (or a module path) means."""
+    return [n for n in graph.sites if fnmatch.fnmatchcase(n, pattern) or n.startswith(f"{pattern}.")]
+
+
+__all__ = ["Coverage", "Fold", "Frozen", "Graph", "GraphSite", "Group", "PrunableAxis", "SiteUse", "build", "collapse"]

@@ -1,0 +1,3 @@
+"""How a Graph prints, and what it says when asked why."""
+
+from __future__ import annotations

@@ -1,0 +1,568 @@
+"""Types for tensor dimensions: terms over axes, and their unification.
+
+    term := Axis(n)               n units that live and die one by one
+          | Each(n, outer)        an axis whose n units are chosen anew for every unit of `outer`; the counts are equal
+          | Cat(term, ...)        laid end to end
+          | Product(term, ...)    row-major, outer first
+
+An axis that turns out to have parts is *bound* to a term over fresh axes, everywhere at once; `find` reads through
+bindings. Every binding removes one free axis, so unification ends. Where two terms have no common refinement both
+are frozen with a reason: nothing here ever guesses, and nothing here knows what a tensor is.
+
+Normal form (kept by `cat` and `product`): no Cat directly in a Cat, no Product directly in a Product, no empty part
+of a Cat, no factor of size one, at least two parts. The term of size one is `ONE`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+Why: TypeAlias = "str | Callable[[], str]"  # a reason, or how to make one: finding a source line costs time
+
+
+class Axis:
+    """`n` units. `frozen` and `inexact` hold the first reason, or None; `least` is the smallest allowed count."""
+
+    __slots__ = ("frozen", "inexact", "least", "n", "ref", "serial", "unsafe")
+    _serial = itertools.count()
+
+    def __init__(self, n: int, frozen: str | None = None):
+        self.n = n
+        self.ref: Term | None = None
+        self.frozen = frozen
+        self.inexact: str | None = None
+        self.unsafe = False  # inexact by more than a mean or a variance
+        self.least = 1
+        self.serial = next(Axis._serial)
+
+    def __repr__(self) -> str:
+        return f"a{self.serial}:{self.n}{'!' if self.frozen else ''}"
+
+
+class Each(Axis):
+    """The inner axis of a product with `outer`: every outer unit keeps its own choice, all of them equally many.
+
+    `outer = None` (see `collapse`) makes it an ordinary axis: one choice for all.
+    """
+
+    __slots__ = ("outer",)
+
+    def __init__(self, n: int, outer: Term | None):
+        super().__init__(n)
+        self.outer = outer
+
+    def __repr__(self) -> str:
+        return super().__repr__() + ("" if self.outer is None else "/each")
+
+
+class Cat:
+    """Terms laid end to end."""
+
+    __slots__ = ("n", "parts")
+
+    def __init__(self, parts: tuple[Term, ...]):
+        self.parts = parts
+        self.n = sum(part.n for part in parts)
+
+    def __repr__(self) -> str:
+        return "(" + " + ".join(map(repr, self.parts)) + ")"
+
+
+class Product:
+    """Terms as the digits of one index, outermost first."""
+
+    __slots__ = ("n", "parts")
+
+    def __init__(self, parts: tuple[Term, ...]):
+        self.parts = parts
+        self.n = math.prod(part.n for part in parts)
+
+    def __repr__(self) -> str:
+        return "(" + " * ".join(map(repr, self.parts)) + ")"
+
+
+Term: TypeAlias = Axis | Cat | Product
+Kept: TypeAlias = "Mapping[Axis, Sequence[int] | Sequence[Sequence[int]]]"
+
+ONE = Axis(1, "size one")
+
+
+# --- building and reading -------------------------------------------------------------------------------------------
+
+
+def _flat(kind: type[Cat] | type[Product], terms: Iterable[Term]) -> Iterator[Term]:
+    for term in terms:
+        found = find(term)
+        if isinstance(found, kind):
+            yield from found.parts
+        else:
+            yield found
+
+
+def cat(terms: Iterable[Term]) -> Term:
+    """Terms laid end to end, in normal form.
+
+    >>> cat([Axis(2), cat([Axis(3), Axis(4)])]).n
+    9
+    """
+    parts = tuple(part for part in _flat(Cat, terms) if part.n != 0)
+    return parts[0] if len(parts) == 1 else Cat(parts)
+
+
+def product(terms: Iterable[Term]) -> Term:
+    """The row-major product of terms, in normal form.
+
+    >>> product([Axis(2), ONE, Axis(3)]).n
+    6
+    """
+    parts = tuple(part for part in _flat(Product, terms) if part.n != 1)
+    if not parts:
+        return ONE
+    return parts[0] if len(parts) == 1 else Product(parts)
+
+
+def find(term: Term) -> Term:
+    """What a term stands for now, bindings read through (and shortened on the way)."""
+    if isinstance(term, Axis):
+        return term if term.ref is None else _find_bound(term)
+    if not _stale(term):
+        return term
+    return cat(term.parts) if isinstance(term, Cat) else product(term.parts)
+
+
+def _find_bound(axis: Axis) -> Term:
+    chain = [axis]
+    while isinstance(ref := chain[-1].ref, Axis) and ref.ref is not None:
+        chain.append(ref)
+    end = find(ref) if ref is not None else chain[-1]
+    for link in chain:
+        link.ref = end
+    return end
+
+
+def _stale(term: Term) -> bool:
+    if isinstance(term, Axis):
+        return term.ref is not None
+    return any(_stale(part) for part in term.parts)
+
+
+def axes(term: Term) -> Iterator[Axis]:
+    """The free axes of a term, left to right."""
+    term = find(term)
+    if isinstance(term, Axis):
+        yield term
+    else:
+        for part in term.parts:
+            yield from axes(part)
+
+
+def same(x: Term, y: Term) -> bool:
+    """Whether two terms are equal part by part (not merely of equal size)."""
+    x, y = find(x), find(y)
+    if x is y:
+        return True
+    if isinstance(x, Axis) or isinstance(y, Axis) or type(x) is not type(y) or len(x.parts) != len(y.parts):
+        return False
+    return all(map(same, x.parts, y.parts))
+
+
+def factors(term: Term) -> tuple[Term, ...]:
+    """The factors of a product, or the term alone."""
+    term = find(term)
+    return term.parts if isinstance(term, Product) else (term,)
+
+
+# --- marks ----------------------------------------------------------------------------------------------------------
+
+
+def reason(why: Why) -> str:
+    """The text of a reason."""
+    return why if isinstance(why, str) else why()
+
+
+def freeze(term: Term, why: Why) -> None:
+    """Every unit of the term stays. The first reason is kept."""
+    for axis in axes(term):
+        if axis.frozen is None:
+            axis.frozen = reason(why)
+
+
+def mark_inexact(term: Term, why: Why, *, unsafe: bool) -> None:
+    """Dropping units changes the function beyond silencing them: by a mean or variance, or `unsafe`ly by more."""
+    for axis in axes(term):
+        if axis.frozen is None and (axis.inexact is None or (unsafe and not axis.unsafe)):
+            axis.inexact, axis.unsafe = reason(why), unsafe
+
+
+def keep_at_least(term: Term, count: int) -> None:
+    """No axis of the term may fall below `count` units (or its size, if that is less)."""
+    for axis in axes(term):
+        axis.least = max(axis.least, min(count, axis.n))
+
+
+def collapse(term: Term) -> None:
+    """One choice for all: whatever in the term was chosen anew per outer unit no longer is."""
+    for axis in axes(term):
+        if isinstance(axis, Each):
+            axis.outer = None
+
+
+def settle(dims: Sequence[Term]) -> None:
+    """Collapse each Each whose outer units are no longer in sight in these dimensions."""
+    for dim in dims:
+        for axis in axes(dim):
+            if isinstance(axis, Each) and axis.outer is not None and not any(_shows(d, axis.outer) for d in dims):
+                axis.outer = None
+
+
+def _shows(term: Term, outer: Term) -> bool:
+    """Whether the factors of `outer` stand side by side somewhere in a term (in every part, if it is a Cat)."""
+    term = find(term)
+    if isinstance(term, Cat):
+        return all(_shows(part, outer) for part in term.parts)
+    return _at(factors(term), outer) is not None
+
+
+def _at(parts: Sequence[Term], outer: Term) -> int | None:
+    wanted = factors(outer)
+    for i in range(len(parts) - len(wanted) + 1):
+        if all(map(same, parts[i : i + len(wanted)], wanted)):
+            return i
+    return None
+
+
+# --- unification ----------------------------------------------------------------------------------------------------
+
+
+def _bind(axis: Axis, term: Term) -> None:
+    if isinstance(term, Axis) and term is axis:
+        return
+    if axis.frozen is not None:
+        freeze(term, axis.frozen)
+    if axis.inexact is not None:
+        mark_inexact(term, axis.inexact, unsafe=axis.unsafe)
+    if axis.least > 1:
+        keep_at_least(term, axis.least)
+    axis.ref = term
+
+
+def unify(x: Term, y: Term, why: Why = "unified") -> None:
+    """Make two terms of one size the same, unit by unit; freeze both where they have no common refinement.
+
+    >>> c, a, b = Axis(5), Axis(2), Axis(3)
+    >>> unify(c, cat([a, b])); same(c, cat([a, b]))
+    True
+    """
+    x, y = find(x), find(y)
+    if x is y or x.n == y.n == 1:
+        return
+    assert x.n == y.n, (x, y)
+    if isinstance(x, Axis) and isinstance(y, Axis):
+        _unify_axes(x, y)
+    elif isinstance(x, Axis) or isinstance(y, Axis):
+        axis, term = (x, y) if isinstance(x, Axis) else (y, x)
+        assert isinstance(axis, Axis)
+        collapse(axis)
+        for part in axes(term):  # the axis says nothing of outer units, so only those inside the term count
+            if isinstance(part, Each) and part.outer is not None and not _shows(term, part.outer):
+                part.outer = None
+        _bind(axis, term)
+    elif isinstance(x, Product) and isinstance(y, Product):
+        _unify_products(x, y, why)
+    else:
+        _unify_cats(x, y, why)
+
+
+def _unify_axes(x: Axis, y: Axis) -> None:
+    x_outer = x.outer if isinstance(x, Each) else None
+    y_outer = y.outer if isinstance(y, Each) else None
+    if x_outer is None or y_outer is None or not same(x_outer, y_outer):
+        collapse(x)
+        collapse(y)
+    _bind(x, y)
+
+
+def _unify_products(x: Product, y: Product, why: Why) -> None:
+    sizes = _refine([part.n for part in x.parts], [part.n for part in y.parts])
+    xs = factor(x, sizes, why) if sizes else None
+    ys = factor(y, sizes, why) if sizes else None
+    if xs is None or ys is None:
+        freeze(x, why)
+        freeze(y, why)
+        return
+    for a, b in zip(xs, ys, strict=True):
+        unify(a, b, why)
+
+
+def _unify_cats(x: Term, y: Term, why: Why) -> None:
+    offsets = sorted({*_bounds(x), *_bounds(y)})
+    xs = cut(x, offsets, why)
+    ys = cut(y, offsets, why)
+    if xs is None or ys is None:
+        freeze(x, why)
+        freeze(y, why)
+        return
+    for a, b in zip(xs, ys, strict=True):
+        unify(a, b, why)
+
+
+def _bounds(term: Term) -> list[int]:
+    return list(itertools.accumulate(part.n for part in term.parts)) if isinstance(term, Cat) else [term.n]
+
+
+def cut(term: Term, offsets: Sequence[int], why: Why = "cut") -> list[Term] | None:
+    """Split a term into consecutive pieces that end at the given offsets (ascending, the last is its size).
+
+    Returns None, with the term frozen, where a boundary falls inside a unit of a product.
+
+    >>> [piece.n for piece in cut(Axis(7), [3, 7])]
+    [3, 4]
+    """
+    term = find(term)
+    assert offsets[-1] == term.n, (term, offsets)
+    if len(offsets) == 1:
+        return [term]
+    if isinstance(term, Axis):
+        return _cut_axis(term, offsets)
+    return _cut_cat(term, offsets, why) if isinstance(term, Cat) else _cut_product(term, offsets, why)
+
+
+def _cut_axis(axis: Axis, offsets: Sequence[int]) -> list[Term]:
+    widths = [b - a for a, b in itertools.pairwise([0, *offsets])]
+    outer = axis.outer if isinstance(axis, Each) else None
+    parts = [Axis(n) if outer is None else Each(n, outer) for n in widths]
+    _bind(axis, Cat(tuple(parts)))
+    return list(parts)
+
+
+def _cut_cat(term: Cat, offsets: Sequence[int], why: Why) -> list[Term] | None:
+    ends, pieces, current, start = set(offsets), [], [], 0
+    for part in term.parts:
+        inner = [o - start for o in offsets if start < o < start + part.n]
+        split = cut(part, [*inner, part.n], why)
+        if split is None:
+            freeze(term, why)
+            return None
+        for piece in split:
+            current.append(piece)
+            start += piece.n
+            if start in ends:
+                pieces.append(cat(current))
+                current = []
+    return pieces
+
+
+def _cut_product(term: Product, offsets: Sequence[int], why: Why) -> list[Term] | None:
+    head, rest = term.parts[0], product(term.parts[1:])
+    if any(o % rest.n for o in offsets):
+        freeze(term, why)
+        return None
+    collapse(rest)  # its outer units are about to be told apart
+    heads = cut(head, [o // rest.n for o in offsets], why)
+    return None if heads is None else [product([h, rest]) for h in heads]
+
+
+def _refine(a: Sequence[int], b: Sequence[int]) -> list[int] | None:
+    """The coarsest factorisation that refines two factorisations of one number, or None."""
+
+    def stops(sizes: Sequence[int]) -> set[int]:
+        return set(itertools.accumulate(reversed(sizes), lambda x, y: x * y))
+
+    out, previous = [], 1
+    for stop in sorted(stops(a) | stops(b)):
+        if stop % previous:
+            return None
+        if stop > previous:
+            out.append(stop // previous)
+        previous = stop
+    return out[::-1]
+
+
+def factor(term: Term, sizes: Sequence[int], why: Why = "factored") -> list[Term] | None:
+    """Write a term as a product of terms of the given sizes, outermost first.
+
+    The last factor of a free axis is chosen anew for each unit of the one before it (`Each`), until something says
+    otherwise. Returns None, with the term frozen, where the sizes do not fit its structure.
+
+    >>> [part.n for part in factor(Axis(12), [3, 4])]
+    [3, 4]
+    """
+    term = find(term)
+    assert term.n == math.prod(sizes), (term, sizes)
+    if len(sizes) == 1:
+        return [term]
+    if 1 in sizes:
+        return _factor_with_ones(term, sizes, why)
+    if isinstance(term, Axis):
+        return _factor_axis(term, sizes)
+    return _factor_product(term, sizes, why) if isinstance(term, Product) else _factor_cat(term, sizes, why)
+
+
+def _factor_with_ones(term: Term, sizes: Sequence[int], why: Why) -> list[Term] | None:
+    real = [size for size in sizes if size != 1]
+    parts = factor(term, real, why) if real else []
+    if parts is None:
+        return None
+    rest = iter(parts)
+    return [ONE if size == 1 else next(rest) for size in sizes]
+
+
+def _factor_axis(axis: Axis, sizes: Sequence[int]) -> list[Term]:
+    outer = axis.outer if isinstance(axis, Each) else None
+    if outer is not None:
+        parts: list[Axis] = [Each(n, outer) for n in sizes]
+    else:
+        parts = [Axis(n) for n in sizes[:-1]]
+        parts.append(Each(sizes[-1], parts[-1]))
+    _bind(axis, Product(tuple(parts)))
+    return list(parts)
+
+
+def _factor_product(term: Product, sizes: Sequence[int], why: Why) -> list[Term] | None:
+    fine = _refine([part.n for part in term.parts], sizes)
+    flat = _split_factors(term, fine, why) if fine else None
+    groups = _group(flat, sizes) if flat else None
+    if groups is None:
+        freeze(term, why)
+    return groups
+
+
+def _split_factors(term: Product, fine: Sequence[int], why: Why) -> list[Term] | None:
+    flat: list[Term] = []
+    rest = iter(fine)
+    for part in term.parts:
+        take, have = [], 1
+        while have < part.n:
+            take.append(next(rest))
+            have *= take[-1]
+        split = factor(part, take, why)
+        if split is None:
+            return None
+        flat += split
+    return flat
+
+
+def _group(flat: Sequence[Term], sizes: Sequence[int]) -> list[Term] | None:
+    out, rest = [], iter(flat)
+    for size in sizes:
+        group, have = [], 1
+        while have < size:
+            group.append(next(rest))
+            have *= group[-1].n
+        if have != size:
+            return None
+        out.append(product(group))
+    return out
+
+
+def _factor_cat(term: Cat, sizes: Sequence[int], why: Why) -> list[Term] | None:
+    """Product(Cat(a, b), c) = Cat(Product(a, c), Product(b, c)): each part must hold whole rows, all alike."""
+    row = math.prod(sizes[1:])
+    if any(part.n % row for part in term.parts):
+        freeze(term, why)
+        return None
+    heads: list[Term] = []
+    rows: list[Term] = []
+    for part in term.parts:
+        split = factor(part, [part.n // row, row], why)
+        if split is None:
+            freeze(term, why)
+            return None
+        heads.append(split[0])
+        rows.append(split[1])
+    for other in rows:
+        collapse(other)  # the parts have outer units of their own
+        unify(rows[0], other, why)
+    inner = factor(rows[0], sizes[1:], why)
+    if inner is None:
+        freeze(term, why)
+        return None
+    return [cat(heads), *inner]
+
+
+def reshape(dims: Sequence[Term], shape: Sequence[int], why: Why = "reshape") -> list[Term]:
+    """The terms of a row-major tensor after `reshape` to `shape`.
+
+    >>> [dim.n for dim in reshape([Axis(2), Axis(6)], [4, 3])]
+    [4, 3]
+    """
+    if 0 in shape:
+        return [Axis(n, "empty tensor") if n != 1 else ONE for n in shape]
+    out: list[Term] = []
+    olds, news = [d for d in map(find, dims) if d.n != 1], list(shape)
+    i = j = 0
+    while j < len(news):
+        old, new = [], [news[j]]
+        have, want = 1, news[j]
+        j += 1
+        while have != want:
+            if have < want:
+                old.append(olds[i])
+                have *= olds[i].n
+                i += 1
+            else:
+                new.append(news[j])
+                want *= news[j]
+                j += 1
+        merged = product(old)
+        parts = factor(merged, new, why)
+        out += parts if parts is not None else [Axis(n, reason(why)) if n != 1 else ONE for n in new]
+    return out
+
+
+# --- evaluation -----------------------------------------------------------------------------------------------------
+
+
+def size(term: Term, counts: Mapping[Axis, int]) -> int:
+    """The size of a term when its axes have the given counts (all their units where not given)."""
+    term = find(term)
+    if isinstance(term, Axis):
+        return counts.get(term, term.n)
+    if isinstance(term, Cat):
+        return sum(size(part, counts) for part in term.parts)
+    return math.prod(size(part, counts) for part in term.parts)
+
+
+def positions(term: Term, keep: Kept) -> list[int]:
+    """The flat positions of a term that stay when its axes keep the given units, in order.
+
+    An `Each` with an outer term keeps a list per outer unit; everything else keeps a list.
+
+    >>> a, b = Axis(2), Axis(3)
+    >>> positions(product([a, b]), {b: [0, 2]})
+    [0, 2, 3, 5]
+    """
+    term = find(term)
+    if isinstance(term, Axis):
+        kept = keep.get(term)
+        return list(range(term.n)) if kept is None else list(kept)  # type: ignore[arg-type]
+    if isinstance(term, Cat):
+        starts = itertools.accumulate((part.n for part in term.parts), initial=0)
+        return [start + i for start, part in zip(starts, term.parts, strict=False) for i in positions(part, keep)]
+    return _product_positions(term, keep)
+
+
+def _product_positions(term: Product, keep: Kept) -> list[int]:
+    rows: list[tuple[int, ...]] = [()]
+    for i, part in enumerate(term.parts):
+        kept = keep.get(part) if isinstance(part, Axis) else None
+        if kept is not None and isinstance(part, Each) and part.outer is not None:
+            at = _at(term.parts[:i], part.outer)
+            assert at is not None, (term, part.outer)
+            span = range(at, at + len(factors(part.outer)))
+            rows = [(*row, unit) for row in rows for unit in kept[_flat_index(term, row, span)]]  # type: ignore[union-attr]
+        else:
+            units = positions(part, keep)
+            rows = [(*row, unit) for row in rows for unit in units]
+    span = range(len(term.parts))
+    return [_flat_index(term, row, span) for row in rows]
+
+
+def _flat_index(term: Product, row: Sequence[int], span: range) -> int:
+    index = 0
+    for i in span:
+        index = index * term.parts[i].n + row[i]
+    return index

@@ -1,0 +1,159 @@
+"""`trace`: run a model once (or several times) and infer the type of every tensor dimension.
+
+Runs on the meta device where the model allows it, which costs no arithmetic; on the real tensors where `forward` looks
+at values. Both give the same Graph.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from ..calls import Call, tensors_in
+from ..errors import InputError, TraceError
+from ..graph import Graph, build
+from ..terms import freeze
+from .recorder import Recorder
+from .sizes import open_ledger
+from .staging import Stage, layer_equations, staged
+from .typed import Typed, fresh, get, put
+
+Where: type = Literal["auto", "meta", "real", "fake"]  # type: ignore[valid-type]
+
+
+def trace(
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    calls: Iterable[Any] = (),
+    outputs: Callable[[Any], Any] | None = None,
+    run: str = "auto",
+) -> Graph:
+    """Record `model` on `example_inputs` and give its Graph: prunable axes, what is frozen and why, costs.
+
+    `example_inputs`: a tensor, a tuple of arguments, a dict of keyword arguments, or a `Call`. `calls`: further calls
+    whose paths belong to the model too (training mode, other flags). Where the first calls leave parameters unreached,
+    a call in training mode is tried as well. `outputs`: picks what counts as output from what the model returns; the
+    dimensions of outputs are never pruned. `run`: "meta", "real", "fake" or "auto" (meta, then real).
+
+    Raises `InputError` for a model that is wrapped, quantised or spread over devices, and for inputs that the model
+    refuses; `TraceError` if it fails for another reason. The model is left as it was.
+
+    >>> graph = trace(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.zeros(1, 4))
+    >>> [(axis.name, axis.size) for axis in graph.axes]
+    [('0', 8)]
+    """
+    check_model(model)
+    if run not in ("auto", "meta", "real", "fake"):
+        raise InputError(f"run={run!r}; one of 'auto', 'meta', 'real', 'fake'")
+    wanted = [Call.of(example_inputs), *(Call.of(call) for call in calls)]
+    if run != "auto":
+        return _trace(model, wanted, outputs, run)
+    try:
+        return _trace(model, wanted, outputs, "meta")
+    except Exception:  # whatever forward does with values that meta tensors lack; the real run has the last word
+        return _trace(model, wanted, outputs, "real")
+
+
+def _trace(model: nn.Module, calls: list[Call], outputs: Callable[[Any], Any] | None, run: str) -> Graph:
+    device = torch.device("meta") if run in ("meta", "fake") else None
+    stage = Stage()
+    recorder = Recorder({id(m): name for name, m in model.named_modules()}, device)
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        with staged(model, device, stage), torch.no_grad(), open_ledger(recorder.ledger):
+            for i, call in enumerate(calls):
+                recorder.counting = i == 0
+                _record(model, call, outputs, recorder)
+            if _unreached(stage, recorder) and not any(call.training for call in calls):
+                recorder.counting = False
+                _try_training(model, calls[0], outputs, recorder)
+            recorder.ledger.equations += layer_equations(model)
+    finally:
+        for module, training in modes:
+            module.training = training
+    return build(model, stage, recorder, _unreached(stage, recorder))
+
+
+def _record(model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder) -> None:
+    device = recorder.device
+    call = call.map(lambda t: _input(t, device))
+    for module in model.modules():
+        module.training = call.training
+    try:
+        with warnings.catch_warnings(), recorder.running():
+            warnings.simplefilter("ignore")
+            result = model(*call.args, **call.kwargs)
+    except Exception as error:
+        raise _refusal(error, call) from error
+    for tensor in tensors_in(outputs(result) if outputs is not None else result):
+        typed = get(tensor)
+        for dim in typed.dims if typed is not None else ():
+            freeze(dim, "model output")
+
+
+def _input(tensor: torch.Tensor, device: torch.device | None) -> torch.Tensor:
+    bare = tensor.detach()
+    made = torch.empty_like(bare, device=device) if device is not None else bare.clone()
+    put(made, Typed(fresh(tensor.shape, "model input")))
+    return made
+
+
+def _refusal(error: Exception, call: Call) -> TraceError | InputError:
+    shapes = [f"{tuple(t.shape)} {t.dtype}".replace("torch.", "") for t in tensors_in((call.args, dict(call.kwargs)))]
+    kind = InputError if isinstance(error, (RuntimeError, ValueError, TypeError, IndexError)) else TraceError
+    return kind(
+        f"the model does not run on these example inputs: {', '.join(shapes)}\n"
+        f"it says: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}\n"
+        "give inputs of the shape, type and number that its forward takes; several as a tuple, keywords as a dict"
+    )
+
+
+def _try_training(
+    model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder
+) -> None:
+    """Auxiliary heads run in training mode only. A batch of two, for batch norms refuse to train on one value."""
+
+    def doubled(tensor: torch.Tensor) -> torch.Tensor:
+        return torch.cat([tensor, tensor]) if tensor.dim() and tensor.shape[0] == 1 else tensor
+
+    try:
+        _record(model, Call(call.args, call.kwargs, training=True).map(doubled), outputs, recorder)
+    except (TraceError, InputError):
+        recorder.unknown["a call in training mode failed"] += 1
+
+
+def _unreached(stage: Stage, recorder: Recorder) -> list[str]:
+    parameters = [name for name, site in stage.sites.items() if site.kind == "parameter"]
+    return [name for name in parameters if name not in recorder.reached]
+
+
+def check_model(model: nn.Module) -> None:
+    """Raise `InputError` for what cannot be pruned as it is, with the mend."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is a {type(model).__name__}, not a torch.nn.Module")
+    kind = type(model).__name__
+    if kind in ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"):
+        raise InputError(f"the model is wrapped in {kind}; prune model.module and wrap the result again")
+    if kind == "OptimizedModule":
+        raise InputError("the model is compiled; prune model._orig_mod and compile the result again")
+    _check_tensors(model)
+
+
+def _check_tensors(model: nn.Module) -> None:
+    devices: dict[str, str] = {}
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+            raise InputError(f"{name} is not initialised yet; run the model once on its input, then prune it")
+        if type(tensor).__name__ == "DTensor":
+            raise InputError(f"{name} is a DTensor; gather the full model on one device, then prune it")
+        if tensor.is_quantized:
+            raise InputError(f"{name} is quantised ({tensor.dtype}); prune the float model, then quantise it")
+        devices.setdefault(str(tensor.device), name)
+    if len(devices) > 1:
+        places = ", ".join(f"{name} on {device}" for device, name in devices.items())
+        raise InputError(f"the model lies on several devices: {places}\nmove it to one with model.to(device)")

@@ -1,0 +1,265 @@
+"""Record one run of a model: torch functions on the outside, aten ops inside, sizes through Python.
+
+Two modes see everything: a `TorchFunctionMode` sees what user code calls, with the integers it passes; a
+`TorchDispatchMode` sees the aten ops below. Rules are keyed by the outermost thing seen: inside a function that has a
+rule of its own the dispatcher keeps quiet. Types ride on the tensors, so nothing here keeps an activation alive.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..terms import Term, Why, keep_at_least, reason, unify
+from . import sized
+from .registry import ATEN, FUNCTIONS, PLAIN, Op, Rule
+from .rules import pointwise
+from .sizes import Dim, Ledger, Num, source_line
+from .typed import Place, Typed, fresh, get, put
+
+_aten_rules: dict[Any, tuple[Rule | None, tuple[str, ...]]] = {}
+
+
+def _aten_rule(func: Any) -> tuple[Rule | None, tuple[str, ...]]:
+    """The rule and the argument names of an aten overload."""
+    if func not in _aten_rules:
+        name = func._schema.name
+        found = ATEN.get(name) or ATEN.get(name.rstrip("_"))
+        if found is None and torch.Tag.pointwise in func.tags:
+            found = pointwise.pointwise
+        _aten_rules[func] = (found, tuple(a.name for a in func._schema.arguments))
+    return _aten_rules[func]
+
+
+@dataclass(frozen=True, slots=True)
+class Macs:
+    """One op multiplies and adds once per element of the product of `terms`; `layer` is its weight or its source."""
+
+    terms: tuple[Term, ...]
+    layer: str
+
+
+@dataclass(slots=True)
+class Reading:
+    """Where an op reduces over units: (argument, dim, dim of the result or None, term) each."""
+
+    reads: list[tuple[str, int, int | None, Term]] = field(default_factory=list)
+    resized: dict[str, tuple[Term, ...]] = field(default_factory=dict)  # size arguments that shrink too
+
+
+class Interceptor:
+    """The two modes and their nesting; what to do at each seen call is left to `on_function` and `on_op`."""
+
+    def __init__(self, device: torch.device | None):
+        self.device = device  # where stray tensors are moved; None: nowhere
+        self.quiet = 0
+        self.step = 0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with _Functions(self), _Dispatch(self):
+            yield
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Within, the dispatcher tells nothing: the function around it has a rule."""
+        self.quiet += 1
+        try:
+            yield
+        finally:
+            self.quiet -= 1
+
+    def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a torch function that has a rule."""
+        raise AssertionError("abstract")
+
+    def on_opaque(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a torch function whose inside cannot be seen."""
+        raise AssertionError("abstract")
+
+    def on_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an aten op."""
+        raise AssertionError("abstract")
+
+    def after(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        """Called after a torch function without a rule has run."""
+        return out
+
+    def moved(self, value: Any) -> Any:
+        """Stray tensors (constants made outside the model) on the device of this run."""
+        if isinstance(value, torch.Tensor) and value.device != self.device:
+            moved = value.to(self.device)
+            typed = get(value)
+            if typed is not None:
+                put(moved, typed)
+            return moved
+        if isinstance(value, (tuple, list)):
+            return type(value)(map(self.moved, value))
+        return value
+
+
+class _Functions(TorchFunctionMode):
+    def __init__(self, owner: Interceptor):
+        super().__init__()
+        self.owner = owner
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in PLAIN:
+            with self:
+                out = PLAIN[func](*args, **kwargs)
+            return self.owner.on_opaque(func, args, kwargs) if out is NotImplemented else out
+        if func in FUNCTIONS and not self.owner.quiet:
+            return self.owner.on_function(func, args, kwargs)
+        return self.owner.after(func, args, kwargs, func(*args, **kwargs))
+
+
+class _Dispatch(TorchDispatchMode):
+    def __init__(self, owner: Interceptor):
+        super().__init__()
+        self.owner = owner
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        owner = self.owner
+        if owner.device is not None and _mixed(args, owner.device):
+            args, kwargs = owner.moved(args), {k: owner.moved(v) for k, v in kwargs.items()}
+        return func(*args, **kwargs) if owner.quiet else owner.on_op(func, args, kwargs)
+
+
+def _mixed(args: Sequence[Any], device: torch.device) -> bool:
+    """Whether tensors on the run's device meet tensors that are not."""
+    here = there = False
+    for value in args:
+        for t in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(t, torch.Tensor):
+                here, there = (True, there) if t.device == device else (here, True)
+    return here and there
+
+
+class Recorder(Interceptor):
+    """Everything that one or several recorded runs say, before it is solved."""
+
+    def __init__(self, module_names: dict[int, str], device: torch.device | None):
+        super().__init__(device)
+        self.ledger = Ledger()
+        self.roles: dict[Place, str] = {}
+        self.macs: list[Macs] = []
+        self.counting = True
+        self.unknown: Counter[str] = Counter()
+        self.reached: set[str] = set()
+        self.readings: dict[int, Reading] = {}
+        self.folds: list[tuple[Term, Typed, str]] = []  # head sizes whose root divides, with the query they divide
+        self.module_names = module_names
+
+    # --- what rules use ---
+
+    def typed(self, tensor: torch.Tensor) -> Typed:
+        """The type of a tensor; a constant that no rule made is frozen."""
+        typed = get(tensor)
+        if typed is not None:
+            if typed.at is not None:
+                self.reached.update(place.name for place in typed.at if place is not None)
+            return typed
+        typed = Typed(fresh(tensor.shape, f"a constant tensor (met at {self.where()})"))
+        put(tensor, typed)
+        return typed
+
+    def where(self) -> str:
+        """Source line and module path of the call being recorded."""
+        path = self.module_path()
+        return f"{source_line()} in {path}" if path else source_line()
+
+    def module_path(self) -> str:
+        """The innermost module of the model whose code is running."""
+        frame: Any = sys._getframe(1)
+        while frame is not None:
+            name = self.module_names.get(id(frame.f_locals.get("self")))
+            if name is not None:
+                return name
+            frame = frame.f_back
+        return ""
+
+    def reason(self, why: Why) -> str:
+        return reason(why)
+
+    def keep_two(self, term: Term) -> None:
+        """A dimension that is squeezed or broadcast when it is one long must stay longer."""
+        keep_at_least(term, 2)
+
+    def unify(self, x: Term, y: Term) -> None:
+        unify(x, y, lambda: f"no common refinement at {self.where()}")
+
+    def group_term(self, weight: torch.Tensor) -> Term | None:
+        """The groups of a grouped layer, by its weight."""
+        typed = get(weight)
+        return typed.groups if typed is not None else None
+
+    def add_macs(self, op: Op, terms: Sequence[Term]) -> None:
+        if self.counting:
+            weight = op["weight"]
+            at = self.typed(weight).at if isinstance(weight, torch.Tensor) else None
+            place = next((p for p in at if p is not None), None) if at else None
+            self.macs.append(Macs(tuple(terms), place.name if place else f"{self.module_path()} ({op.name})"))
+
+    def note_read(self, op: Op, argument: str, dim: int, out: int | None) -> None:
+        tensor = op[argument]
+        dim %= tensor.dim()
+        reading = self.readings.setdefault(op.step, Reading())
+        reading.reads.append((argument, dim, out, self.typed(tensor).dims[dim]))
+
+    # --- running ---
+
+    def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        rule, names = FUNCTIONS[func]
+        self.step += 1
+        with self.silence():
+            out = func(*args, **kwargs)
+        op = Op(self, func.__name__, _named(names, args, kwargs), out)
+        rule(op)
+        sized.after(self, func, args, kwargs, out)
+        return out
+
+    def on_opaque(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with self.silence():
+            out = func(*args, **kwargs)
+        arguments = {str(i): value for i, value in enumerate([*args, *kwargs.values()])}
+        Op(self, func.__name__, arguments, out).opaque("its inside cannot be seen")
+        return out
+
+    def on_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.step += 1
+        out = func(*args, **kwargs)
+        if isinstance(out, torch.Tensor) or isinstance(out, (tuple, list)):
+            rule, names = _aten_rule(func)
+            op = Op(self, func._schema.name, _named(names, args, kwargs), out)
+            if rule is None:
+                self.unknown[op.name] += 1
+                op.opaque(f"no rule for {op.name}")
+            else:
+                rule(op)
+        return out
+
+    def after(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        return out if self.quiet else sized.after(self, func, args, kwargs, out)
+
+    def numbers(self, tensor: torch.Tensor) -> torch.Size:
+        """The shape of a tensor as Nums."""
+        typed = get(tensor)
+        if typed is None:
+            return tensor.shape
+        return torch.Size([Num(int.__index__(n), Dim(d)) for n, d in zip(tensor.shape, typed.dims, strict=True)])
+
+
+def _named(names: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    arguments: dict[str, Any] = dict(zip(names, args, strict=False))
+    arguments.update(kwargs)
+    return arguments

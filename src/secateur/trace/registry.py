@@ -1,0 +1,187 @@
+"""Rules: what an op says about the terms of its operands. One decorated function an op, in `rules/`.
+
+A rule is keyed by an aten op (`"aten::permute"`) or by a torch function (`F.layer_norm`), whichever is the outermost
+that is seen. It receives an `Op`. Three states and no fourth: coupled by a rule; opaque on purpose (`op.opaque`);
+unknown, which freezes what the op touches and is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+
+from ..terms import Term, Why, cut, factor, find, freeze, mark_inexact, settle, unify
+from .typed import Origin, Place, Typed, fresh, get, put
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+Rule: TypeAlias = "Callable[[Op], None]"
+
+ATEN: dict[str, Rule] = {}
+FUNCTIONS: dict[Callable[..., Any], tuple[Rule, tuple[str, ...]]] = {}
+# Torch functions that are Python inside, replaced by an equivalent of plain ops while a trace runs.
+PLAIN: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
+ROLES = ("output", "input", "scale", "statistic", "shift")  # where several are played, the first counts
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a rule for aten ops, named without overload; it also serves their in-place forms."""
+
+    def register(function: Rule) -> Rule:
+        for name in names:
+            if name in ATEN:
+                raise ValueError(f"two rules for {name}")
+            ATEN[name] = function
+        return function
+
+    return register
+
+
+def function_rule(function: Callable[..., Any], parameters: str) -> Callable[[Rule], Rule]:
+    """Register a rule for a torch function whose inside is not to be looked at; `parameters` names its arguments."""
+
+    def register(body: Rule) -> Rule:
+        if function in FUNCTIONS:
+            raise ValueError(f"two rules for {function}")
+        FUNCTIONS[function] = (body, tuple(parameters.split()))
+        return body
+
+    return register
+
+
+def plain_form(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register an equivalent of plain ops for a torch function that is Python inside."""
+
+    def register(body: Callable[..., Any]) -> Callable[..., Any]:
+        if function in PLAIN:
+            raise ValueError(f"two plain forms for {function}")
+        PLAIN[function] = body
+        return body
+
+    return register
+
+
+class Op:
+    """One recorded call: its arguments by name, its result, and what a rule may say about them."""
+
+    __slots__ = ("arguments", "name", "out", "recorder", "step")
+
+    def __init__(self, recorder: Recorder, name: str, arguments: dict[str, Any], out: Any):
+        self.recorder = recorder
+        self.name = name
+        self.arguments = arguments
+        self.out = out
+        self.step = recorder.step
+
+    def __getitem__(self, argument: str) -> Any:
+        return self.arguments.get(argument)
+
+    def get(self, argument: str, default: Any) -> Any:
+        value = self.arguments.get(argument)
+        return default if value is None else value
+
+    # --- reading ---
+
+    def typed(self, tensor: torch.Tensor) -> Typed:
+        return self.recorder.typed(tensor)
+
+    def dims(self, tensor: torch.Tensor) -> list[Term]:
+        """The terms of a tensor's dimensions (a new list)."""
+        return list(self.recorder.typed(tensor).found())
+
+    def zero(self, tensor: torch.Tensor) -> list[bool]:
+        return list(self.recorder.typed(tensor).zero)
+
+    @property
+    def outs(self) -> list[torch.Tensor]:
+        """The tensors among the results."""
+        out = self.out
+        if isinstance(out, torch.Tensor):
+            return [out]
+        return [o for o in out if isinstance(o, torch.Tensor)] if isinstance(out, (tuple, list)) else []
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors among the arguments."""
+        found: list[torch.Tensor] = []
+        for value in self.arguments.values():
+            if isinstance(value, torch.Tensor):
+                found.append(value)
+            elif isinstance(value, (tuple, list)):
+                found += [v for v in value if isinstance(v, torch.Tensor)]
+        return found
+
+    # --- saying ---
+
+    def why(self, text: str) -> Why:
+        """A reason with this op's name, source line and module path, made only if it is needed."""
+        return lambda: f"{text} ({self.name}, {self.recorder.where()})"
+
+    def unify(self, x: Term, y: Term) -> None:
+        unify(x, y, self.why("no common refinement"))
+
+    def freeze(self, term: Term, text: str) -> None:
+        freeze(term, self.why(text))
+
+    def inexact(self, term: Term, text: str, *, unsafe: bool = False) -> None:
+        mark_inexact(term, self.why(text), unsafe=unsafe)
+
+    def factor(self, term: Term, sizes: Sequence[int]) -> list[Term] | None:
+        return factor(term, sizes, self.why(f"does not factor as {list(sizes)}"))
+
+    def cut(self, term: Term, offsets: Sequence[int]) -> list[Term] | None:
+        return cut(term, offsets, self.why(f"cannot be cut at {list(offsets)}"))
+
+    def role(self, tensor: torch.Tensor | None, dim: int, role: str) -> None:
+        """The part that a dimension of a parameter plays here."""
+        if tensor is None:
+            return
+        at = self.typed(tensor).at
+        place = at[dim] if at is not None else None
+        if place is not None:
+            roles = self.recorder.roles
+            roles[place] = min(role, roles.get(place, role), key=ROLES.index)
+
+    def fresh(self, shape: Sequence[int], frozen: str | None) -> list[Term]:
+        return fresh(shape, frozen)
+
+    def macs(self, *terms: Term) -> None:
+        """This op multiplies and adds once for every element of the product of these terms."""
+        self.recorder.add_macs(self, terms)
+
+    def reads(self, argument: str, dim: int, *, out: int | None = None) -> None:
+        """A reduction over `dim` of an argument must read kept units only; `out`: that dimension of the result."""
+        self.recorder.note_read(self, argument, dim, out)
+
+    def resizes(self, argument: str, *terms: Term) -> None:
+        """A size argument is the size of these terms when kept units only are read."""
+        self.recorder.readings[self.step].resized[argument] = terms
+
+    def opaque(self, text: str) -> None:
+        """Freeze everything this op touches."""
+        for tensor in self.tensors():
+            for dim in self.dims(tensor):
+                self.freeze(dim, text)
+        for out in self.outs:
+            if get(out) is None:
+                put(out, Typed(fresh(out.shape, self.recorder.reason(self.why(text)))))
+
+    def result(
+        self,
+        dims: Sequence[Term],
+        zero: Sequence[bool] | None = None,
+        *,
+        out: torch.Tensor | None = None,
+        at: Sequence[Place | None] | None = None,
+        origin: Origin | None = None,
+    ) -> None:
+        """The terms of the result (of its first tensor, unless `out` says which)."""
+        tensor = self.outs[0] if out is None else out
+        terms = [find(dim) for dim in dims]
+        assert [term.n for term in terms] == list(tensor.shape), (self.name, terms, tensor.shape)
+        settle(terms)
+        put(tensor, Typed(terms, zero, at, origin))

@@ -1,0 +1,144 @@
+"""Attention: scaled dot products as one op, and `nn.MultiheadAttention` in plain ops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ...terms import Term
+from ..registry import Op, function_rule, plain_form
+from ..sizes import plain
+from .linear import contract
+
+
+@function_rule(F.scaled_dot_product_attention, "query key value attn_mask dropout_p is_causal scale enable_gqa")
+def scaled_dot_product_attention(op: Op) -> None:
+    """q: [*b, n, d], k: [*b, m, d], v: [*b, m, e] -> [*b, n, e]; divides by the root of d"""
+    q, k, v = op["query"], op["key"], op["value"]
+    _batch(op)
+    contract(op, ("query", -1), ("key", -1), op.dims(q)[:-2])
+    op.unify(op.dims(k)[-2], op.dims(v)[-2])
+    op.freeze(op.dims(k)[-2], "a softmax is taken over it")
+    _mask(op)
+    if op["scale"] is None:
+        op.recorder.folds.append((op.dims(q)[-1], op.typed(q), op.recorder.where()))
+    op.macs(*op.dims(q), op.dims(k)[-2])
+    op.macs(*op.dims(q)[:-1], *op.dims(v)[-2:])
+    op.result([*op.dims(q)[:-1], op.dims(v)[-1]], [*op.zero(v)[:-2], False, op.zero(v)[-1]])
+
+
+def _batch(op: Op) -> None:
+    """Heads of queries are the heads of keys, or (grouped queries) a whole number of them for each."""
+    q, k, v = op["query"], op["key"], op["value"]
+    for i in range(q.dim() - 2):
+        heads, shared = op.dims(q)[i], op.dims(k)[i]
+        op.unify(shared, op.dims(v)[i])
+        if heads.n == shared.n:
+            op.unify(heads, shared)
+        else:
+            parts = op.factor(heads, [shared.n, heads.n // shared.n])
+            if parts is not None:
+                op.unify(parts[0], shared)
+
+
+def _mask(op: Op) -> None:
+    mask = op["attn_mask"]
+    if not isinstance(mask, torch.Tensor):
+        return
+    wanted: list[Term] = [*op.dims(op["query"])[:-1], op.dims(op["key"])[-2]]
+    for term, mine in zip(reversed(wanted), reversed(op.dims(mask)), strict=False):
+        if term.n == mine.n:
+            op.unify(term, mine)
+
+
+@plain_form(F.multi_head_attention_forward)
+def multi_head_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: torch.Tensor | None,
+    in_proj_bias: torch.Tensor | None,
+    bias_k: torch.Tensor | None,
+    bias_v: torch.Tensor | None,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: torch.Tensor,
+    out_proj_bias: torch.Tensor | None,
+    training: bool = True,
+    key_padding_mask: torch.Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: torch.Tensor | None = None,
+    use_separate_proj_weight: bool = False,
+    q_proj_weight: torch.Tensor | None = None,
+    k_proj_weight: torch.Tensor | None = None,
+    v_proj_weight: torch.Tensor | None = None,
+    static_k: torch.Tensor | None = None,
+    static_v: torch.Tensor | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> Any:
+    """`F.multi_head_attention_forward` in ops that a trace can see. query: (L, N, E), key and value: (S, N, E).
+
+    Gives `NotImplemented` for a key bias, a zero key or static keys: those stay opaque.
+    """
+    if static_k is not None or static_v is not None or bias_k is not None or add_zero_attn:
+        return NotImplemented
+    assert query.shape[-1] == embed_dim_to_check
+    batched = query.dim() == 3
+    if not batched:
+        query, key, value = (x.unsqueeze(1) for x in (query, key, value))
+        key_padding_mask = key_padding_mask.unsqueeze(0) if key_padding_mask is not None else None
+    if use_separate_proj_weight:
+        weights: Any = (q_proj_weight, k_proj_weight, v_proj_weight)
+    else:
+        assert in_proj_weight is not None
+        weights = in_proj_weight.chunk(3)
+    biases: Any = in_proj_bias.chunk(3) if in_proj_bias is not None else (None, None, None)
+    inputs = zip((query, key, value), weights, biases, strict=True)
+    heads = [_heads(F.linear(x, w, b), num_heads) for x, w, b in inputs]
+    mask = _merged_mask(attn_mask, key_padding_mask, query, num_heads)
+    out = F.scaled_dot_product_attention(*heads, mask, dropout_p if training else 0.0, is_causal and mask is None)
+    length, batch = query.shape[0], query.shape[1]
+    out = out.permute(2, 0, 1, 3).reshape(length, batch, embed_dim_to_check)
+    out = F.linear(out, out_proj_weight, out_proj_bias)
+    weights_out = _weights(heads[0], heads[1], mask, average_attn_weights) if need_weights else None
+    if not batched:
+        out = out.squeeze(1)
+        weights_out = weights_out.squeeze(0) if weights_out is not None else None
+    return out, weights_out
+
+
+def _heads(x: torch.Tensor, num_heads: int) -> torch.Tensor:
+    """(L, N, E) -> (N, H, L, E/H)"""
+    return x.unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3)
+
+
+def _merged_mask(
+    attn_mask: torch.Tensor | None, padding: torch.Tensor | None, query: torch.Tensor, num_heads: int
+) -> torch.Tensor | None:
+    """Both masks as one additive float mask that broadcasts to (N, H, L, S)."""
+    masks = []
+    if attn_mask is not None:
+        if attn_mask.dim() == 3:
+            attn_mask = attn_mask.unflatten(0, (-1, num_heads))
+        masks.append(_additive(attn_mask, query.dtype))
+    if padding is not None:
+        masks.append(_additive(padding[:, None, None, :], query.dtype))
+    return sum(masks[1:], masks[0]) if masks else None
+
+
+def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if mask.dtype != torch.bool:
+        return mask.to(dtype)
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, float("-inf"))
+
+
+def _weights(q: torch.Tensor, k: torch.Tensor, mask: torch.Tensor | None, average: bool) -> torch.Tensor:
+    """The attention weights, (N, L, S) or (N, H, L, S). The query is folded already."""
+    scores = q @ k.transpose(-1, -2) * plain(q.shape[-1]) ** -0.5
+    weights = (scores if mask is None else scores + mask).softmax(-1)
+    return weights.mean(1) if average else weights

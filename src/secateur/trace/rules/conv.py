@@ -1,0 +1,69 @@
+"""Convolutions of one to three dimensions: plain, grouped, depthwise, transposed, dilated."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from ...terms import Term, freeze, product
+from ..registry import Op, rule
+from .linear import contract, origin_of
+
+
+@rule("aten::convolution", "aten::_convolution", "aten::convolution_overrideable", "aten::mkldnn_convolution")
+def convolution(op: Op) -> None:
+    """x: [n, g*i, *], w: [g*o, i, *k], b: [g*o] -> [n, g*o, *]; transposed: w: [g*i, o, *k]"""
+    x, w, b = op["input"], op["weight"], op["bias"]
+    channel = x.dim() - w.dim() + 1
+    for kernel in op.dims(w)[2:]:
+        freeze(kernel, "kernel size")
+    out = _grouped(op, channel) if op.get("groups", 1) > 1 else _plain(op, channel)
+    if out is None:
+        return op.opaque("groups that do not fit the channels")
+    if b is not None:
+        op.unify(op.dims(b)[0], out)
+        op.role(b, 0, "output")
+    dims = op.fresh(op.outs[0].shape, "spatial")
+    dims[:channel] = op.dims(x)[:channel]
+    dims[channel] = out
+    _count(op, channel)
+    origin = None if op["transposed"] else origin_of(op, w, b, 0, channel)
+    op.result(dims, [True] * len(dims), origin=origin)
+
+
+def _plain(op: Op, channel: int) -> Term:
+    w = op["weight"]
+    inner, outer = (0, 1) if op["transposed"] else (1, 0)
+    contract(op, ("input", channel), ("weight", inner), [])
+    op.role(w, inner, "input")
+    op.role(w, outer, "output")
+    return op.dims(w)[outer]
+
+
+def _grouped(op: Op, channel: int) -> Term | None:
+    """Groups live and die together; channels within a group are shared where the weight stores them once."""
+    x, w, groups = op["input"], op["weight"], op["groups"]
+    transposed = bool(op["transposed"])
+    xs = op.factor(op.dims(x)[channel], [groups, x.shape[channel] // groups])
+    ws = op.factor(op.dims(w)[0], [groups, w.shape[0] // groups])
+    if xs is None or ws is None:
+        return None
+    op.unify(xs[0], ws[0])
+    op.unify(xs[1], ws[1] if transposed else op.dims(w)[1])
+    op.typed(w).groups = ws[0]
+    op.role(w, 0, "output" if not transposed or w.shape[1] == 1 else "input")
+    op.role(w, 1, "output" if transposed else "input")
+    return product([ws[0], op.dims(w)[1]]) if transposed else op.dims(w)[0]
+
+
+def _count(op: Op, channel: int) -> None:
+    """One multiply-add per output element, input channel of its group and kernel element.
+
+    Transposed: per input element, output channel of its group and kernel element.
+    """
+    w: torch.Tensor = op["weight"]
+    source: torch.Tensor = op["input"] if op["transposed"] else op.outs[0]
+    elements = math.prod(source.shape[channel + 1 :]) * math.prod(w.shape[2:])
+    batch = op.dims(op["input"])[:channel]
+    op.macs(*batch, *op.fresh([elements], "spatial"), *op.dims(w)[:2])

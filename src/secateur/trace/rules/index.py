@@ -1,0 +1,114 @@
+"""Indexing by tensors: the positions are data, so the indexed dimension stays whole."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from ..registry import Op, function_rule, rule
+
+
+@function_rule(F.embedding, "input weight padding_idx")
+def embedding(op: Op) -> None:
+    """ids: [*], w: [v, e] -> [*, e]; v stays whole"""
+    ids, w = op["input"], op["weight"]
+    if not isinstance(w, torch.Tensor):
+        return op.opaque("embedding")
+    rows, width = op.dims(w)
+    op.freeze(rows, "embedding rows are chosen by data")
+    op.role(w, 1, "output")
+    op.role(w, 0, "input")
+    op.result([*op.dims(ids), width], [*op.zero(ids), True])
+
+
+@rule("aten::embedding")
+def aten_embedding(op: Op) -> None:
+    """w: [v, e], ids: [*] -> [*, e]; v stays whole"""
+    rows, width = op.dims(op["weight"])
+    op.freeze(rows, "embedding rows are chosen by data")
+    op.result([*op.dims(op["indices"]), width], [*op.zero(op["indices"]), True])
+
+
+@rule("aten::index")
+def index(op: Op) -> None:
+    """x: [a, b], i: [*] -> [*, b]; a stays whole"""
+    x, indices = op["self"], op["indices"]
+    dims, zero = op.dims(x), op.zero(x)
+    used = [d for d, i in enumerate(indices) if i is not None]
+    tensors = [i for i in indices if i is not None]
+    for d in used:
+        op.freeze(dims[d], "indexed by data")
+    for tensor in tensors:
+        for dim in op.dims(tensor):
+            op.freeze(dim, "an index is data")
+    if any(t.dtype in (torch.bool, torch.uint8) for t in tensors) or used != list(range(used[0], used[-1] + 1)):
+        return op.opaque("indexed by a mask or by scattered indices")
+    width = max(t.dim() for t in tensors)
+    picked = op.fresh(op.outs[0].shape[used[0] : used[0] + width], "indexed by data")
+    rest = slice(used[-1] + 1, None)
+    op.result([*dims[: used[0]], *picked, *dims[rest]], [*zero[: used[0]], *[True] * width, *zero[rest]])
+
+
+@rule("aten::index_select")
+def index_select(op: Op) -> None:
+    """x: [a, b], i: [k] -> [k, b]; a stays whole"""
+    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    dim = op["dim"] % len(dims)
+    op.freeze(dims[dim], "indexed by data")
+    dims[dim] = op.fresh([op.outs[0].shape[dim]], "indexed by data")[0]
+    op.result(dims, zero)
+
+
+@rule("aten::gather")
+def gather(op: Op) -> None:
+    """x: [a, b], i: [k, b] -> [k, b]; a stays whole"""
+    dims, places = op.dims(op["self"]), op.dims(op["index"])
+    dim = op["dim"] % max(len(dims), 1)
+    op.freeze(dims[dim], "indexed by data")
+    for d, (x, y) in enumerate(zip(dims, places, strict=True)):
+        if d != dim and x.n == y.n:
+            op.unify(x, y)
+        else:
+            op.freeze(y, "an index is data")
+    op.result(op.dims(op["index"]), op.zero(op["self"]))
+
+
+@rule(
+    *("aten::arange", "aten::linspace", "aten::logspace", "aten::eye", "aten::randperm", "aten::tril_indices"),
+    *("aten::triu_indices", "aten::one_hot", "aten::bartlett_window", "aten::hann_window", "aten::range"),
+)
+def positions(op: Op) -> None:
+    """-> [n], where the place of a unit counts"""
+    for out in op.outs:
+        op.result(op.fresh(out.shape, "the place of a unit counts"), [False] * out.dim(), out=out)
+
+
+@rule(
+    *("aten::zeros", "aten::ones", "aten::full", "aten::empty", "aten::rand", "aten::randn", "aten::randint"),
+    *("aten::new_zeros", "aten::new_ones", "aten::new_full", "aten::new_empty", "aten::scalar_tensor"),
+    *("aten::empty_strided", "aten::new_empty_strided", "aten::empty_permuted", "aten::_efficientzerotensor"),
+)
+def factory(op: Op) -> None:
+    """-> [n], n a literal (until the caller's sizes say otherwise)"""
+    reason = op.recorder.reason(op.why("made with a literal size")) if op.outs and op.outs[0].dim() else None
+    for out in op.outs:
+        op.result(op.fresh(out.shape, reason), [False] * out.dim(), out=out)
+
+
+@rule("aten::_local_scalar_dense", "aten::is_same_size", "aten::_assert_async", "aten::_assert_tensor_metadata")
+def silent(op: Op) -> None:
+    """Nothing that has dimensions comes out"""
+
+
+@rule("aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim", "aten::bincount")
+def data_dependent(op: Op) -> None:
+    """How many come out is data"""
+    op.opaque("the result's size is data")
+
+
+@rule("aten::diagonal", "aten::diag_embed", "aten::scatter", "aten::scatter_add", "aten::index_put", "aten::index_add")
+def placed(op: Op) -> None:
+    """Values are put at places that count"""
+    op.opaque("values are put at places that count")
+    for out in op.outs:
+        op.result(op.fresh(out.shape, "values are put at places that count"), out=out)

@@ -1,0 +1,127 @@
+"""Linear layers and matrix products. `contract` is the one place where two operands are summed over an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from ...terms import Each, Term, axes, collapse, same
+from ..registry import Op, function_rule, rule
+from ..typed import Origin, Place
+
+
+def contract(op: Op, x: tuple[str, int], y: tuple[str, int], batch: Sequence[Term]) -> None:
+    """Sum over a dimension of two operands, named by (argument, dim); `batch` are the terms both run along.
+
+    Exact where silenced units are zero in either operand; else units no longer zero are contracted.
+    """
+    sides = [(op[name], dim) for name, dim in (x, y)]
+    terms = [op.dims(tensor)[dim] for tensor, dim in sides]
+    for term in terms:
+        for axis in axes(term):
+            if isinstance(axis, Each) and axis.outer is not None and not _inside(axis, [*batch, term]):
+                collapse(axis)
+    op.unify(*terms)
+    if not any(op.zero(tensor)[dim] for tensor, dim in sides):
+        op.inexact(terms[0], "units that are no longer zero are contracted", unsafe=True)
+        op.reads(*x)
+        op.reads(*y)
+
+
+def _inside(axis: Each, terms: Sequence[Term]) -> bool:
+    assert axis.outer is not None
+    outer = axis.outer
+    return any(same(outer, term) or any(same(outer, part) for part in getattr(term, "parts", ())) for term in terms)
+
+
+def origin_of(op: Op, weight: torch.Tensor, bias: torch.Tensor | None, out_dim: int, channel: int) -> Origin | None:
+    """A layer's output is proportional to the output slices of its weight and bias."""
+    places: list[Place] = []
+    for tensor, dim in ((weight, out_dim), (bias, 0)):
+        if tensor is not None:
+            at = op.typed(tensor).at
+            if at is None or at[dim] is None:
+                return None
+            places.append(at[dim])  # type: ignore[arg-type]
+    out = op.outs[0]
+    return Origin(tuple(out.shape), channel % out.dim(), tuple(places))
+
+
+@function_rule(F.linear, "input weight bias")
+def linear(op: Op) -> None:
+    """x: [*, i], w: [o, i], b: [o] -> [*, o]"""
+    x, w, b = op["input"], op["weight"], op["bias"]
+    if w.dim() != 2:
+        return op.opaque("a linear layer with one output and no output dimension")
+    contract(op, ("input", -1), ("weight", 1), [])
+    out = op.dims(w)[0]
+    if b is not None:
+        op.unify(op.dims(b)[0], out)
+    for tensor, dim, role in ((w, 0, "output"), (w, 1, "input"), (b, 0, "output")):
+        op.role(tensor, dim, role)
+    dims, zero = op.dims(x), op.zero(x)
+    op.macs(*dims, op.dims(w)[0])
+    rows = [flag and (b is None) for flag in zero[:-1]]
+    op.result([*dims[:-1], op.dims(w)[0]], [*rows, True], origin=origin_of(op, w, b, 0, -1))
+
+
+def _matrix_roles(op: Op, x: str, w: str) -> None:
+    for name in (x, w):
+        op.role(op[name], -2, "input" if name == w else "output")
+        op.role(op[name], -1, "output" if name == w else "input")
+
+
+@rule("aten::mm", "aten::bmm")
+def mm(op: Op) -> None:
+    """x: [*, a, i], y: [*, i, b] -> [*, a, b]"""
+    _product(op, "self", "mat2")
+
+
+@rule("aten::addmm", "aten::baddbmm")
+def addmm(op: Op) -> None:
+    """c: [a, b], x: [a, i], y: [i, b] -> [a, b]"""
+    first, second = ("mat1", "mat2") if "mat1" in op.arguments else ("batch1", "batch2")
+    dims, zero = _matmul(op, first, second)
+    bias = op["self"]
+    for mine, term in zip(reversed(op.dims(bias)), reversed(dims), strict=False):
+        if mine.n == term.n:
+            op.unify(mine, term)
+    op.role(bias, -1, "output")
+    held = [True] * (len(dims) - bias.dim()) + op.zero(bias)
+    wide = [False] * (len(dims) - bias.dim()) + [d.n != 1 for d in op.dims(bias)]
+    op.result(dims, [z and h and w for z, h, w in zip(zero, held, wide, strict=True)])
+
+
+def _product(op: Op, x: str, y: str) -> None:
+    dims, zero = _matmul(op, x, y)
+    op.result(dims, zero)
+
+
+def _matmul(op: Op, x: str, y: str) -> tuple[list[Term], list[bool]]:
+    """The terms and flags of `x @ y`, batch dimensions unified first."""
+    for a, b in zip(op.dims(op[x])[:-2], op.dims(op[y])[:-2], strict=True):
+        op.unify(a, b)
+    batch = op.dims(op[x])[:-2]
+    contract(op, (x, -1), (y, -2), batch)
+    _matrix_roles(op, x, y)
+    xs, ys = op.dims(op[x]), op.dims(op[y])
+    zx, zy = op.zero(op[x]), op.zero(op[y])
+    op.macs(*xs, ys[-1])
+    return [*xs[:-1], ys[-1]], [*(a or b for a, b in zip(zx[:-2], zy[:-2], strict=True)), zx[-2], zy[-1]]
+
+
+@rule("aten::mv")
+def mv(op: Op) -> None:
+    """x: [a, i], y: [i] -> [a]"""
+    contract(op, ("self", -1), ("vec", 0), [])
+    op.macs(*op.dims(op["self"]))
+    op.result(op.dims(op["self"])[:1], op.zero(op["self"])[:1])
+
+
+@rule("aten::dot")
+def dot(op: Op) -> None:
+    """x: [i], y: [i] -> []"""
+    contract(op, ("self", 0), ("tensor", 0), [])
+    op.result([])

@@ -1,0 +1,102 @@
+"""Normalisations. Batch and instance norms treat channels one by one; the others take a mean over them."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from ...terms import collapse
+from ..registry import Op, function_rule, rule
+
+
+@rule(
+    *("aten::native_batch_norm", "aten::_native_batch_norm_legit", "aten::_native_batch_norm_legit_no_training"),
+    *("aten::cudnn_batch_norm", "aten::batch_norm", "aten::_batch_norm_with_update", "aten::_batch_norm_no_update"),
+    *("aten::_native_batch_norm_legit_functional", "aten::miopen_batch_norm", "aten::_batch_norm_impl_index"),
+)
+def batch_norm(op: Op) -> None:
+    """x: [n, c, *], scale, shift, mean, variance: [c] -> [n, c, *]"""
+    x = op["input"]
+    for name, role in _BATCH_NORM.items():
+        parameter = op[name]
+        if isinstance(parameter, torch.Tensor) and parameter.numel() > 0:
+            op.unify(op.dims(x)[1], op.dims(parameter)[0])
+            op.role(parameter, 0, role)
+    dims, zero = op.dims(x), op.zero(x)
+    affine = op["weight"] is not None
+    zero = [affine if i == 1 else z and not affine for i, z in enumerate(zero)]
+    op.result(dims, zero)
+    for out in op.outs[1:]:
+        op.result([dims[1]] if out.shape == (x.shape[1],) else op.fresh(out.shape, "statistics"), out=out)
+
+
+_BATCH_NORM = {"weight": "scale", "bias": "shift", "running_mean": "statistic", "running_var": "statistic"}
+
+
+@function_rule(F.instance_norm, "input running_mean running_var weight bias")
+def instance_norm(op: Op) -> None:
+    """x: [n, c, *], scale, shift: [c] -> [n, c, *]; a silenced channel stays zero unless shifted"""
+    x = op["input"]
+    for name, role in _BATCH_NORM.items():
+        parameter = op[name]
+        if isinstance(parameter, torch.Tensor):
+            op.unify(op.dims(x)[1], op.dims(parameter)[0])
+            op.role(parameter, 0, role)
+    op.result(op.dims(x), op.zero(x))
+
+
+@function_rule(F.layer_norm, "input normalized_shape weight bias eps")
+def layer_norm(op: Op) -> None:
+    """x: [*, c], scale, shift: [c] -> [*, c]; mean and variance over c"""
+    _over_last(op, "a mean and variance are taken over it")
+
+
+@function_rule(F.rms_norm, "input normalized_shape weight eps")
+def rms_norm(op: Op) -> None:
+    """x: [*, c], scale: [c] -> [*, c]; mean square over c"""
+    _over_last(op, "a mean square is taken over it")
+
+
+def _over_last(op: Op, text: str) -> None:
+    x = op["input"]
+    count = len(op["normalized_shape"])
+    for name, role in (("weight", "scale"), ("bias", "shift")):
+        parameter = op[name]
+        if parameter is not None:
+            for dim in range(count):
+                op.unify(op.dims(x)[dim - count], op.dims(parameter)[dim])
+                op.role(parameter, dim, role)
+    for dim in range(-count, 0):
+        term = op.dims(x)[dim]
+        collapse(term)
+        op.inexact(term, text)
+        op.reads("input", dim, out=dim)
+        for name in ("weight", "bias"):
+            if op[name] is not None:
+                op.reads(name, count + dim)
+    op.resizes("normalized_shape", *op.dims(x)[-count:])
+    affine = op["weight"] is not None and op["bias"] is not None
+    zero = op.zero(x)
+    op.result(op.dims(x), [*(z and op["bias"] is None for z in zero[:-count]), *[affine or op["bias"] is None] * count])
+
+
+@function_rule(F.group_norm, "input num_groups weight bias eps")
+def group_norm(op: Op) -> None:
+    """x: [n, g*c, *], scale, shift: [g*c] -> [n, g*c, *]; mean and variance over c and *"""
+    x, groups = op["input"], int.__index__(op["num_groups"])
+    for name, role in (("weight", "scale"), ("bias", "shift")):
+        if op[name] is not None:
+            op.unify(op.dims(x)[1], op.dims(op[name])[0])
+            op.role(op[name], 0, role)
+    parts = op.factor(op.dims(x)[1], [groups, x.shape[1] // groups])
+    if parts is None:
+        return op.opaque("groups that do not fit the channels")
+    if x.shape[1] != groups:
+        op.inexact(parts[1], "a mean and variance are taken over it")
+    op.reads("input", 1, out=1)
+    for name in ("weight", "bias"):
+        if op[name] is not None:
+            op.reads(name, 0)
+    op.resizes("num_groups", parts[0])
+    affine = op["weight"] is not None and op["bias"] is not None
+    op.result(op.dims(x), [affine or i != 1 for i in range(x.dim())])

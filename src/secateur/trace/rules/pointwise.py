@@ -1,0 +1,154 @@
+"""Element by element: `x: [a, b], y: [a, b] -> [a, b]`, same letter, same fate; size one broadcasts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ...terms import ONE, Axis, Term
+from ..registry import Op, rule
+from ..typed import Place
+
+# f(0) = 0: a silenced unit is still zero behind these.
+ZERO_STAYS = frozenset(
+    "relu relu6 leaky_relu gelu silu mish tanh elu celu selu hardtanh hardswish neg abs sqrt sin tan asin atan sinh "
+    "asinh atanh erf expm1 log1p sign round floor ceil trunc frac square native_dropout dropout clone detach alias "
+    "_to_copy contiguous zeros_like prelu _prelu_kernel rrelu softshrink hardshrink softsign nan_to_num "
+    "lift_fresh lift_fresh_copy rrelu_with_noise".split()
+)
+# zero times anything; for a quotient only the numerator counts
+ZERO_IF_ANY = frozenset({"mul", "logical_and", "bitwise_and"})
+ZERO_IF_FIRST = frozenset({"div", "true_divide", "masked_fill_zero"})
+ZERO_IF_ALL = frozenset({"add", "sub", "rsub", "maximum", "minimum", "where", "lerp", "copy", "hypot"})
+ROLES = {"mul": "scale", "div": "scale", "add": "shift", "sub": "shift"}
+
+
+def bare(name: str) -> str:
+    """`aten::add_` -> `add`."""
+    return name.rpartition("::")[2].rstrip("_")
+
+
+def broadcast(op: Op, tensors: Sequence[torch.Tensor], out: torch.Tensor) -> list[Term]:
+    """Unify operands from the right; give the terms of the result."""
+    dims: list[Term | None] = [None] * out.dim()
+    for tensor in tensors:
+        terms = op.dims(tensor)
+        shift = out.dim() - len(terms)
+        for i, term in enumerate(terms, shift):
+            if term.n != 1 and i >= 0:
+                seen = dims[i]
+                if seen is None:
+                    dims[i] = term
+                else:
+                    op.unify(seen, term)
+    return [d if d is not None else (ONE if n == 1 else _literal(op, n)) for d, n in zip(dims, out.shape, strict=True)]
+
+
+def _literal(op: Op, n: int) -> Term:
+    return Axis(n, op.recorder.reason(op.why("broadcast to a literal size")))
+
+
+def zeros(op: Op, tensors: Sequence[torch.Tensor], dims: Sequence[Term]) -> list[bool]:
+    """Where silenced units of the result still hold zeros."""
+    name = bare(op.name)
+    flags = []
+    for i, term in enumerate(dims):
+        held = [_holds_zero(op, t, i - len(dims)) for t in tensors] if term.n != 1 else [True]
+        flags.append(_still_zero(name, held, op))
+    return flags
+
+
+def _holds_zero(op: Op, tensor: torch.Tensor, dim: int) -> bool:
+    typed = op.typed(tensor)
+    return -dim <= len(typed.dims) and typed.dims[dim].n != 1 and typed.zero[dim]
+
+
+def _still_zero(name: str, held: list[bool], op: Op) -> bool:
+    if name in ZERO_STAYS or name == "pow":
+        return held[0] and (name != "pow" or _positive(op["exponent"]))
+    if name in ZERO_IF_ANY:
+        return any(held)
+    if name in ZERO_IF_FIRST:
+        return held[0]
+    return name in ZERO_IF_ALL and all(held) and not _scalar_operand(op)
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, (int, float)) and value > 0
+
+
+def _scalar_operand(op: Op) -> bool:
+    """Whether a non-zero number is added: then nothing stays zero."""
+    return isinstance(op["other"], (int, float)) and op["other"] != 0
+
+
+def pointwise(op: Op) -> None:
+    """x: [*a], y: [*a] -> [*a]"""
+    tensors = op.tensors()
+    name = bare(op.name)
+    for out in op.outs:
+        if out.dim() == 0 and any(t.dim() for t in tensors):
+            op.result([], out=out)
+            continue
+        dims = broadcast(op, tensors, out)
+        for tensor in tensors:
+            for dim in range(tensor.dim()):
+                op.role(tensor, dim, ROLES.get(name, "shift"))
+        op.result(dims, zeros(op, tensors, dims), out=out, at=_place(op, tensors, out))
+
+
+def _place(op: Op, tensors: Sequence[torch.Tensor], out: torch.Tensor) -> Sequence[Place | None] | None:
+    """A rescaled or cast weight is still that weight, for the roles of its dimensions."""
+    first = op.typed(tensors[0]) if tensors else None
+    return first.at if first is not None and tensors[0].shape == out.shape else None
+
+
+@rule(
+    *("aten::clone", "aten::alias", "aten::_to_copy", "aten::contiguous", "aten::lift_fresh_copy", "aten::lift_fresh"),
+    *("aten::zeros_like", "aten::native_dropout", "aten::dropout", "aten::_prelu_kernel", "aten::prelu"),
+    *("aten::detach", "aten::to", "aten::_conj", "aten::rrelu_with_noise", "aten::alpha_dropout"),
+    *("aten::feature_dropout", "aten::resolve_conj", "aten::resolve_neg", "aten::_autocast_to_reduced_precision"),
+)
+def same(op: Op) -> None:
+    """x: [*a] -> [*a]"""
+    if bare(op.name) == "alias" or bare(op.name) == "detach":
+        typed = op.typed(op.tensors()[0])
+        op.result(typed.found(), typed.zero, at=typed.at, origin=typed.origin)
+        return
+    origin = op.typed(op.tensors()[0]).origin
+    pointwise(op)
+    if bare(op.name) in ("clone", "contiguous", "_to_copy", "to"):
+        op.typed(op.outs[0]).origin = origin
+
+
+@rule(
+    *("aten::ones_like", "aten::full_like", "aten::empty_like", "aten::rand_like", "aten::randn_like"),
+    *("aten::fill", "aten::zero", "aten::uniform", "aten::normal", "aten::bernoulli"),
+)
+def like(op: Op) -> None:
+    """x: [*a] -> [*a], its values forgotten"""
+    pointwise(op)
+
+
+@rule("aten::copy")
+def copy(op: Op) -> None:
+    """x: [*a], y: [*a] -> [*a], the values of y"""
+    target = op["self"]
+    dims = broadcast(op, [target, op["src"]], target)
+    zero = [a and b for a, b in zip(op.zero(target), zeros(op, [target, op["src"]], dims), strict=True)]
+    op.result(dims, zero)
+
+
+@rule("aten::glu")
+def glu(op: Op) -> None:
+    """x: [c + c] -> [c], the two halves tied unit by unit"""
+    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    dim = op.get("dim", -1) % len(dims)
+    half = dims[dim].n // 2
+    pieces = op.cut(dims[dim], [half, 2 * half])
+    if pieces is None:
+        return op.opaque("halves that cannot be told apart")
+    op.unify(*pieces)
+    dims[dim] = pieces[0]
+    op.result(dims, zero)

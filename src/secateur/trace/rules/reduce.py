@@ -1,0 +1,104 @@
+"""Reductions. A sum over silenced units that are still zero is exact; a mean divides by their count."""
+
+from __future__ import annotations
+
+from ...terms import ONE, Term, collapse
+from ..registry import Op, rule
+
+SUMS = frozenset({"sum", "linalg_vector_norm", "norm", "nansum", "count_nonzero"})
+MEANS = frozenset({"mean", "var", "std", "var_mean", "std_mean"})
+
+
+@rule(
+    *("aten::sum", "aten::mean", "aten::var", "aten::std", "aten::var_mean", "aten::std_mean", "aten::amax"),
+    *("aten::amin", "aten::max", "aten::min", "aten::argmax", "aten::argmin", "aten::linalg_vector_norm"),
+    *("aten::norm", "aten::logsumexp", "aten::any", "aten::all", "aten::prod", "aten::median", "aten::nansum"),
+    *("aten::aminmax", "aten::nanmedian", "aten::mode", "aten::count_nonzero"),
+)
+def reduction(op: Op) -> None:
+    """x: [a, b] -> [a], or [a, 1]"""
+    x = op["self"]
+    dims, zero = op.dims(x), op.zero(x)
+    reduced = _reduced(op, len(dims))
+    for dim in reduced:
+        _over(op, dim, dims[dim], zero[dim])
+    for out in op.outs:
+        if out.dim() == len(dims):
+            op.result([ONE if d in reduced else t for d, t in enumerate(dims)], zero, out=out)
+        else:
+            kept = [d for d in range(len(dims)) if d not in reduced]
+            op.result([dims[d] for d in kept], [zero[d] for d in kept], out=out)
+
+
+def _reduced(op: Op, count: int) -> list[int]:
+    dim = op["dim"]
+    if dim is None or isinstance(dim, (tuple, list)) and not dim:
+        return list(range(count))
+    return [d % count for d in ([dim] if isinstance(dim, int) else dim)] if count else []
+
+
+def _over(op: Op, dim: int, term: Term, zero: bool) -> None:
+    """What reducing over a dimension does to its axes."""
+    name = op.name.rpartition("::")[2].rstrip("_")
+    if name in SUMS and zero:
+        return
+    if name.startswith("arg"):
+        return op.freeze(term, "positions are data")
+    collapse(term)
+    op.inexact(term, f"a {name} is taken over it", unsafe=name not in MEANS)
+    op.reads("self", dim)
+
+
+@rule("aten::_softmax", "aten::_log_softmax", "aten::softmax", "aten::log_softmax", "aten::_safe_softmax")
+def softmax(op: Op) -> None:
+    """x: [a, b] -> [a, b], normalised over b"""
+    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    if dims:
+        dim = op["dim"] % len(dims)
+        collapse(dims[dim])
+        op.inexact(dims[dim], "a softmax is taken over it", unsafe=True)
+        op.reads("self", dim, out=dim)
+    op.result(dims, [False] * len(dims))
+
+
+@rule(
+    *("aten::cumsum", "aten::cumprod", "aten::cummax", "aten::cummin", "aten::logcumsumexp", "aten::flip"),
+    *("aten::triu", "aten::tril", "aten::roll"),
+)
+def along_positions(op: Op) -> None:
+    """x: [a] -> [a], where the place of a unit counts: a stays whole"""
+    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    for dim in _positional(op, len(dims)):
+        op.freeze(dims[dim], "the place of a unit counts")
+    for out in op.outs:
+        op.result(dims, zero, out=out)
+
+
+def _positional(op: Op, count: int) -> list[int]:
+    if op.name.startswith(("aten::triu", "aten::tril")):
+        return [count - 2, count - 1]
+    asked = op["dims"] if op["dims"] is not None else op["dim"]
+    if asked is None or isinstance(asked, (tuple, list)) and not asked:
+        return list(range(count))
+    return [d % count for d in ([asked] if isinstance(asked, int) else asked)]
+
+
+@rule("aten::sort", "aten::topk", "aten::argsort", "aten::kthvalue")
+def sort(op: Op) -> None:
+    """x: [a] -> [k]: the order is data, so a stays whole"""
+    dims = op.dims(op["self"])
+    dim = op.get("dim", -1) % len(dims)
+    op.freeze(dims[dim], "the order of units is data")
+    for out in op.outs:
+        terms = list(dims)
+        if out.dim() == len(dims):
+            terms[dim] = op.fresh([out.shape[dim]], "sorted")[0]
+        else:
+            del terms[dim]
+        op.result(terms, [False] * len(terms), out=out)
+
+
+@rule("aten::_cdist_forward", "aten::cdist", "aten::_euclidean_dist")
+def cdist(op: Op) -> None:
+    """x: [*, a, i], y: [*, b, i] -> [*, a, b]"""
+    op.opaque("distances between units")

@@ -1,0 +1,269 @@
+"""Ops that move dimensions and units about without touching values."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+
+from ...terms import ONE, Axis, Term, cat, find, product, reshape
+from ..registry import Op, rule
+from ..typed import Origin, Place
+
+
+def _carried(op: Op, source: torch.Tensor) -> Origin | None:
+    """The origin of the source, one step longer."""
+    origin = op.typed(source).origin
+    if origin is None or op.name not in _REPLAYABLE:
+        return None
+    arguments = tuple(v for k, v in op.arguments.items() if k not in ("self", "dtype"))
+    return dataclasses.replace(origin, steps=(*origin.steps, (op.name, arguments)))
+
+
+_REPLAYABLE = frozenset(
+    f"aten::{name}" for name in "view _unsafe_view permute transpose t unsqueeze squeeze select slice split unbind".split()
+)
+
+
+def _result(op: Op, dims: Sequence[Term], zero: Sequence[bool], at: Sequence[Place | None] | None = None) -> None:
+    op.result(dims, zero, at=at, origin=_carried(op, op["self"]))
+
+
+@rule("aten::view", "aten::_unsafe_view", "aten::reshape", "aten::_reshape_alias")
+def view(op: Op) -> None:
+    """[a, b*c] -> [a*b, c]: the same units, counted in other digits"""
+    source, out = op["self"], op.outs[0]
+    if op["dtype"] is not None and source.shape == out.shape:
+        return op.result(op.dims(source), op.zero(source))
+    terms = reshape(op.dims(source), list(out.shape), op.why(f"view as {list(out.shape)}"))
+    _result(op, terms, [all(op.zero(source))] * len(terms))
+
+
+@rule("aten::as_strided")
+def as_strided(op: Op) -> None:
+    """Only where it changes nothing"""
+    source = op["self"]
+    if source.shape == op.outs[0].shape:
+        return op.result(op.dims(source), op.zero(source))
+    op.opaque("as_strided")
+
+
+@rule("aten::permute")
+def permute(op: Op) -> None:
+    """[a, b, c] -> [c, a, b]"""
+    _move(op, [d % op["self"].dim() for d in op["dims"]])
+
+
+@rule("aten::transpose")
+def transpose(op: Op) -> None:
+    """[a, b] -> [b, a]"""
+    order = list(range(op["self"].dim()))
+    if order:
+        i, j = op["dim0"], op["dim1"]
+        order[i], order[j] = order[j], order[i]
+    _move(op, order)
+
+
+@rule("aten::t", "aten::numpy_T")
+def t(op: Op) -> None:
+    """[a, b] -> [b, a]"""
+    _move(op, list(range(op["self"].dim()))[::-1])
+
+
+def _move(op: Op, order: Sequence[int]) -> None:
+    typed = op.typed(op["self"])
+    dims, at = typed.found(), typed.at
+    moved = [at[i] for i in order] if at is not None else None
+    _result(op, [dims[i] for i in order], [typed.zero[i] for i in order], moved)
+
+
+@rule("aten::unsqueeze")
+def unsqueeze(op: Op) -> None:
+    """[a] -> [a, 1]"""
+    typed = op.typed(op["self"])
+    i = op["dim"] % (len(typed.dims) + 1)
+    dims, zero, at = list(typed.dims), list(typed.zero), list(typed.at) if typed.at is not None else None
+    dims.insert(i, ONE)
+    zero.insert(i, True)
+    if at is not None:
+        at.insert(i, None)
+    _result(op, dims, zero, at)
+
+
+@rule("aten::squeeze")
+def squeeze(op: Op) -> None:
+    """[a, 1] -> [a]; what is longer than one must not become one"""
+    source, out = op["self"], op.outs[0]
+    dims, zero = op.dims(source), op.zero(source)
+    asked = op["dim"] if op["dim"] is not None else list(range(len(dims)))
+    asked = [d % len(dims) for d in ([asked] if isinstance(asked, int) else asked)] if dims else []
+    gone = [d for d in asked if dims[d].n == 1]
+    for d in set(asked) - set(gone):
+        op.recorder.keep_two(dims[d])
+    kept = [i for i in range(len(dims)) if i not in gone]
+    assert len(kept) == out.dim()
+    _result(op, [dims[i] for i in kept], [zero[i] for i in kept])
+
+
+@rule("aten::expand")
+def expand(op: Op) -> None:
+    """[1] -> [n], n a literal (until the caller's sizes say otherwise)"""
+    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    out = op.outs[0]
+    pad = out.dim() - len(dims)
+    terms = [ONE] * pad + dims
+    widened = [n != 1 and term.n == 1 for term, n in zip(terms, out.shape, strict=True)]
+    literal = op.recorder.reason(op.why("expanded to a literal size")) if any(widened) else None
+    terms = [Axis(n, literal) if w else t for t, n, w in zip(terms, out.shape, widened, strict=True)]
+    op.result(terms, [True] * pad + zero)
+
+
+@rule("aten::repeat")
+def repeat(op: Op) -> None:
+    """[a] -> [r*a], r a literal (until the caller's sizes say otherwise)"""
+    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    pad = op.outs[0].dim() - len(dims)
+    terms: list[Term] = []
+    for term, copies in zip([ONE] * pad + dims, op["repeats"], strict=True):
+        terms.append(product([Axis(copies, "repeated a literal number of times"), term]) if copies != 1 else term)
+    op.result(terms, [True] * pad + zero)
+
+
+# --- pieces ---
+
+
+@rule("aten::select")
+def select(op: Op) -> None:
+    """[a, b] -> [b]: one unit of a, so a stays whole"""
+    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    i = op["dim"] % len(dims)
+    op.freeze(dims[i], "one unit is selected")
+    _result(op, dims[:i] + dims[i + 1 :], zero[:i] + zero[i + 1 :])
+
+
+@rule("aten::unbind")
+def unbind(op: Op) -> None:
+    """[a, b] -> a times [b]: every unit of a is named, so a stays whole"""
+    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    i = op.get("dim", 0) % len(dims)
+    op.freeze(dims[i], "taken apart unit by unit")
+    for k, out in enumerate(op.outs):
+        op.result(dims[:i] + dims[i + 1 :], zero[:i] + zero[i + 1 :], out=out, origin=_piece(op, k))
+
+
+def _piece(op: Op, k: int) -> Origin | None:
+    origin = _carried(op, op["self"])
+    if origin is None:
+        return None
+    name, arguments = origin.steps[-1]
+    return dataclasses.replace(origin, steps=(*origin.steps[:-1], (name, arguments), ("piece", (k,))))
+
+
+@rule("aten::slice")
+def slice_(op: Op) -> None:
+    """[a + b + c] -> [b]"""
+    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    i = op.get("dim", 0) % len(dims)
+    n, length = dims[i].n, op.outs[0].shape[i]
+    if length == n:
+        return _result(op, dims, zero)
+    start = op.get("start", 0)
+    start = max(0, min(start + n if start < 0 else start, n))
+    if op.get("step", 1) != 1:
+        return _strided(op, dims, zero, i)
+    offsets = sorted({o for o in (start, start + length, n) if o > 0})
+    pieces = op.cut(dims[i], offsets) if length else None
+    if pieces is None:
+        dims[i] = Axis(length, "a slice that cuts through units")
+    else:
+        dims[i] = pieces[0 if start == 0 else 1]
+    _result(op, dims, zero)
+
+
+def _strided(op: Op, dims: list[Term], zero: list[bool], i: int) -> None:
+    """Every step-th unit: positions count, so the axis stays whole."""
+    op.freeze(dims[i], "a strided slice")
+    dims[i] = Axis(op.outs[0].shape[i], "a strided slice")
+    op.result(dims, zero)
+
+
+@rule("aten::split", "aten::split_with_sizes", "aten::chunk", "aten::tensor_split", "aten::unsafe_split")
+def split(op: Op) -> None:
+    """[a + b] -> [a], [b]"""
+    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    i = op.get("dim", 0) % len(dims)
+    ends, total = [], 0
+    for out in op.outs:
+        total += out.shape[i]
+        ends.append(total)
+    pieces = op.cut(dims[i], ends)
+    for k, out in enumerate(op.outs):
+        piece = pieces[k] if pieces is not None else Axis(out.shape[i], "a split that cuts through units")
+        op.result([*dims[:i], piece, *dims[i + 1 :]], zero, out=out, origin=_piece(op, k))
+
+
+# --- joining ---
+
+
+@rule("aten::cat", "aten::concat")
+def cat_(op: Op) -> None:
+    """[a], [b] -> [a + b]"""
+    out = op.outs[0]
+    i = op.get("dim", 0) % out.dim()
+    tensors = [t for t in op["tensors"] if t.dim() == out.dim()]
+    dims = op.dims(tensors[0])
+    for tensor in tensors[1:]:
+        for d, (x, y) in enumerate(zip(dims, op.dims(tensor), strict=True)):
+            if d != i:
+                op.unify(x, y)
+    dims[i] = cat(op.dims(t)[i] for t in tensors)
+    op.result(dims, [all(flags) for flags in zip(*map(op.zero, tensors), strict=True)])
+
+
+@rule("aten::stack")
+def stack(op: Op) -> None:
+    """n times [a] -> [n, a]"""
+    tensors = op["tensors"]
+    dims = op.dims(tensors[0])
+    for tensor in tensors[1:]:
+        for x, y in zip(dims, op.dims(tensor), strict=True):
+            op.unify(x, y)
+    zero = [all(flags) for flags in zip(*map(op.zero, tensors), strict=True)]
+    i = op.get("dim", 0) % (len(dims) + 1)
+    count: Term = Axis(len(tensors), "stacked tensors") if len(tensors) > 1 else ONE
+    op.result([*map(find, dims[:i]), count, *dims[i:]], [*zero[:i], True, *zero[i:]])
+
+
+@rule("aten::pixel_shuffle")
+def pixel_shuffle(op: Op) -> None:
+    """[c*r*r, h, w] -> [c, h*r, w*r], r a literal"""
+    dims, zero, r = op.dims(op["self"]), op.zero(op["self"]), op["upscale_factor"]
+    parts = op.factor(dims[-3], [dims[-3].n // (r * r), r, r])
+    if parts is None:
+        return op.opaque("pixel_shuffle")
+    op.freeze(product(parts[1:]), "pixel_shuffle")
+    out = op.outs[0]
+    op.result([*dims[:-3], parts[0], *op.fresh(out.shape[-2:], "spatial")], zero)
+
+
+@rule("aten::pixel_unshuffle")
+def pixel_unshuffle(op: Op) -> None:
+    """[c, h*r, w*r] -> [c*r*r, h, w], r a literal"""
+    dims, zero, r = op.dims(op["self"]), op.zero(op["self"]), op["downscale_factor"]
+    block = [Axis(r, "pixel_unshuffle"), Axis(r, "pixel_unshuffle")]
+    out = op.outs[0]
+    op.result([*dims[:-3], product([dims[-3], *block]), *op.fresh(out.shape[-2:], "spatial")], zero)
+
+
+@rule("aten::channel_shuffle", "aten::native_channel_shuffle")
+def channel_shuffle(op: Op) -> None:
+    """[n, g*c, ...] -> [n, c*g, ...], g a literal"""
+    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    groups = op["groups"]
+    parts = op.factor(dims[1], [groups, dims[1].n // groups])
+    if parts is None:
+        return op.opaque("channel_shuffle")
+    op.freeze(parts[0], "channel_shuffle")
+    dims[1] = product([parts[1], parts[0]])
+    op.result(dims, zero)

@@ -1,0 +1,335 @@
+"""Torch functions that take or give sizes: what each says about the integers it was handed.
+
+`after(recorder, func, args, kwargs, out)` runs after every torch function of the user's code. A function in `SIZED`
+turns its size arguments into equations with the terms of its result; a literal there freezes the term, for the
+pruned model could not satisfy it. Any other function that is handed a `Num` lets it escape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+
+from ..terms import ONE, Axis, Term, cut, factors, find, freeze, product
+from .sizes import Call, Dim, Equation, Num, escape, expression, plain
+from .typed import Typed, get, put
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
+
+Args: TypeAlias = "tuple[Any, ...]"
+Handler: TypeAlias = "Callable[[Recorder, Args, dict[str, Any], Any], Any]"
+SIZED: dict[str, Handler] = {}
+
+
+def sized(*names: str) -> Callable[[Handler], Handler]:
+    """Register a handler for the torch functions and methods of these names."""
+
+    def register(handler: Handler) -> Handler:
+        for name in names:
+            if name in SIZED:
+                raise ValueError(f"two handlers for {name}")
+            SIZED[name] = handler
+        return handler
+
+    return register
+
+
+def after(recorder: Recorder, func: Any, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
+    """Tell the ledger what `func` did with the sizes it was handed; gives the result, its sizes made Nums."""
+    name = getattr(func, "__name__", "")
+    if name == "__get__":
+        return recorder.numbers(args[0]) if getattr(func, "__self__", None) is torch.Tensor.shape else out
+    if "input" in kwargs:
+        args = (kwargs["input"], *args)
+    handler = SIZED.get(name)
+    if handler is not None:
+        changed = handler(recorder, args, kwargs, out)
+        return out if changed is None else changed
+    _let_escape(args, name)
+    if kwargs:
+        _let_escape(tuple(kwargs.values()), name)
+    return out
+
+
+def _let_escape(args: Sequence[Any], name: str) -> None:
+    for value in args:
+        if isinstance(value, Num):
+            escape(value, f"used in {name}")
+        elif isinstance(value, (tuple, list)) and len(value) < 16:
+            _let_escape(value, name)
+
+
+def demand(recorder: Recorder, wanted: Any, term: Term, name: str) -> None:
+    """The code asks for a dimension of this size: an equation if the number has a history, else a literal."""
+    if isinstance(wanted, torch.Tensor):
+        return freeze(term, lambda: f"a size from data at {recorder.where()}")
+    if isinstance(wanted, Num):
+        recorder.ledger.equations.append(Equation(wanted.expr, Dim(term), f"{name} at {recorder.where()}"))
+    elif wanted != -1 and term.n != 1:
+        freeze(term, lambda: f"{name}(..., {wanted}) is written at {recorder.where()}")
+
+
+def demand_shape(recorder: Recorder, shape: Sequence[Any], out: torch.Tensor, name: str) -> None:
+    typed = get(out)
+    if typed is not None:
+        for wanted, term in zip(shape, typed.found(), strict=True):
+            demand(recorder, wanted, term, name)
+
+
+def _shape_args(args: Sequence[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
+    """Sizes given as `f(2, 3)`, `f((2, 3))`, `f(size=...)` or `f(shape=...)`."""
+    sizes = args or kwargs.get("size") or kwargs.get("shape") or ()
+    return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+
+
+def _argument(args: Args, kwargs: dict[str, Any], place: int, name: str, default: Any = None) -> Any:
+    return args[place] if len(args) > place else kwargs.get(name, default)
+
+
+# --- sizes that are read ---
+
+
+@sized("size")
+def _size(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
+    numbers = recorder.numbers(args[0])
+    dim = _argument(args, kwargs, 1, "dim")
+    return numbers if dim is None else numbers[dim]
+
+
+@sized("numel", "nelement")
+def _numel(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
+    total: Any = 1
+    for number in recorder.numbers(args[0]):
+        total = number * total
+    return total
+
+
+@sized("__len__")
+def _len(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
+    if args[0].dim():
+        escape(recorder.numbers(args[0])[0], "len() was taken")
+
+
+# --- shapes that are asked for ---
+
+
+@sized("view", "reshape", "broadcast_to")
+def _view(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    if len(args) > 1 and isinstance(args[1], torch.dtype) or "dtype" in kwargs:
+        return
+    demand_shape(recorder, _shape_args(args[1:], kwargs), out, "reshape")
+
+
+@sized("unflatten")
+def _unflatten(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    dim = _argument(args, kwargs, 1, "dim") % args[0].dim()
+    sizes = _argument(args, kwargs, 2, "sizes")
+    rest = args[0].dim() - dim - 1
+    demand_shape(recorder, [-1] * dim + list(sizes) + [-1] * rest, out, "unflatten")
+
+
+@sized("expand")
+def _expand(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    shape = list(_shape_args(args[1:], kwargs))
+    typed = recorder.typed(out)
+    added = out.dim() - args[0].dim()
+    for i, wanted in enumerate(shape):
+        widened = i < added or args[0].shape[i - added] != out.shape[i]
+        if widened and isinstance(wanted, Num):
+            typed.dims[i] = Axis(plain(wanted)) if wanted != 1 else ONE
+        demand(recorder, wanted, typed.dims[i], "expand")
+
+
+@sized("expand_as", "view_as", "reshape_as", "type_as")
+def _as(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    source, target = recorder.typed(out), recorder.typed(args[1])
+    for x, y in zip(source.found(), target.found(), strict=False):
+        if x.n == y.n and out.shape == args[1].shape:
+            recorder.unify(x, y)
+
+
+@sized("repeat", "tile")
+def _repeat(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    repeats = list(_shape_args(args[1:], kwargs)) or list(kwargs.get("repeats", ()))
+    repeats = [1] * (out.dim() - len(repeats)) + repeats
+    source = recorder.typed(args[0]).found()
+    inner = [ONE] * (out.dim() - len(source)) + source
+    typed = recorder.typed(out)
+    for i, wanted in enumerate(repeats):
+        if isinstance(wanted, Num) and plain(wanted) > 1:
+            copies = Axis(plain(wanted))
+            typed.dims[i] = product([copies, inner[i]])
+            demand(recorder, wanted, copies, "repeat")
+
+
+@sized("repeat_interleave")
+def _repeat_interleave(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    wanted = _argument(args, kwargs, 1, "repeats")
+    if isinstance(wanted, Num):
+        escape(wanted, "used in repeat_interleave")
+
+
+@sized("zeros", "ones", "empty", "rand", "randn")
+def _factory(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    _made(recorder, _shape_args(args, kwargs), out)
+
+
+@sized("full")
+def _full(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    _made(recorder, _argument(args, kwargs, 0, "size"), out)
+
+
+@sized("new_zeros", "new_ones", "new_empty")
+def _new(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    _made(recorder, _shape_args(args[1:], kwargs), out)
+
+
+@sized("new_full")
+def _new_full(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    _made(recorder, _argument(args, kwargs, 1, "size"), out)
+
+
+def _made(recorder: Recorder, shape: Sequence[Any], out: torch.Tensor) -> None:
+    """A tensor made to size: dimensions whose size has a history are free, the others stay literals."""
+    if len(shape) != out.dim() or not any(isinstance(n, Num) for n in shape):
+        return
+    literal = f"made with a literal size at {recorder.where()}"
+    dims: list[Term] = [ONE if n == 1 else Axis(plain(n), None if isinstance(n, Num) else literal) for n in shape]
+    put(out, Typed(dims, [False] * len(dims)))
+    demand_shape(recorder, shape, out, "a factory")
+
+
+@sized("arange")
+def _arange(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    for wanted in (*args, *kwargs.values()):
+        escape(wanted, "used in arange")
+
+
+# --- pieces ---
+
+
+@sized("split", "split_with_sizes")
+def _split(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    wanted = _argument(args, kwargs, 1, "split_size_or_sections")
+    wanted = kwargs.get("split_size", kwargs.get("split_sizes")) if wanted is None else wanted
+    dim = _argument(args, kwargs, 2, "dim", 0)
+    sizes = list(wanted) if isinstance(wanted, (tuple, list)) else [wanted] * len(out)
+    for size, piece in zip(sizes, out, strict=True):
+        whole = piece.shape[dim] == size
+        demand(recorder, size if whole else piece.shape[dim], recorder.typed(piece).found()[dim], "split")
+
+
+@sized("chunk", "tensor_split", "hsplit", "vsplit", "dsplit")
+def _chunk(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    """The pieces of a chunk stay equally long; a piece that is shorter now is not promised to stay so."""
+    count = _argument(args, kwargs, 1, "chunks", kwargs.get("indices_or_sections"))
+    dim = _argument(args, kwargs, 2, "dim", 0)
+    escape(count, "used in chunk")
+    first = recorder.typed(out[0]).found()[dim]
+    for piece in out[1:]:
+        term = recorder.typed(piece).found()[dim]
+        if isinstance(count, int) and term.n == first.n:
+            equation = Equation(Dim(term), Dim(first), f"chunk at {recorder.where()}")
+            recorder.ledger.equations.append(equation)
+        else:
+            for uneven in (first, term):
+                freeze(uneven, lambda: f"pieces of unequal length at {recorder.where()}")
+
+
+@sized("narrow")
+def _narrow(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    dim, start, length = (_argument(args, kwargs, i, n) for i, n in ((1, "dim"), (2, "start"), (3, "length")))
+    _span(recorder, args[0], dim, start, start + length)
+
+
+@sized("__getitem__")
+def _getitem(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    taken = sum(_taken(item) for item in index)
+    dim = 0
+    for item in index:
+        if item is Ellipsis:
+            dim += args[0].dim() - taken
+        elif item is None or isinstance(item, bool):
+            continue
+        else:
+            if isinstance(item, slice):
+                _slice(recorder, args[0], dim, item)
+            elif isinstance(item, Num):
+                escape(item, "used as an index")
+            dim += _taken(item)
+
+
+def _taken(item: Any) -> int:
+    """How many dimensions one item of an index speaks of."""
+    if item is Ellipsis or item is None or isinstance(item, bool):
+        return 0
+    return item.dim() if isinstance(item, torch.Tensor) and item.dtype in (torch.bool, torch.uint8) else 1
+
+
+def _slice(recorder: Recorder, source: torch.Tensor, dim: int, item: slice) -> None:
+    if item.step in (None, 1) and (item.start is not None or item.stop is not None):
+        _span(recorder, source, dim, item.start, item.stop)
+
+
+def _span(recorder: Recorder, source: torch.Tensor, dim: int, start: Any, stop: Any) -> None:
+    """`source[start:stop]`: the units before `start`, and before `stop`, are as many as these numbers say.
+
+    A number counted from the end speaks of the units behind it.
+    """
+    term = recorder.typed(source).found()[dim]
+    for bound in (start, stop):
+        if bound is None or isinstance(bound, torch.Tensor):
+            continue
+        at = plain(bound)
+        offset = at + term.n if at < 0 else at
+        if not 0 < offset < term.n:
+            if offset >= term.n and isinstance(bound, Num) and offset == term.n:
+                demand(recorder, bound, term, "slice")
+            continue
+        pieces = cut(term, [offset, term.n])
+        if pieces is None:
+            return
+        if at < 0:
+            wanted = Num(-at, Call("-", 0, expression(bound))) if isinstance(bound, Num) else -at
+            demand(recorder, wanted, pieces[1], "slice")
+        else:
+            demand(recorder, bound, pieces[0], "slice")
+
+
+# --- group counts and normalised shapes ---
+
+
+@sized("conv1d", "conv2d", "conv3d")
+def _conv(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    _groups(recorder, args, kwargs, _argument(args, kwargs, 6, "groups", 1))
+
+
+@sized("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _conv_transpose(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    _groups(recorder, args, kwargs, _argument(args, kwargs, 6, "groups", 1))
+
+
+def _groups(recorder: Recorder, args: Args, kwargs: dict[str, Any], wanted: Any) -> None:
+    groups = recorder.group_term(_argument(args, kwargs, 1, "weight"))
+    if groups is not None:
+        demand(recorder, wanted, groups, "groups")
+
+
+@sized("group_norm")
+def _group_norm(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    wanted = _argument(args, kwargs, 1, "num_groups")
+    channels = recorder.typed(args[0]).found()[1]
+    groups = factors(channels)[0] if plain(wanted) > 1 else None
+    if groups is not None and groups.n == wanted:
+        demand(recorder, wanted, groups, "num_groups")
+
+
+@sized("layer_norm", "rms_norm")
+def _layer_norm(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    shape = _argument(args, kwargs, 1, "normalized_shape")
+    for wanted, term in zip(shape, recorder.typed(args[0]).found()[-len(shape) :], strict=True):
+        demand(recorder, wanted, find(term), "normalized_shape")

@@ -1,0 +1,263 @@
+"""Where the integers of `forward` come from.
+
+During a traced run `x.shape[i]` and the integer attributes of modules are `Num`s: ints that remember an expression
+over tensor dimensions and attributes. Arithmetic on them builds larger expressions. What becomes of a `Num` is told to
+the active `Ledger`:
+
+    equation   it was used as a size: its expression must equal the size of that dimension's term
+    guard      it was compared: the outcome must stay the same
+    escape     it left our sight (float, int(), an argument that is no size): its value must stay the same
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+
+from ..terms import Term
+
+
+class Dim(NamedTuple):
+    """The size of a tensor dimension."""
+
+    term: Term
+
+
+class Attribute(NamedTuple):
+    """An integer attribute of a module; `index` is its place if the attribute is a tuple or list."""
+
+    module: str
+    name: str
+    index: int | None = None
+
+    def __str__(self) -> str:
+        place = "" if self.index is None else f"[{self.index}]"
+        return f"{self.module + '.' if self.module else ''}{self.name}{place}"
+
+
+class Call(NamedTuple):
+    """`left op right`, op being one of + - * // %."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+Expr: TypeAlias = "int | Dim | Attribute | Call"
+
+EVALUATE: dict[str, Callable[[int, int], int]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "//": operator.floordiv,
+    "%": operator.mod,
+}
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class Equation(NamedTuple):
+    """left = right, demanded at `where`."""
+
+    left: Expr
+    right: Expr
+    where: str
+
+
+class Guard(NamedTuple):
+    """`left op right` had this outcome at `where`, and must keep it."""
+
+    op: str
+    left: Expr
+    right: Expr
+    outcome: bool
+    where: str
+
+
+class Escape(NamedTuple):
+    """The value of an expression was used at `where` for something that is not a size."""
+
+    expr: Expr
+    where: str
+
+
+@dataclass
+class Ledger:
+    """What became of the sizes of one trace."""
+
+    equations: list[Equation] = field(default_factory=list)
+    guards: list[Guard] = field(default_factory=list)
+    escapes: list[Escape] = field(default_factory=list)
+
+
+_active: list[Ledger] = []
+
+
+class open_ledger:
+    """Within this context what becomes of Nums goes to the given ledger."""
+
+    def __init__(self, ledger: Ledger):
+        self.ledger = ledger
+
+    def __enter__(self) -> Ledger:
+        _active.append(self.ledger)
+        return self.ledger
+
+    def __exit__(self, *_: object) -> None:
+        _active.pop()
+
+
+class Num(int):
+    """An int that remembers the expression it came from."""
+
+    expr: Expr
+
+    def __new__(cls, value: int, expr: Expr) -> Num:
+        self = int.__new__(cls, value)
+        self.expr = expr
+        return self
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (int.__index__(self),)
+
+    def __deepcopy__(self, memo: object) -> Num:
+        return self
+
+    __hash__ = int.__hash__  # comparing means defining __eq__, which would drop it
+
+    def __neg__(self) -> Num:
+        return Num(-plain(self), Call("-", 0, self.expr))
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __pow__(self, other: Any, modulo: Any = None) -> Any:
+        if type(other) is int and 0 < other <= 4 and modulo is None:
+            return math.prod([self] * other)
+        escape(self, "raised to a power")
+        return int.__pow__(self, other, modulo) if modulo is not None else plain(self) ** other
+
+
+def plain(value: int) -> int:
+    """The bare int of a Num, with no escape told."""
+    return int.__index__(value) if isinstance(value, int) else operator.index(value)
+
+
+def expression(value: int) -> Expr:
+    """The expression behind an int; a literal stands for itself."""
+    return value.expr if isinstance(value, Num) else value
+
+
+def escape(value: object, how: str) -> None:
+    """Tell the ledger that a Num left our sight."""
+    if _active and isinstance(value, Num):
+        _active[-1].escapes.append(Escape(value.expr, f"{how} at {source_line()}"))
+
+
+def _arithmetic(method: str, op: str, reflected: bool) -> Callable[[Num, Any], Any]:
+    base = getattr(int, method)
+
+    def apply(self: Num, other: Any) -> Any:
+        if type(other) is not int and type(other) is not Num:
+            if isinstance(other, float):
+                escape(self, "met a float")
+            return base(self, other)
+        mine, its = self.expr, expression(other)
+        value = base(self, plain(other))
+        return Num(value, Call(op, its, mine) if reflected else Call(op, mine, its))
+
+    return apply
+
+
+def _compared(method: str, op: str) -> Callable[[Num, Any], Any]:
+    base = getattr(int, method)
+
+    def apply(self: Num, other: Any) -> Any:
+        outcome = base(self, other)
+        if _active and outcome is not NotImplemented:
+            guard = Guard(op, self.expr, expression(other), outcome, "")
+            if not _trivial(guard):
+                _active[-1].guards.append(guard._replace(where=source_line()))
+        return outcome
+
+    return apply
+
+
+def _trivial(guard: Guard) -> bool:
+    """Comparisons with zero and below say nothing: no axis loses its last unit, none gains."""
+    return type(guard.right) is int and guard.right <= 0
+
+
+def _escaping(method: str) -> Callable[..., Any]:
+    base = getattr(int, method)
+
+    def apply(self: Num, *args: Any) -> Any:
+        escape(self, "was turned into a plain number")
+        return base(self, *args)
+
+    return apply
+
+
+for _method, _op in (("add", "+"), ("sub", "-"), ("mul", "*"), ("floordiv", "//"), ("mod", "%")):
+    setattr(Num, f"__{_method}__", _arithmetic(f"__{_method}__", _op, reflected=False))
+    setattr(Num, f"__r{_method}__", _arithmetic(f"__r{_method}__", _op, reflected=True))
+for _method, _op in (("eq", "=="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">=")):
+    setattr(Num, f"__{_method}__", _compared(f"__{_method}__", _op))
+for _method in (
+    *("__int__", "__float__", "__truediv__", "__rtruediv__", "__rpow__", "__round__", "__trunc__"),
+    *("__and__", "__rand__", "__or__", "__ror__", "__xor__", "__rxor__", "__lshift__", "__rshift__", "__invert__"),
+):
+    setattr(Num, _method, _escaping(_method))
+
+
+def leaves(expr: Expr) -> Iterator[Dim | Attribute]:
+    """The dimensions and attributes in an expression."""
+    if isinstance(expr, Call):
+        yield from leaves(expr.left)
+        yield from leaves(expr.right)
+    elif not isinstance(expr, int):
+        yield expr
+
+
+def evaluate(expr: Expr, read: Callable[[Dim | Attribute], int]) -> int:
+    """The value of an expression when its leaves have the values that `read` gives.
+
+    >>> evaluate(Call("//", Attribute("m", "width"), 4), lambda leaf: 32)
+    8
+    """
+    if isinstance(expr, Call):
+        return EVALUATE[expr.op](evaluate(expr.left, read), evaluate(expr.right, read))
+    return expr if isinstance(expr, int) else read(expr)
+
+
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_TORCH = os.path.dirname(torch.__file__) + os.sep
+
+
+def source_line() -> str:
+    """The innermost line of the user's code, as `file:line`, outside torch and outside us."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        ours = path.startswith(_OURS) and not path.startswith(_OURS + "models")
+        if not ours and not path.startswith(_TORCH) and not path.startswith("<"):
+            return f"{_short(path)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "an unknown line"
+
+
+def _short(path: str) -> str:
+    return "/".join(path.split("/")[-3:]) if "site-packages" in path else "/".join(path.split("/")[-2:])

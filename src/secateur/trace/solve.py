@@ -1,0 +1,309 @@
+"""Size equations, solved once for every plan.
+
+After a trace there are equations between sizes (`Equation`), comparisons (`Guard`) and values that escaped
+(`Escape`). Here they become, in this order,
+
+1. definitions of attributes: `attn.num_heads` is the size of that axis, whatever the plan;
+2. inexact axes: the value of `C // heads` was used in arithmetic, so the counts it depends on must not change;
+3. constraints: two counts in proportion are *tied* (they keep the same share of their units); what needs more than
+   a tie freezes, with the source line that asked for it.
+
+A later tie or freeze only narrows what an earlier equation already holds for, so each equation is read once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ..terms import Axis, Cat, Term, find
+from .algebra import Opaque, Poly, Ratio, balanced
+from .sizes import COMPARE, Attribute, Call, Dim, Equation, Escape, Expr, Guard, Ledger, evaluate, leaves
+
+NOT_PRUNABLE = "the size enters the arithmetic: {}"
+
+
+@dataclass
+class Tie:
+    """Axes that keep the same share of their units. `frozen` says why none of them may lose any."""
+
+    members: list[Axis]
+    frozen: str | None = None
+
+    @property
+    def steps(self) -> int:
+        """How many equal steps take every member from nothing to all of its units."""
+        return math.gcd(*(axis.n for axis in self.members))
+
+
+@dataclass
+class Solution:
+    """What holds for every plan: ties between axes, attributes as functions of counts, guards to check."""
+
+    ties: dict[Axis, Tie] = field(default_factory=dict)
+    attributes: dict[Attribute, Ratio] = field(default_factory=dict)
+    guards: list[Guard] = field(default_factory=list)
+    unsafe: dict[Axis, str] = field(default_factory=dict)
+
+
+class Solver:
+    """One pass over a ledger. `candidates` are the axes that may lose units; all other counts are constants.
+
+    Polynomials are over the counts of axes; `reduced` writes the counts of tied axes as multiples of one of them.
+    """
+
+    def __init__(self, candidates: Iterable[Axis], attributes: Mapping[Attribute, int]):
+        self.solution = Solution(ties={axis: Tie([axis]) for axis in candidates})
+        self.old = attributes
+        self.known: dict[object, Ratio] = {}  # value of an expression -> the term it was equated to
+
+    def run(self, ledger: Ledger) -> Solution:
+        """Solve everything; see the module's docstring for the order."""
+        equations = [e for e in ledger.equations if self._varies(e.left) or self._varies(e.right)]
+        equations += [Equation(g.left, g.right, g.where) for g in ledger.guards if _is_equation(g)]
+        for equation in equations:
+            self._define(equation)
+        for equation in equations:
+            self._remember(equation)
+        for escaped in ledger.escapes:
+            self._escape(escaped)
+        for equation in sorted(equations, key=self._difficulty):
+            self._hold(equation)
+        self.solution.guards = [g for g in ledger.guards if not _is_equation(g) and self._open(g)]
+        return self.solution
+
+    # --- expressions as ratios ---
+
+    def _free(self, axis: Axis) -> bool:
+        tie = self.solution.ties.get(axis)
+        return tie is not None and tie.frozen is None and axis not in self.solution.unsafe
+
+    def reduced(self, ratio: Ratio) -> Ratio:
+        """The same ratio over the steps of ties: one variable, the first member, for all counts in proportion."""
+        return Ratio.of(self._reduced(ratio.over), self._reduced(ratio.under))
+
+    def _reduced(self, poly: Poly) -> Poly:
+        total = Poly()
+        for monomial, coefficient in poly.items():
+            term = Poly.constant(coefficient)
+            for var in monomial:
+                term = term * self._steps(var)
+            total = total + term
+        return total
+
+    def _steps(self, axis: Axis) -> Poly:
+        tie = self.solution.ties[axis]
+        return Poly.variable(tie.members[0], axis.n // tie.steps) if self._free(axis) else Poly.constant(axis.n)
+
+    def term(self, term: Term) -> Poly:
+        """The size of a term as a polynomial over the counts of axes."""
+        term = find(term)
+        if isinstance(term, Axis):
+            return Poly.variable(term) if self._free(term) else Poly.constant(term.n)
+        parts = [self.term(part) for part in term.parts]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part if isinstance(term, Cat) else total * part
+        return total
+
+    def ratio(self, expr: Expr) -> Ratio:
+        """An expression as a ratio of polynomials; attributes by their definition, or as they are."""
+        if isinstance(expr, int):
+            return Ratio.of(Poly.constant(int.__index__(expr)))
+        if isinstance(expr, Dim):
+            return Ratio.of(self.term(expr.term))
+        if isinstance(expr, Attribute):
+            defined = self.solution.attributes.get(expr)
+            return defined if defined is not None else Ratio.of(Poly.constant(self.old[expr]))
+        left, right = self.ratio(expr.left), self.ratio(expr.right)
+        return self._combine(expr.op, left, right)
+
+    def _combine(self, op: str, left: Ratio, right: Ratio) -> Ratio:
+        if op == "+":
+            return left + right
+        if op == "-":
+            return left - right
+        if op == "*":
+            return left * right
+        if not left.variables and not right.variables:
+            a, b = _old(left), _old(right)
+            return Ratio.of(Poly.constant(a // b if op == "//" else a % b))
+        quotient = left / right
+        if _old(left) % _old(right):
+            raise Opaque("a division with a remainder")
+        if op == "//":
+            return quotient
+        if quotient.under.variables or any(c % quotient.under[()] for c in quotient.over.values()):
+            raise Opaque("a remainder that may change")
+        return Ratio.of(Poly())
+
+    def _varies(self, expr: Expr) -> bool:
+        return any(isinstance(leaf, Attribute) or self.term(leaf.term).variables for leaf in leaves(expr))
+
+    # --- 1: attributes ---
+
+    def _define(self, equation: Equation) -> None:
+        """`attribute == size`, and the like with one unknown attribute, defines the attribute."""
+        for side, other in ((equation.left, equation.right), (equation.right, equation.left)):
+            unknown = {leaf for leaf in leaves(side) if isinstance(leaf, Attribute)} - set(self.solution.attributes)
+            if len(unknown) != 1 or not self._defined(other):
+                continue
+            try:
+                solved = self._isolate(side, unknown.pop(), self.ratio(other))
+            except Opaque:
+                continue
+            if solved is not None:
+                attribute, value = solved
+                self.solution.attributes[attribute] = value
+                return
+
+    def _defined(self, expr: Expr) -> bool:
+        return all(leaf in self.solution.attributes for leaf in leaves(expr) if isinstance(leaf, Attribute))
+
+    def _isolate(self, side: Expr, unknown: Attribute, value: Ratio) -> tuple[Attribute, Ratio] | None:
+        """Solve `side == value` for the one unknown in it, by undoing one operation after another."""
+        while isinstance(side, Call):
+            in_left = unknown in set(leaves(side.left))
+            if in_left and unknown in set(leaves(side.right)):
+                return None
+            inner, other = (side.left, side.right) if in_left else (side.right, side.left)
+            rest = self.ratio(other)
+            if side.op == "+":
+                value = value - rest
+            elif side.op == "*":
+                value = value / rest
+            elif side.op == "-":
+                value = value + rest if in_left else rest - value
+            elif side.op == "//":
+                if not in_left:
+                    value = rest / value
+                elif _old(value * rest) == _value(side.left, self.old):
+                    value = value * rest
+                else:
+                    return None
+            else:
+                return None
+            side = inner
+        return (unknown, value) if value.variables or _old(value) == self.old[unknown] else None
+
+    # --- 2: values that escaped ---
+
+    def _remember(self, equation: Equation) -> None:
+        for side, other in ((equation.left, equation.right), (equation.right, equation.left)):
+            if isinstance(side, Call) and isinstance(other, Dim):
+                try:
+                    self.known[self.ratio(side).key] = self.ratio(other)
+                except Opaque:
+                    continue
+
+    def _escape(self, escaped: Escape) -> None:
+        try:
+            value = self.ratio(escaped.expr)
+            variables = self.known.get(value.key, value).variables
+        except Opaque:
+            variables = self._variables(escaped.expr)
+        for axis in variables:
+            self.solution.unsafe.setdefault(axis, NOT_PRUNABLE.format(escaped.where))
+
+    def _variables(self, *exprs: Expr) -> set[Axis]:
+        return {axis for expr in exprs for leaf in leaves(expr) for axis in self.ratio(leaf).variables}
+
+    # --- 3: constraints ---
+
+    def _difficulty(self, equation: Equation) -> int:
+        try:
+            left, right = balanced(*map(self.reduced, (self.ratio(equation.left), self.ratio(equation.right))))
+        except Opaque:
+            return 0
+        return len(left.variables) + len(right.variables)
+
+    def _hold(self, equation: Equation) -> None:
+        try:
+            left, right = balanced(*map(self.reduced, (self.ratio(equation.left), self.ratio(equation.right))))
+        except Opaque:
+            return self._freeze(self._variables(equation.left, equation.right), equation.where)
+        if left or right:
+            self._balance(left, right, equation.where)
+
+    def _balance(self, left: Poly, right: Poly, where: str) -> None:
+        """Two polynomials without common terms must be equal for every plan."""
+        if len(left) == len(right) == 1:
+            self._proportional(_sorted(left.variables), _sorted(right.variables), where)
+        elif pairs := self._paired(left, right):
+            for a, b in pairs:
+                self._proportional([a], [b], where)
+        else:
+            self._freeze(left.variables | right.variables, where)
+
+    def _proportional(self, left: list[Axis], right: list[Axis], where: str) -> None:
+        """One count stays free on each side, in proportion; the step is as fine as it can be."""
+        if not left or not right:
+            return self._freeze({*left, *right}, where)
+        x, y = max(((x, y) for x in left for y in right), key=lambda pair: self._gcd(*pair))
+        self._freeze({*left, *right} - {x, y}, where)
+        self._tie(x, y, where)
+
+    def _gcd(self, x: Axis, y: Axis) -> int:
+        return math.gcd(*(axis.n for var in (x, y) for axis in self.solution.ties[var].members))
+
+    def _paired(self, left: Poly, right: Poly) -> list[tuple[Axis, Axis]] | None:
+        """Sums of equally many single counts, equal one by one: (a + b == c + d) by a == c, b == d."""
+        sides = []
+        for poly in (left, right):
+            if any(len(m) != 1 or c != next(iter(poly.values())) for m, c in poly.items()):
+                return None
+            sides.append(sorted((m[0] for m in poly), key=self._count))
+        pairs = list(zip(*sides, strict=True)) if len(sides[0]) == len(sides[1]) else []
+        return pairs if pairs and all(self._count(a) == self._count(b) for a, b in pairs) else None
+
+    def _count(self, var: Axis) -> int:
+        return self.solution.ties[var].steps
+
+    def _tie(self, x: Axis, y: Axis, where: str) -> None:
+        a, b = self.solution.ties[x], self.solution.ties[y]
+        if a is b:
+            return
+        small, large = sorted((a, b), key=lambda tie: len(tie.members))
+        large.members += small.members
+        for axis in small.members:
+            self.solution.ties[axis] = large
+        if large.steps == 1:
+            large.frozen = f"tied to counts without a common step at {where}"
+
+    def _freeze(self, variables: Iterable[Axis], where: str) -> None:
+        for var in variables:
+            tie = self.solution.ties[var]
+            tie.frozen = tie.frozen or f"no plan can satisfy the sizes at {where}"
+
+    # --- guards ---
+
+    def _open(self, guard: Guard) -> bool:
+        """Whether the outcome of a comparison could depend on the plan."""
+        try:
+            return bool(self.reduced(self.ratio(guard.left) - self.ratio(guard.right)).variables)
+        except Opaque:
+            self._freeze(self._variables(guard.left, guard.right), guard.where)
+            return False
+
+
+def holds(guard: Guard, value: Callable[[Expr], int]) -> bool:
+    """Whether a comparison has its old outcome under new values."""
+    return COMPARE[guard.op](value(guard.left), value(guard.right)) == guard.outcome
+
+
+def _sorted(axes: Iterable[Axis]) -> list[Axis]:
+    return sorted(axes, key=lambda axis: axis.serial)
+
+
+def _is_equation(guard: Guard) -> bool:
+    return (guard.op, guard.outcome) in (("==", True), ("!=", False))
+
+
+def _old(ratio: Ratio) -> int:
+    """The value at the unpruned model."""
+    return ratio.at(lambda axis: axis.n)
+
+
+def _value(expr: Expr, attributes: Mapping[Attribute, int]) -> int:
+    return evaluate(expr, lambda leaf: attributes[leaf] if isinstance(leaf, Attribute) else leaf.term.n)

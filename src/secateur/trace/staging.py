@@ -1,0 +1,175 @@
+"""Prepare a model for a recorded run, and put everything back whatever happens.
+
+For the run every parameter, buffer and plain tensor attribute is replaced by a stand-in (on the meta device, or sharing
+storage) that carries its type, and the integer attributes of modules by `Num`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..terms import ONE, Axis, Term, product
+from .sizes import Attribute, Call, Dim, Equation, Expr, Num
+from .typed import Place, Typed, drop, get, put
+
+# Sizes that torch's own modules keep; everything else they hold (strides, paddings, ...) is no size of a parameter.
+_TORCH_SIZES = frozenset(
+    "groups num_groups normalized_shape num_features num_channels embed_dim num_heads head_dim kdim vdim in_features "
+    "out_features in_channels out_channels embedding_dim num_parameters".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A tensor of the model with the term of each of its dimensions."""
+
+    name: str
+    kind: str  # "parameter", "buffer" or "attribute"
+    dims: tuple[Term, ...]
+    floating: bool
+
+
+@dataclass
+class Stage:
+    """What stands in for the model's tensors and integers."""
+
+    sites: dict[str, Site] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)  # further names of shared tensors
+    attributes: dict[Attribute, int] = field(default_factory=dict)
+    stand_ins: dict[int, torch.Tensor] = field(default_factory=dict)
+    originals: list[torch.Tensor] = field(default_factory=list)  # kept alive: `stand_ins` goes by id
+
+
+@contextmanager
+def staged(model: nn.Module, device: torch.device | None, stage: Stage) -> Iterator[None]:
+    """Swap stand-ins in; restore module dicts, modes and random state on the way out. `device`: meta, or in place."""
+    saved = [(m, dict(m.__dict__), _tables(m)) for m in model.modules()]
+    try:
+        with torch.random.fork_rng(devices=_devices(model)):
+            for name, module in model.named_modules():
+                _stand_in(name, module, device, stage)
+                _tag(name, module, stage)
+            yield
+    finally:
+        for module, attributes, tables in saved:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            for table, content in tables:
+                table.clear()
+                table.update(content)
+        for tensor in stage.stand_ins.values():
+            drop(tensor)
+
+
+def _tables(module: nn.Module) -> list[tuple[Any, dict[str, Any]]]:
+    names = ("_parameters", "_buffers", "_modules")
+    return [(table, dict(table)) for table in (module.__dict__.get(n) for n in names) if isinstance(table, dict)]
+
+
+def _devices(model: nn.Module) -> list[torch.device]:
+    return list({p.device for p in model.parameters() if p.device.type == "cuda"})
+
+
+def _stand_in(path: str, module: nn.Module, device: torch.device | None, stage: Stage) -> None:
+    prefix = f"{path}." if path else ""
+    tables = [(module.__dict__.get("_parameters"), "parameter"), (module.__dict__.get("_buffers"), "buffer")]
+    for table, kind in tables:
+        if isinstance(table, dict):
+            for leaf, tensor in table.items():
+                if tensor is not None:
+                    table[leaf] = _replaced(prefix + leaf, kind, tensor, device, stage)
+    for leaf, value in list(module.__dict__.items()):
+        if isinstance(value, torch.Tensor):
+            module.__dict__[leaf] = _replaced(prefix + leaf, "attribute", value, device, stage)
+
+
+def _replaced(name: str, kind: str, tensor: torch.Tensor, device: torch.device | None, stage: Stage) -> torch.Tensor:
+    seen = stage.stand_ins.get(id(tensor))
+    if seen is not None:
+        first = next(n for n in (seen.__dict__["_secateur_name"],))
+        if name != first:
+            stage.aliases[name] = first
+        return seen
+    bare = tensor.detach()
+    bare = bare.clone() if device is None and kind != "parameter" else bare
+    bare = torch.empty_like(bare, device=device) if device is not None else bare
+    made = nn.Parameter(bare, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else bare
+    site = stage.sites.get(name) or _site(name, kind, tensor)
+    stage.sites[name] = site
+    put(made, Typed(site.dims, at=[Place(name, d) for d in range(tensor.dim())]))
+    made.__dict__["_secateur_name"] = name
+    stage.stand_ins[id(tensor)] = made
+    stage.originals.append(tensor)
+    return made
+
+
+def _site(name: str, kind: str, tensor: torch.Tensor) -> Site:
+    floating = tensor.is_floating_point() or tensor.is_complex()
+    frozen = None if floating else f"{name} holds integers"
+    return Site(name, kind, tuple(Axis(n, frozen) if n != 1 else ONE for n in tensor.shape), floating)
+
+
+def _tag(path: str, module: nn.Module, stage: Stage) -> None:
+    ours = type(module).__module__.startswith("torch.nn")
+    for name, value in list(module.__dict__.items()):
+        if name.startswith("_") or ours and name not in _TORCH_SIZES:
+            continue
+        if type(value) is int:
+            module.__dict__[name] = _tagged(value, Attribute(path, name), stage.attributes)
+        elif type(value) in (tuple, list) and value and all(type(v) is int for v in value):
+            numbers = [_tagged(v, Attribute(path, name, i), stage.attributes) for i, v in enumerate(value)]
+            module.__dict__[name] = type(value)(numbers)
+
+
+def _tagged(value: int, attribute: Attribute, attributes: dict[Attribute, int]) -> Num:
+    attributes[attribute] = value
+    return Num(value, attribute)
+
+
+def layer_equations(model: nn.Module) -> Iterator[Equation]:
+    """What torch's own layers state about the sizes of their parameters, while the stand-ins are in."""
+    for path, module in model.named_modules():
+        for name, size in _sizes_of(path, module):
+            if isinstance(module.__dict__.get(name), int):
+                yield Equation(Attribute(path, name), size, f"{type(module).__name__}.{name}")
+
+
+def _terms(module: nn.Module, leaf: str) -> list[Term]:
+    tensor = module._parameters.get(leaf)
+    tensor = module._buffers.get(leaf) if tensor is None else tensor
+    typed = get(tensor) if tensor is not None else None
+    return typed.found() if typed is not None else []
+
+
+def _sizes_of(path: str, module: nn.Module) -> Iterator[tuple[str, Expr]]:
+    weight = _terms(module, "weight")
+    if isinstance(module, nn.modules.conv._ConvNd) and weight:
+        yield from _conv_sizes(module, weight)
+    elif isinstance(module, nn.Linear) and len(weight) == 2:
+        yield from (("out_features", Dim(weight[0])), ("in_features", Dim(weight[1])))
+    elif isinstance(module, (nn.modules.batchnorm._NormBase, nn.GroupNorm)):
+        channels = weight or _terms(module, "running_mean")
+        yield from ((name, Dim(channels[0])) for name in ("num_features", "num_channels") if channels)
+    elif isinstance(module, nn.Embedding) and weight:
+        yield "embedding_dim", Dim(weight[1])
+    elif isinstance(module, nn.PReLU) and weight:
+        yield "num_parameters", Dim(weight[0])
+    elif isinstance(module, nn.MultiheadAttention):
+        width, heads = Attribute(path, "embed_dim"), Attribute(path, "num_heads")
+        yield "head_dim", Call("//", width, heads)
+        for name in ("kdim", "vdim"):
+            yield name, width if module._qkv_same_embed_dim else Dim(_terms(module, f"{name[0]}_proj_weight")[1])
+
+
+def _conv_sizes(module: nn.modules.conv._ConvNd, weight: list[Term]) -> Iterator[tuple[str, Expr]]:
+    typed = get(module.weight)
+    groups = typed.groups if typed is not None and typed.groups is not None else ONE
+    stored_once = Dim(product([groups, weight[1]]))
+    first, second = ("in_channels", "out_channels") if module.transposed else ("out_channels", "in_channels")
+    yield from ((first, Dim(weight[0])), (second, stored_once))

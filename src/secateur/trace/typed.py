@@ -1,0 +1,79 @@
+"""What a trace knows of one tensor, carried by the tensor itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from ..terms import ONE, Axis, Term, find
+
+_SLOT = "_secateur_type"
+
+
+class Place(NamedTuple):
+    """A dimension of a parameter, buffer or plain tensor attribute."""
+
+    name: str
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The chain of shape-only ops between a layer's output and a tensor; `scale` and `shift` are the layer's
+    parameters that make its channels (dimension `channel` of an output of `shape`): scaling both by a factor scales
+    the tensor by that factor."""
+
+    shape: tuple[int, ...]
+    channel: int
+    parameters: tuple[Place, ...]
+    steps: tuple[tuple[Any, tuple[Any, ...]], ...] = ()
+
+
+class Typed:
+    """The term of every dimension; whether silenced units hold zeros there; the parameter dimension it is, if any.
+
+    `groups` is the term of its groups, if the tensor is the weight of a grouped convolution.
+    """
+
+    __slots__ = ("at", "dims", "groups", "origin", "zero")
+
+    def __init__(
+        self,
+        dims: Sequence[Term],
+        zero: Sequence[bool] | None = None,
+        at: Sequence[Place | None] | None = None,
+        origin: Origin | None = None,
+    ):
+        self.dims = list(dims)
+        self.zero = list(zero) if zero is not None else [True] * len(self.dims)
+        self.at = list(at) if at is not None else None
+        self.origin = origin
+        self.groups: Term | None = None
+
+    def found(self) -> list[Term]:
+        """The terms as they are now."""
+        self.dims = [find(dim) for dim in self.dims]
+        return self.dims
+
+
+def fresh(shape: Sequence[int], frozen: str | None) -> list[Term]:
+    """New axes of the given sizes."""
+    return [Axis(int.__index__(n), frozen) if n != 1 else ONE for n in shape]
+
+
+def get(tensor: torch.Tensor) -> Typed | None:
+    """The type a tensor carries, if a trace gave it one."""
+    return tensor.__dict__.get(_SLOT)
+
+
+def put(tensor: torch.Tensor, typed: Typed) -> None:
+    """Give a tensor its type."""
+    tensor.__dict__[_SLOT] = typed
+
+
+def drop(tensor: torch.Tensor) -> None:
+    """Take the type away."""
+    tensor.__dict__.pop(_SLOT, None)

@@ -1,0 +1,54 @@
+"""How well a model does on test batches, as one number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import InputError
+from secateur.models.functions import load_function
+from secateur.train.running import call, device_of, mode, to_device
+
+Metric = Callable[[Any, Any], Any]
+"""(output, targets) -> the mean over the batch, a float or a tensor of one element."""
+
+
+def accuracy(output: Tensor, targets: Tensor) -> float:
+    """The share of `targets: (n, ...)` that are the largest of `output: (n, classes, ...)`.
+
+    >>> accuracy(torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([0, 1]))
+    0.5
+    """
+    if not isinstance(output, Tensor):
+        raise InputError(
+            f"the model returned {type(output).__name__}, not a tensor of scores; give a metric of your own"
+        )
+    return (output.argmax(1) == targets).double().mean().item()
+
+
+def evaluate(model: nn.Module, batches: Iterable[Any], metric: Metric | str = accuracy) -> float:
+    """The mean of `metric(output, targets)` over all examples, in evaluation mode and without gradients.
+
+    `batches` yields (inputs, targets); `metric` is a function or `path/file.py:function`. A batch weighs as much as its
+    number of targets. The model's modes are restored. Raises `InputError` when there are no batches.
+
+    >>> evaluate(nn.Identity(), [(torch.eye(2), torch.tensor([0, 0]))])
+    0.5
+    """
+    measure = load_function(metric) if isinstance(metric, str) else metric
+    total, count = 0.0, 0
+    with mode(model, training=False), torch.no_grad():
+        for inputs, targets in batches:
+            n = _examples(targets)
+            total += n * float(measure(call(model, inputs), to_device(targets, device_of(model))))
+            count += n
+    if not count:
+        raise InputError("there is nothing to evaluate on: 0 batches; check the data")
+    return total / count
+
+
+def _examples(targets: Any) -> int:
+    return len(targets) if isinstance(targets, Tensor) and targets.ndim else 1
