@@ -142,6 +142,7 @@ class Graph:
     unreached: tuple[str, ...]
     unknown: Mapping[str, int]
     readings: Mapping[int, Reading] = field(repr=False)
+    model: nn.Module = field(repr=False)
 
     @cached_property
     def by_name(self) -> dict[str, PrunableAxis]:
@@ -249,6 +250,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
         unreached=tuple(unreached),
         unknown=dict(Counter(recorder.unknown)),
         readings=recorder.readings,
+        model=model,
     )
 
 
@@ -308,7 +310,7 @@ def _named(
     uses: dict[Axis, list[SiteUse]] = {axis: [] for axis in live}
     for name, site in sites.items():
         for dim, term in enumerate(site.dims):
-            role = recorder.roles.get((name, dim), "shift")  # type: ignore[call-overload]
+            role = recorder.roles.get((name, dim), "shift")
             for axis in dict.fromkeys(axes(term)):
                 if axis in uses:
                     uses[axis].append(SiteUse(name, dim, role))

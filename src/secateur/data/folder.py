@@ -6,6 +6,7 @@ deviation of ImageNet. There is no augmentation.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,13 +48,13 @@ def read_image(path: Path, size: int) -> Tensor:
     # A damaged image fails in whichever way its decoder does.
     except Exception as error:
         raise FileError(f"image {path} cannot be read: {error}; remove or replace it") from error
-    array = (np.asarray(pixels, np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
+    array = (np.asarray(pixels, np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
     return torch.from_numpy(array.transpose(2, 0, 1).copy())
 
 
 def _check_pillow() -> None:
     try:
-        import PIL  # noqa: F401
+        importlib.import_module("PIL")
     except ImportError as error:
         raise InputError("Pillow is not installed; install it with: pip install 'secateur[vision]'") from error
 

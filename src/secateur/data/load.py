@@ -48,7 +48,7 @@ a folder with train and test, path/file.py:function; did you mean 'mnist'?
             raise InputError(f"{name} is {getattr(request, name)}; it must be at least {least}")
     if spec in DATASETS:
         return DATASETS[spec](request)
-    if Path(spec).is_dir():
+    if spec and Path(spec).is_dir():
         return load_folder(_inside(Path(spec), request))
     if ".py:" in spec:
         return load_from_function(spec, request)

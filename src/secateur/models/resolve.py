@@ -84,7 +84,8 @@ def _from_timm(name: str, arguments: dict[str, Any]) -> object:
         raise _not_installed("timm", "timm") from error
     # "resnet18.a1_in1k" is architecture and weights in one name.
     _check_name(name.partition(".")[0], timm.list_models(), "timm")
-    return _call(lambda: timm.create_model(name, **({"pretrained": False} | arguments)), f"timm:{name}")
+    given: dict[str, Any] = {"pretrained": False} | arguments
+    return _call(lambda: timm.create_model(name, **given), f"timm:{name}")
 
 
 def _from_file(spec: str, arguments: dict[str, Any]) -> object:

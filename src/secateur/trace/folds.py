@@ -24,8 +24,9 @@ def place_folds(recorded: Sequence[tuple[Term, Typed, str]]) -> list[Fold]:
         if query.origin is None:
             freeze(term, f"attention divides by the root of it, and its query is no plain layer output ({where})")
             continue
-        rows = _ranges(_rows(query.origin))
+        channels = _rows(query.origin)
         for place in query.origin.parameters:
+            rows = _ranges([place.start + channel for channel in channels])
             folds.setdefault((place.name, place.dim, rows), Fold(place.name, place.dim, rows, term))
     return list(folds.values())
 

@@ -23,7 +23,7 @@ from . import sized
 from .registry import ATEN, FUNCTIONS, PLAIN, Op, Rule
 from .rules import pointwise
 from .sizes import Dim, Ledger, Num, source_line
-from .typed import Place, Typed, fresh, get, put
+from .typed import Typed, fresh, get, put
 
 _aten_rules: dict[Any, tuple[Rule | None, tuple[str, ...]]] = {}
 
@@ -151,7 +151,7 @@ class Recorder(Interceptor):
     def __init__(self, module_names: dict[int, str], device: torch.device | None):
         super().__init__(device)
         self.ledger = Ledger()
-        self.roles: dict[Place, str] = {}
+        self.roles: dict[tuple[str, int], str] = {}
         self.macs: list[Macs] = []
         self.counting = True
         self.unknown: Counter[str] = Counter()

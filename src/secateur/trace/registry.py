@@ -144,7 +144,8 @@ class Op:
         place = at[dim] if at is not None else None
         if place is not None:
             roles = self.recorder.roles
-            roles[place] = min(role, roles.get(place, role), key=ROLES.index)
+            where = (place.name, place.dim)
+            roles[where] = min(role, roles.get(where, role), key=ROLES.index)
 
     def fresh(self, shape: Sequence[int], frozen: str | None) -> list[Term]:
         return fresh(shape, frozen)

@@ -14,10 +14,11 @@ _SLOT = "_secateur_type"
 
 
 class Place(NamedTuple):
-    """A dimension of a parameter, buffer or plain tensor attribute."""
+    """A dimension of a parameter, buffer or plain tensor attribute, from position `start` on."""
 
     name: str
     dim: int
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ def _epoch(run: _Run, batches: Iterable[Any], epoch: int, report: Callable[[Prog
 
 
 def _batches_of(batches: Source, epoch: int) -> Iterable[Any]:
-    numbered = getattr(batches, "epoch", None)
+    numbered: Callable[[int], Iterable[Any]] | None = getattr(batches, "epoch", None)
     return numbered(epoch) if callable(numbered) else batches
 
 

@@ -83,6 +83,7 @@ def _scalar_operand(op: Op) -> bool:
     return isinstance(op["other"], (int, float)) and op["other"] != 0
 
 
+@rule(*(f"aten::{name}" for name in "hardswish mish rsub polar floor_divide log_sigmoid".split()))
 def pointwise(op: Op) -> None:
     """x: [*a], y: [*a] -> [*a]"""
     tensors = op.tensors()
@@ -138,6 +139,13 @@ def copy(op: Op) -> None:
     dims = broadcast(op, [target, op["src"]], target)
     zero = [a and b for a, b in zip(op.zero(target), zeros(op, [target, op["src"]], dims), strict=True)]
     op.result(dims, zero)
+
+
+@rule("aten::log_sigmoid_forward")
+def log_sigmoid(op: Op) -> None:
+    """x: [*a] -> [*a], and a buffer for its backward pass"""
+    op.result(op.dims(op["self"]), [False] * op["self"].dim())
+    op.result(op.fresh(op.outs[1].shape, "a buffer"), out=op.outs[1])
 
 
 @rule("aten::glu")

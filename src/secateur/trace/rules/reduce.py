@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
+
 from ...terms import ONE, Term, collapse
-from ..registry import Op, rule
+from ..registry import Op, plain_form, rule
 
 SUMS = frozenset({"sum", "linalg_vector_norm", "norm", "nansum", "count_nonzero"})
 MEANS = frozenset({"mean", "var", "std", "var_mean", "std_mean"})
@@ -102,3 +105,11 @@ def sort(op: Op) -> None:
 def cdist(op: Op) -> None:
     """x: [*, a, i], y: [*, b, i] -> [*, a, b]"""
     op.opaque("distances between units")
+
+
+@plain_form(F.normalize)
+def normalize(
+    input: torch.Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: torch.Tensor | None = None
+) -> torch.Tensor:
+    """`F.normalize`, its norm broadcast instead of expanded to a size. input: any shape."""
+    return input / input.norm(p, dim, keepdim=True).clamp_min(eps)

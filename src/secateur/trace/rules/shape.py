@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ...terms import ONE, Axis, Term, cat, find, product, reshape
+from ...terms import ONE, Axis, Term, axes, cat, find, product, reshape
 from ..registry import Op, rule
 from ..typed import Origin, Place
 
@@ -37,7 +37,8 @@ def view(op: Op) -> None:
     if op["dtype"] is not None and source.shape == out.shape:
         return op.result(op.dims(source), op.zero(source))
     terms = reshape(op.dims(source), list(out.shape), op.why(f"view as {list(out.shape)}"))
-    _result(op, terms, [all(op.zero(source))] * len(terms))
+    loose = {axis for dim, held in zip(op.dims(source), op.zero(source), strict=True) if not held for axis in axes(dim)}
+    _result(op, terms, [not loose or loose.isdisjoint(axes(term)) for term in terms])
 
 
 @rule("aten::as_strided")
@@ -178,7 +179,7 @@ def slice_(op: Op) -> None:
         dims[i] = Axis(length, "a slice that cuts through units")
     else:
         dims[i] = pieces[0 if start == 0 else 1]
-    _result(op, dims, zero)
+    _result(op, dims, zero, _shifted(op, i, start))
 
 
 def _strided(op: Op, dims: list[Term], zero: list[bool], i: int) -> None:
@@ -200,7 +201,16 @@ def split(op: Op) -> None:
     pieces = op.cut(dims[i], ends)
     for k, out in enumerate(op.outs):
         piece = pieces[k] if pieces is not None else Axis(out.shape[i], "a split that cuts through units")
-        op.result([*dims[:i], piece, *dims[i + 1 :]], zero, out=out, origin=_piece(op, k))
+        at = _shifted(op, i, ends[k] - out.shape[i])
+        op.result([*dims[:i], piece, *dims[i + 1 :]], zero, out=out, at=at, origin=_piece(op, k))
+
+
+def _shifted(op: Op, dim: int, start: int) -> list[Place | None] | None:
+    """The places of a piece that begins at `start`."""
+    at = op.typed(op["self"]).at
+    if at is None:
+        return None
+    return [p._replace(start=p.start + start) if d == dim and p is not None else p for d, p in enumerate(at)]
 
 
 # --- joining ---

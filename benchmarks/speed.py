@@ -1,0 +1,136 @@
+"""How long secateur takes, and how long Torch-Pruning 1.6.1 takes beside it, on one thread.
+
+    python benchmarks/speed.py                              both, turn by turn, on eight torchvision models
+    python benchmarks/speed.py --models resnet50,swin_t     the same on some of them
+    python benchmarks/speed.py --linear                     time per block on chains of 50, 500 and 5,000 blocks
+    python benchmarks/speed.py --cost                       one evaluation of the cost of a plan on densenet201
+    python benchmarks/speed.py --import                     `import secateur` beyond `import torch`
+
+A run goes from the model in memory to the pruned model in memory: ours is trace + plan + `cut_`, theirs graph building
+and pruning in place. Imports and the construction of the model are outside, each side is stopped after 60 s, the figure
+is the median of its runs. Each measurement replaces its own section of `benchmarks/results/speed.json`; a comparison on
+some of the models only is printed, not kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+
+import torch
+
+import chains
+import incumbent
+import record
+import worker
+
+
+def against(names: list[str], limit: float) -> None:
+    """Both sides on every model, alternating."""
+    rows: list[list[str]] = []
+    figures: dict[str, Any] = {"removed": incumbent.RATIO, "limit": limit, "models": {}}
+    with worker.Worker("incumbent") as theirs, worker.Worker("ours") as ours:
+        for name in names:
+            runs = worker.alternate({"incumbent": theirs, "ours": ours}, name, limit)
+            sides = {side: asdict(r) | {"value": r.value} for side, r in runs.items()}
+            figures["models"][name] = sides | _ratio(runs)
+            rows.append([name, _cell(runs["incumbent"]), _cell(runs["ours"]), _times(runs)])
+            print(f"{name}: {' against '.join(r.describe() for r in runs.values())}", file=sys.stderr, flush=True)
+    print(record.table(["model", "Torch-Pruning 1.6.1", "secateur", "faster by"], rows))
+    if names == list(incumbent.MODELS):
+        print(record.write("speed", "against", figures))
+
+
+def _cell(runs: worker.Runs) -> str:
+    if runs.value is None:
+        return "fails"
+    left = f" ({runs.remaining:.0%} left)" if runs.remaining is not None else ""
+    return f"{'> ' if runs.timed_out else ''}{runs.value:.2f} s{left}"
+
+
+def _ratio(runs: dict[str, worker.Runs]) -> dict[str, Any]:
+    """Their time over ours: a lower bound where they were stopped at the limit, none where ours did not end."""
+    theirs, ours = runs["incumbent"], runs["ours"]
+    if theirs.value is None or ours.value is None or ours.timed_out:
+        return {"ratio": None}
+    return {"ratio": theirs.value / ours.value, "ratio_is_lower_bound": theirs.timed_out}
+
+
+def _times(runs: dict[str, worker.Runs]) -> str:
+    ratio = _ratio(runs)
+    if ratio["ratio"] is None:
+        return "-"
+    return f"{'> ' if ratio['ratio_is_lower_bound'] else ''}{ratio['ratio']:.1f}x"
+
+
+def linear() -> None:
+    """Time per block as the chain grows."""
+    header = ["blocks", "number", "trace s", "plan s", "cut_ s", "ms per block", f"relative to {chains.LENGTHS[0]}"]
+    rows: list[list[str]] = []
+    figures: dict[str, list[dict[str, float]]] = {}
+    for kind in chains.CHAINS:
+        stages = [chains.measure(kind, length) for length in chains.LENGTHS]
+        figures[kind] = [asdict(s) | {"ms_per_block": s.per_block} for s in stages]
+        for s in stages:
+            numbers = [*(f"{v:.3f}" for v in (s.trace, s.plan, s.cut)), f"{s.per_block:.2f}"]
+            rows.append([kind, f"{s.length:,}", *numbers, f"{s.per_block / stages[0].per_block:.2f}"])
+    print(record.table(header, rows))
+    print(record.write("speed", "linear", figures))
+
+
+def cost(name: str = "densenet201", repeats: int = 101) -> None:
+    """Time of one evaluation of a plan's cost: parameters and MACs, no model built."""
+    import secateur
+
+    model, x = incumbent.build(name)
+    graph = secateur.trace(model, (x,))
+    plan = secateur.plan(graph, f"channels={1 - incumbent.RATIO:g}", importance="l2")
+    seconds: list[float] = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        _cost_of(graph, plan)
+        seconds.append(time.perf_counter() - start)
+    figures = {"model": name, "first_ms": seconds[0] * 1000, "median_ms": median(seconds) * 1000, "repeats": repeats}
+    rows = [[name, f"{figures['first_ms']:.2f}", f"{figures['median_ms']:.2f}"]]
+    print(record.table(["cost of a plan", "first call, ms", "median, ms"], rows))
+    print(record.write("speed", "cost", figures))
+
+
+def _cost_of(graph: Any, plan: Any) -> Any:
+    """The one line to change when the cost API moves."""
+    from secateur import cost as costs
+
+    return costs.cost(graph, plan)
+
+
+def import_time(repeats: int = 7) -> None:
+    """Seconds of `import secateur` in a fresh interpreter in which torch is already imported."""
+    code = "import time, torch; t = time.perf_counter(); import secateur; print(time.perf_counter() - t)"
+    seconds = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(repeats)]
+    rows = [["after torch", f"{median(seconds):.3f}", f"{max(seconds):.3f}"]]
+    print(record.table(["import secateur", "median, s", "worst, s"], rows))
+    print(record.write("speed", "import", {"median_s": median(seconds), "seconds": seconds}))
+
+
+def main() -> None:
+    """Run what the options ask for; the comparison where they ask for nothing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(incumbent.MODELS), help="comma-separated torchvision names")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds after which a run is stopped")
+    for part in ("linear", "cost", "import"):
+        parser.add_argument(f"--{part}", action="store_true")
+    args = vars(parser.parse_args())
+    torch.set_num_threads(1)
+    parts = {"linear": linear, "cost": cost, "import": import_time}
+    chosen = [run for part, run in parts.items() if args[part]]
+    for run in chosen or [lambda: against(args["models"].split(","), args["limit"])]:
+        run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""How many steps each group keeps, so that every target is met from below and as closely as the steps allow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..cost import Cost, Counts
+from ..errors import TargetError
+from ..graph import Graph
+from .steps import Ladder, descents
+from .targets import Target
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Targets as counts."""
+
+    params: float
+    macs: float
+    share: float  # of every axis, from a `channels` target
+
+    @staticmethod
+    def of(graph: Graph, targets: Sequence[Target]) -> Limits:
+        least = {"params": math.inf, "macs": math.inf, "channels": 1.0}
+        totals = {"params": graph.params, "macs": graph.total_macs}
+        for target in targets:
+            limit = target.value if target.kind == "channels" else target.limit(totals[target.kind])
+            least[target.kind] = min(least[target.kind], limit)
+        return Limits(least["params"], least["macs"], least["channels"])
+
+
+class Allocation:
+    """Rungs chosen on ladders, and their cost."""
+
+    def __init__(self, graph: Graph, rungs: Sequence[Ladder], limits: Limits):
+        self.graph, self.rungs, self.limits = graph, rungs, limits
+        self.cost = Cost.of(graph)
+        self._unit = np.array([axis.size // graph.groups[axis.group].steps for axis in graph.axes], dtype=np.int64)
+        self._group = np.array([axis.group for axis in graph.axes], dtype=np.intp)
+
+    def counts(self, chosen: Sequence[int]) -> Counts:
+        """Units per axis when each group stands on its chosen rung."""
+        levels = np.array([ladder.levels[j] for ladder, j in zip(self.rungs, chosen, strict=True)], dtype=np.int64)
+        return levels[self._group] * self._unit if len(levels) else self.cost.full
+
+    def fits(self, chosen: Sequence[int]) -> bool:
+        counts = self.counts(chosen)
+        return self.cost.params(counts) <= self.limits.params and self.cost.macs(counts) <= self.limits.macs
+
+    def solve(self, targets: Sequence[Target]) -> Counts:
+        """Walk down the cheapest descents until everything fits, then take back what still fits.
+
+        Raises `TargetError` with the smallest reachable value where the lowest rungs do not fit.
+        """
+        start = [self._first_rung(ladder, group.steps) for ladder, group in zip(self.rungs, self.graph.groups, strict=True)]
+        order = [(g, j + 1) for _, g, j in descents(self.rungs) if j + 1 > start[g]]
+        low, high = 0, len(order)
+        if not self.fits(self._after(start, order)):
+            raise self._unreachable(targets, self._after(start, order))
+        while low < high:
+            middle = (low + high) // 2
+            if self.fits(self._after(start, order[:middle])):
+                high = middle
+            else:
+                low = middle + 1
+        return self.counts(self._taken_back(start, order[:low]))
+
+    def _first_rung(self, ladder: Ladder, steps: int) -> int:
+        """The highest rung within the share that a `channels` target leaves, or the lowest there is."""
+        limit = math.floor(self.limits.share * steps + 1e-9)
+        return next((j for j, level in enumerate(ladder.levels) if level <= limit), len(ladder.levels) - 1)
+
+    @staticmethod
+    def _after(start: Sequence[int], order: Sequence[tuple[int, int]]) -> list[int]:
+        chosen = list(start)
+        for g, j in order:
+            chosen[g] = max(chosen[g], j)
+        return chosen
+
+    def _taken_back(self, start: Sequence[int], order: Sequence[tuple[int, int]]) -> list[int]:
+        """Climb again, dearest first; a group that no longer fits has had its turn."""
+        chosen = self._after(start, order)
+        done: set[int] = set()
+        for g, _ in reversed(order):
+            if g in done:
+                continue
+            chosen[g] -= 1
+            if not self.fits(chosen):
+                chosen[g] += 1
+                done.add(g)
+        return chosen
+
+    def _unreachable(self, targets: Sequence[Target], lowest: Sequence[int]) -> TargetError:
+        counts = self.counts(lowest)
+        least = {"params": self.cost.params(counts), "macs": self.cost.macs(counts)}
+        totals = {"params": self.graph.params, "macs": self.graph.total_macs}
+        lines = []
+        for target in targets:
+            if target.kind in least and least[target.kind] > target.limit(totals[target.kind]):
+                kind = target.kind
+                share = math.ceil(least[kind] / totals[kind] * 1e4) / 1e4
+                lines.append(f"target {target} cannot be reached: the smallest possible is {least[kind]:,} ({kind}={share:g})")
+        hint = "lower select.floor, protect less, or see print(graph) for what is frozen and why"
+        return TargetError("\n".join([*lines, hint]))

@@ -1,0 +1,235 @@
+"""`plan`: decide what to cut. Nothing is cut here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+
+from ..cost import Cost, Counts
+from ..errors import InputError, TargetError
+from ..graph import Graph, PrunableAxis
+from ..importance import Criterion, Scores, score
+from ..plan import AttributeChange, AxisPlan, Code, Plan, Scale, Totals, encoded, with_notes
+from ..terms import Axis, axes, find, size
+from ..trace.algebra import Opaque
+from ..trace.sizes import Attribute, Dim, evaluate
+from ..trace.solve import holds
+from .allocate import Allocation, Limits
+from .select import Select
+from .steps import Ladder, kept_units, ladders
+from .targets import Target, parse_targets
+
+Drop = Mapping[str, Sequence[int]]
+
+
+def plan(
+    graph: Graph,
+    target: str | Sequence[str] | None = None,
+    *,
+    importance: str | Criterion | Scores = "l2",
+    select: Select | None = None,
+    drop: Drop | None = None,
+    scope: str = "global",
+    seed: int = 0,
+) -> Plan:
+    """Choose which units stay, so that every target is met from below as closely as the steps allow.
+
+    target: `"macs=0.5"`, `"params=1.76e6"`, `"channels=0.7"` or a list of them; always what remains. importance: see
+    `secateur.importance`. select: limits. drop: units to cut by hand, by axis name. scope: "global" ranks all units of
+    the network together, "axis" takes the same share of each. The same seed gives the same plan.
+
+    Raises `TargetError` for a target that is malformed or out of reach (with the smallest value that is not), and
+    `InputError` for unknown names or a model without prunable axes.
+
+    >>> import secateur
+    >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
+    >>> plan(graph, "params=0.6").axes["0"].count
+    4
+    """
+    select = select or Select()
+    targets = parse_targets(target)
+    _check(graph, targets, drop, select, scope)
+    scores = score(graph, importance, seed=seed)
+    rungs = ladders(graph, scores, select, scope)
+    if drop:
+        scores, rungs = _by_hand(graph, drop, scores, rungs)
+    counts = _allowed_counts(graph, rungs, targets)
+    kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
+    made = build_plan(graph, kept, counts, tuple(map(str, targets)))
+    name = importance if isinstance(importance, str) else "given by the user"
+    return with_notes(made, importance=name, scope=scope, seed=str(seed))
+
+
+def _check(graph: Graph, targets: Sequence[Target], drop: Drop | None, select: Select, scope: str) -> None:
+    if scope not in ("global", "axis"):
+        raise InputError(f"scope={scope!r}; one of 'global', 'axis'")
+    if not targets and not drop and not select.widths:
+        raise InputError("nothing to do: give a target such as 'macs=0.5', drop={...} or Select(widths={...})")
+    if not graph.axes:
+        reasons = "\n".join(f"  {f.name}[{f.dim}]: {f.reason}" for f in graph.frozen[:5])
+        raise InputError(f"this model has no prunable axis\n{reasons}\nprint(graph) lists everything that is frozen and why")
+    kinds = {"macs": graph.total_macs, "params": graph.params}
+    for target in targets:
+        if target.kind in kinds and target.value > 1 and target.value > kinds[target.kind]:
+            raise TargetError(
+                f"target {target}: the model has only {kinds[target.kind]:,} {target.kind}\n"
+                f"give a share of up to 1, as in '{target.kind}=0.5', or a smaller count"
+            )
+
+
+def _by_hand(
+    graph: Graph, drop: Drop, scores: dict[str, torch.Tensor], rungs: list[Ladder]
+) -> tuple[dict[str, torch.Tensor], list[Ladder]]:
+    """Dropped units score below everything, and their groups start at what is left of them."""
+    scores = {name: value.clone() for name, value in scores.items()}
+    rungs = list(rungs)
+    for name, units in drop.items():
+        axis = graph.axis(name)
+        wanted = _checked_units(axis, name, units)
+        scores[axis.name][..., wanted] = -1.0
+        group = graph.groups[axis.group]
+        step = axis.size // group.steps
+        level = (axis.size - len(wanted)) // step
+        if (axis.size - len(wanted)) % step:
+            tied = ", ".join(a.name for a in group.axes if a is not axis)
+            raise InputError(f"drop takes {len(wanted)} units of {name!r}, but with {tied} it moves in steps of {step}")
+        ladder = rungs[axis.group]
+        lower = [j for j, old in enumerate(ladder.levels) if old < level]
+        rungs[axis.group] = Ladder((level, *(ladder.levels[j] for j in lower)), tuple(ladder.price[j - 1] for j in lower))
+    return scores, rungs
+
+
+def _checked_units(axis: PrunableAxis, name: str, units: Sequence[int]) -> list[int]:
+    wanted = sorted({int(u) for u in units})
+    bad = [u for u in wanted if not 0 <= u < axis.size]
+    if bad:
+        raise InputError(f"drop names unit {bad[0]} of {name!r}, which has {axis.size}: 0 to {axis.size - 1}")
+    if axis.size - len(wanted) < axis.least:
+        raise InputError(f"drop leaves {axis.size - len(wanted)} of {axis.size} units of {name!r}; at least {axis.least} must stay")
+    return wanted
+
+
+# --- sizes that the counts must satisfy ---
+
+
+def _allowed_counts(graph: Graph, rungs: list[Ladder], targets: Sequence[Target]) -> Counts:
+    """Solve; where a comparison in the code would turn out differently, hold the groups that it reads, and again."""
+    rungs = list(rungs)
+    while True:
+        counts = Allocation(graph, rungs, Limits.of(graph, targets)).solve(targets)
+        broken = _broken(graph, counts)
+        movable = {g for g in broken if len(rungs[g].levels) > 1}
+        if not broken:
+            return counts
+        if not movable:
+            raise InputError(f"no plan keeps this true: {next(iter(broken.values()))}")
+        for g in movable:
+            rungs[g] = Ladder(rungs[g].levels[:1], ())
+
+
+def _broken(graph: Graph, counts: Counts) -> dict[int, str]:
+    """Groups whose new counts change the outcome of a comparison or make an attribute no whole number."""
+    by_axis = {axis.term: int(n) for axis, n in zip(graph.axes, counts, strict=True)}
+    group_of = {axis.term: axis.group for axis in graph.axes}
+    broken: dict[int, str] = {}
+
+    def blame(variables: set[Axis], where: str) -> None:
+        broken.update({group_of[a]: where for a in variables if a in group_of and by_axis[a] != a.n})
+
+    for attribute, ratio in graph.attributes.items():
+        try:
+            ratio.at(lambda axis: by_axis.get(axis, axis.n))
+        except Opaque:
+            blame(ratio.variables, f"{attribute} is a whole number")
+    for guard in graph.guards:
+        reads = _guarded(graph, guard.left) | _guarded(graph, guard.right)
+        try:
+            kept = holds(guard, lambda e: evaluate(e, lambda leaf: _leaf_value(graph, leaf, by_axis)))
+        except (Opaque, ZeroDivisionError):
+            kept = False
+        if not kept:
+            blame(reads, f"the comparison at {guard.where}")
+    return broken
+
+
+def _guarded(graph: Graph, expr) -> set[Axis]:  # type: ignore[no-untyped-def]
+    from ..trace.sizes import leaves
+
+    found: set[Axis] = set()
+    for leaf in leaves(expr):
+        if isinstance(leaf, Dim):
+            found |= set(axes(leaf.term))
+        elif leaf in graph.attributes:
+            found |= graph.attributes[leaf].variables
+    return found
+
+
+def _leaf_value(graph: Graph, leaf: Dim | Attribute, counts: Mapping[Axis, int]) -> int:
+    if isinstance(leaf, Dim):
+        return size(leaf.term, counts)
+    ratio = graph.attributes.get(leaf)
+    return graph.attribute_values[leaf] if ratio is None else ratio.at(lambda axis: counts.get(axis, axis.n))
+
+
+# --- the Plan ---
+
+
+def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: tuple[str, ...] = ()) -> Plan:  # type: ignore[type-arg]
+    """The Plan that keeps these units of each axis."""
+    by_axis = {axis.term: int(n) for axis, n in zip(graph.axes, counts, strict=True)}
+    names: dict[Axis, str] = {axis.term: axis.name for axis in graph.axes}
+    for axis in graph.axes:
+        for outer in axes(axis.outer) if axis.outer is not None else ():
+            names.setdefault(outer, f"fixed{outer.serial - min(a.term.serial for a in graph.axes)}")
+    cost = Cost.of(graph)
+
+    def name_of(axis: Axis) -> str | int:
+        return names.get(axis, axis.n)
+
+    plans = {n: AxisPlan(a.n, None) for a, n in names.items() if a not in by_axis}
+    for axis in graph.axes:
+        outer = encoded(find(axis.outer), name_of) if axis.outer is not None else None
+        plans[axis.name] = AxisPlan(axis.size, kept[axis.name], outer)
+    return Plan(
+        axes=plans,
+        sites=_sites(graph, by_axis, name_of),
+        attributes=_attributes(graph, by_axis),
+        scales=_scales(graph, by_axis),
+        before=Totals(graph.params, graph.total_macs),
+        after=Totals(cost.params(counts), cost.macs(counts)),
+        target=target,
+    )
+
+
+def _sites(graph: Graph, counts: Mapping[Axis, int], name_of) -> dict[str, tuple[Code, ...]]:  # type: ignore[no-untyped-def]
+    """Every site that holds a prunable axis, by its terms."""
+    out = {}
+    for name, site in graph.sites.items():
+        dims = [find(dim) for dim in site.dims]
+        if any(axis in counts for dim in dims for axis in axes(dim)):
+            out[name] = tuple(encoded(dim, name_of) for dim in dims)
+    return out
+
+
+def _attributes(graph: Graph, counts: Mapping[Axis, int]) -> tuple[AttributeChange, ...]:
+    changes = []
+    for attribute, ratio in graph.attributes.items():
+        old, new = graph.attribute_values.get(attribute), ratio.at(lambda axis: counts.get(axis, axis.n))
+        if old is not None and new != old:
+            changes.append(AttributeChange(attribute.module, attribute.name, attribute.index, old, new))
+    return tuple(changes)
+
+
+def _scales(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Scale, ...]:
+    scales = []
+    for fold in graph.folds:
+        new = size(fold.term, counts)
+        old = find(fold.term).n
+        if new != old:
+            scales.append(Scale(fold.name, fold.dim, fold.rows, (new / old) ** 0.5))
+    return tuple(scales)
+
+
+__all__ = ["build_plan", "plan", "replace"]

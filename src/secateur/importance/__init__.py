@@ -1,0 +1,75 @@
+"""How much each unit matters. One criterion, one file; a criterion sees roles and slices, never layer types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import torch
+
+from ..errors import InputError, PruningError, nearest
+from ..graph import Graph
+from .batch_norm import BatchNormScale
+from .magnitude import L1, L2
+from .random import Random
+from .slices import AxisSlices
+
+Criterion: TypeAlias = "Callable[[AxisSlices], torch.Tensor]"
+Scores: TypeAlias = "Mapping[str, torch.Tensor]"
+
+CRITERIA: dict[str, Callable[[int], Criterion]] = {
+    "l1": lambda seed: L1(),
+    "l2": lambda seed: L2(),
+    "bn_scale": lambda seed: BatchNormScale(),
+    "random": Random,
+}
+
+
+def score(graph: Graph, importance: str | Criterion | Scores = "l2", *, seed: int = 0) -> dict[str, torch.Tensor]:
+    """One score per unit of each prunable axis, divided by the axis' mean so that axes can be compared.
+
+    `importance`: a name in `CRITERIA`, a function from `AxisSlices` to scores of shape (n,), or ready scores by axis
+    name. An axis chosen anew per outer unit is scored (outer, n). Raises `InputError` for an unknown name and
+    `PruningError` for scores that are not finite.
+
+    >>> import secateur, torch
+    >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
+    >>> score(graph, "l1")["0"].shape
+    torch.Size([8])
+    """
+    if isinstance(importance, Mapping):
+        scores = {graph.axis(name).name: _checked(name, value) for name, value in importance.items()}
+        return {axis.name: scores.get(axis.name, torch.ones(axis.size)) for axis in graph.axes}
+    criterion = _criterion(importance, seed)
+    tensors = dict(graph.model.named_parameters())
+    dims = {name: site.dims for name, site in graph.sites.items()}
+    slices = [AxisSlices(axis, tensors, dims) for axis in graph.axes]
+    return {axis.name: _normalised(_checked(axis.name, criterion(axis))) for axis in slices}
+
+
+def _criterion(importance: str | Criterion, seed: int) -> Criterion:
+    if not isinstance(importance, str):  # a user's own function
+        return importance
+    if importance not in CRITERIA:
+        raise InputError(
+            f"no importance is named {importance!r}{nearest(importance, CRITERIA)}\nknown: {', '.join(CRITERIA)}"
+        )
+    return CRITERIA[importance](seed)
+
+
+def _checked(name: str, scores: torch.Tensor) -> torch.Tensor:
+    scores = scores.detach().to("cpu", torch.float64)
+    if not bool(torch.isfinite(scores).all()):
+        raise PruningError(
+            f"the scores of {name!r} are not finite: {scores[~torch.isfinite(scores)][:3].tolist()}\n"
+            "look for NaN or infinite weights there; the model was left as it is"
+        )
+    return scores
+
+
+def _normalised(scores: torch.Tensor) -> torch.Tensor:
+    mean = scores.mean()
+    return scores / mean if mean > 0 else scores
+
+
+__all__ = ["CRITERIA", "L1", "L2", "AxisSlices", "BatchNormScale", "Criterion", "Random", "Scores", "score"]

@@ -1,0 +1,21 @@
+"""Scale factors of norms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .magnitude import L2
+from .slices import AxisSlices
+
+
+@dataclass(frozen=True)
+class BatchNormScale:
+    """Sum of |gamma| over the norms of a unit; an axis without norms is scored by L2.
+
+    Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017, section 3.
+    """
+
+    def __call__(self, axis: AxisSlices) -> torch.Tensor:
+        return axis.total("scale", torch.abs) if axis.has("scale") else L2()(axis)

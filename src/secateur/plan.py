@@ -1,0 +1,230 @@
+"""The Plan: which units stay, and everything that follows from it. Frozen, free of tensors, JSON.
+
+Surgery, saving and loading, reports and the command line all read the same Plan. Kept units are listed per axis; a
+site says by a term how the positions of each of its dimensions are made of axes. In JSON a term is an axis' name, a
+number (that many positions, all kept), {"cat": [...]} or {"product": [...]}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from .errors import FileError, PruningError
+from .terms import Axis, Cat, Each, Product, Term, positions, size
+
+Code: TypeAlias = "str | int | Mapping[str, Sequence[Code]]"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AxisPlan:
+    """Of `size` units these stay: a list, or one list per unit of `outer` if each of those chooses its own."""
+
+    size: int
+    kept: tuple[int, ...] | tuple[tuple[int, ...], ...] | None
+    outer: Code | None = None
+
+    @property
+    def count(self) -> int:
+        """How many units stay (for each outer unit)."""
+        if self.kept is None:
+            return self.size
+        return len(self.kept[0]) if self.outer is not None else len(self.kept)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeChange:
+    """An integer attribute of a module, or one place of a tuple or list of them."""
+
+    module: str
+    name: str
+    index: int | None
+    old: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Rows of a parameter dimension, as half-open ranges, are multiplied by `factor`."""
+
+    name: str
+    dim: int
+    rows: tuple[tuple[int, int], ...]
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Parameters and multiply-adds."""
+
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is cut. `print(plan)` shows it; `Plan.from_json(plan.to_json()) == plan`."""
+
+    axes: Mapping[str, AxisPlan]
+    sites: Mapping[str, tuple[Code, ...]]
+    attributes: tuple[AttributeChange, ...]
+    scales: tuple[Scale, ...]
+    before: Totals
+    after: Totals
+    target: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def _terms(self) -> dict[str, Axis]:
+        """An axis object for every name; the inner ones know their outer terms."""
+        made: dict[str, Axis] = {}
+        for name, axis in self.axes.items():
+            made[name] = Axis(axis.size) if axis.outer is None else Each(axis.size, None)
+        for name, axis in self.axes.items():
+            inner = made[name]
+            if axis.outer is not None and isinstance(inner, Each):
+                inner.outer = _decoded(axis.outer, made)
+        return made
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is cut."""
+        return all(axis.count == axis.size for axis in self.axes.values())
+
+    def term(self, code: Code) -> Term:
+        """The term that a code stands for."""
+        return _decoded(code, self._terms)
+
+    @cached_property
+    def _kept(self) -> dict[Axis, Any]:
+        return {self._terms[name]: axis.kept for name, axis in self.axes.items() if axis.kept is not None}
+
+    @cached_property
+    def _counts(self) -> dict[Axis, int]:
+        return {self._terms[name]: axis.count for name, axis in self.axes.items()}
+
+    def positions(self, name: str) -> list[list[int] | None]:
+        """Of a site, the positions that stay in each dimension; None where all do."""
+        out: list[list[int] | None] = []
+        for code in self.sites[name]:
+            term = self.term(code)
+            out.append(None if size(term, self._counts) == term.n else positions(term, self._kept))
+        return out
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a site after the cut."""
+        return tuple(size(self.term(code), self._counts) for code in self.sites[name])
+
+    def old_shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a site before the cut."""
+        return tuple(self.term(code).n for code in self.sites[name])
+
+    def dropped(self) -> Iterator[tuple[str, AxisPlan]]:
+        """The axes that lose units."""
+        return ((name, axis) for name, axis in self.axes.items() if axis.count < axis.size)
+
+    def then(self, second: Plan) -> Plan:
+        """One plan for this one followed by `second`, which was made on the model that this one gives.
+
+        Raises `PruningError` where the second does not continue the first.
+        """
+        from .compose import compose
+
+        return compose(self, second)
+
+    # --- JSON ---
+
+    def to_json(self) -> str:
+        """The plan as one JSON object."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "axes": {
+                    name: {"size": a.size, "kept": a.kept, **({"outer": a.outer} if a.outer is not None else {})}
+                    for name, a in self.axes.items()
+                },
+                "sites": {name: list(codes) for name, codes in self.sites.items()},
+                "attributes": [[a.module, a.name, a.index, a.old, a.new] for a in self.attributes],
+                "scales": [[s.name, s.dim, s.rows, s.factor] for s in self.scales],
+                "before": [self.before.params, self.before.macs],
+                "after": [self.after.params, self.after.macs],
+                "target": list(self.target),
+                "notes": dict(self.notes),
+            },
+            separators=(",", ":"),
+        )
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """Read a plan back. Raises `FileError` where the text is none."""
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise FileError(f"a plan of format {data['format']!r}; this secateur reads format {FORMAT}: update it")
+            return _from_data(data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, FileError):
+                raise
+            raise FileError(f"this is no secateur plan: {type(error).__name__}: {error}") from error
+
+    def __str__(self) -> str:
+        from .plan_text import table
+
+        return table(self)
+
+
+def _from_data(data: Mapping[str, Any]) -> Plan:
+    return Plan(
+        axes={
+            name: AxisPlan(a["size"], _tupled(a["kept"]), _code(a["outer"]) if "outer" in a else None)
+            for name, a in data["axes"].items()
+        },
+        sites={name: tuple(map(_code, codes)) for name, codes in data["sites"].items()},
+        attributes=tuple(AttributeChange(*a) for a in data["attributes"]),
+        scales=tuple(Scale(n, d, tuple((a, b) for a, b in rows), f) for n, d, rows, f in data["scales"]),
+        before=Totals(*data["before"]),
+        after=Totals(*data["after"]),
+        target=tuple(data["target"]),
+        notes=dict(data["notes"]),
+    )
+
+
+def _tupled(kept: Any) -> Any:
+    return tuple(_tupled(k) if isinstance(k, list) else int(k) for k in kept) if kept is not None else None
+
+
+def _code(code: Any) -> Code:
+    if isinstance(code, Mapping):
+        ((kind, parts),) = code.items()
+        return {kind: tuple(map(_code, parts))}
+    return code
+
+
+def _decoded(code: Code, made: Mapping[str, Axis]) -> Term:
+    if isinstance(code, str):
+        return made[code]
+    if isinstance(code, int):
+        return Axis(code)
+    ((kind, parts),) = code.items()
+    terms = tuple(_decoded(part, made) for part in parts)
+    return Cat(terms) if kind == "cat" else Product(terms)
+
+
+def encoded(term: Term, name_of: Callable[[Axis], str | int]) -> Code:
+    """A term as JSON data; `name_of` gives an axis' name, or its size if all of it stays."""
+    if isinstance(term, Axis):
+        return name_of(term)
+    kind = "cat" if isinstance(term, Cat) else "product"
+    return {kind: tuple(encoded(part, name_of) for part in term.parts)}
+
+
+def with_notes(plan: Plan, **notes: str) -> Plan:
+    """The same plan with further notes (criterion, seed, ...)."""
+    return replace(plan, notes={**plan.notes, **notes})
+
+
+__all__ = ["AttributeChange", "AxisPlan", "Plan", "PruningError", "Scale", "Totals", "encoded", "with_notes"]

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from secateur.data import DATASETS, load_data
+from secateur.errors import InputError
+
+
+@pytest.mark.parametrize("option", ["image_size", "batch_size"])
+@pytest.mark.parametrize("name", DATASETS)
+def test_sizes_are_positive(name: str, option: str) -> None:
+    with pytest.raises(InputError, match=f"{option} is 0; it must be at least 1"):
+        load_data(name, **{option: 0})
+
+
+def test_seeds_are_not_negative() -> None:
+    with pytest.raises(InputError, match="seed is -1; it must be at least 0"):
+        load_data("mnist", seed=-1)
+
+
+@pytest.mark.parametrize("spec", ["fashion_mnist", "no/such/folder", ""])
+def test_an_unknown_name(spec: str) -> None:
+    with pytest.raises(InputError, match=f"no data '{spec}'; known: mnist, fashion-mnist, folder, .*py:function"):
+        load_data(spec)

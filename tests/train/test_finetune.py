@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import InputError, PruningError
+from secateur.train import Progress, TrainOptions, evaluate, finetune
+from secateur.train.finetune import OPTIMIZERS
+
+
+def net(seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(2, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 2))
+
+
+def blobs(batches: int = 10) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(0, 2, (batches, 32), generator=generator)
+    x = torch.randn(batches, 32, 2, generator=generator) + 4.0 * y.unsqueeze(-1)
+    return list(zip(x, y, strict=True))
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([tensor.flatten().double() for tensor in model.state_dict().values()])
+
+
+@dataclass
+class Numbered:
+    asked: list[int] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[Any]:
+        raise AssertionError("the epoch has a number")
+
+    def epoch(self, number: int) -> Iterator[Any]:
+        self.asked.append(number)
+        return iter(blobs(1))
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_it_learns(optimizer: str) -> None:
+    model = net()
+    history = finetune(model, blobs(), epochs=5, options=TrainOptions(optimizer=optimizer, lr=0.05))
+    assert (len(history.losses), history.steps) == (5, 50)
+    assert history.losses[-1] < history.losses[0]
+    assert evaluate(model, blobs()) > 0.95
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_seed_decides(optimizer: str) -> None:
+    models = [net(), net(), net()]
+    for model, seed, noise in zip(models, (1, 1, 2), (5, 6, 5), strict=True):
+        torch.manual_seed(noise)
+        finetune(model, blobs(), epochs=1, options=TrainOptions(optimizer=optimizer, seed=seed))
+    first, again, other = map(weights, models)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_modes_random_state_and_gradients_afterwards() -> None:
+    model = net()
+    model.eval()
+    state = torch.get_rng_state()
+    finetune(model, blobs(1), epochs=1)
+    assert not any(module.training for module in model.modules())
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_old_gradients_are_not_used() -> None:
+    clean, dirty = net(), net()
+    for parameter in dirty.parameters():
+        parameter.grad = torch.full_like(parameter, 100)
+    for model in (clean, dirty):
+        finetune(model, blobs(1), epochs=1)
+    assert torch.equal(weights(clean), weights(dirty))
+
+
+def test_frozen_parameters_stay() -> None:
+    model = net().requires_grad_(False)
+    model[4].requires_grad_(True)
+    first, last = model[0].weight.clone(), model[4].weight.clone()
+    finetune(model, blobs(2), epochs=1)
+    assert torch.equal(model[0].weight, first)
+    assert not torch.equal(model[4].weight, last)
+    assert not model[0].weight.requires_grad
+
+
+def test_the_rate_follows_a_cosine_and_every_step_is_reported() -> None:
+    seen: list[Progress] = []
+    finetune(net(), blobs(5), epochs=2, options=TrainOptions(lr=0.1), progress=seen.append)
+    assert [p.lr for p in seen] == pytest.approx([0.05 * (1 + math.cos(math.pi * t / 10)) for t in range(10)])
+    assert [(p.step, p.steps, p.epoch) for p in seen] == [(t + 1, 10, 1 + t // 5) for t in range(10)]
+
+
+def test_each_epoch_is_asked_for_by_its_number() -> None:
+    source = Numbered()
+    finetune(net(), source, epochs=3)
+    assert source.asked == [0, 1, 2]
+
+
+def test_double_precision_models() -> None:
+    model = net().double()
+    assert math.isfinite(finetune(model, blobs(1), epochs=1).losses[0])
+    assert model[0].weight.dtype == torch.float64
+
+
+def test_label_smoothing_is_that_of_cross_entropy() -> None:
+    x, y = blobs(1)[0]
+    model = nn.Linear(2, 2)
+    expected = nn.functional.cross_entropy(model(x), y, label_smoothing=0.1).item()
+    assert finetune(model, [(x, y)], epochs=1, options=TrainOptions(label_smoothing=0.1)).losses == (expected,)
+
+
+def test_a_loss_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def loss(output, targets): return (output - targets).square().mean()")
+    batches = [(torch.randn(8, 2), torch.zeros(8, 2))]
+    models = [nn.Linear(2, 2) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    for model, loss in zip(models, (nn.functional.mse_loss, f"{tmp_path}/mine.py:loss"), strict=True):
+        finetune(model, batches, epochs=1, options=TrainOptions(loss=loss))
+    assert torch.allclose(weights(models[0]), weights(models[1]))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite(bad: float) -> None:
+    x, y = blobs(1)[0]
+    model, seen = net(), list[Tensor]()
+    with pytest.raises(PruningError) as caught:
+        finetune(
+            model,
+            [(x, y), (x * bad, y)],
+            epochs=2,
+            options=TrainOptions(lr=0.5),
+            progress=lambda _: seen.append(torch.cat([p.detach().flatten() for p in model.parameters()])),
+        )
+    assert "the loss is nan at step 2 of 4 (epoch 1)" in str(caught.value)
+    assert "now lr=0.5" in str(caught.value)
+    assert "TrainOptions(lr=0.05)" in str(caught.value)
+    assert not isinstance(caught.value, InputError)
+    assert torch.equal(seen[-1], torch.cat([p.detach().flatten() for p in model.parameters()]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optimizer": "adam"}, "no optimizer 'adam'; known: sgd, adamw; did you mean 'adamw'?"),
+        ({"lr": 0.0}, "lr is 0.0; it must be above 0"),
+        ({"lr": math.nan}, "lr is nan; it must be above 0"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0; it must be 0 or above"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; it must be 0 or above, and below 1"),
+        ({"seed": -1}, "seed is -1; it must be 0 or above, and below 4294967296"),
+        ({"loss": print, "label_smoothing": 0.1}, "label_smoothing is part of the default loss; leave it out"),
+    ],
+)
+def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        TrainOptions(**options)
+    assert message in str(caught.value)
+
+
+def test_nothing_to_do() -> None:
+    with pytest.raises(InputError, match="epochs is 0; it must be at least 1"):
+        finetune(net(), blobs(1), epochs=0)
+    with pytest.raises(InputError, match="there is nothing to train on: 0 batches"):
+        finetune(net(), [], epochs=1)
+    with pytest.raises(InputError, match="Sequential has no parameter that requires gradients; nothing to train"):
+        finetune(net().requires_grad_(False), blobs(1), epochs=1)
+
+
+def test_mixed_precision_needs_the_device() -> None:
+    with pytest.raises(InputError, match="mixed_precision is True, but device cpu has none; leave it out"):
+        finetune(net(), blobs(1), epochs=1, options=TrainOptions(mixed_precision=True))
+
+
+def test_cross_entropy_needs_scores() -> None:
+    model = nn.LSTM(2, 2)
+    with pytest.raises(InputError, match="the model returned tuple, not a tensor of scores; give a loss of your own"):
+        finetune(model, blobs(1), epochs=1)
