@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from .errors import FileError, PruningError
-from .terms import Axis, Cat, Each, Product, Term, positions, size
+from .terms import Axis, Cat, Each, Product, Term, axes, positions, size
 
 Code: TypeAlias = "str | int | Mapping[str, Sequence[Code]]"
 FORMAT = 1
@@ -104,16 +104,18 @@ class Plan:
         return {self._terms[name]: axis.kept for name, axis in self.axes.items() if axis.kept is not None}
 
     @cached_property
+    def _moved(self) -> set[Axis]:
+        """The axes that do not keep every unit in its place."""
+        return {axis for axis, kept in self._kept.items() if not _whole(axis.n, kept)}
+
+    @cached_property
     def _counts(self) -> dict[Axis, int]:
         return {self._terms[name]: axis.count for name, axis in self.axes.items()}
 
     def positions(self, name: str) -> list[list[int] | None]:
         """Of a site, the positions that stay in each dimension; None where all do."""
-        out: list[list[int] | None] = []
-        for code in self.sites[name]:
-            term = self.term(code)
-            out.append(None if size(term, self._counts) == term.n else positions(term, self._kept))
-        return out
+        terms = map(self.term, self.sites[name])
+        return [None if self._moved.isdisjoint(axes(term)) else positions(term, self._kept) for term in terms]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a site after the cut."""
@@ -191,6 +193,12 @@ def _from_data(data: Mapping[str, Any]) -> Plan:
         target=tuple(data["target"]),
         notes=dict(data["notes"]),
     )
+
+
+def _whole(n: int, kept: Any) -> bool:
+    """Whether a list (or each of several) is 0, 1, ..., n - 1."""
+    rows = kept if kept and isinstance(kept[0], tuple) else (kept,)
+    return all(tuple(row) == tuple(range(n)) for row in rows)
 
 
 def _tupled(kept: Any) -> Any:

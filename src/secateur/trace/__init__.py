@@ -7,8 +7,8 @@ at values. Both give the same Graph.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,8 +21,6 @@ from .recorder import Recorder
 from .sizes import open_ledger
 from .staging import Stage, layer_equations, staged
 from .typed import Typed, fresh, get, put
-
-Where: type = Literal["auto", "meta", "real", "fake"]  # type: ignore[valid-type]
 
 
 def trace(
@@ -52,17 +50,25 @@ def trace(
         raise InputError(f"run={run!r}; one of 'auto', 'meta', 'real', 'fake'")
     wanted = [Call.of(example_inputs), *(Call.of(call) for call in calls)]
     if run != "auto":
-        return _trace(model, wanted, outputs, run)
+        return trace_calls(model, wanted, outputs, run)
     try:
-        return _trace(model, wanted, outputs, "meta")
+        return trace_calls(model, wanted, outputs, "meta")
     except Exception:  # whatever forward does with values that meta tensors lack; the real run has the last word
-        return _trace(model, wanted, outputs, "real")
+        return trace_calls(model, wanted, outputs, "real")
 
 
-def _trace(model: nn.Module, calls: list[Call], outputs: Callable[[Any], Any] | None, run: str) -> Graph:
+def trace_calls(
+    model: nn.Module,
+    calls: Sequence[Call],
+    outputs: Callable[[Any], Any] | None = None,
+    run: str = "real",
+    *,
+    lift: bool = False,
+) -> Graph:
+    """One Graph of all these calls, in one kind of run; `lift` makes every float tensor float64."""
     device = torch.device("meta") if run in ("meta", "fake") else None
     stage = Stage()
-    recorder = Recorder({id(m): name for name, m in model.named_modules()}, device)
+    recorder = Recorder({id(m): name for name, m in model.named_modules()}, device, lift=lift)
     modes = [(module, module.training) for module in model.modules()]
     try:
         with staged(model, device, stage), torch.no_grad(), open_ledger(recorder.ledger):

@@ -25,6 +25,7 @@ from .rules import pointwise
 from .sizes import Dim, Ledger, Num, source_line
 from .typed import Typed, fresh, get, put
 
+LOWER = frozenset({torch.float32, torch.float16, torch.bfloat16})
 _aten_rules: dict[Any, tuple[Rule | None, tuple[str, ...]]] = {}
 
 
@@ -58,8 +59,9 @@ class Reading:
 class Interceptor:
     """The two modes and their nesting; what to do at each seen call is left to `on_function` and `on_op`."""
 
-    def __init__(self, device: torch.device | None):
+    def __init__(self, device: torch.device | None, *, lift: bool = False):
         self.device = device  # where stray tensors are moved; None: nowhere
+        self.lift = lift  # whether lower float precisions become float64
         self.quiet = 0
         self.step = 0
 
@@ -132,6 +134,8 @@ class _Dispatch(TorchDispatchMode):
         owner = self.owner
         if owner.device is not None and _mixed(args, owner.device):
             args, kwargs = owner.moved(args), {k: owner.moved(v) for k, v in kwargs.items()}
+        if owner.lift and kwargs.get("dtype") in LOWER:
+            kwargs = {**kwargs, "dtype": torch.float64}
         return func(*args, **kwargs) if owner.quiet else owner.on_op(func, args, kwargs)
 
 
@@ -148,8 +152,8 @@ def _mixed(args: Sequence[Any], device: torch.device) -> bool:
 class Recorder(Interceptor):
     """Everything that one or several recorded runs say, before it is solved."""
 
-    def __init__(self, module_names: dict[int, str], device: torch.device | None):
-        super().__init__(device)
+    def __init__(self, module_names: dict[int, str], device: torch.device | None, *, lift: bool = False):
+        super().__init__(device, lift=lift)
         self.ledger = Ledger()
         self.roles: dict[tuple[str, int], str] = {}
         self.macs: list[Macs] = []

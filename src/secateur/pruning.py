@@ -1,0 +1,92 @@
+"""`prune`: trace, plan, cut and (if asked) verify, in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from .apply import cut
+from .budget import Select, plan
+from .budget.planning import Drop
+from .errors import PruningError
+from .graph import Graph
+from .importance import Criterion, Scores
+from .io import save
+from .plan import Plan
+from .trace import trace
+from .verify import Verification
+from .verify import verify as check
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned model with the Plan and Graph that it came from; `print` shows what was cut and what it saves."""
+
+    model: nn.Module
+    plan: Plan
+    graph: Graph
+    verification: Verification | None = None
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What was cut and what it saves, as plain data."""
+        before, after = self.plan.before, self.plan.after
+        return {
+            "params": {"before": before.params, "after": after.params},
+            "macs": {"before": before.macs, "after": after.macs},
+            "target": list(self.plan.target),
+            "axes": {name: {"before": axis.size, "after": axis.count} for name, axis in self.plan.dropped()},
+            "coverage": {"params": self.graph.coverage.params, "macs": self.graph.coverage.macs},
+            "verification": self.verification.as_dict() if self.verification is not None else None,
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights and plan to one safetensors file; see `secateur.save`."""
+        save(self.model, path)
+
+    def __str__(self) -> str:
+        from .graph_text import frozen_summary
+
+        lines = [str(self.plan), frozen_summary(self.graph)]
+        if self.verification is not None:
+            lines.append(str(self.verification))
+        return "\n\n".join(line for line in lines if line)
+
+
+def prune(
+    model: nn.Module,
+    example_inputs: Any,
+    target: str | Sequence[str] | None = None,
+    *,
+    importance: str | Criterion | Scores = "l2",
+    select: Select | None = None,
+    drop: Drop | None = None,
+    scope: str = "global",
+    calls: Iterable[Any] = (),
+    outputs: Callable[[Any], Any] | None = None,
+    verify: bool = False,
+    seed: int = 0,
+) -> Pruned:
+    """A smaller copy of `model` that meets the target; the model itself is left as it is.
+
+    Arguments go to the stage that owns them: `example_inputs`, `calls` and `outputs` to `trace`; `target`,
+    `importance`, `select`, `drop`, `scope` and `seed` to `plan`. `verify=True` proves the result in float64 and raises
+    `PruningError` if it does not hold.
+
+    >>> import torch
+    >>> result = prune(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 4), "macs=0.5")
+    >>> result.model[0]
+    Linear(in_features=4, out_features=4, bias=True)
+    """
+    calls = tuple(calls)
+    graph = trace(model, example_inputs, calls=calls, outputs=outputs)
+    made = plan(graph, target, importance=importance, select=select, drop=drop, scope=scope, seed=seed)
+    pruned = cut(model, made)
+    verification = check(model, pruned, made, example_inputs, calls=calls) if verify else None
+    if verification is not None and not verification.passed:
+        raise PruningError(f"the pruned model is not what the plan says: {verification}")
+    return Pruned(pruned, made, graph, verification)

@@ -1,0 +1,133 @@
+"""Run a model in float64, reading kept units only wherever a traced run found a reduction over units.
+
+Casts and factories of a lower precision are lifted to float64. A replay sees the same calls in the same order as the
+trace whose readings it follows, so a reading is found by the number of its call.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from .calls import Call, tensors_in
+from .errors import InputError
+from .terms import Kept, Term, axes, positions, size
+from .trace.recorder import Interceptor, Reading
+from .trace.registry import FUNCTIONS
+
+
+def in_float64(model: nn.Module) -> nn.Module:
+    """A float64 copy. Raises `InputError` where the model cannot be copied."""
+    try:
+        return copy.deepcopy(model).double()
+    except Exception as error:
+        raise InputError(f"the model cannot be copied, so it cannot be verified: {error}") from error
+
+
+class Replay(Interceptor):
+    """Runs every op as it is, but those with a reading on kept units only."""
+
+    def __init__(self, readings: Mapping[int, Reading], keep: Kept):
+        super().__init__(None, lift=True)
+        self.readings = readings
+        self.keep = keep
+
+    def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.step += 1
+        with self.silence():
+            return self._run(func, FUNCTIONS[func][1], args, kwargs)
+
+    def on_opaque(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with self.silence():
+            return func(*args, **kwargs)
+
+    def on_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self.step += 1
+        if self.step not in self.readings:
+            return func(*args, **kwargs)
+        return self._run(func, [a.name for a in func._schema.arguments], args, kwargs)
+
+    def _run(self, func: Any, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        reading = self.readings.get(self.step)
+        reads = [read for read in reading.reads if self._shrinks(read[3])] if reading is not None else []
+        if reading is None or not reads:
+            return func(*args, **kwargs)
+        arguments: dict[str, Any] = {**dict(zip(names, args, strict=False)), **kwargs}
+        full = {name: arguments[name].shape for name, *_ in reads}
+        for name, dim, _, term in reads:
+            arguments[name] = arguments[name].index_select(dim, self._kept(term))
+        for name, terms in reading.resized.items():
+            arguments[name] = self._resized(arguments[name], terms)
+        given = [arguments.pop(name) for name in names[: len(args)]]
+        out = func(*given, **arguments)
+        for name, _, place, term in reads:
+            if place is not None:
+                out = self._spread(out, place, term, full[name])
+        return out
+
+    def _shrinks(self, term: Term) -> bool:
+        return any(axis in self.keep for axis in axes(term))
+
+    def _kept(self, term: Term) -> torch.Tensor:
+        return torch.tensor(positions(term, self.keep))
+
+    def _resized(self, old: Any, terms: Sequence[Term]) -> Any:
+        counts = {axis: len(positions(axis, self.keep)) for term in terms for axis in axes(term)}
+        sizes = [size(term, counts) for term in terms]
+        return sizes[0] if isinstance(old, int) else sizes
+
+    def _spread(self, out: torch.Tensor, dim: int, term: Term, shape: torch.Size) -> torch.Tensor:
+        """Put what was computed on kept units back in their places; silenced units are zero."""
+        wide = list(out.shape)
+        wide[dim] = shape[dim]
+        return out.new_zeros(wide).index_copy(dim, self._kept(term), out)
+
+
+def run(model: nn.Module, calls: Sequence[Call], readings: Mapping[int, Reading], keep: Kept) -> list[torch.Tensor]:
+    """The output tensors of all calls, one after another, without gradients."""
+    replay = Replay(readings, keep)
+    outputs: list[torch.Tensor] = []
+    with torch.no_grad(), default_float64(), modes_restored(model), torch.random.fork_rng(devices=[]):
+        for call in calls:
+            torch.manual_seed(0)
+            set_modes(model, call.training)
+            with replay.running():
+                outputs += tensors_in(model(*call.args, **call.kwargs))
+    return outputs
+
+
+@contextmanager
+def default_float64() -> Iterator[None]:
+    """Within, new float tensors are float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def modes_restored(model: nn.Module) -> Iterator[None]:
+    """Every module's training flag comes back as it was."""
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+def set_modes(model: nn.Module, training: bool) -> None:
+    """Evaluation mode, or training mode except for what would draw random numbers or change statistics."""
+    for module in model.modules():
+        module.training = False
+    if training:
+        model.training = True
+        for module in model.modules():
+            module.training = bool(list(module.children()))

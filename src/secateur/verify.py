@@ -1,0 +1,168 @@
+"""Prove on the user's own model that a pruned one is right: laws 1 and 2, in float64.
+
+1. Silence: the pruned model computes what the original computes with the dropped units zeroed wherever they occur
+   (a mean or variance over units reads the kept ones only).
+2. Permutation: reordering the units of every axis, everywhere at once, changes nothing; so every place that an axis
+   reaches is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .apply.surgery import cut
+from .budget.planning import build_plan
+from .calls import Call
+from .cost import Cost
+from .errors import InputError, PruningError
+from .graph import Graph
+from .plan import Plan
+from .replay import default_float64, in_float64, run
+from .terms import Each
+from .trace import check_model, trace_calls
+
+TOLERANCE = 1e-9
+VISIBLE = 1e-6
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Relative errors in float64 (largest difference over largest value) of both laws, and whether they hold.
+
+    `visible` is how far the silenced model lies from the original: were it zero, the first law would say nothing.
+    """
+
+    silence: float
+    permutation: float
+    visible: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether both laws hold and the cut can be seen in the outputs."""
+        return self.silence < TOLERANCE and self.permutation < TOLERANCE and (self.visible > VISIBLE)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**asdict(self), "passed": self.passed}
+
+    def __str__(self) -> str:
+        verdict = "verified" if self.passed else "FAILED"
+        return (
+            f"{verdict}: pruned equals silenced to {self.silence:.1e}, permuted equals original to "
+            f"{self.permutation:.1e} (allowed {TOLERANCE:.0e}); silencing changes the outputs by {self.visible:.1e}"
+        )
+
+
+def verify(
+    model: nn.Module, pruned: nn.Module, plan: Plan, example_inputs: Any, *, calls: Iterable[Any] = ()
+) -> Verification:
+    """Check that `pruned` is what `plan` makes of `model`, on the example inputs, in float64 copies of both.
+
+    Constant float inputs (all zeros, all ones) are replaced by random numbers, which prove more. Raises `InputError`
+    where the plan is not of this model, `PruningError` where the original's outputs are not finite.
+
+    >>> import secateur
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> plan = secateur.plan(secateur.trace(net, torch.zeros(1, 4)), "channels=0.5")
+    >>> verify(net, secateur.cut(net, plan), plan, torch.zeros(1, 4)).passed
+    True
+    """
+    check_model(model)
+    wanted = [_lively(Call.of(call)) for call in (example_inputs, *calls)]
+    dense = in_float64(model)
+    with default_float64():
+        graph = trace_calls(dense, wanted, run="real", lift=True)
+    reference = run(dense, wanted, {}, {})
+    _check_finite(reference)
+    silenced = run(_silenced(dense, plan), wanted, graph.readings, _keep(graph, plan))
+    small = run(_exactly_scaled(in_float64(pruned), pruned, cut(dense, plan), plan), wanted, {}, {})
+    permuted = run(permutation_of(dense, graph), wanted, {}, {})
+    return Verification(_distance(silenced, small), _distance(reference, permuted), _distance(reference, silenced))
+
+
+def _lively(call: Call) -> Call:
+    """Float inputs in float64; constant ones, which would prove little, become random."""
+    generator = torch.Generator().manual_seed(0)
+
+    def change(tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_floating_point():
+            return tensor
+        if tensor.numel() > 1 and bool((tensor == tensor.flatten()[0]).all()):
+            return torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+        return tensor.double()
+
+    return call.map(change)
+
+
+def _check_finite(outputs: Sequence[torch.Tensor]) -> None:
+    for i, tensor in enumerate(outputs):
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise PruningError(f"output {i} of the original model is not finite, so nothing can be compared with it")
+
+
+def _keep(graph: Graph, plan: Plan) -> dict[Any, Any]:
+    """The plan's kept units by the axes of this graph."""
+    for name, axis in plan.axes.items():
+        if axis.kept is not None and name not in graph.by_name and axis.count != axis.size:
+            raise InputError(f"the plan cuts {name!r}, which is no prunable axis of this model on these inputs")
+    return {a.term: plan.axes[a.name].kept for a in graph.axes if a.name in plan.axes}
+
+
+def _silenced(model: nn.Module, plan: Plan) -> nn.Module:
+    """A copy with the dropped units' slices zeroed on every site."""
+    copied = in_float64(model)
+    named = {**dict(copied.named_parameters()), **dict(copied.named_buffers())}
+    for path, module in copied.named_modules():
+        named.update({f"{path}.{k}".lstrip("."): v for k, v in vars(module).items() if isinstance(v, torch.Tensor)})
+    with torch.no_grad():
+        for name in plan.sites:
+            for dim, kept in enumerate(plan.positions(name)):
+                if kept is not None:
+                    gone = sorted(set(range(named[name].shape[dim])) - set(kept))
+                    named[name].index_fill_(dim, torch.tensor(gone, dtype=torch.long, device=named[name].device), 0)
+    return copied
+
+
+def _exactly_scaled(small: nn.Module, pruned: nn.Module, exact: nn.Module, plan: Plan) -> nn.Module:
+    """Folded scales were rounded to the model's precision; where they agree to it, take them unrounded."""
+    stored, here, there = (dict(m.named_parameters()) for m in (pruned, small, exact))
+    for name in {scale.name for scale in plan.scales}:
+        a, b = here[name].detach(), there[name].detach()
+        rounding = 4 * torch.finfo(stored[name].dtype).eps
+        if a.shape == b.shape and bool(((a - b).abs() <= rounding * b.abs()).all()):
+            a.copy_(b)
+    return small
+
+
+def permutation_of(model: nn.Module, graph: Graph, *, seed: int = 0) -> nn.Module:
+    """A copy with the units of every axis of `graph` in random order, everywhere at once."""
+    random = np.random.default_rng(seed)
+    kept: dict[str, Any] = {}
+    for axis in graph.axes:
+        inner = isinstance(axis.term, Each) and axis.term.outer is not None
+        rows = [tuple(random.permutation(axis.size).tolist()) for _ in range(axis.outer.n if axis.outer else 1)]
+        kept[axis.name] = tuple(rows) if inner else rows[0]
+    return cut(model, build_plan(graph, kept, Cost.of(graph).full))
+
+
+def _distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> float:
+    """The largest difference over the largest value, over all outputs; infinite where they do not match at all."""
+    if len(a) != len(b) or any(x.shape != y.shape for x, y in zip(a, b, strict=False)):
+        return float("inf")
+    return max((_relative(x, y) for x, y in zip(a, b, strict=True)), default=float("inf"))
+
+
+def _relative(x: torch.Tensor, y: torch.Tensor) -> float:
+    if not x.numel():
+        return 0.0
+    if not (x.is_floating_point() and y.is_floating_point()):
+        return float((x != y).double().mean())
+    scale = max(float(x.abs().max()), float(y.abs().max()), 1e-300)
+    difference = float((x - y).abs().max()) / scale
+    return difference if difference == difference else float("inf")
