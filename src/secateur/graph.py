@@ -83,10 +83,7 @@ class Group:
     """Axes that keep the same share of their units: `steps` equal steps take each from nothing to all."""
 
     axes: tuple[PrunableAxis, ...]
-
-    @property
-    def steps(self) -> int:
-        return math.gcd(*(axis.size for axis in self.axes))
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +335,7 @@ def _groups(named: Sequence[PrunableAxis]) -> tuple[Group, ...]:
     members: dict[int, list[PrunableAxis]] = {}
     for axis in named:
         members.setdefault(axis.group, []).append(axis)
-    return tuple(Group(tuple(group)) for group in members.values())
+    return tuple(Group(tuple(group), math.gcd(*(axis.size for axis in group))) for group in members.values())
 
 
 def _frozen(sites: Mapping[str, GraphSite], live: set[Axis]) -> tuple[Frozen, ...]:

@@ -93,7 +93,7 @@ ONE = Axis(1, "size one")
 # --- building and reading -------------------------------------------------------------------------------------------
 
 
-def _flat(kind: type[Cat] | type[Product], terms: Iterable[Term]) -> Iterator[Term]:
+def _spliced(kind: type[Cat] | type[Product], terms: Iterable[Term]) -> Iterator[Term]:
     for term in terms:
         found = find(term)
         if isinstance(found, kind):
@@ -108,7 +108,7 @@ def cat(terms: Iterable[Term]) -> Term:
     >>> cat([Axis(2), cat([Axis(3), Axis(4)])]).n
     9
     """
-    parts = tuple(part for part in _flat(Cat, terms) if part.n != 0)
+    parts = tuple(part for part in _spliced(Cat, terms) if part.n != 0)
     return parts[0] if len(parts) == 1 else Cat(parts)
 
 
@@ -118,7 +118,7 @@ def product(terms: Iterable[Term]) -> Term:
     >>> product([Axis(2), ONE, Axis(3)]).n
     6
     """
-    parts = tuple(part for part in _flat(Product, terms) if part.n != 1)
+    parts = tuple(part for part in _spliced(Product, terms) if part.n != 1)
     if not parts:
         return ONE
     return parts[0] if len(parts) == 1 else Product(parts)
@@ -210,28 +210,36 @@ def collapse(term: Term) -> None:
             axis.outer = None
 
 
+def loose(dims: Sequence[Term]) -> list[Each]:
+    """The Eachs in these dimensions whose outer units are not in sight there, or more than once."""
+    inner = [a for dim in dims for a in axes(dim) if isinstance(a, Each) and a.outer is not None]
+    whole = product(dims) if inner else ONE
+    return [axis for axis in dict.fromkeys(inner) if axis.outer is not None and _sightings(whole, axis.outer) != 1]
+
+
 def settle(dims: Sequence[Term]) -> None:
-    """Collapse each Each whose outer units are no longer in sight in these dimensions."""
-    for dim in dims:
-        for axis in axes(dim):
-            if isinstance(axis, Each) and axis.outer is not None and not any(_shows(d, axis.outer) for d in dims):
-                axis.outer = None
+    """Collapse each Each that can no longer tell in these dimensions which outer unit it belongs to."""
+    for axis in loose(dims):
+        axis.outer = None
 
 
-def _shows(term: Term, outer: Term) -> bool:
-    """Whether the factors of `outer` stand side by side somewhere in a term (in every part, if it is a Cat)."""
+def _sightings(term: Term, outer: Term) -> int:
+    """How often the factors of `outer` stand side by side in a term (where it is a Cat: in every part)."""
     term = find(term)
-    if isinstance(term, Cat):
-        return all(_shows(part, outer) for part in term.parts)
-    return _at(factors(term), outer) is not None
+    parts = factors(term)
+    if isinstance(term, Cat) and not same(term, outer):
+        found = [_sightings(part, outer) for part in term.parts]
+        return max(found) if all(found) else 0
+    inside = sum(_sightings(part, outer) for part in parts if isinstance(part, Cat) and not same(part, outer))
+    return inside + sum(1 for _ in _places(parts, outer))
 
 
-def _at(parts: Sequence[Term], outer: Term) -> int | None:
+def _places(parts: Sequence[Term], outer: Term) -> Iterator[range]:
+    """The runs of factors that are those of `outer`."""
     wanted = factors(outer)
     for i in range(len(parts) - len(wanted) + 1):
         if all(map(same, parts[i : i + len(wanted)], wanted)):
-            return i
-    return None
+            yield range(i, i + len(wanted))
 
 
 # --- unification ----------------------------------------------------------------------------------------------------
@@ -266,9 +274,7 @@ def unify(x: Term, y: Term, why: Why = "unified") -> None:
         axis, term = (x, y) if isinstance(x, Axis) else (y, x)
         assert isinstance(axis, Axis)
         collapse(axis)
-        for part in axes(term):  # the axis says nothing of outer units, so only those inside the term count
-            if isinstance(part, Each) and part.outer is not None and not _shows(term, part.outer):
-                part.outer = None
+        settle([term])  # the axis says nothing of outer units, so only those inside the term count
         _bind(axis, term)
     elif isinstance(x, Product) and isinstance(y, Product):
         _unify_products(x, y, why)
@@ -529,7 +535,8 @@ def size(term: Term, counts: Mapping[Axis, int]) -> int:
 def positions(term: Term, keep: Kept) -> list[int]:
     """The flat positions of a term that stay when its axes keep the given units, in order.
 
-    An `Each` with an outer term keeps a list per outer unit; everything else keeps a list.
+    An `Each` with an outer term keeps a list per outer unit; everything else keeps a list. The k-th place of a pruned
+    `Each` holds the k-th unit that its outer unit keeps, whichever of the two digits comes first.
 
     >>> a, b = Axis(2), Axis(3)
     >>> positions(product([a, b]), {b: [0, 2]})
@@ -538,31 +545,95 @@ def positions(term: Term, keep: Kept) -> list[int]:
     term = find(term)
     if isinstance(term, Axis):
         kept = keep.get(term)
+        assert kept is None or not _per_outer(kept), (term, "without its outer units")
         return list(range(term.n)) if kept is None else list(kept)  # type: ignore[arg-type]
     if isinstance(term, Cat):
         starts = itertools.accumulate((part.n for part in term.parts), initial=0)
         return [start + i for start, part in zip(starts, term.parts, strict=False) for i in positions(part, keep)]
-    return _product_positions(term, keep)
+    waiting = [_waiting(part, keep) for part in term.parts]
+    columns = _dependent_columns(term, keep, waiting) if any(waiting) else _columns(term, keep)
+    return _flat(columns, [part.n for part in term.parts])
 
 
-def _product_positions(term: Product, keep: Kept) -> list[int]:
-    rows: list[tuple[int, ...]] = [()]
-    for i, part in enumerate(term.parts):
-        kept = keep.get(part) if isinstance(part, Axis) else None
-        if kept is not None and isinstance(part, Each) and part.outer is not None:
-            at = _at(term.parts[:i], part.outer)
-            assert at is not None, (term, part.outer)
-            span = range(at, at + len(factors(part.outer)))
-            rows = [(*row, unit) for row in rows for unit in kept[_flat_index(term, row, span)]]  # type: ignore[union-attr]
-        else:
-            units = positions(part, keep)
-            rows = [(*row, unit) for row in rows for unit in units]
-    span = range(len(term.parts))
-    return [_flat_index(term, row, span) for row in rows]
+def _per_outer(kept: Sequence[int] | Sequence[Sequence[int]]) -> bool:
+    return bool(kept) and isinstance(kept[0], Sequence)
 
 
-def _flat_index(term: Product, row: Sequence[int], span: range) -> int:
-    index = 0
-    for i in span:
-        index = index * term.parts[i].n + row[i]
-    return index
+def _flat(columns: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[int]:
+    """Row-major indices from columns of digits, outermost first."""
+    flat = list(columns[0])
+    for column, n in zip(columns[1:], sizes[1:], strict=True):
+        flat = [index * n + digit for index, digit in zip(flat, column, strict=True)]
+    return flat
+
+
+def _columns(term: Product, keep: Kept) -> list[list[int]]:
+    """The digits of every kept element of a product whose factors do not depend on each other."""
+    rows = itertools.product(*(positions(part, keep) for part in term.parts))
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in term.parts]
+
+
+def _waiting(term: Term, keep: Kept) -> list[Each]:
+    """The Eachs in a term that keep a list per outer unit, and cannot see that unit within the term."""
+    inner = [a for a in axes(term) if isinstance(a, Each) and a.outer is not None and _per_outer(keep.get(a, ()))]
+    return [axis for axis in inner if axis.outer is not None and not _sightings(term, axis.outer)]
+
+
+def _dependent_columns(term: Product, keep: Kept, waiting: Sequence[Sequence[Each]]) -> list[list[int]]:
+    """The same where a factor's units depend on the units of others: those come first."""
+    counts = {a: len(k[0] if _per_outer(k) else k) for a in axes(term) if (k := keep.get(a))}  # type: ignore[arg-type]
+    sizes = [size(part, counts) for part in term.parts]
+    ranks = list(zip(*itertools.product(*map(range, sizes)), strict=True))
+    done: dict[int, list[int]] = {}
+    while len(done) < len(sizes):
+        before = len(done)
+        for i, part in enumerate(term.parts):
+            outers = [_outer_column(term.parts, done, axis) for axis in waiting[i]]
+            if i not in done and None not in outers:
+                done[i] = _column(part, keep, waiting[i], outers, ranks[i])  # type: ignore[arg-type]
+        assert len(done) > before, (term, "an Each without its outer units")
+    return [done[i] for i in range(len(sizes))]
+
+
+def _column(
+    part: Term, keep: Kept, waiting: Sequence[Each], outers: Sequence[Sequence[int]], ranks: Sequence[int]
+) -> list[int]:
+    """One factor's digits, where `outers` gives for each Each that waits its outer unit in every row."""
+    tables: dict[tuple[int, ...], list[int]] = {}
+    column = []
+    for row, rank in enumerate(ranks):
+        units = tuple(outer[row] for outer in outers)
+        if units not in tables:
+            chosen = {axis: keep[axis][unit] for axis, unit in zip(waiting, units, strict=True)}
+            tables[units] = positions(part, {**{a: keep[a] for a in axes(part) if a in keep}, **chosen})  # type: ignore[dict-item]
+        column.append(tables[units][rank])
+    return column
+
+
+def _outer_column(parts: Sequence[Term], done: Mapping[int, Sequence[int]], axis: Each) -> list[int] | None:
+    """The outer unit of an Each in every row, once the digits that tell it are done."""
+    assert axis.outer is not None
+    span = next(_places(parts, axis.outer), None)
+    if span is not None:
+        return _flat([done[i] for i in span], [parts[i].n for i in span]) if all(i in done for i in span) else None
+    i = next((i for i, part in enumerate(parts) if _sightings(part, axis.outer)), None)
+    return [_unit(parts[i], at, axis.outer) for at in done[i]] if i is not None and i in done else None
+
+
+def _unit(term: Term, at: int, outer: Term) -> int:
+    """Which unit of `outer` a position of a term belongs to."""
+    term = find(term)
+    if isinstance(term, Cat) and not same(term, outer):
+        for part in term.parts:
+            if at < part.n:
+                return _unit(part, at, outer)
+            at -= part.n
+    parts, digits = factors(term), []
+    for part in reversed(parts):
+        at, digit = divmod(at, part.n)
+        digits.insert(0, digit)
+    span = next(_places(parts, outer), None)
+    if span is not None:
+        return _flat([[digits[i]] for i in span], [parts[i].n for i in span])[0]
+    i = next(i for i, part in enumerate(parts) if isinstance(part, Cat) and _sightings(part, outer))
+    return _unit(parts[i], digits[i], outer)

@@ -44,22 +44,21 @@ def ladders(graph: Graph, scores: Mapping[str, torch.Tensor], select: Select, sc
 
 def _ladder(group: Group, scores: Mapping[str, torch.Tensor], select: Select, scope: str) -> Ladder:
     levels = _levels(group, select)
+    gone = group.steps - levels
     if scope == "axis":
-        return Ladder(levels, tuple(1 - level / group.steps for level in levels[1:]))
-    worth = _step_scores(group, scores)
-    prices = [float(worth[group.steps - a : group.steps - b].mean()) for a, b in zip(levels, levels[1:], strict=False)]
-    return Ladder(levels, tuple(np.maximum.accumulate(prices).tolist()) if prices else ())
+        return Ladder(tuple(levels.tolist()), tuple((gone[1:] / group.steps).tolist()))
+    lost = np.concatenate([[0.0], np.cumsum(_step_scores(group, scores))])[gone]
+    prices = np.diff(lost) / np.diff(gone)
+    return Ladder(tuple(levels.tolist()), tuple(np.maximum.accumulate(prices).tolist()))
 
 
-def _levels(group: Group, select: Select) -> tuple[int, ...]:
+def _levels(group: Group, select: Select) -> np.ndarray:
     """All steps, then every lower level at which each axis is aligned and above its floor."""
-    lower = range(group.steps - 1, 0, -1)
-    return (group.steps, *(level for level in lower if all(_allowed(a, group, level, select) for a in group.axes)))
-
-
-def _allowed(axis: PrunableAxis, group: Group, level: int, select: Select) -> bool:
-    count = axis.size // group.steps * level
-    return count >= select.least(axis) and count % select.align == 0
+    lower = np.arange(group.steps - 1, 0, -1)
+    for axis in group.axes:
+        counts = axis.size // group.steps * lower
+        lower = lower[(counts >= select.least(axis)) & (counts % select.align == 0)]
+    return np.concatenate([[group.steps], lower])
 
 
 def _step_scores(group: Group, scores: Mapping[str, torch.Tensor]) -> np.ndarray:

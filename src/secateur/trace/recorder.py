@@ -19,24 +19,25 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..terms import Term, Why, keep_at_least, reason, unify
-from . import sized
+from . import meta, sized
+from .meta import SHORTCUTS
 from .registry import ATEN, FUNCTIONS, PLAIN, Op, Rule
 from .rules import pointwise
 from .sizes import Dim, Ledger, Num, source_line
 from .typed import Typed, fresh, get, put
 
 LOWER = frozenset({torch.float32, torch.float16, torch.bfloat16})
-_aten_rules: dict[Any, tuple[Rule | None, tuple[str, ...]]] = {}
+_aten_rules: dict[Any, tuple[Rule | None, tuple[str, ...], str]] = {}
 
 
-def _aten_rule(func: Any) -> tuple[Rule | None, tuple[str, ...]]:
-    """The rule and the argument names of an aten overload."""
+def _aten_rule(func: Any) -> tuple[Rule | None, tuple[str, ...], str]:
+    """The rule, the argument names and the shortcut's key of an aten overload."""
     if func not in _aten_rules:
         name = func._schema.name
         found = ATEN.get(name) or ATEN.get(name.rstrip("_"))
         if found is None and torch.Tag.pointwise in func.tags:
             found = pointwise.pointwise
-        _aten_rules[func] = (found, tuple(a.name for a in func._schema.arguments))
+        _aten_rules[func] = (found, tuple(a.name for a in func._schema.arguments), meta.key(func))
     return _aten_rules[func]
 
 
@@ -125,6 +126,11 @@ class _Functions(TorchFunctionMode):
 
 
 class _Dispatch(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; the guard against it would import the compiler, which takes seconds."""
+        return False
+
     def __init__(self, owner: Interceptor):
         super().__init__()
         self.owner = owner
@@ -225,8 +231,10 @@ class Recorder(Interceptor):
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         rule, names = FUNCTIONS[func]
         self.step += 1
-        with self.silence():
-            out = func(*args, **kwargs)
+        out = self._short(func.__name__, args, kwargs)
+        if out is NotImplemented:
+            with self.silence():
+                out = func(*args, **kwargs)
         op = Op(self, func.__name__, _named(names, args, kwargs), out)
         rule(op)
         sized.after(self, func, args, kwargs, out)
@@ -241,9 +249,11 @@ class Recorder(Interceptor):
 
     def on_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.step += 1
-        out = func(*args, **kwargs)
+        rule, names, key = _aten_rule(func)
+        out = self._short(key, args, kwargs)
+        if out is NotImplemented:
+            out = func(*args, **kwargs)
         if isinstance(out, torch.Tensor) or isinstance(out, (tuple, list)):
-            rule, names = _aten_rule(func)
             op = Op(self, func._schema.name, _named(names, args, kwargs), out)
             if rule is None:
                 self.unknown[op.name] += 1
@@ -251,6 +261,12 @@ class Recorder(Interceptor):
             else:
                 rule(op)
         return out
+
+    def _short(self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of a common op on meta tensors, without its kernel; else `NotImplemented`."""
+        meta_run = self.device is not None and args and getattr(args[0], "device", None) == self.device
+        short = SHORTCUTS.get(key) if meta_run else None
+        return short(*args, **kwargs) if short is not None else NotImplemented
 
     def after(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         return out if self.quiet else sized.after(self, func, args, kwargs, out)

@@ -62,8 +62,8 @@ class Solver:
         """Solve everything; see the module's docstring for the order."""
         equations = [e for e in ledger.equations if self._varies(e.left) or self._varies(e.right)]
         equations += [Equation(g.left, g.right, g.where) for g in ledger.guards if _is_equation(g)]
-        for equation in equations:
-            self._define(equation)
+        for _ in range(2):  # an attribute may be defined by means of others
+            equations = [equation for equation in equations if not self._define(equation)]
         for equation in equations:
             self._remember(equation)
         for escaped in ledger.escapes:
@@ -143,25 +143,29 @@ class Solver:
 
     # --- 1: attributes ---
 
-    def _define(self, equation: Equation) -> None:
+    def _define(self, equation: Equation) -> bool:
         """`attribute == size`, and the like with one unknown attribute, defines the attribute."""
         for side, other in ((equation.left, equation.right), (equation.right, equation.left)):
-            unknown = {leaf for leaf in leaves(side) if isinstance(leaf, Attribute)} - set(self.solution.attributes)
+            unknown = {leaf for leaf in leaves(side) if self._unknown(leaf)}
             if len(unknown) != 1 or not self._defined(other):
                 continue
             try:
-                solved = self._isolate(side, unknown.pop(), self.ratio(other))
+                (attribute,) = unknown
+                solved = self._isolate(side, attribute, self.ratio(other))
             except Opaque:
                 continue
             if solved is not None:
-                attribute, value = solved
-                self.solution.attributes[attribute] = value
-                return
+                self.solution.attributes[attribute] = solved
+                return True
+        return False
 
     def _defined(self, expr: Expr) -> bool:
-        return all(leaf in self.solution.attributes for leaf in leaves(expr) if isinstance(leaf, Attribute))
+        return not any(map(self._unknown, leaves(expr)))
 
-    def _isolate(self, side: Expr, unknown: Attribute, value: Ratio) -> tuple[Attribute, Ratio] | None:
+    def _unknown(self, leaf: Dim | Attribute) -> bool:
+        return isinstance(leaf, Attribute) and leaf not in self.solution.attributes
+
+    def _isolate(self, side: Expr, unknown: Attribute, value: Ratio) -> Ratio | None:
         """Solve `side == value` for the one unknown in it, by undoing one operation after another."""
         while isinstance(side, Call):
             in_left = unknown in set(leaves(side.left))
@@ -185,7 +189,7 @@ class Solver:
             else:
                 return None
             side = inner
-        return (unknown, value) if value.variables or _old(value) == self.old[unknown] else None
+        return value if value.variables or _old(value) == self.old[unknown] else None
 
     # --- 2: values that escaped ---
 

@@ -1,0 +1,135 @@
+"""How a function becomes a subcommand.
+
+A subcommand is a function of option groups (dataclasses whose fields are typer options) that returns a `Result`. Here
+the groups become one flat list of options, `--json` is added, and whatever happens is told once: the result on stdout,
+errors without traceback on stderr, and an exit code: 0 done, 1 a check failed, 2 wrong input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import inspect
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import IO, Annotated, Any, get_args, get_type_hints
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+from secateur.cli.progress import working
+from secateur.errors import PruningError
+
+JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+class CheckFailed(PruningError):
+    """What was made is not what was asked for: exit code 1."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a subcommand found: the same as data for `--json` and as text, and whether its checks passed."""
+
+    document: Mapping[str, Any]
+    parts: tuple[str | RenderableType, ...] = field(default=())
+    passed: bool = True
+
+
+def command(function: Callable[..., Result]) -> Callable[..., None]:
+    """`function` as typer takes it: dataclass arguments flattened into options, results printed, errors told."""
+    hints = get_type_hints(function, include_extras=True)
+    hints.pop("return")
+    flat = [*_flattened(function, hints), _parameter("as_json", JSON, False)]
+
+    def run(**values: Any) -> None:
+        as_json: bool = values.pop("as_json")
+        _finish(lambda: function(**_grouped(hints, values)), as_json)
+
+    run.__name__, run.__doc__ = function.__name__, function.__doc__
+    run.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
+    return run
+
+
+def _flattened(function: Callable[..., Result], hints: Mapping[str, Any]) -> Iterator[inspect.Parameter]:
+    defaults = inspect.signature(function).parameters
+    for name, kind in hints.items():
+        if is_dataclass(kind):
+            yield from _options_of(kind)
+        else:
+            yield _parameter(name, kind, defaults[name].default)
+
+
+def _options_of(group: Any) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    for option in fields(group):
+        default = option.default if option.default is not MISSING else inspect.Parameter.empty
+        if option.default_factory is not MISSING:
+            default = option.default_factory()
+        yield _parameter(option.name, _in_panel(hints[option.name], group.panel), default)
+
+
+def _in_panel(annotation: Any, panel: str) -> Any:
+    kind, info = get_args(annotation)
+    info = copy.copy(info)
+    info.rich_help_panel = panel
+    return Annotated[kind, info]
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _grouped(hints: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: kind(**{option.name: values[option.name] for option in fields(kind)})
+        if is_dataclass(kind) and isinstance(kind, type)
+        else values[name]
+        for name, kind in hints.items()
+    }
+
+
+def _finish(work: Callable[[], Result], as_json: bool) -> None:
+    out = sys.stdout
+    try:
+        # What a model's own code prints is no part of the document.
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            with working("loading PyTorch"):
+                import torch  # noqa: F401
+            result = work()
+    except PruningError as error:
+        _fail(error, out if as_json else None)
+    _print(result, out, as_json)
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+def _fail(error: PruningError, out: IO[str] | None) -> None:
+    if out is not None:
+        print(json.dumps({"error": {"kind": type(error).__name__, "message": str(error)}}), file=out)
+    line = Text.assemble(("error: ", "bold red"), str(error))
+    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
+    raise typer.Exit(1 if isinstance(error, CheckFailed) else 2) from None
+
+
+def _print(result: Result, out: IO[str], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(plain(result.document), allow_nan=False), file=out)
+    elif result.parts:
+        # Lines of plain text are left as they are; tables take the width that they need.
+        parts = [Text(part.rstrip("\n")) if isinstance(part, str) else part for part in result.parts]
+        Console(file=out, highlight=False).print(Group(*parts), soft_wrap=True)
+
+
+def plain(value: Any) -> Any:
+    """`value` with what JSON lacks replaced: tuples by lists, numbers that are not finite by null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

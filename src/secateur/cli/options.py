@@ -1,0 +1,106 @@
+"""The options that subcommands share, by what they are about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Optional
+
+import typer
+from typer import Option
+
+# Optional[...], since typer evaluates these at run time.
+# ruff: noqa: UP045
+
+SEED = Annotated[int, Option(min=0, help="For random weights, the order of batches, dropout and random importance.")]
+OUT = Annotated[Path, Option(help="Folder for the result; written at the end, all of it or nothing.")]
+
+MODEL_HELP = "torchvision:NAME, timm:NAME, path/file.py:factory, or the folder of a run that prune or train made."
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, with which weights, called how, and where it runs."""
+
+    panel: ClassVar[str] = "Model"
+
+    model: Annotated[str, typer.Argument(metavar="MODEL", show_default=False, help=MODEL_HELP)]
+    model_arg: Annotated[
+        list[str], Option(metavar="NAME=VALUE", help="Argument of the model's constructor; repeatable.")
+    ] = field(default_factory=list)
+    weights: Annotated[
+        Optional[Path], Option(metavar="FILE", help="A .safetensors file or a torch file with a state dict.")
+    ] = None
+    input: Annotated[
+        Optional[str],
+        Option(metavar="SHAPE", help="Example input: 1x3x224x224, 1x16:int64, several joined by commas."),
+    ] = None
+    device: Annotated[Optional[str], Option(help="cpu, cuda, cuda:1, ...  [default: cuda if there is one]")] = None
+    threads: Annotated[Optional[int], Option(min=1, help="Threads that PyTorch may use on the CPU.")] = None
+
+
+@dataclass(frozen=True)
+class CutOptions:
+    """What is to be cut."""
+
+    panel: ClassVar[str] = "What to cut"
+
+    target: Annotated[
+        list[str],
+        Option(metavar="KIND=NUMBER", help="What remains: macs=0.5, params=1.76e6, channels=0.7; repeatable, all met."),
+    ] = field(default_factory=list)
+    importance: Annotated[str, Option(help="What makes a unit worth keeping: l2, l1, bn_scale, random.")] = "l2"
+    scope: Annotated[
+        str, Option(help="global: rank all units of the network together; axis: the same share of each.")
+    ] = "global"
+    protect: Annotated[
+        list[str], Option(metavar="NAME", help="Module or parameter (or glob) that stays as it is; repeatable.")
+    ] = field(default_factory=list)
+    align: Annotated[int, Option(help="Counts become multiples of this.")] = 1
+    floor: Annotated[float, Option(help="The least that stays of every axis: a share up to 1, or a count.")] = 0.1
+    width: Annotated[list[str], Option(metavar="NAME=COUNT", help="An exact width: conv1=16; repeatable.")] = field(
+        default_factory=list
+    )
+    drop: Annotated[list[str], Option(metavar="NAME=UNITS", help="Cut by hand: conv1=2,6,9; repeatable.")] = field(
+        default_factory=list
+    )
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Data for training and for measuring how good a model is."""
+
+    panel: ClassVar[str] = "Data"
+
+    data: Annotated[
+        Optional[str], Option(help="mnist, fashion-mnist, folder, a folder with train and test, or file.py:function.")
+    ] = None
+    train_path: Annotated[
+        Optional[str], Option("--train-path", "--train_path", help="Folder with one sub-folder of images per class.")
+    ] = None
+    test_path: Annotated[Optional[str], Option("--test-path", "--test_path", help="The same for testing.")] = None
+    image_size: Annotated[
+        Optional[int],
+        Option(help="Side of the images of a folder, in pixels.  [default: that of the input]", show_default=False),
+    ] = None
+    batch_size: Annotated[int, Option(help="Examples per batch.")] = 64
+    metric: Annotated[
+        Optional[str],
+        Option(metavar="FILE.PY:FUNCTION", help="(output, targets) -> mean over the batch.  [default: accuracy]"),
+    ] = None
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train."""
+
+    panel: ClassVar[str] = "Training"
+
+    optimizer: Annotated[str, Option(help="sgd or adamw.")] = "sgd"
+    lr: Annotated[Optional[float], Option(help="Rate of the first step.  [default: 0.02 sgd, 0.001 adamw]")] = None
+    weight_decay: Annotated[float, Option(help="Of all parameters.")] = 1e-4
+    label_smoothing: Annotated[float, Option(help="Share of the targets spread over all classes.")] = 0.0
+    loss: Annotated[
+        Optional[str],
+        Option(metavar="FILE.PY:FUNCTION", help="(output, targets) -> scalar.  [default: cross entropy]"),
+    ] = None

@@ -1,0 +1,113 @@
+"""How a Plan prints: what remains, and what goes from each axis."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from .plan import AttributeChange, AxisPlan, Code, Plan
+from .text import columns, counted, elided, folded, listed, share, times, wrapped
+
+ROWS = 40
+FOLD_ABOVE = 24  # as many cut axes are listed one by one
+SHOWN = 6  # dropped units of an axis
+NAME = 70
+
+
+def table(plan: Plan) -> str:
+    """Totals before and after, and the axes that lose units.
+
+    >>> import secateur, torch
+    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+    >>> print(table(secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]})))
+    plan by hand (importance l2, scope global, seed 0)
+    <BLANKLINE>
+                before  after  remains
+    parameters      58     44   75.9 %
+    MACs            48     36   75.0 %
+    <BLANKLINE>
+    1 of 1 axis is cut  units  keeps  remains  tensors  drops
+      0                     8      6   75.0 %        3  1, 5
+    <BLANKLINE>
+    2 attributes change: 0.out_features 8 -> 6, 1.in_features 8 -> 6
+    """
+    blocks = [[_head(plan)], _totals(plan), _axis_table(plan), _changes(plan)]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _head(plan: Plan) -> str:
+    goal = f"plan for {', '.join(plan.target)}" if plan.target else "plan by hand"
+    notes = ", ".join(f"{key} {value}" for key, value in plan.notes.items())
+    return f"{goal} ({notes})" if notes else goal
+
+
+def _totals(plan: Plan) -> list[str]:
+    kinds = (("parameters", plan.before.params, plan.after.params), ("MACs", plan.before.macs, plan.after.macs))
+    rows = [(kind, f"{old:,}", f"{new:,}", share(new / old) if old else "") for kind, old, new in kinds]
+    return columns([("", "before", "after", "remains"), *rows], right=(1, 2, 3))
+
+
+def _axis_table(plan: Plan) -> list[str]:
+    cut = list(plan.dropped())
+    own = [axis for axis in plan.axes.values() if axis.kept is not None]
+    if not cut:
+        return ["nothing is cut"]
+    tensors = _tensors(plan)
+    alike = [(axis.size, axis.count, axis.outer is None, tensors[name]) for name, axis in cut]
+    folds = folded([name for name, _ in cut], alike, 3 if len(cut) > FOLD_ABOVE else len(cut) + 1)
+    are = "is" if len(cut) == 1 else "are"
+    head = f"{len(cut)} of {counted(len(own), 'axis', 'axes')} {are} cut"
+    lines = [(head, "units", "keeps", "remains", "tensors", "drops")]
+    for name, places in folds[:ROWS]:
+        axis = cut[places[0]][1]
+        label = elided(f"  {times(name, len(places))}", NAME)
+        drops = _drops(axis) if len(places) == 1 else f"{axis.size - axis.count} each"
+        each = "" if axis.outer is None else f"{_outer_size(axis)} x "
+        remains = share(axis.count / axis.size)
+        lines.append((label, f"{each}{axis.size}", f"{each}{axis.count}", remains, str(tensors[cut[places[0]][0]]), drops))
+    more = sum(len(places) for _, places in folds[ROWS:])
+    return [*columns(lines, right=(1, 2, 3, 4)), *([f"  ... and {more:,} more: plan.axes"] if more else [])]
+
+
+def _outer_size(axis: AxisPlan) -> int:
+    return len(axis.kept or ())
+
+
+def _drops(axis: AxisPlan) -> str:
+    """The units that go; how many where each outer unit drops its own."""
+    if axis.outer is not None:
+        return f"{axis.size - axis.count} of each"
+    kept = set(axis.kept or ())
+    return listed([str(unit) for unit in range(axis.size) if unit not in kept], SHOWN)
+
+
+def _tensors(plan: Plan) -> Counter[str]:
+    """In how many tensors each axis occurs."""
+    return Counter(name for codes in plan.sites.values() for name in {n for code in codes for n in _names(code)})
+
+
+def _names(code: Code) -> Iterator[str]:
+    if isinstance(code, str):
+        yield code
+    elif not isinstance(code, int):
+        for parts in code.values():
+            for part in parts:
+                yield from _names(part)
+
+
+def _changes(plan: Plan) -> list[str]:
+    lines = []
+    if plan.attributes:
+        verb = "changes" if len(plan.attributes) == 1 else "change"
+        head = f"{counted(len(plan.attributes), 'attribute')} {verb}: "
+        lines += wrapped("", head + listed(map(_change, plan.attributes), 4, "plan.attributes"))
+    if plan.scales:
+        names = [f"{scale.name} x {scale.factor:.4g}" for scale in plan.scales]
+        lines += wrapped("", f"{counted(len(names), 'tensor')} scaled: {listed(names, 3, 'plan.scales')}")
+    return lines
+
+
+def _change(change: AttributeChange) -> str:
+    module = f"{change.module}." if change.module else ""
+    place = "" if change.index is None else f"[{change.index}]"
+    return f"{module}{change.name}{place} {change.old} -> {change.new}"

@@ -1,0 +1,119 @@
+"""Plain text that lines up: columns, shares, lists that know when to stop, and names folded into globs."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterable, Sequence
+
+WIDTH = 110
+NO_BREAK = "\u00a0"
+_INDEX = re.compile(r"(?<!\[)\d+(?!\d*\])")  # a number in a name, but not the [0] that tells axes of one module apart
+
+
+def columns(rows: Sequence[Sequence[str]], right: Collection[int] = (), gap: str = "  ") -> list[str]:
+    """One line a row, with every column as wide as its widest cell; the columns in `right` end in line.
+
+    >>> columns([["a", "1"], ["bc", "10"]], right=[1])
+    ['a    1', 'bc  10']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        return gap.join(cells).rstrip().replace(NO_BREAK, " ")
+
+    return [line(row) for row in rows]
+
+
+def share(value: float) -> str:
+    """A share in percent that says 0 and 100 only where it is so.
+
+    >>> share(0.4957), share(0.99999), share(1.0), share(0.0)
+    ('49.6 %', '>99.9 %', '100 %', '0 %')
+    """
+    if value in (0, 1):
+        return f"{value:.0%}".replace("%", " %")
+    if value < 0.0005:
+        return "<0.1 %"
+    return ">99.9 %" if 0.9995 <= value < 1 else f"{100 * value:.1f} %"
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "axis", "axes"), counted(1200, "axis", "axes")
+    ('1 axis', '1,200 axes')
+    """
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def listed(items: Iterable[str], limit: int, rest: str = "") -> str:
+    """The first items, and how many more there are; `rest` says where they are all listed.
+
+    >>> listed("abcde", 3, "graph.why('*')")
+    "a, b, c, ... and 2 more: graph.why('*')"
+    """
+    items = list(items)
+    if len(items) <= limit:
+        return ", ".join(items)
+    return f"{', '.join(items[:limit])}, ... and {len(items) - limit:,} more" + (f": {rest}" if rest else "")
+
+
+def elided(name: str, width: int) -> str:
+    """A name of at most `width` characters, its middle left out where it is longer.
+
+    >>> elided("encoder.layers.0.attention.query", 20)
+    'encoder...tion.query'
+    """
+    if len(name) <= width:
+        return name
+    head = (width - 3) * 2 // 5
+    return f"{name[:head]}...{name[len(name) - (width - 3 - head) :]}"
+
+
+def wrapped(head: str, body: str, width: int = WIDTH) -> list[str]:
+    """`head` and `body` in lines of at most `width`, the body aligned behind the head; names are never broken.
+
+    >>> wrapped("  input  ", "a.weight[1], b.weight[1]", width=22)
+    ['  input  a.weight[1],', '         b.weight[1]']
+    """
+    wrapper = textwrap.TextWrapper(
+        width, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False, break_on_hyphens=False
+    )
+    return [line.replace(NO_BREAK, " ") for line in wrapper.wrap(body)] or [head.rstrip()]
+
+
+def times(name: str, n: int) -> str:
+    """A folded name with the number of names it stands for, which no line break tears apart.
+
+    >>> times("block.*", 3).replace(NO_BREAK, " "), times("head", 1)
+    ('block.* (x3)', 'head')
+    """
+    return f"{name}{NO_BREAK}(x{n})" if n > 1 else name
+
+
+def folded(names: Sequence[str], alike: Sequence[Hashable], least: int = 3) -> list[tuple[str, list[int]]]:
+    """Names that differ in one number and are alike otherwise as one glob, with their places; the others as they are.
+
+    >>> folded(["block.0.conv", "block.1.conv", "block.2.conv", "head"], [64, 64, 64, 10])
+    [('block.*.conv', [0, 1, 2]), ('head', [3])]
+    """
+    options = [_globs(name) for name in names]
+    sizes = Counter((glob, kind) for globs, kind in zip(options, alike, strict=True) for glob in globs)
+
+    def best(place: int) -> str:
+        return max(options[place], key=lambda glob: sizes[glob, alike[place]], default=names[place])
+
+    chosen = [best(place) for place in range(len(names))]
+    final = Counter(zip(chosen, alike, strict=True))
+    groups: dict[tuple[str, Hashable], list[int]] = {}
+    for place, (glob, kind) in enumerate(zip(chosen, alike, strict=True)):
+        key = (glob, kind) if final[glob, kind] >= least else (names[place], place)
+        groups.setdefault(key, []).append(place)
+    return [(name, places) for (name, _), places in groups.items()]
+
+
+def _globs(name: str) -> list[str]:
+    return [f"{name[: run.start()]}*{name[run.end() :]}" for run in _INDEX.finditer(name)]

@@ -1,0 +1,107 @@
+"""Shapes of common ops on meta tensors, without their kernels.
+
+Torch's own meta kernels of many ops are decompositions in Python that cost a hundred times what one empty tensor does.
+Each entry gives what the op would give, or `NotImplemented` where it is not the plain case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+
+Shortcut: TypeAlias = "Callable[..., Any]"
+SHORTCUTS: dict[str, Shortcut] = {}
+
+
+def shortcut(*names: str) -> Callable[[Shortcut], Shortcut]:
+    """Register a shortcut for aten overloads."""
+
+    def register(function: Shortcut) -> Shortcut:
+        for name in names:
+            if name in SHORTCUTS:
+                raise ValueError(f"two shortcuts for {name}")
+            SHORTCUTS[name] = function
+        return function
+
+    return register
+
+
+@shortcut(
+    *(f"aten::{name}" for name in "relu hardswish hardsigmoid silu gelu sigmoid tanh relu6 mish elu leaky_relu".split()),
+    *("aten::hardtanh", "aten::clone", "aten::rsqrt", "aten::sqrt", "aten::exp", "aten::neg"),
+)
+def unary(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    return torch.empty_like(x) if x.is_floating_point() and not kwargs else NotImplemented
+
+
+@shortcut(*(f"aten::{name}_" for name in "relu hardswish hardsigmoid silu hardtanh sigmoid leaky_relu mish elu".split()))
+def unary_in_place(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    return x
+
+
+@shortcut("aten::add.Tensor", "aten::mul.Tensor", "aten::sub.Tensor", "aten::div.Tensor")
+def binary(x: torch.Tensor, y: Any, **kwargs: Any) -> Any:
+    if not isinstance(y, torch.Tensor) or x.dtype != y.dtype or not x.is_floating_point():
+        return NotImplemented
+    if x.shape == y.shape:
+        return torch.empty_like(x)
+    wide = x if x.numel() >= y.numel() else y
+    shape = torch.broadcast_shapes(x.shape, y.shape)
+    return torch.empty_like(wide) if wide.shape == shape else torch.empty(shape, dtype=x.dtype, device=x.device)
+
+
+@shortcut("aten::add_.Tensor", "aten::mul_.Tensor", "aten::sub_.Tensor", "aten::div_.Tensor")
+def binary_in_place(x: torch.Tensor, y: Any, **kwargs: Any) -> Any:
+    plain = isinstance(y, torch.Tensor) and x.is_floating_point() and x.shape == y.shape
+    return x if plain else NotImplemented
+
+
+@shortcut("aten::native_batch_norm", "aten::_native_batch_norm_legit_no_training", "aten::_native_batch_norm_legit")
+def batch_norm(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
+
+
+@shortcut("aten::convolution")
+def convolution(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    b: torch.Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> Any:
+    """Lengths as in torch.nn.Conv2d's and ConvTranspose2d's documentation."""
+    count = w.dim() - 2
+    fits = x.dim() == w.dim() and x.dtype == w.dtype and x.shape[1] == (w.shape[0] if transposed else w.shape[1] * groups)
+    if not fits or any(len(numbers) != count for numbers in (stride, padding, dilation)):
+        return NotImplemented
+    lengths = []
+    for n, k, s, p, d, o in zip(x.shape[2:], w.shape[2:], stride, padding, dilation, output_padding, strict=True):
+        reach = d * (k - 1)
+        lengths.append((n - 1) * s - 2 * p + reach + o + 1 if transposed else (n + 2 * p - reach - 1) // s + 1)
+    if min(lengths) < 1:
+        return NotImplemented
+    return x.new_empty((x.shape[0], w.shape[1] * groups if transposed else w.shape[0], *lengths))
+
+
+@shortcut("linear")
+def linear(x: torch.Tensor, w: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    fits = w.dim() == 2 and x.dim() > 0 and x.shape[-1] == w.shape[1] and x.dtype == w.dtype
+    return x.new_empty((*x.shape[:-1], w.shape[0])) if fits else NotImplemented
+
+
+@shortcut("layer_norm", "group_norm", "instance_norm", "rms_norm")
+def norm(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def key(func: Any) -> str:
+    """The name under which an aten overload may have a shortcut."""
+    overload = func._overloadname
+    name = func._schema.name
+    return name if overload == "default" else f"{name}.{overload}"
