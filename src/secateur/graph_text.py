@@ -13,7 +13,7 @@ from typing import Any
 from .errors import InputError, nearest
 from .graph import Frozen, Graph, GraphSite, PrunableAxis, _covered, _reason
 from .terms import Axis, Cat, Term, axes, find
-from .text import columns, counted, elided, folded, listed, share, times, wrapped
+from .text import columns, counted, elided, folded, listed, share, span, times, wrapped
 
 PAGE = 120
 HEAD = ("units", "sites", "out", "in", "scale", "shift", "stat", "params", "MACs", "tie", "kind")
@@ -105,12 +105,12 @@ def _axis_table(graph: Graph) -> list[str]:
     notes = _Notes()
     ties = _tie_marks(graph)
     rows = [_Row(_units(a), _roles(a), ties.get(a.group, ""), notes.kind(a)) for a in graph.axes]
-    least = 3 if len(rows) > FOLD_ABOVE else len(rows) + 1
-    folds = folded([axis.name for axis in graph.axes], rows, least)
+    folds = _folds(graph, rows)
     shares = _Shares(graph)
     lines = [[counted(len(graph.axes), "prunable axis", "prunable axes"), *HEAD]]
     for name, places in folds[:ROWS]:
-        lines.append([f"  {times(name, len(places))}", *_cells([graph.axes[place] for place in places], rows[places[0]], shares)])
+        members, like = [graph.axes[place] for place in places], [rows[place] for place in places]
+        lines.append([f"  {times(name, len(places))}", *_cells(members, like, shares)])
     more = sum(len(places) for _, places in folds[ROWS:])
     return [
         *_fitted(lines),
@@ -119,11 +119,20 @@ def _axis_table(graph: Graph) -> list[str]:
     ]
 
 
-def _cells(members: Sequence[PrunableAxis], row: _Row, shares: _Shares) -> list[str]:
-    sites = str(len(members[0].sites))
-    roles = [str(n) if n else "" for n in row.roles]
+def _folds(graph: Graph, rows: Sequence[_Row]) -> list[tuple[str, list[int]]]:
+    """The lines of the table: one an axis if they are few, else equal ones folded, else those that are nearly equal."""
+    names = [axis.name for axis in graph.axes]
+    if len(names) <= FOLD_ABOVE:
+        return [(name, [place]) for place, name in enumerate(names)]
+    equal = folded(names, rows)
+    return equal if len(equal) <= ROWS else folded(names, [(row.units, row.tie, row.kind) for row in rows])
+
+
+def _cells(members: Sequence[PrunableAxis], rows: Sequence[_Row], shares: _Shares) -> list[str]:
+    sites = span(len(axis.sites) for axis in members)
+    roles = ["" if not any(played) else span(played) for played in zip(*(row.roles for row in rows), strict=True)]
     params, macs = sum(map(shares.params, members)), sum(map(shares.macs, members))
-    return [row.units, sites, *roles, share(params), share(macs), row.tie, row.kind]
+    return [rows[0].units, sites, *roles, share(params), share(macs), rows[0].tie, rows[0].kind]
 
 
 def _fitted(lines: list[list[str]]) -> list[str]:
@@ -222,12 +231,14 @@ def _unreached_block(graph: Graph) -> list[str]:
     count = sum(math.prod(graph.sites[name].shape) for name in graph.unreached)
     head = f"no call reached {counted(len(graph.unreached), 'parameter tensor')}, {share(count / graph.params)} of the "
     advice = "they stay as they are; a call that uses them goes in trace(..., calls=[...])"
-    return wrapped("", f"{head}parameters: {listed(graph.unreached, 4)}") + [advice]
+    return [*wrapped("", f"{head}parameters: {listed(graph.unreached, 4)}"), advice]
 
 
 def _unknown_block(graph: Graph) -> list[str]:
     ops = {name: n for name, n in graph.unknown.items() if name != TRAINING_FAILED}
-    lines = [TRAINING_FAILED + ": what only training reaches stays as it is"] if TRAINING_FAILED in graph.unknown else []
+    lines = (
+        [TRAINING_FAILED + ": what only training reaches stays as it is"] if TRAINING_FAILED in graph.unknown else []
+    )
     if not ops:
         return lines
     named = listed([f"{name} (x{n})" for name, n in ops.items()], 12)

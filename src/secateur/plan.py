@@ -100,13 +100,14 @@ class Plan:
         return _decoded(code, self._terms)
 
     @cached_property
-    def _kept(self) -> dict[Axis, Any]:
+    def kept_units(self) -> dict[Axis, Any]:
+        """Kept units by axis, as `terms.positions` reads them."""
         return {self._terms[name]: axis.kept for name, axis in self.axes.items() if axis.kept is not None}
 
     @cached_property
     def _moved(self) -> set[Axis]:
         """The axes that do not keep every unit in its place."""
-        return {axis for axis, kept in self._kept.items() if not _whole(axis.n, kept)}
+        return {axis for axis, kept in self.kept_units.items() if not _whole(axis.n, kept)}
 
     @cached_property
     def _counts(self) -> dict[Axis, int]:
@@ -115,7 +116,7 @@ class Plan:
     def positions(self, name: str) -> list[list[int] | None]:
         """Of a site, the positions that stay in each dimension; None where all do."""
         terms = map(self.term, self.sites[name])
-        return [None if self._moved.isdisjoint(axes(term)) else positions(term, self._kept) for term in terms]
+        return [None if self._moved.isdisjoint(axes(term)) else positions(term, self.kept_units) for term in terms]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a site after the cut."""

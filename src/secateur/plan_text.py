@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from .plan import AttributeChange, AxisPlan, Code, Plan
-from .text import columns, counted, elided, folded, listed, share, times, wrapped
+from .text import columns, counted, elided, folded, listed, share, span, times, wrapped
 
 ROWS = 40
 FOLD_ABOVE = 24  # as many cut axes are listed one by one
@@ -49,34 +49,49 @@ def _totals(plan: Plan) -> list[str]:
 
 def _axis_table(plan: Plan) -> list[str]:
     cut = list(plan.dropped())
-    own = [axis for axis in plan.axes.values() if axis.kept is not None]
     if not cut:
         return ["nothing is cut"]
+    own = sum(axis.kept is not None for axis in plan.axes.values())
+    head = f"{len(cut)} of {counted(own, 'axis', 'axes')} {'is' if len(cut) == 1 else 'are'} cut"
     tensors = _tensors(plan)
-    alike = [(axis.size, axis.count, axis.outer is None, tensors[name]) for name, axis in cut]
-    folds = folded([name for name, _ in cut], alike, 3 if len(cut) > FOLD_ABOVE else len(cut) + 1)
-    are = "is" if len(cut) == 1 else "are"
-    head = f"{len(cut)} of {counted(len(own), 'axis', 'axes')} {are} cut"
+    folds = _folds(cut, tensors)
     lines = [(head, "units", "keeps", "remains", "tensors", "drops")]
     for name, places in folds[:ROWS]:
-        axis = cut[places[0]][1]
         label = elided(f"  {times(name, len(places))}", NAME)
-        drops = _drops(axis) if len(places) == 1 else f"{axis.size - axis.count} each"
-        each = "" if axis.outer is None else f"{_outer_size(axis)} x "
-        remains = share(axis.count / axis.size)
-        lines.append((label, f"{each}{axis.size}", f"{each}{axis.count}", remains, str(tensors[cut[places[0]][0]]), drops))
+        members = [cut[place] for place in places]
+        lines.append(
+            (label, *_cells([axis for _, axis in members]), span(tensors[n] for n, _ in members), _drops(members))
+        )
     more = sum(len(places) for _, places in folds[ROWS:])
     return [*columns(lines, right=(1, 2, 3, 4)), *([f"  ... and {more:,} more: plan.axes"] if more else [])]
 
 
+def _folds(cut: Sequence[tuple[str, AxisPlan]], tensors: Mapping[str, int]) -> list[tuple[str, list[int]]]:
+    """The lines of the table: one an axis if they are few, else equal ones folded, else those of equal size."""
+    names = [name for name, _ in cut]
+    if len(names) <= FOLD_ABOVE:
+        return [(name, [place]) for place, name in enumerate(names)]
+    equal = folded(names, [(axis.size, axis.count, _outer_size(axis), tensors[name]) for name, axis in cut])
+    return equal if len(equal) <= ROWS else folded(names, [(axis.size, _outer_size(axis)) for _, axis in cut])
+
+
+def _cells(members: Sequence[AxisPlan]) -> tuple[str, str, str]:
+    """Units, how many stay, and what share that is."""
+    first, counts = members[0], [axis.count for axis in members]
+    each = "" if first.outer is None else f"{_outer_size(first)} x "
+    remains = share(sum(counts) / (first.size * len(members)))
+    return f"{each}{first.size}", each + span(counts), remains
+
+
 def _outer_size(axis: AxisPlan) -> int:
-    return len(axis.kept or ())
+    return 1 if axis.outer is None else len(axis.kept or ())
 
 
-def _drops(axis: AxisPlan) -> str:
-    """The units that go; how many where each outer unit drops its own."""
-    if axis.outer is not None:
-        return f"{axis.size - axis.count} of each"
+def _drops(members: Sequence[tuple[str, AxisPlan]]) -> str:
+    """The units that go; how many where several axes or outer units drop their own."""
+    axis = members[0][1]
+    if len(members) > 1 or axis.outer is not None:
+        return f"{span(axis.size - axis.count for _, axis in members)} of each"
     kept = set(axis.kept or ())
     return listed([str(unit) for unit in range(axis.size) if unit not in kept], SHOWN)
 

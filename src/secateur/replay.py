@@ -17,6 +17,7 @@ from torch import nn
 from .calls import Call, tensors_in
 from .errors import InputError
 from .terms import Kept, Term, axes, positions, size
+from .trace.keeping import kept
 from .trace.recorder import Interceptor, Reading
 from .trace.registry import FUNCTIONS
 
@@ -66,8 +67,10 @@ class Replay(Interceptor):
         given = [arguments.pop(name) for name in names[: len(args)]]
         out = func(*given, **arguments)
         for name, _, place, term in reads:
-            if place is not None:
+            if place is not None and isinstance(out, torch.Tensor):
                 out = self._spread(out, place, term, full[name])
+            elif place is not None:
+                out = (self._spread(out[0], place, term, full[name]), *out[1:])
         return out
 
     def _shrinks(self, term: Term) -> bool:
@@ -92,7 +95,7 @@ def run(model: nn.Module, calls: Sequence[Call], readings: Mapping[int, Reading]
     """The output tensors of all calls, one after another, without gradients."""
     replay = Replay(readings, keep)
     outputs: list[torch.Tensor] = []
-    with torch.no_grad(), default_float64(), modes_restored(model), torch.random.fork_rng(devices=[]):
+    with torch.no_grad(), default_float64(), kept(model):
         for call in calls:
             torch.manual_seed(0)
             set_modes(model, call.training)
@@ -110,17 +113,6 @@ def default_float64() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-@contextmanager
-def modes_restored(model: nn.Module) -> Iterator[None]:
-    """Every module's training flag comes back as it was."""
-    before = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 def set_modes(model: nn.Module, training: bool) -> None:

@@ -49,6 +49,17 @@ def counted(n: int, one: str, many: str | None = None) -> str:
     return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
+def span(values: Iterable[int]) -> str:
+    """One number, or the least and the greatest of several.
+
+    >>> span([3, 3]), span([5, 3, 4])
+    ('3', '3-5')
+    """
+    values = list(values)
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low}-{high}"
+
+
 def listed(items: Iterable[str], limit: int, rest: str = "") -> str:
     """The first items, and how many more there are; `rest` says where they are all listed.
 
@@ -65,7 +76,7 @@ def elided(name: str, width: int) -> str:
     """A name of at most `width` characters, its middle left out where it is longer.
 
     >>> elided("encoder.layers.0.attention.query", 20)
-    'encoder...tion.query'
+    'encode...ntion.query'
     """
     if len(name) <= width:
         return name

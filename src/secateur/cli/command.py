@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib
 import inspect
 import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import IO, Annotated, Any, get_args, get_type_hints
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.text import Text
+from typer.models import OptionInfo
 
 from secateur.cli.progress import working
 from secateur.errors import PruningError
@@ -36,7 +38,7 @@ class Result:
     """What a subcommand found: the same as data for `--json` and as text, and whether its checks passed."""
 
     document: Mapping[str, Any]
-    parts: tuple[str | RenderableType, ...] = field(default=())
+    text: str = ""
     passed: bool = True
 
 
@@ -51,7 +53,7 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
         _finish(lambda: function(**_grouped(hints, values)), as_json)
 
     run.__name__, run.__doc__ = function.__name__, function.__doc__
-    run.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature(flat)
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in flat}
     return run
 
@@ -77,7 +79,8 @@ def _options_of(group: Any) -> Iterator[inspect.Parameter]:
 def _in_panel(annotation: Any, panel: str) -> Any:
     kind, info = get_args(annotation)
     info = copy.copy(info)
-    info.rich_help_panel = panel
+    if isinstance(info, OptionInfo):
+        info.rich_help_panel = panel
     return Annotated[kind, info]
 
 
@@ -100,30 +103,28 @@ def _finish(work: Callable[[], Result], as_json: bool) -> None:
         # What a model's own code prints is no part of the document.
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             with working("loading PyTorch"):
-                import torch  # noqa: F401
+                importlib.import_module("torch")
             result = work()
     except PruningError as error:
-        _fail(error, out if as_json else None)
+        raise _told(error, out if as_json else None) from None
     _print(result, out, as_json)
     if not result.passed:
         raise typer.Exit(1)
 
 
-def _fail(error: PruningError, out: IO[str] | None) -> None:
+def _told(error: PruningError, out: IO[str] | None) -> typer.Exit:
     if out is not None:
         print(json.dumps({"error": {"kind": type(error).__name__, "message": str(error)}}), file=out)
     line = Text.assemble(("error: ", "bold red"), str(error))
     Console(stderr=True, highlight=False).print(line, soft_wrap=True)
-    raise typer.Exit(1 if isinstance(error, CheckFailed) else 2) from None
+    return typer.Exit(1 if isinstance(error, CheckFailed) else 2)
 
 
 def _print(result: Result, out: IO[str], as_json: bool) -> None:
     if as_json:
         print(json.dumps(plain(result.document), allow_nan=False), file=out)
-    elif result.parts:
-        # Lines of plain text are left as they are; tables take the width that they need.
-        parts = [Text(part.rstrip("\n")) if isinstance(part, str) else part for part in result.parts]
-        Console(file=out, highlight=False).print(Group(*parts), soft_wrap=True)
+    elif result.text:
+        print(result.text, file=out)
 
 
 def plain(value: Any) -> Any:

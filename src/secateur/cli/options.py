@@ -35,7 +35,7 @@ class ModelOptions:
         Optional[str],
         Option(metavar="SHAPE", help="Example input: 1x3x224x224, 1x16:int64, several joined by commas."),
     ] = None
-    device: Annotated[Optional[str], Option(help="cpu, cuda, cuda:1, ...  [default: cuda if there is one]")] = None
+    device: Annotated[Optional[str], Option(help="cpu, cuda, cuda:1, ... Default: cuda if there is one.")] = None
     threads: Annotated[Optional[int], Option(min=1, help="Threads that PyTorch may use on the CPU.")] = None
 
 
@@ -81,12 +81,12 @@ class DataOptions:
     test_path: Annotated[Optional[str], Option("--test-path", "--test_path", help="The same for testing.")] = None
     image_size: Annotated[
         Optional[int],
-        Option(help="Side of the images of a folder, in pixels.  [default: that of the input]", show_default=False),
+        Option(help="Side of the images of a folder, in pixels. Default: that of the input."),
     ] = None
     batch_size: Annotated[int, Option(help="Examples per batch.")] = 64
     metric: Annotated[
         Optional[str],
-        Option(metavar="FILE.PY:FUNCTION", help="(output, targets) -> mean over the batch.  [default: accuracy]"),
+        Option(metavar="FILE.PY:FUNCTION", help="(output, targets) -> mean over the batch. Default: accuracy."),
     ] = None
 
 
@@ -97,10 +97,10 @@ class TrainingOptions:
     panel: ClassVar[str] = "Training"
 
     optimizer: Annotated[str, Option(help="sgd or adamw.")] = "sgd"
-    lr: Annotated[Optional[float], Option(help="Rate of the first step.  [default: 0.02 sgd, 0.001 adamw]")] = None
+    lr: Annotated[Optional[float], Option(help="Rate of the first step. Default: sgd 0.02, adamw 0.001.")] = None
     weight_decay: Annotated[float, Option(help="Of all parameters.")] = 1e-4
     label_smoothing: Annotated[float, Option(help="Share of the targets spread over all classes.")] = 0.0
     loss: Annotated[
         Optional[str],
-        Option(metavar="FILE.PY:FUNCTION", help="(output, targets) -> scalar.  [default: cross entropy]"),
+        Option(metavar="FILE.PY:FUNCTION", help="(output, targets) -> scalar. Default: cross entropy."),
     ] = None

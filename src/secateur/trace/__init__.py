@@ -17,6 +17,7 @@ from ..calls import Call, tensors_in
 from ..errors import InputError, TraceError
 from ..graph import Graph, build
 from ..terms import freeze
+from .ground import RUNS, Ground
 from .recorder import Recorder
 from .sizes import open_ledger
 from .staging import Stage, layer_equations, staged
@@ -46,8 +47,8 @@ def trace(
     [('0', 8)]
     """
     check_model(model)
-    if run not in ("auto", "meta", "real", "fake"):
-        raise InputError(f"run={run!r}; one of 'auto', 'meta', 'real', 'fake'")
+    if run not in ("auto", *RUNS):
+        raise InputError(f"run={run!r}; one of 'auto', {', '.join(map(repr, RUNS))}")
     wanted = [Call.of(example_inputs), *(Call.of(call) for call in calls)]
     if run != "auto":
         return trace_calls(model, wanted, outputs, run)
@@ -66,28 +67,23 @@ def trace_calls(
     lift: bool = False,
 ) -> Graph:
     """One Graph of all these calls, in one kind of run; `lift` makes every float tensor float64."""
-    device = torch.device("meta") if run in ("meta", "fake") else None
-    stage = Stage()
-    recorder = Recorder({id(m): name for name, m in model.named_modules()}, device, lift=lift)
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        with staged(model, device, stage), torch.no_grad(), open_ledger(recorder.ledger):
-            for i, call in enumerate(calls):
-                recorder.counting = i == 0
-                _record(model, call, outputs, recorder)
-            if _unreached(stage, recorder) and not any(call.training for call in calls):
-                recorder.counting = False
-                _try_training(model, calls[0], outputs, recorder)
-            recorder.ledger.equations += layer_equations(model)
-    finally:
-        for module, training in modes:
-            module.training = training
+    ground, stage = Ground(run), Stage()
+    recorder = Recorder({id(m): name for name, m in model.named_modules()}, ground.device, lift=lift)
+    with staged(model, ground, stage), ground.running(), torch.no_grad(), open_ledger(recorder.ledger):
+        for i, call in enumerate(calls):
+            recorder.counting = i == 0
+            _record(model, call, outputs, recorder, ground)
+        if _unreached(stage, recorder) and not any(call.training for call in calls):
+            recorder.counting = False
+            _try_training(model, calls[0], outputs, recorder, ground)
+        recorder.ledger.equations += layer_equations(model)
     return build(model, stage, recorder, _unreached(stage, recorder))
 
 
-def _record(model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder) -> None:
-    device = recorder.device
-    call = call.map(lambda t: _input(t, device))
+def _record(
+    model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: Ground
+) -> None:
+    call = call.map(lambda t: _input(t, ground))
     for module in model.modules():
         module.training = call.training
     try:
@@ -102,9 +98,8 @@ def _record(model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, 
             freeze(dim, "model output")
 
 
-def _input(tensor: torch.Tensor, device: torch.device | None) -> torch.Tensor:
-    bare = tensor.detach()
-    made = torch.empty_like(bare, device=device) if device is not None else bare.clone()
+def _input(tensor: torch.Tensor, ground: Ground) -> torch.Tensor:
+    made = ground.stand_in(tensor, shared=False)
     put(made, Typed(fresh(tensor.shape, "model input")))
     return made
 
@@ -120,7 +115,7 @@ def _refusal(error: Exception, call: Call) -> TraceError | InputError:
 
 
 def _try_training(
-    model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder
+    model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: Ground
 ) -> None:
     """Auxiliary heads run in training mode only. A batch of two, for batch norms refuse to train on one value."""
 
@@ -128,7 +123,7 @@ def _try_training(
         return torch.cat([tensor, tensor]) if tensor.dim() and tensor.shape[0] == 1 else tensor
 
     try:
-        _record(model, Call(call.args, call.kwargs, training=True).map(doubled), outputs, recorder)
+        _record(model, Call(call.args, call.kwargs, training=True).map(doubled), outputs, recorder, ground)
     except (TraceError, InputError):
         recorder.unknown["a call in training mode failed"] += 1
 

@@ -235,8 +235,7 @@ class Recorder(Interceptor):
         if out is NotImplemented:
             with self.silence():
                 out = func(*args, **kwargs)
-        op = Op(self, func.__name__, _named(names, args, kwargs), out)
-        rule(op)
+        self._apply(rule, Op(self, func.__name__, _named(names, args, kwargs), out))
         sized.after(self, func, args, kwargs, out)
         return out
 
@@ -254,13 +253,19 @@ class Recorder(Interceptor):
         if out is NotImplemented:
             out = func(*args, **kwargs)
         if isinstance(out, torch.Tensor) or isinstance(out, (tuple, list)):
-            op = Op(self, func._schema.name, _named(names, args, kwargs), out)
-            if rule is None:
-                self.unknown[op.name] += 1
-                op.opaque(f"no rule for {op.name}")
-            else:
-                rule(op)
+            self._apply(rule, Op(self, func._schema.name, _named(names, args, kwargs), out))
         return out
+
+    def _apply(self, rule: Rule | None, op: Op) -> None:
+        """What no rule knows, and what a rule did not expect, freezes and is reported."""
+        if rule is None:
+            self.unknown[op.name] += 1
+            return op.opaque(f"no rule for {op.name}")
+        try:
+            rule(op)
+        except Exception as error:
+            self.unknown[f"{op.name} (its rule failed: {type(error).__name__})"] += 1
+            op.opaque(f"the rule for {op.name} failed")
 
     def _short(self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a common op on meta tensors, without its kernel; else `NotImplemented`."""

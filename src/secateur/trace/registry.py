@@ -184,5 +184,6 @@ class Op:
         tensor = self.outs[0] if out is None else out
         terms = [find(dim) for dim in dims]
         assert [term.n for term in terms] == list(tensor.shape), (self.name, terms, tensor.shape)
+        assert zero is None or len(zero) == len(terms), (self.name, zero)
         settle(terms)
         put(tensor, Typed(terms, zero, at, origin))

@@ -139,7 +139,7 @@ def _expand(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) ->
     for i, wanted in enumerate(shape):
         widened = i < added or args[0].shape[i - added] != out.shape[i]
         if widened and isinstance(wanted, Num):
-            typed.dims[i] = Axis(plain(wanted)) if wanted != 1 else ONE
+            typed.dims[i] = Axis(plain(wanted)) if plain(wanted) != 1 else ONE
         demand(recorder, wanted, typed.dims[i], "expand")
 
 
@@ -197,7 +197,7 @@ def _made(recorder: Recorder, shape: Sequence[Any], out: torch.Tensor) -> None:
     if len(shape) != out.dim() or not any(isinstance(n, Num) for n in shape):
         return
     literal = f"made with a literal size at {recorder.where()}"
-    dims: list[Term] = [ONE if n == 1 else Axis(plain(n), None if isinstance(n, Num) else literal) for n in shape]
+    dims: list[Term] = [ONE if plain(n) == 1 else Axis(plain(n), None if isinstance(n, Num) else literal) for n in shape]
     put(out, Typed(dims, [False] * len(dims)))
     demand_shape(recorder, shape, out, "a factory")
 
@@ -218,7 +218,7 @@ def _split(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> 
     dim = _argument(args, kwargs, 2, "dim", 0)
     sizes = list(wanted) if isinstance(wanted, (tuple, list)) else [wanted] * len(out)
     for size, piece in zip(sizes, out, strict=True):
-        whole = piece.shape[dim] == size
+        whole = piece.shape[dim] == plain(size)
         demand(recorder, size if whole else piece.shape[dim], recorder.typed(piece).found()[dim], "split")
 
 
@@ -324,7 +324,7 @@ def _group_norm(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any
     wanted = _argument(args, kwargs, 1, "num_groups")
     channels = recorder.typed(args[0]).found()[1]
     groups = factors(channels)[0] if plain(wanted) > 1 else None
-    if groups is not None and groups.n == wanted:
+    if groups is not None and groups.n == plain(wanted):
         demand(recorder, wanted, groups, "num_groups")
 
 

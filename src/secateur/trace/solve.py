@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from ..terms import Axis, Cat, Term, find
 from .algebra import Opaque, Poly, Ratio, balanced
@@ -64,6 +65,7 @@ class Solver:
         equations += [Equation(g.left, g.right, g.where) for g in ledger.guards if _is_equation(g)]
         for _ in range(2):  # an attribute may be defined by means of others
             equations = [equation for equation in equations if not self._define(equation)]
+        equations = [equation for equation in equations if not self._define(equation, several=True)]
         for equation in equations:
             self._remember(equation)
         for escaped in ledger.escapes:
@@ -143,14 +145,17 @@ class Solver:
 
     # --- 1: attributes ---
 
-    def _define(self, equation: Equation) -> bool:
-        """`attribute == size`, and the like with one unknown attribute, defines the attribute."""
+    def _define(self, equation: Equation, *, several: bool = False) -> bool:
+        """`attribute == size`, and the like with one unknown attribute, defines the attribute.
+
+        Of `several` unknown ones the largest gives way, for small ones tend to count things other than units.
+        """
         for side, other in ((equation.left, equation.right), (equation.right, equation.left)):
             unknown = {leaf for leaf in leaves(side) if self._unknown(leaf)}
-            if len(unknown) != 1 or not self._defined(other):
+            if not unknown or not self._defined(other) or (len(unknown) > 1 and not several):
                 continue
+            attribute = max(unknown, key=lambda leaf: (self.old[leaf], str(leaf)))
             try:
-                (attribute,) = unknown
                 solved = self._isolate(side, attribute, self.ratio(other))
             except Opaque:
                 continue
@@ -162,7 +167,7 @@ class Solver:
     def _defined(self, expr: Expr) -> bool:
         return not any(map(self._unknown, leaves(expr)))
 
-    def _unknown(self, leaf: Dim | Attribute) -> bool:
+    def _unknown(self, leaf: Dim | Attribute) -> TypeGuard[Attribute]:
         return isinstance(leaf, Attribute) and leaf not in self.solution.attributes
 
     def _isolate(self, side: Expr, unknown: Attribute, value: Ratio) -> Ratio | None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import nn
 
 from ..terms import ONE, Axis, Term, product
+from .ground import Ground
+from .keeping import kept
 from .sizes import Attribute, Call, Dim, Equation, Expr, Num
 from .typed import Place, Typed, drop, get, put
 
@@ -42,69 +43,48 @@ class Stage:
     sites: dict[str, Site] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)  # further names of shared tensors
     attributes: dict[Attribute, int] = field(default_factory=dict)
-    stand_ins: dict[int, torch.Tensor] = field(default_factory=dict)
+    stand_ins: dict[int, tuple[str, torch.Tensor]] = field(default_factory=dict)
     originals: list[torch.Tensor] = field(default_factory=list)  # kept alive: `stand_ins` goes by id
 
 
 @contextmanager
-def staged(model: nn.Module, device: torch.device | None, stage: Stage) -> Iterator[None]:
-    """Swap stand-ins in; restore module dicts, modes and random state on the way out. `device`: meta, or in place."""
-    saved = [(m, dict(m.__dict__), _tables(m)) for m in model.modules()]
+def staged(model: nn.Module, ground: Ground, stage: Stage) -> Iterator[None]:
+    """Swap stand-ins in, and everything back on the way out."""
     try:
-        with torch.random.fork_rng(devices=_devices(model)):
+        with kept(model):
             for name, module in model.named_modules():
-                _stand_in(name, module, device, stage)
+                _stand_in(name, module, ground, stage)
                 _tag(name, module, stage)
             yield
     finally:
-        for module, attributes, tables in saved:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
-            for table, content in tables:
-                table.clear()
-                table.update(content)
-        for tensor in stage.stand_ins.values():
+        for _, tensor in stage.stand_ins.values():
             drop(tensor)
 
 
-def _tables(module: nn.Module) -> list[tuple[Any, dict[str, Any]]]:
-    names = ("_parameters", "_buffers", "_modules")
-    return [(table, dict(table)) for table in (module.__dict__.get(n) for n in names) if isinstance(table, dict)]
-
-
-def _devices(model: nn.Module) -> list[torch.device]:
-    return list({p.device for p in model.parameters() if p.device.type == "cuda"})
-
-
-def _stand_in(path: str, module: nn.Module, device: torch.device | None, stage: Stage) -> None:
+def _stand_in(path: str, module: nn.Module, ground: Ground, stage: Stage) -> None:
     prefix = f"{path}." if path else ""
     tables = [(module.__dict__.get("_parameters"), "parameter"), (module.__dict__.get("_buffers"), "buffer")]
     for table, kind in tables:
         if isinstance(table, dict):
             for leaf, tensor in table.items():
                 if tensor is not None:
-                    table[leaf] = _replaced(prefix + leaf, kind, tensor, device, stage)
+                    table[leaf] = _replaced(prefix + leaf, kind, tensor, ground, stage)
     for leaf, value in list(module.__dict__.items()):
         if isinstance(value, torch.Tensor):
-            module.__dict__[leaf] = _replaced(prefix + leaf, "attribute", value, device, stage)
+            module.__dict__[leaf] = _replaced(prefix + leaf, "attribute", value, ground, stage)
 
 
-def _replaced(name: str, kind: str, tensor: torch.Tensor, device: torch.device | None, stage: Stage) -> torch.Tensor:
+def _replaced(name: str, kind: str, tensor: torch.Tensor, ground: Ground, stage: Stage) -> torch.Tensor:
     seen = stage.stand_ins.get(id(tensor))
     if seen is not None:
-        first = next(n for n in (seen.__dict__["_secateur_name"],))
+        first, made = seen
         if name != first:
             stage.aliases[name] = first
-        return seen
-    bare = tensor.detach()
-    bare = bare.clone() if device is None and kind != "parameter" else bare
-    bare = torch.empty_like(bare, device=device) if device is not None else bare
-    made = nn.Parameter(bare, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else bare
-    site = stage.sites.get(name) or _site(name, kind, tensor)
-    stage.sites[name] = site
+        return made
+    made = ground.stand_in(tensor, shared=kind == "parameter")
+    site = stage.sites[name] = _site(name, kind, tensor)
     put(made, Typed(site.dims, at=[Place(name, d) for d in range(tensor.dim())]))
-    made.__dict__["_secateur_name"] = name
-    stage.stand_ins[id(tensor)] = made
+    stage.stand_ins[id(tensor)] = name, made
     stage.originals.append(tensor)
     return made
 

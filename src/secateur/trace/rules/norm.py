@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
-from ...terms import collapse
+from ...terms import axes, collapse
 from ..registry import Op, function_rule, rule
 
 
@@ -22,15 +24,29 @@ def batch_norm(op: Op) -> None:
         if isinstance(parameter, torch.Tensor) and parameter.numel() > 0:
             op.unify(op.dims(x)[1], op.dims(parameter)[0])
             op.role(parameter, 0, role)
+    batch = op.get("training", False) or not isinstance(op["running_mean"], torch.Tensor)
+    read = _over_places(op, "input", [d for d in range(x.dim()) if d != 1]) if batch else set()
     dims, zero = op.dims(x), op.zero(x)
     affine = op["weight"] is not None
-    zero = [affine if i == 1 else z and not affine for i, z in enumerate(zero)]
-    op.result(dims, zero)
+    op.result(dims, [affine if i == 1 else i in read or (z and not affine) for i, z in enumerate(zero)])
     for out in op.outs[1:]:
         op.result([dims[1]] if out.shape == (x.shape[1],) else op.fresh(out.shape, "statistics"), out=out)
 
 
 _BATCH_NORM = {"weight": "scale", "bias": "shift", "running_mean": "statistic", "running_var": "statistic"}
+
+
+def _over_places(op: Op, argument: str, places: Sequence[int]) -> set[int]:
+    """Statistics are taken over these dimensions: units among them (as in weight standardisation) are read if kept."""
+    read = set()
+    for dim in places:
+        term = op.dims(op[argument])[dim]
+        if any(axis.frozen is None for axis in axes(term)):
+            collapse(term)
+            op.inexact(term, "a mean and variance are taken over it")
+            op.reads(argument, dim, out=dim)
+            read.add(dim)
+    return read
 
 
 @function_rule(F.instance_norm, "input running_mean running_var weight bias")
@@ -42,7 +58,8 @@ def instance_norm(op: Op) -> None:
         if isinstance(parameter, torch.Tensor):
             op.unify(op.dims(x)[1], op.dims(parameter)[0])
             op.role(parameter, 0, role)
-    op.result(op.dims(x), op.zero(x))
+    read = _over_places(op, "input", range(2, x.dim()))
+    op.result(op.dims(x), [i in read or z for i, z in enumerate(op.zero(x))])
 
 
 @function_rule(F.layer_norm, "input normalized_shape weight bias eps")

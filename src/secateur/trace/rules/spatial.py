@@ -81,7 +81,7 @@ def col2im(op: Op) -> None:
     if parts is None:
         return op.opaque("col2im")
     op.freeze(parts[1], "a window")
-    op.result([*dims[:-2], parts[0], *op.fresh(out.shape[-2:], "spatial")], [*zero[:-1], True])
+    op.result([*dims[:-2], parts[0], *op.fresh(out.shape[-2:], "spatial")], [*zero[:-1], True, True])
 
 
 @rule("aten::unfold")

@@ -1,0 +1,57 @@
+"""The command line. One subcommand, one file; what needs PyTorch is imported when it runs, so help comes at once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from secateur.cli.command import command
+from secateur.cli.count import count
+from secateur.cli.export import export
+from secateur.cli.inspect import inspect
+from secateur.cli.plan import plan
+from secateur.cli.prune import prune
+from secateur.cli.train import train
+from secateur.cli.verify import verify
+
+SUBCOMMANDS = (inspect, plan, prune, verify, count, train, export)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for _subcommand in SUBCOMMANDS:
+    app.command()(command(_subcommand))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from secateur import __version__
+
+        print(f"secateur {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
+) -> None:
+    """Make trained PyTorch models smaller and faster by removing whole channels, heads and neurons.
+
+    A MODEL is torchvision:NAME, timm:NAME, path/file.py:factory, or the folder of an earlier run.
+
+    Exit codes: 0 done, 1 a check failed, 2 wrong input.
+    """
+
+
+def main() -> None:
+    """What the command `secateur` runs."""
+    app(prog_name="secateur")
+
+
+__all__ = ["app", "main"]

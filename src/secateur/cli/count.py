@@ -1,0 +1,21 @@
+"""`secateur count`: layer by layer, shapes, parameters and MACs."""
+
+from __future__ import annotations
+
+from secateur.cli.command import Result
+from secateur.cli.options import ModelOptions
+from secateur.cli.progress import working
+from secateur.cli.recipe import open_model
+
+
+def count(source: ModelOptions) -> Result:
+    """Count parameters and multiply-accumulates, layer by layer.
+
+    secateur count torchvision:resnet18
+    """
+    from secateur.count import count as count_layers
+
+    opened = open_model(source)
+    with working("counting"):
+        counted = count_layers(opened.model, opened.inputs)
+    return Result(counted.as_dict(), str(counted))

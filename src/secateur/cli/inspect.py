@@ -1,0 +1,41 @@
+"""`secateur inspect`: what can be cut, and why the rest cannot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Optional
+
+from typer import Option
+
+from secateur.cli.command import Result
+from secateur.cli.options import ModelOptions
+from secateur.cli.progress import working
+from secateur.cli.recipe import Loaded, open_model
+
+if TYPE_CHECKING:
+    from secateur.graph import Graph
+
+
+def inspect(
+    source: ModelOptions,
+    why: Annotated[
+        Optional[str],  # noqa: UP045
+        Option(metavar="PATTERN", help="Explain the parameters that match a module name or glob."),
+    ] = None,
+) -> Result:
+    """Show what can be cut, what cannot and why.
+
+    secateur inspect torchvision:resnet18
+    """
+    graph = traced(open_model(source))
+    if why is not None:
+        text = graph.why(why)
+        return Result({"why": text}, text)
+    return Result(graph.as_dict(), str(graph).replace("graph.why('", "--why '").replace("') tells", "' tells"))
+
+
+def traced(loaded: Loaded) -> Graph:
+    """The Graph of a model on its example inputs."""
+    from secateur.trace import trace
+
+    with working("tracing"):
+        return trace(loaded.model, loaded.inputs)

@@ -1,0 +1,152 @@
+"""Data as the options name it: how good a model is on it, and training on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from secateur.cli.options import DataOptions, TrainingOptions
+from secateur.cli.progress import bar, watched, working
+from secateur.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from secateur.data import Batch, Data
+    from secateur.train import History, TrainOptions
+
+IMAGE_SIZE = 224
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Training and test batches, and the metric by which a model is judged."""
+
+    data: Data
+    metric: Callable[[Any, Any], Any]
+    name: str
+
+    def example(self) -> Batch:
+        """The first test batch. Raises `InputError` where there is none."""
+        found = next(iter(self.data.test), None)
+        if found is None:
+            raise InputError("the test data have no batches, so nothing can be measured")
+        return found
+
+    def rehearse(self, model: nn.Module) -> None:
+        """Judge one batch. Raises `InputError` where model, data and metric do not go together."""
+        from secateur.train import evaluate
+
+        example = self.example()
+        try:
+            evaluate(model, [example], self.metric)
+        except InputError:
+            raise
+        # What a model or a metric says of data that it cannot take may be anything.
+        except Exception as error:
+            raise InputError(
+                f"the model cannot be judged on this data: {type(error).__name__}: {_first_line(error)}\n"
+                f"  inputs   {_describe(example[0])}\n  targets  {_describe(example[1])}\n"
+                f"check --data, --input and --metric (now {self.name})"
+            ) from error
+
+    def score(self, model: nn.Module, when: str) -> float:
+        """The metric over all test batches."""
+        from secateur.train import evaluate
+
+        return evaluate(model, watched(f"{self.name} {when}", self.data.test, len(self.data.test)), self.metric)
+
+
+def open_judge(options: DataOptions, seed: int, shape: str | None = None) -> Judge | None:
+    """The data that the options name, or None. Raises `InputError` for options that need data where there is none."""
+    from secateur.data import load_data
+
+    if options.data is None and not (options.train_path and options.test_path):
+        _check_unused(options)
+        return None
+    with working("opening data"):
+        data = load_data(
+            options.data or "folder",
+            train_path=options.train_path,
+            test_path=options.test_path,
+            image_size=options.image_size or _side(shape),
+            batch_size=options.batch_size,
+            seed=seed,
+        )
+    return Judge(data, *_metric(options.metric))
+
+
+def _check_unused(options: DataOptions) -> None:
+    for name in ("train_path", "test_path", "metric", "image_size"):
+        if getattr(options, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} is given, but no data; add --data")
+
+
+def _side(shape: str | None) -> int:
+    """The side of square images that an input of this shape asks for."""
+    sizes = (shape or "").partition(":")[0].split("x")
+    return int(sizes[-1]) if len(sizes) == 4 and sizes[-1] == sizes[-2] and sizes[-1].isdigit() else IMAGE_SIZE
+
+
+def _metric(spec: str | None) -> tuple[Callable[[Any, Any], Any], str]:
+    from secateur.models import load_function
+    from secateur.train import accuracy
+
+    if spec is None:
+        return accuracy, "accuracy"
+    return load_function(spec), spec.rpartition(":")[2]
+
+
+def train_options(options: TrainingOptions, seed: int) -> TrainOptions:
+    """The options as the loop takes them; a loss of the user's own is looked up, so that a wrong name is told now."""
+    from secateur.models import load_function
+    from secateur.train import TrainOptions
+
+    if options.loss is not None:
+        load_function(options.loss)
+    return TrainOptions(
+        optimizer=options.optimizer,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        label_smoothing=options.label_smoothing,
+        loss=options.loss,
+        seed=seed,
+    )
+
+
+def train_with_bar(model: nn.Module, judge: Judge, epochs: int, options: TrainOptions, what: str) -> History:
+    """`finetune` with a bar. Raises `InputError` where the loss does not take what the model gives."""
+    from secateur.errors import PruningError
+    from secateur.train import finetune
+
+    steps = epochs * len(judge.data.train)
+    with bar(what, steps) as step:
+        try:
+            return finetune(
+                model,
+                judge.data.train,
+                epochs=epochs,
+                options=options,
+                progress=lambda p: step(f"epoch {p.epoch}/{epochs}, loss {p.loss:.3f}"),
+            )
+        except PruningError:
+            raise
+        # As in `rehearse`: model, data and loss are the user's.
+        except Exception as error:
+            raise InputError(
+                f"the model cannot be trained on this data: {type(error).__name__}: {_first_line(error)}\n"
+                "check --data and --loss"
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
+
+
+def _describe(value: Any) -> str:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    return type(value).__name__

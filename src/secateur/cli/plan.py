@@ -1,0 +1,97 @@
+"""`secateur plan`: a dry run, which says what a target would cut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from secateur.cli.command import Result
+from secateur.cli.inspect import traced
+from secateur.cli.options import SEED, CutOptions, ModelOptions
+from secateur.cli.progress import working
+from secateur.cli.recipe import open_model
+from secateur.errors import InputError
+
+if TYPE_CHECKING:
+    from secateur.graph import Graph
+    from secateur.plan import Plan
+
+
+def plan(source: ModelOptions, cutting: CutOptions, seed: SEED = 0) -> Result:
+    """Show what a target would cut, without cutting anything.
+
+    secateur plan torchvision:resnet18 --target macs=0.5
+    """
+    check(cutting)
+    made = planned(traced(open_model(source, seed)), cutting, seed)
+    return Result(json.loads(made.to_json()), str(made))
+
+
+def planned(graph: Graph, options: CutOptions, seed: int) -> Plan:
+    """The Plan that the options ask for."""
+    from secateur.budget import Select
+    from secateur.budget import plan as make
+
+    select = Select(protect=options.protect, align=options.align, floor=options.floor, widths=widths(options.width))
+    with working("planning"):
+        return make(
+            graph,
+            options.target,
+            importance=options.importance,
+            select=select,
+            drop=dropped(options.drop) or None,
+            scope=options.scope,
+            seed=seed,
+        )
+
+
+def check(options: CutOptions) -> None:
+    """Raise what the options alone show to be wrong, before a model is built."""
+    from secateur.budget import parse_targets
+
+    if not (options.target or options.width or options.drop):
+        raise InputError("nothing to do: give --target macs=0.5, or --width NAME=COUNT, or --drop NAME=UNITS")
+    parse_targets(options.target)
+    widths(options.width)
+    dropped(options.drop)
+
+
+def widths(texts: Iterable[str]) -> dict[str, int]:
+    """`NAME=COUNT` texts as exact widths.
+
+    >>> widths(["conv1=16"])
+    {'conv1': 16}
+    """
+    found: dict[str, int] = {}
+    for text in texts:
+        (found[_name(text, found, "--width", "conv1=16")],) = _numbers(text, "--width", "conv1=16", most=1)
+    return found
+
+
+def dropped(texts: Iterable[str]) -> dict[str, list[int]]:
+    """`NAME=UNIT,UNIT,...` texts as units to cut.
+
+    >>> dropped(["conv1=2,6,9"])
+    {'conv1': [2, 6, 9]}
+    """
+    found: dict[str, list[int]] = {}
+    for text in texts:
+        found[_name(text, found, "--drop", "conv1=2,6,9")] = _numbers(text, "--drop", "conv1=2,6,9")
+    return found
+
+
+def _name(text: str, found: Iterable[str], option: str, example: str) -> str:
+    name, equals, _ = text.rpartition("=")
+    if not (name and equals):
+        raise InputError(f"{option} {text!r}; write {option} {example}")
+    if name in found:
+        raise InputError(f"{option} names {name!r} twice; keep one")
+    return name
+
+
+def _numbers(text: str, option: str, example: str, most: int | None = None) -> list[int]:
+    parts = [part.strip() for part in text.rpartition("=")[2].split(",")]
+    if not all(part.isdecimal() for part in parts) or (most and len(parts) > most):
+        raise InputError(f"{option} {text!r}: {','.join(parts)!r} is no number; write {option} {example}")
+    return [int(part) for part in parts]

@@ -1,0 +1,163 @@
+"""`secateur prune`: trace, plan, cut, fine-tune, save, and say what it brought."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from secateur.cli.command import CheckFailed, Result
+from secateur.cli.inspect import traced
+from secateur.cli.measuring import Judge, open_judge, train_options, train_with_bar
+from secateur.cli.options import OUT, SEED, CutOptions, DataOptions, ModelOptions, TrainingOptions
+from secateur.cli.plan import check, planned
+from secateur.cli.progress import warn, watched, working
+from secateur.cli.recipe import LIBRARIES, Loaded, Recipe, loaded, recipe_of
+from secateur.cli.runs import DENSE, MODEL, Original, staged
+from secateur.cli.saving import describe, save_checked, write_run
+from secateur.cli.train import as_history, needed, told
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from secateur.plan import Plan
+    from secateur.pruning import Pruned
+    from secateur.report import Report, Scores
+    from secateur.train import History, TrainOptions
+
+
+def prune(
+    source: ModelOptions,
+    cutting: CutOptions,
+    data: DataOptions,
+    training: TrainingOptions,
+    out: OUT,
+    verify: Annotated[bool, Option("--verify", help="Prove the cut in float64 before going on.")] = False,
+    finetune_epochs: Annotated[int, Option(min=0, help="Passes through the training data after the cut.")] = 0,
+    seed: SEED = 0,
+) -> Result:
+    """Cut a model down to a target, and save what remains.
+
+    secateur prune torchvision:resnet18 --weights w.safetensors --target macs=0.5 --verify --out run/small
+    """
+    check(cutting)
+    recipe = recipe_of(source, seed)
+    with staged(out, recipe.weights) as folder:
+        tuning = Tuning(train_options(training, seed), finetune_epochs)
+        judge = open_judge(data, seed, recipe.input)
+        judge = needed(judge) if finetune_epochs else judge
+        _warn_of_chance(recipe)
+        dense = loaded(recipe, recipe.load(), source, judge.example() if judge else None)
+        result = _pruned(dense, cutting, verify, seed)
+        tuned = _tuned(dense, result.model, judge, tuning)
+        report = _measured(dense, result, folder, tuned.scores)
+        document = {
+            **describe(dense, "prune"),
+            "original": _kept_original(recipe, folder),
+            "plan": json.loads(result.plan.to_json()),
+            "report": {**report.as_dict(), "cut": result.report},
+            "metrics": asdict(tuned.scores) if tuned.scores else None,
+            "history": tuned.as_dict(),
+        }
+        write_run(folder, document)
+        return Result({"out": str(out), **document}, _text(result, tuned, report, out))
+
+
+def _warn_of_chance(recipe: Recipe) -> None:
+    if recipe.weights is None and recipe.spec.partition(":")[0] in LIBRARIES:
+        warn(f"no --weights are given, so those of {recipe.spec} are random")
+
+
+def _pruned(dense: Loaded, cutting: CutOptions, verify: bool, seed: int) -> Pruned:
+    from secateur.apply import cut
+    from secateur.pruning import Pruned
+    from secateur.verify import verify as prove
+
+    graph = traced(dense)
+    plan = planned(graph, cutting, seed)
+    with working("cutting"):
+        small = cut(dense.model, plan).eval()
+    _check_met(small, plan)
+    if not verify:
+        return Pruned(small, plan, graph)
+    with working("verifying in float64"):
+        verification = prove(dense.model, small, plan, dense.inputs)
+    if not verification.passed:
+        raise CheckFailed(f"the pruned model is not what the plan says: {verification}\nnothing was written")
+    return Pruned(small, plan, graph, verification)
+
+
+def _check_met(small: nn.Module, plan: Plan) -> None:
+    """The targets, by what is really there and not by what the plan predicts."""
+    params = sum(parameter.numel() for parameter in small.parameters())
+    if params != plan.after.params:
+        raise CheckFailed(
+            f"the pruned model has {params:,} parameters where the plan says {plan.after.params:,}\nnothing was written"
+        )
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How to fine-tune, and how long; then what came of it."""
+
+    options: TrainOptions
+    epochs: int
+    history: History | None = None
+    scores: Scores | None = None
+
+    def as_dict(self) -> dict[str, Any] | None:
+        """Fine-tuning as run.json remembers it."""
+        if self.history is None:
+            return None
+        return {**as_history(self.history, self.epochs), "options": asdict(self.options)}
+
+
+def _tuned(dense: Loaded, small: nn.Module, judge: Judge | None, tuning: Tuning) -> Tuning:
+    """Judge before and after the cut, fine-tune, and judge again."""
+    from secateur.report import Scores
+
+    if judge is None:
+        return tuning
+    judge.rehearse(dense.model)
+    scores = Scores(judge.name, judge.score(dense.model, "before"), judge.score(small, "after the cut"))
+    if not tuning.epochs:
+        return replace(tuning, scores=scores)
+    history = train_with_bar(small, judge, tuning.epochs, tuning.options, "fine-tuning")
+    scores = replace(scores, after_finetuning=judge.score(small, "after fine-tuning"))
+    return replace(tuning, history=history, scores=scores)
+
+
+def _measured(dense: Loaded, result: Pruned, folder: Path, scores: Scores | None) -> Report:
+    """Save both models, and measure them in turn."""
+    from secateur.io import save
+    from secateur.report import Measured, Report, medians
+
+    pruned_bytes = save_checked(result.model, dense, folder)
+    save(dense.model, folder / DENSE)
+    old, new = medians([dense.model, result.model], dense.inputs, watch=lambda r: watched("latency", r, len(r)))
+    before, after = result.plan.before, result.plan.after
+    return Report(
+        Measured(before.params, before.macs, (folder / DENSE).stat().st_size, old),
+        Measured(after.params, after.macs, pruned_bytes, new),
+        batch=dense.inputs[0].shape[0] if dense.inputs[0].dim() else 1,
+        scores=scores,
+    )
+
+
+def _kept_original(recipe: Recipe, folder: Path) -> dict[str, str]:
+    """Where the weights before the cut are found again: in their own file, or kept here if they came from none."""
+    if recipe.weights is None:
+        return {"path": DENSE, "sha256": Original.of(folder / DENSE).sha256}
+    (folder / DENSE).unlink()
+    return {"path": str(recipe.weights), "sha256": Original.of(recipe.weights).sha256}
+
+
+def _text(result: Pruned, tuned: Tuning, report: Report, out: Path) -> str:
+    parts = [str(result)]
+    if tuned.history is not None:
+        parts.append(f"fine-tuning: {told(tuned.history, tuned.epochs)}")
+    parts.append(f"saved {out / MODEL}; a freshly built model that loads it gives identical outputs")
+    return "\n\n".join([*parts, str(report)])

@@ -1,0 +1,189 @@
+"""From the word MODEL to a model: how it is built, where its weights lie, how it is called.
+
+A recipe can be followed again at any time, and gives the same model each time: that is what a run remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from secateur.cli.options import ModelOptions
+from secateur.cli.runs import MODEL, RUN, RunFile, read_run
+from secateur.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+LIBRARIES = {"torchvision": "1x3x224x224", "timm": "1x3x224x224"}
+"""What may stand before the colon of a MODEL -> the input that most of its models take."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is made: `spec` and `args` give its architecture, `weights` its parameters.
+
+    Without `weights` they are whatever the constructor sets, where random from `seed`. `input` is what a run remembers.
+    """
+
+    spec: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    input: str | None = None
+    seed: int = 0
+
+    def build(self) -> nn.Module:
+        """The model as its constructor leaves it."""
+        from secateur.models import build_model
+        from secateur.train.running import seeded
+
+        with seeded(self.seed):
+            return build_model(self.spec, self.args)
+
+    def load(self) -> nn.Module:
+        """The model with its weights, in evaluation mode; cut, where a pruned model was saved."""
+        model = self.build()
+        if self.weights is not None:
+            model = load_any(model, self.weights)
+        return model.eval()
+
+    @property
+    def name(self) -> str:
+        """How a message calls the model."""
+        return self.spec
+
+
+def load_any(model: nn.Module, path: Path) -> nn.Module:
+    """`model` with the weights of any file that we read; where a pruned model was saved there, it is cut first."""
+    from secateur.io import load
+    from secateur.models import load_weights
+
+    if is_saved(path):
+        return load(model, path)
+    load_weights(model, path)
+    return model
+
+
+def is_saved(path: Path) -> bool:
+    """Whether `secateur.save` wrote this file, as its header tells."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            return any(key.startswith("secateur") for key in file.metadata() or ())
+    except (SafetensorError, OSError):
+        return False  # whoever reads it says what is wrong
+
+
+def recipe_of(options: ModelOptions, seed: int = 0) -> Recipe:
+    """What the options say. Raises `InputError` or `FileError` for what is no model, or no file."""
+    run = _run_of(options.model)
+    if run is None:
+        recipe = _from_spec(options, seed)
+    elif options.model_arg:
+        raise InputError(f"{options.model} is a saved run and remembers its arguments; leave out --model-arg")
+    else:
+        recipe = Recipe(run.spec, run.args, run.model, run.input, run.seed)
+    if options.weights is not None:
+        recipe = replace(recipe, weights=options.weights.resolve())
+    return replace(recipe, input=options.input or recipe.input)
+
+
+def _run_of(model: str) -> RunFile | None:
+    path = Path(model)
+    if path.is_dir() or path.name in (MODEL, RUN):
+        return read_run(path)
+    if path.suffix in (".safetensors", ".pt", ".pth", ".bin"):
+        raise InputError(
+            f"{model} may hold weights, but they do not say how the model is built\n"
+            f"give both: path/file.py:factory --weights {model}"
+        )
+    if ":" not in model:
+        near = nearest(path.name, (p.name for p in path.parent.glob("*") if p.is_dir()))
+        raise InputError(
+            f"{model!r} is no model and no folder of a run{near}\n"
+            "write torchvision:NAME, timm:NAME, path/file.py:factory, or the folder that prune or train made"
+        )
+    return None
+
+
+def _from_spec(options: ModelOptions, seed: int) -> Recipe:
+    from secateur.models import parse_args
+
+    spec = options.model
+    if spec.partition(":")[0] not in LIBRARIES:
+        path, _, factory = spec.rpartition(":")
+        spec = f"{Path(path).resolve()}:{factory}" if path.endswith(".py") else spec
+    return Recipe(spec, parse_args(options.model_arg), seed=seed)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its weights, and the inputs that it is called with."""
+
+    recipe: Recipe
+    model: nn.Module
+    input: str
+    inputs: tuple[Tensor, ...]
+    device: torch.device
+
+
+def open_model(options: ModelOptions, seed: int = 0, example: Iterable[Any] = ()) -> Loaded:
+    """The model that the options name, on its device; `example` is a batch of data, which shows how it is called."""
+    recipe = recipe_of(options, seed)
+    return loaded(recipe, recipe.load(), options, next(iter(example), None))
+
+
+def loaded(recipe: Recipe, model: nn.Module, options: ModelOptions, batch: Any = None) -> Loaded:
+    """The model on its device beside its example inputs."""
+    from secateur.models import parse_input
+
+    device = set_up(options)
+    text = recipe.input or _shape_of(batch) or _usual_input(recipe.spec, model)
+    inputs = tuple(x.to(device) for x in parse_input(text))
+    return Loaded(recipe, model.to(device), text, inputs, device)
+
+
+def set_up(options: ModelOptions) -> torch.device:
+    """The device that the options name; sets the number of threads. Raises `InputError` for one that is not there."""
+    import torch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    wanted = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros(1, device=wanted).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"--device {wanted}: {first}\nleave it out, or write --device cpu") from error
+
+
+def _shape_of(batch: Any) -> str | None:
+    """The inputs of a batch as the text of --input, for one example."""
+    import torch
+
+    inputs = batch[0] if batch is not None else None
+    inputs = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
+    tensors = [x for x in inputs if isinstance(x, torch.Tensor) and x.dim() and x.numel()]
+    if not tensors or len(tensors) < len(inputs):
+        return None
+    return ",".join("x".join(map(str, (1, *x.shape[1:]))) + _dtype(x) for x in tensors)
+
+
+def _dtype(tensor: Tensor) -> str:
+    return "" if tensor.is_floating_point() else f":{str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _usual_input(spec: str, model: nn.Module) -> str:
+    config = getattr(model, "default_cfg", None) or {}
+    if size := config.get("input_size"):
+        return "x".join(map(str, (1, *size)))
+    library = spec.partition(":")[0]
+    if library not in LIBRARIES:
+        raise InputError(f"how is {spec} called? give an example input: --input 1x3x224x224, or 1x16:int64 for tokens")
+    return LIBRARIES[library]

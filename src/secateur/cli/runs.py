@@ -1,0 +1,176 @@
+"""The folder of a run: `model.safetensors` (weights and plans) beside `run.json` (everything else).
+
+`run.json` says how the model is built (the path of a factory file is absolute), its input, the weights that it started
+from, and what was done. `verify` needs the original weights: if they came from a file, its path and SHA-256 are noted;
+if not (random, or loaded by the factory itself), `prune` keeps them as `dense.safetensors` in the same folder, which
+holds on any machine and for any version of PyTorch, where a seed would not.
+
+A factory file is code that runs when the run is used: use runs of people that you trust, as with any program.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from secateur.errors import FileError, InputError
+
+MODEL = "model.safetensors"
+DENSE = "dense.safetensors"
+RUN = "run.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Original:
+    """The weights that a pruned model was cut from."""
+
+    path: Path
+    sha256: str
+
+    @staticmethod
+    def of(path: Path) -> Original:
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return Original(path, digest.hexdigest())
+
+    def check(self) -> None:
+        """Raise `FileError` where the file is gone or has changed."""
+        mend = "give the file that was pruned: --weights FILE"
+        if not self.path.is_file():
+            raise FileError(f"the original weights {self.path} are not there\n{mend}")
+        if (now := Original.of(self.path).sha256) != self.sha256:
+            raise FileError(
+                f"the original weights {self.path} have changed\n"
+                f"  at prune  SHA-256 {self.sha256[:16]}...\n  now       SHA-256 {now[:16]}...\n{mend}"
+            )
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """What a run remembers."""
+
+    folder: Path
+    document: Mapping[str, Any]
+
+    @property
+    def model(self) -> Path:
+        return self.folder / MODEL
+
+    @property
+    def spec(self) -> str:
+        return self.document["model"]["spec"]
+
+    @property
+    def args(self) -> dict[str, Any]:
+        return dict(self.document["model"]["args"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.document["model"]["seed"])
+
+    @property
+    def input(self) -> str | None:
+        return self.document["input"]
+
+    @property
+    def finetuned(self) -> bool:
+        return bool(self.document.get("history"))
+
+    @property
+    def original(self) -> Original:
+        """The weights before the cut. Raises `InputError` where nothing was cut."""
+        noted = self.document.get("original")
+        if noted is None:
+            raise InputError(f"{self.folder} was made by {self.document['kind']}: nothing was cut, nothing to verify")
+        return Original(self.folder / noted["path"], noted["sha256"])
+
+
+def read_run(path: Path) -> RunFile:
+    """The run in a folder, or beside the model file of one. Raises `FileError` where there is none or it is damaged."""
+    folder = path if path.is_dir() else path.parent
+    file = folder / RUN
+    if not file.is_file():
+        raise FileError(f"{folder} is no folder of a run: it holds no {RUN}; prune and train make one with --out")
+    try:
+        run = RunFile(folder.resolve(), json.loads(file.read_text(encoding="utf-8")))
+        _check(run)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{file} cannot be read: {type(error).__name__}: {error}\nmake the run again") from error
+    if not run.model.is_file():
+        raise FileError(f"{folder} holds a {RUN}, but no {MODEL}; make the run again")
+    return run
+
+
+def _check(run: RunFile) -> None:
+    if run.document["format"] != FORMAT:
+        raise FileError(
+            f"{run.folder / RUN} has format {run.document['format']!r}; this secateur reads format {FORMAT}: update it"
+        )
+    for value, kind in ((run.spec, str), (run.args, dict), (run.seed, int), (run.document["kind"], str)):
+        if not isinstance(value, kind):
+            raise TypeError(f"{value!r} where {kind.__name__} is expected")
+
+
+def versions() -> dict[str, str]:
+    """What the run was made with."""
+    import torch
+
+    import secateur
+
+    return {"secateur": secateur.__version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+@contextlib.contextmanager
+def staged(out: Path, *sources: Path | None) -> Iterator[Path]:
+    """A folder to write into. What lies there at the end moves to `out`, run.json last; on failure `out` is as it was.
+
+    Enter it before the work starts: an `out` that cannot be written, or that holds one of the `sources`, is refused.
+    """
+    _check_apart(out, sources)
+    fresh = [folder for folder in (out, *out.parents) if not folder.exists()]
+    staging: Path | None = None
+    try:
+        staging = _make(out)
+        yield staging
+        _publish(staging, out)
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+        for folder in fresh:
+            with contextlib.suppress(OSError):  # not there, or no longer empty
+                folder.rmdir()
+
+
+def _check_apart(out: Path, sources: tuple[Path | None, ...]) -> None:
+    for source in sources:
+        if source is not None and source.resolve().parent == out.resolve():
+            raise InputError(f"--out {out} holds the weights that are read, {source}; name another folder")
+
+
+def _make(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".secateur-", dir=out))
+    except OSError as error:
+        raise FileError(f"--out {out} cannot be written: {error.strerror}; name another folder") from error
+
+
+def _publish(staging: Path, out: Path) -> None:
+    # Without run.json the folder is no run, so nobody takes the old description for that of the new weights.
+    for name in (RUN, MODEL, DENSE):
+        (out / name).unlink(missing_ok=True)
+    for file in sorted(staging.iterdir(), key=lambda file: file.name == RUN):
+        file.replace(out / file.name)

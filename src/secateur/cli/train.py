@@ -1,0 +1,76 @@
+"""`secateur train`: a plain training loop, from random or given weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from secateur.cli.command import Result
+from secateur.cli.measuring import Judge, open_judge, train_options, train_with_bar
+from secateur.cli.options import OUT, SEED, DataOptions, ModelOptions, TrainingOptions
+from secateur.cli.recipe import loaded, recipe_of
+from secateur.cli.runs import MODEL, staged
+from secateur.cli.saving import describe, save_checked, write_run
+from secateur.errors import InputError
+
+if TYPE_CHECKING:
+    from secateur.train import History
+
+
+def train(
+    source: ModelOptions,
+    data: DataOptions,
+    training: TrainingOptions,
+    out: OUT,
+    epochs: Annotated[int, Option(min=1, help="Passes through the training data.")] = 1,
+    seed: SEED = 0,
+) -> Result:
+    """Train a model, from random weights or those of --weights.
+
+    secateur train examples/mnist_net.py:build --data mnist --epochs 1 --out run/dense
+    """
+    recipe = recipe_of(source, seed)
+    with staged(out, recipe.weights) as folder:
+        options = train_options(training, seed)
+        judge = needed(open_judge(data, seed, recipe.input))
+        opened = loaded(recipe, recipe.load(), source, judge.example())
+        judge.rehearse(opened.model)
+        history = train_with_bar(opened.model, judge, epochs, options, "training")
+        score = judge.score(opened.model, "after training")
+        save_checked(opened.model, opened, folder)
+        document = {
+            **describe(opened, "train"),
+            "history": {**as_history(history, epochs), "data": data.data, "batch_size": data.batch_size},
+            "metrics": {"metric": judge.name, "after_training": score},
+        }
+        write_run(folder, document)
+        text = f"{told(history, epochs)}\n{shown(judge, score)}\nsaved {out / MODEL}"
+        return Result({"out": str(out), **document}, text)
+
+
+def needed(judge: Judge | None) -> Judge:
+    """The data, which training cannot do without."""
+    if judge is None:
+        raise InputError("training needs data: add --data mnist, a folder of images, or file.py:function")
+    return judge
+
+
+def as_history(history: History, epochs: int) -> dict[str, Any]:
+    """Training as run.json remembers it."""
+    return {"epochs": epochs, **asdict(history)}
+
+
+def told(history: History, epochs: int) -> str:
+    """Training in one line."""
+    losses = " -> ".join(f"{loss:.3f}" for loss in history.losses[-3:])
+    many = "epoch" if epochs == 1 else "epochs"
+    return f"trained {epochs} {many} ({history.steps:,} steps) in {history.seconds:.1f} s, mean loss {losses}"
+
+
+def shown(judge: Judge, score: float) -> str:
+    """A score in one line."""
+    from secateur.report import Scores
+
+    return f"{judge.name} {Scores(judge.name, score, score).show(score)} on the test data"

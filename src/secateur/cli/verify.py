@@ -1,0 +1,144 @@
+"""`secateur verify`: prove a saved run right, from its original weights on."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from typer import Option
+
+from secateur.cli.command import Result
+from secateur.cli.options import ModelOptions
+from secateur.cli.progress import working
+from secateur.cli.recipe import Loaded, Recipe, load_any, loaded
+from secateur.cli.runs import MODEL, RunFile, read_run
+from secateur.cli.saving import compare
+from secateur.errors import FileError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from secateur.plan import Plan
+    from secateur.verify import Verification
+
+# ruff: noqa: UP045
+
+
+def verify(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run that prune made.")],
+    weights: Annotated[
+        Optional[Path], Option(metavar="FILE", help="The original weights, where they are no longer where they were.")
+    ] = None,
+    shape: Annotated[
+        Optional[str], Option("--input", metavar="SHAPE", help="Another example input, as 1x3x224x224.")
+    ] = None,
+    device: Annotated[Optional[str], Option(help="cpu, cuda, cuda:1, ...")] = None,
+    threads: Annotated[Optional[int], Option(min=1, help="Threads that PyTorch may use on the CPU.")] = None,
+) -> Result:
+    """Prove that a run of prune is right: the cut equals the original with the dropped units silenced.
+
+    secateur verify run/small
+    """
+    saved = read_run(Path(run))
+    options = ModelOptions(run, input=shape or saved.input, device=device, threads=threads)
+    original = _original(saved, options, weights)
+    plan = _plan_of(saved)
+    proof = _proof(saved, original, plan)
+    return Result({"run": run, **proof.as_dict()}, str(proof), proof.passed)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The laws on the cut of the original, and whether the saved file is that cut and survives saving."""
+
+    laws: Verification
+    saved: str | None
+    """How the saved model differs from the cut (from its shapes, if it was fine-tuned); None if it does not."""
+    again: str | None
+    """How the saved model differs from itself after another save and load; None if it does not."""
+    finetuned: bool
+
+    @property
+    def passed(self) -> bool:
+        return self.laws.passed and self.saved is None and self.again is None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "passed": self.passed,
+            "laws": self.laws.as_dict(),
+            "finetuned": self.finetuned,
+            "saved_differs": self.saved,
+            "round_trip_differs": self.again,
+        }
+
+    def __str__(self) -> str:
+        cut = "has the shapes of the plan (it was fine-tuned)" if self.finetuned else "is the cut of the original"
+        return "\n".join(
+            [
+                str(self.laws),
+                f"FAILED: the saved model is not what the plan says: {self.saved}" if self.saved else f"the file {cut}",
+                f"FAILED: saved and loaded again, it is another model: {self.again}"
+                if self.again
+                else "round trip: saved and loaded again, it gives identical outputs",
+            ]
+        )
+
+
+def _original(run: RunFile, options: ModelOptions, weights: Path | None) -> Loaded:
+    noted = run.original
+    if weights is None:
+        noted.check()
+    recipe = Recipe(run.spec, run.args, weights or noted.path, options.input, run.seed)
+    return loaded(recipe, recipe.load(), options)
+
+
+def _plan_of(run: RunFile) -> Plan:
+    """The last plan of the saved file, which run.json must agree with."""
+    from secateur.io import read_plans
+    from secateur.plan import Plan
+
+    plans = read_plans(run.model)
+    noted = Plan.from_json(json.dumps(run.document["plan"]))
+    if not plans or plans[-1] != noted:
+        raise FileError(f"{run.folder}: run.json and {MODEL} are not of the same run; make the run again")
+    return noted
+
+
+def _proof(run: RunFile, original: Loaded, plan: Plan) -> Proof:
+    from secateur.apply import cut
+    from secateur.verify import verify as prove
+
+    small = cut(original.model, plan).eval()
+    with working("verifying in float64"):
+        laws = prove(original.model, small, plan, original.inputs)
+    with working("loading the saved model"):
+        saved = _fresh(original, run.model)
+        differs = _shapes_differ(small, saved) if run.finetuned else compare(small, saved, original.inputs)
+        again = compare(saved, _round_trip(original, saved), original.inputs)
+    return Proof(laws, differs, again, run.finetuned)
+
+
+def _fresh(original: Loaded, path: Path) -> nn.Module:
+    return load_any(original.recipe.build(), path).to(original.device).eval()
+
+
+def _round_trip(original: Loaded, saved: nn.Module) -> nn.Module:
+    from secateur.io import save
+
+    with tempfile.TemporaryDirectory() as folder:
+        save(saved, Path(folder, MODEL))
+        return _fresh(original, Path(folder, MODEL))
+
+
+def _shapes_differ(a: nn.Module, b: nn.Module) -> str | None:
+    ours, theirs = ({name: tuple(t.shape) for name, t in model.state_dict().items()} for model in (a, b))
+    different = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    if not different:
+        return None
+    name = different[0]
+    return f"{name} has the shape {theirs.get(name)}, the plan gives {ours.get(name)}"

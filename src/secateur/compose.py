@@ -1,0 +1,90 @@
+"""Two plans in turn as one: `first.then(second)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .errors import PruningError
+from .plan import AttributeChange, AxisPlan, Code, Plan, Scale
+from .terms import positions
+
+
+def compose(first: Plan, second: Plan) -> Plan:
+    """The plan that does to a model what `first` and then `second` do."""
+    return Plan(
+        axes={name: _axis(name, first, second) for name in {**first.axes, **second.axes}},
+        sites={name: _site(name, first, second) for name in {**first.sites, **second.sites}},
+        attributes=_attributes(first, second),
+        scales=(*first.scales, *(_scale(scale, first) for scale in second.scales)),
+        before=first.before,
+        after=second.after,
+        target=(*first.target, *second.target),
+        notes={**first.notes, **second.notes},
+    )
+
+
+def _axis(name: str, first: Plan, second: Plan) -> AxisPlan:
+    a, b = first.axes.get(name), second.axes.get(name)
+    if a is None or b is None:
+        return a or b  # type: ignore[return-value]
+    if b.size != a.count or (a.outer is None) != (b.outer is None):
+        raise PruningError(f"the second plan expects {b.size} units of {name!r}, the first leaves {a.count}")
+    if a.kept is None or b.kept is None:
+        return AxisPlan(a.size, a.kept if b.kept is None else b.kept, a.outer)
+    return AxisPlan(a.size, _per_outer(a, b, first) if a.outer is not None else _picked(a.kept, b.kept), a.outer)
+
+
+def _picked(kept: Sequence[Any], again: Sequence[Any]) -> tuple[int, ...]:
+    return tuple(kept[i] for i in again)
+
+
+def _per_outer(a: AxisPlan, b: AxisPlan, first: Plan) -> tuple[tuple[int, ...], ...]:
+    """Rows of outer units that are gone keep any choice of the right length; nothing reads them."""
+    assert a.outer is not None
+    assert a.kept is not None
+    assert b.kept is not None
+    survivors = positions(first.term(a.outer), first.kept_units)
+    rows: list[Any] = [row[: b.count] for row in a.kept]  # type: ignore[index]
+    for again, place in zip(b.kept, survivors, strict=True):
+        rows[place] = _picked(a.kept[place], again)  # type: ignore[arg-type]
+    return tuple(rows)
+
+
+def _site(name: str, first: Plan, second: Plan) -> tuple[Code, ...]:
+    a, b = first.sites.get(name), second.sites.get(name)
+    if a is None or b is None:
+        return a or b  # type: ignore[return-value]
+    return tuple(_code(x, y, name) for x, y in zip(a, b, strict=True))
+
+
+def _code(a: Code, b: Code, name: str) -> Code:
+    """Where one plan holds an axis for a constant, the other's name for it counts."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        ((kind, xs),), ((other, ys),) = a.items(), b.items()
+        if kind == other and len(xs) == len(ys):
+            return {kind: tuple(_code(x, y, name) for x, y in zip(xs, ys, strict=True))}
+    elif isinstance(b, int) or a == b:
+        return a
+    elif isinstance(a, int):
+        return b
+    raise PruningError(f"the two plans disagree about the axes of {name!r}: {a} and {b}")
+
+
+def _attributes(first: Plan, second: Plan) -> tuple[AttributeChange, ...]:
+    changes = {(c.module, c.name, c.index): c for c in first.attributes}
+    for c in second.attributes:
+        earlier = changes.get((c.module, c.name, c.index))
+        changes[c.module, c.name, c.index] = AttributeChange(
+            c.module, c.name, c.index, earlier.old if earlier is not None else c.old, c.new
+        )
+    return tuple(changes.values())
+
+
+def _scale(scale: Scale, first: Plan) -> Scale:
+    """Rows of the second plan in the numbering of the original."""
+    kept = first.positions(scale.name)[scale.dim] if scale.name in first.sites else None
+    if kept is None:
+        return scale
+    rows = tuple((kept[i], kept[i] + 1) for start, stop in scale.rows for i in range(start, stop))
+    return Scale(scale.name, scale.dim, rows, scale.factor)

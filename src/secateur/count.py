@@ -1,0 +1,290 @@
+"""Parameters and multiply-adds of a model as it runs, layer by layer, whatever the trace thinks of it.
+
+One run with PyTorch's own `FlopCounterMode`, on the meta device where the model allows it; two of its operations are
+one multiply-add. What it counts as nothing on some device or other is told by the formulas below, by the definition in
+`secateur.cost`: convolutions, linear layers, matrix products, attention and recurrent layers count, element-wise work
+does not. A convolution spends one multiply-add per output element (a transposed one: per input element), channel of
+its group and kernel element.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils.flop_counter import FlopCounterMode
+
+from .calls import Call, tensors_in
+from .errors import InputError
+from .text import columns, counted, elided
+from .trace import check_model
+
+Shape: TypeAlias = "tuple[int, ...]"
+
+# --- what FlopCounterMode counts as nothing: formulas over shapes, in its operations (two for one multiply-add) -------
+
+FORMULAS: dict[Any, Callable[..., int]] = {}
+
+
+def formula(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Register the operations of aten ops by their arguments' shapes; those that this PyTorch lacks are left out."""
+
+    def register(function: Callable[..., int]) -> Callable[..., int]:
+        for name in names:
+            if hasattr(torch.ops.aten, name):
+                FORMULAS[getattr(torch.ops.aten, name)] = function
+        return function
+
+    return register
+
+
+@formula("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable")
+def _attention(q: Shape, k: Shape, v: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """q: (*b, n, d), k: (*b, m, d), v: (*b, m, e): q k and its product with v, for every query head."""
+    return 2 * math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
+
+
+@formula("mv", "addmv")
+def _matrix_vector(*shapes: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """x: (a, i), y: (i)"""
+    return 2 * math.prod(next(shape for shape in shapes if len(shape) == 2))
+
+
+@formula("addbmm")
+def _add_batches(c: Shape, x: Shape, y: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """x: (n, a, i), y: (n, i, b), summed over n"""
+    return 2 * math.prod(x) * y[-1]
+
+
+@formula("mkldnn_rnn_layer")
+def _recurrent(x: Shape, w: Shape, u: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """x: (t, n, i), w: (gates * h, i), u: (gates * h, h): both at every step"""
+    return 2 * x[0] * x[1] * (math.prod(w) + math.prod(u))
+
+
+# --- the count ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCount:
+    """A module with parameters or work of its own. Shapes are of its first call, or None if it was never called."""
+
+    name: str
+    type: str
+    input_shape: Shape | None
+    output_shape: Shape | None
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Totals, and the layers in the order of their calls. `print` shows a table."""
+
+    params: int
+    macs: int
+    layers: tuple[LayerCount, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return table(self)
+
+
+def count(model: nn.Module, example_inputs: Any) -> Count:
+    """Count parameters and MACs of one call of `model`, independently of the trace.
+
+    example_inputs: a tensor, a tuple of arguments, a dict of keyword arguments, or a `Call`. MACs are those of the
+    whole batch. Shared parameters count once, for the module that holds them first. The model runs in evaluation mode,
+    unless the `Call` says otherwise; modes, buffers and random state are left as they were. Raises `InputError` for
+    inputs that the model refuses.
+
+    >>> print(count(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 4)))
+    layer    type    input  output  params  MACs
+    0        Linear  1 x 4   1 x 8      40    32
+    2        Linear  1 x 8   1 x 2      18    16
+    2 layers                            58    48
+    """
+    check_model(model)
+    call = Call.of(example_inputs)
+    try:
+        tally = _run(model, call, torch.device("meta"))
+    except Exception:  # whatever forward does with values that meta tensors lack; the real run has the last word
+        try:
+            tally = _run(model, call, None)
+        except Exception as error:
+            raise _refusal(error, call) from error
+    layers = tuple(_layers(model, tally))
+    return Count(sum(layer.params for layer in layers), sum(layer.macs for layer in layers), layers)
+
+
+@dataclass(slots=True)
+class _Visit:
+    """What a module did in all of its calls."""
+
+    inputs: Shape | None = None
+    outputs: Shape | None = None
+    flops: int = 0  # without those of the modules that it called
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Attributes the flops of one counter to the innermost module that runs."""
+
+    counter: FlopCounterMode
+    visits: dict[int, _Visit] = field(default_factory=dict)
+    _running: list[int] = field(default_factory=list)
+    _seen: int = 0
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        self._settle()
+        self.visits.setdefault(id(module), _Visit())
+        self._running.append(id(module))
+
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        self._settle()
+        visit = self.visits[self._running.pop()]
+        if visit.outputs is None:
+            visit.inputs, visit.outputs = _shape((args, kwargs)), _shape(output)
+
+    def _settle(self) -> None:
+        total = self.counter.get_total_flops()
+        if self._running:
+            self.visits[self._running[-1]].flops += total - self._seen
+        self._seen = total
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Hooks on every module, known by the process and not by the modules, so theirs stay as they are."""
+        handles = [
+            register_module_forward_pre_hook(self.enter),
+            register_module_forward_hook(self.leave, with_kwargs=True),
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _shape(value: Any) -> Shape | None:
+    """Of the first tensor."""
+    return next((tuple(tensor.shape) for tensor in tensors_in(value)), None)
+
+
+def _run(model: nn.Module, call: Call, device: torch.device | None) -> _Tally:
+    """One call, on stand-ins on `device`, or on the model's own device."""
+    call = call.map(lambda tensor: tensor.detach().to(device) if device is not None else tensor.detach().clone())
+    counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
+    tally = _Tally(counter)
+    with ExitStack() as stack:
+        stack.enter_context(_standing_in(model, device, call.training))
+        stack.enter_context(_no_fast_path())
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(counter)
+        stack.enter_context(tally.following())
+        model(*call.args, **call.kwargs)
+    return tally
+
+
+@contextmanager
+def _no_fast_path() -> Iterator[None]:
+    """`nn.MultiheadAttention` and the encoder layers as ops that can be counted, not as one fused op."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def _standing_in(model: nn.Module, device: torch.device | None, training: bool) -> Iterator[None]:
+    """For one run: tensors on `device` (or copies of buffers in place) and the mode; everything is put back."""
+    saved = [(table, dict(table)) for module in model.modules() for table in _tables(module)]
+    made: dict[int, torch.Tensor] = {}
+    devices = list({p.device for p in model.parameters() if p.device.type == "cuda"})
+    try:
+        with torch.random.fork_rng(devices=devices):
+            for table, content in saved:
+                table.update({k: _replaced(v, device, made) for k, v in content.items() if isinstance(v, torch.Tensor)})
+            for module in model.modules():
+                module.training = training
+            yield
+    finally:
+        for table, content in saved:
+            table.clear()
+            table.update(content)
+
+
+def _tables(module: nn.Module) -> Sequence[dict[str, Any]]:
+    return module._parameters, module._buffers, module.__dict__
+
+
+def _replaced(tensor: torch.Tensor, device: torch.device | None, made: dict[int, torch.Tensor]) -> torch.Tensor:
+    if device is None and isinstance(tensor, nn.Parameter):
+        return tensor
+    if id(tensor) not in made:
+        bare = tensor.detach()
+        new = bare.clone() if device is None else torch.empty_like(bare, device=device)
+        made[id(tensor)] = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+    return made[id(tensor)]
+
+
+def _refusal(error: Exception, call: Call) -> InputError:
+    shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype)[6:]}" for t in tensors_in((call.args, dict(call.kwargs))))
+    return InputError(
+        f"the model does not run on these example inputs: {shapes}\n"
+        f"it says: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}\n"
+        "give inputs of the shape, type and number that its forward takes; several as a tuple, keywords as a dict"
+    )
+
+
+def _layers(model: nn.Module, tally: _Tally) -> Iterator[LayerCount]:
+    """Modules with parameters or MACs of their own: as they were called, then those that were not."""
+    params = _own_params(model)
+    names = {id(module): (name, type(module).__name__) for name, module in model.named_modules()}
+    for key in [*(k for k in tally.visits if k in names), *(k for k in names if k not in tally.visits)]:
+        visit = tally.visits.get(key, _Visit())
+        if params[key] or visit.flops:
+            name, kind = names[key]
+            yield LayerCount(name, kind, visit.inputs, visit.outputs, params[key], visit.flops // 2)
+
+
+def _own_params(model: nn.Module) -> dict[int, int]:
+    """Parameters by the id of the module that holds them; shared ones belong to the first."""
+    seen: set[int] = set()
+    own: dict[int, int] = {}
+    for module in model.modules():
+        fresh = {id(p): p.numel() for p in module._parameters.values() if p is not None and id(p) not in seen}
+        own[id(module)] = sum(fresh.values())
+        seen |= fresh.keys()
+    return own
+
+
+# --- text -----------------------------------------------------------------------------------------------------------
+
+NAME = 56
+
+
+def table(counts: Count) -> str:
+    """One line a layer, and the totals."""
+    rows = [["layer", "type", "input", "output", "params", "MACs"]]
+    for layer in counts.layers:
+        shapes = [_by(layer.input_shape), _by(layer.output_shape)]
+        name = elided(layer.name or "(the model itself)", NAME)
+        rows.append([name, layer.type, *shapes, f"{layer.params:,}", f"{layer.macs:,}"])
+    rows.append([counted(len(counts.layers), "layer"), "", "", "", f"{counts.params:,}", f"{counts.macs:,}"])
+    return "\n".join(columns(rows, right=(2, 3, 4, 5)))
+
+
+def _by(shape: Shape | None) -> str:
+    return "-" if shape is None else " x ".join(map(str, shape)) or "scalar"

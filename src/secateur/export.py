@@ -1,0 +1,107 @@
+"""A loader for pruned models that stands alone, for machines on which secateur is not installed."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from .io import FORMAT, read_plans
+
+_LOADER = '''\
+"""Load a model that secateur has pruned and saved. Needs torch and safetensors, not secateur.
+
+    model = load_pruned(build_model(), __FILE__)
+
+`build_model()` gives the model as it was before pruning. Nothing is unpickled and no code is read from the file.
+"""
+
+import json
+
+import torch
+from safetensors import safe_open
+
+FORMAT = "__FORMAT__"
+
+
+def load_pruned(model, path):
+    """Turn `model`, freshly built as it was before pruning, into the one saved at `path`, and return it."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        stored = {name: file.get_tensor(name).clone() for name in file.keys()}
+    if metadata.get("secateur_format") != FORMAT:
+        raise ValueError(f"{path} is of secateur format {metadata.get('secateur_format')}, this loader reads {FORMAT}")
+    sources = {**{name: name for name in stored}, **json.loads(metadata["secateur_aliases"])}
+    changes = [change for plan in json.loads(metadata["secateur_plans"]) for change in plan["attributes"]]
+    places = _places(model)
+    _check(model, places, sources, stored, changes)
+    made = {}
+    for name, source in sources.items():
+        table, leaf = places[name]
+        old, new = table[leaf], stored[source]
+        if isinstance(old, torch.nn.Parameter):
+            new = made.setdefault(source, torch.nn.Parameter(new.to(_device(old)), requires_grad=old.requires_grad))
+        else:
+            new = made.setdefault((source, "plain"), new.to(_device(old)))
+        table[leaf] = new
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for path, name, index, _, value in changes:
+        attributes = vars(modules[path])
+        if index is None:
+            attributes[name] = value
+        else:
+            old = attributes[name]
+            attributes[name] = type(old)([*old[:index], value, *old[index + 1 :]])
+    return model
+
+
+def _places(model):
+    """Where each tensor of the model lies: the dict that holds it, and its name there."""
+    return {
+        f"{path}.{leaf}" if path else leaf: (table, leaf)
+        for path, module in model.named_modules(remove_duplicate=False)
+        for table in (module._parameters, module._buffers, vars(module))
+        for leaf, value in table.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def _device(tensor):
+    return "cpu" if tensor.is_meta else tensor.device
+
+
+def _check(model, places, sources, stored, changes):
+    """Refuse a file of another model before anything is changed."""
+    missing = [name for name in model.state_dict() if name not in sources]
+    unknown = [name for name in sources if name not in places]
+    if missing or unknown:
+        raise ValueError(f"the file is of another model: it lacks {missing[:5]}, the model lacks {unknown[:5]}")
+    for name, source in sources.items():
+        old, new = places[name][0][places[name][1]], stored[source]
+        if old.dim() != new.dim() or any(a < b for a, b in zip(old.shape, new.shape)):
+            raise ValueError(f"the file is of another model: {name} is {tuple(new.shape)} there, {tuple(old.shape)} here")
+    modules = dict(model.named_modules(remove_duplicate=False))
+    now = {}
+    for path, name, index, before, after in changes:
+        value = vars(modules[path]).get(name) if path in modules and not name.startswith("_") else None
+        value = value[index] if index is not None and type(value) in (tuple, list) else value
+        value = now.get((path, name, index), value)
+        if type(value) is not int or type(after) is not int or value != before:
+            raise ValueError(f"the file is of another model: {path}.{name} is {before} there, {value} here")
+        now[path, name, index] = after
+'''
+
+
+def loader_source(path: str | os.PathLike[str]) -> str:
+    """The text of a short Python file with one function, `load_pruned(model, path)`, that needs no secateur.
+
+    It loads any file that this version of secateur saves; `path` is checked and named in its first lines. Raises
+    `FileError` where `path` is no such file.
+
+    >>> loader_source("nowhere.safetensors")
+    Traceback (most recent call last):
+        ...
+    secateur.errors.FileError: no file nowhere.safetensors
+    """
+    read_plans(path)
+    name = json.dumps(os.fspath(path)).replace("\\\\", "\\\\\\\\")
+    return _LOADER.replace("__FILE__", name).replace("__FORMAT__", str(FORMAT))

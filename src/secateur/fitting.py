@@ -1,0 +1,260 @@
+"""Hold a file against a freshly built model: what the plans make of its shapes and integers, and where tensors go.
+
+Only shapes are computed, so weights that are about to be replaced are never cut. Nothing of the model is touched
+before `Fitted.put`, which assigns what lies ready and cannot fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from .apply.surgery import PLANS, _like, plans_of
+from .errors import FileError, InputError, nearest
+from .plan import AttributeChange, Plan
+from .text import listed
+
+SHOWN = 5
+OTHER = (
+    "cause: the file is of another architecture, or the model was built with other arguments\n"
+    "mend:  build the model as it was before it was pruned"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place in a model that holds a tensor. `persistent`: it is part of the state dict."""
+
+    name: str
+    table: dict[str, Any]
+    leaf: str
+    persistent: bool
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        return self.table[self.leaf]
+
+    @property
+    def place(self) -> tuple[int, str]:
+        """The same for the several names of one place (a module that is used twice)."""
+        return id(self.table), self.leaf
+
+
+def slots(model: nn.Module) -> Iterator[Slot]:
+    """Every parameter, buffer and plain tensor attribute of a model, shared ones under each of their names."""
+    for path, module in model.named_modules(remove_duplicate=False):
+        prefix = f"{path}." if path else ""
+        lost = module._non_persistent_buffers_set
+        for table in (module._parameters, module._buffers, module.__dict__):
+            for leaf, value in table.items():
+                if isinstance(value, torch.Tensor):
+                    yield Slot(prefix + leaf, table, leaf, table is not module.__dict__ and leaf not in lost)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The tensors of a file by name, and further names for them."""
+
+    tensors: Mapping[str, torch.Tensor]
+    aliases: Mapping[str, str]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.tensors or name in self.aliases
+
+    def source(self, name: str) -> str:
+        """The name that a tensor is stored under."""
+        return self.aliases.get(name, name)
+
+    @property
+    def names(self) -> Iterable[str]:
+        return [*self.tensors, *self.aliases]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """All that a load changes, ready to be put in place."""
+
+    model: nn.Module
+    tensors: Sequence[tuple[Slot, torch.Tensor]]
+    values: Sequence[tuple[nn.Module, AttributeChange]]
+    plans: tuple[Plan, ...]
+
+    def put(self) -> None:
+        """Change the model. Plain dict entries are set, so no code of the model runs that could refuse."""
+        for slot, tensor in self.tensors:
+            slot.table[slot.leaf] = tensor
+        for module, change in self.values:
+            attributes = module.__dict__
+            if change.index is None:
+                attributes[change.name] = change.new
+            else:
+                old = attributes[change.name]
+                attributes[change.name] = type(old)([*old[: change.index], change.new, *old[change.index + 1 :]])
+        if self.plans:
+            self.model.__dict__[PLANS] = self.plans
+
+
+def fit(model: nn.Module, plans: tuple[Plan, ...], stored: Stored, device: torch.device | None) -> Fitted:
+    """Follow the plans in shapes and hold every stored tensor against the result.
+
+    Raises `FileError`, whose text continues "<path> ...", where anything differs; `InputError` where the model was
+    already cut otherwise, or keeps tensors without values.
+    """
+    done = plans_of(model)
+    if plans[: len(done)] != done:
+        raise InputError(
+            "the model was already cut, by other plans than those of the file; load into a freshly built one"
+        )
+    outline = _Outline(model, stored)
+    for plan in plans[len(done) :]:
+        outline.follow(plan)
+    outline.compare({name for plan in plans for name in plan.sites})
+    return Fitted(model, list(_made(outline, device)), outline.changes, plans)
+
+
+class _Outline:
+    """The shapes and integers of a model as plans change them; the model itself is only read.
+
+    Tensors that are shared, in the model or by what the file says, go by one key: the first of their names.
+    """
+
+    def __init__(self, model: nn.Module, stored: Stored):
+        self.kind = type(model).__name__
+        self.stored = stored
+        self.slots = list(slots(model))
+        self.modules = dict(model.named_modules(remove_duplicate=False))
+        first: dict[int, str] = {}
+        self.key = {slot.name: first.setdefault(id(slot.tensor), slot.name) for slot in self.slots}
+        self.shapes = {self.key[slot.name]: tuple(slot.tensor.shape) for slot in self.slots}
+        self.values: dict[tuple[int, str, int | None], int] = {}
+        self.changes: list[tuple[nn.Module, AttributeChange]] = []
+        for alias, name in stored.aliases.items():
+            self._share(alias, name)
+
+    def _share(self, alias: str, name: str) -> None:
+        if alias in self.key and name in self.key:
+            mine, its = self.key[alias], self.key[name]
+            if self.shapes[mine] != self.shapes[its]:
+                raise FileError(
+                    f"shares {alias} and {name}, which differ in this {self.kind}:\n"
+                    f"  {alias}  {self.shapes[mine]}\n  {name}  {self.shapes[its]}\n{OTHER}"
+                )
+            self.key = {n: its if key == mine else key for n, key in self.key.items()}
+
+    # --- plans ---
+
+    def follow(self, plan: Plan) -> None:
+        """What the model becomes by a plan."""
+        for name in plan.sites:
+            self._check_site(name, plan)
+        self.shapes.update({self.key[name]: plan.shape(name) for name in plan.sites})
+        for change in plan.attributes:
+            module, value = self._read(change)
+            place = (id(module), change.name, change.index)
+            have = self.values.get(place, value)
+            if have != change.old:
+                raise FileError(
+                    f"does not fit this {self.kind}: {_path(change)}\n  file   {change.old}\n  model  {have}\n{OTHER}"
+                )
+            self.values[place] = change.new
+            self.changes.append((module, change))
+
+    def _check_site(self, name: str, plan: Plan) -> None:
+        if name not in self.key:
+            raise FileError(f"cuts {name!r}, which this {self.kind} does not have{nearest(name, self.key)}\n{OTHER}")
+        want, have = plan.old_shape(name), self.shapes[self.key[name]]
+        if want != have:
+            raise FileError(
+                f"does not fit this {self.kind}: {name}\n  file   {want} before the cut\n  model  {have}\n{OTHER}"
+            )
+
+    def _read(self, change: AttributeChange) -> tuple[nn.Module, int]:
+        """The module of an attribute and its integer. Only what lies in the module itself, and nothing but integers."""
+        module = self.modules.get(change.module)
+        if module is None:
+            raise FileError(
+                f"sets {_path(change)}: this {self.kind} has no module {change.module!r}"
+                f"{nearest(change.module, self.modules)}\n{OTHER}"
+            )
+        value: Any = module.__dict__.get(change.name)
+        if change.index is not None and type(value) in (tuple, list) and change.index < len(value):
+            value = value[change.index]
+        elif change.index is not None:
+            value = None
+        if type(value) is not int:
+            held = type(module.__dict__.get(change.name)).__name__ if change.name in module.__dict__ else "missing"
+            raise FileError(f"sets {_path(change)}, which is no integer in this {self.kind} ({held})\n{OTHER}")
+        return module, value
+
+    # --- names and shapes ---
+
+    def compare(self, cut: set[str]) -> None:
+        """Raise `FileError` for names that one side lacks, and for shapes and kinds that differ."""
+        known = {slot.name for slot in self.slots}
+        wanted = [slot for slot in self.slots if slot.persistent or slot.name in cut]
+        problems = {
+            "missing": [slot.name for slot in wanted if slot.name not in self.stored],
+            "unexpected": [name for name in self.stored.names if name not in known],
+            "different": [text for slot in self.slots if (text := self._difference(slot))],
+        }
+        lines = [f"  {kind:<10} {len(found):>4}  {listed(found, SHOWN)}" for kind, found in problems.items() if found]
+        if lines:
+            raise FileError("\n".join([f"does not fit this {self.kind}:", *lines, OTHER]))
+        self._check_places()
+
+    def _difference(self, slot: Slot) -> str | None:
+        if slot.name not in self.stored:
+            return None
+        tensor = self.stored.tensors[self.stored.source(slot.name)]
+        want = self.shapes[self.key[slot.name]]
+        if tuple(tensor.shape) == want and _is_real(tensor) == _is_real(slot.tensor):
+            return None
+        return f"{slot.name}: file {_described(tensor.shape, tensor)}, model {_described(want, slot.tensor)}"
+
+    def _check_places(self) -> None:
+        """Two names of one place must mean one tensor."""
+        sources: dict[tuple[int, str], str] = {}
+        for slot in self.slots:
+            if slot.name in self.stored:
+                source = self.stored.source(slot.name)
+                other = sources.setdefault(slot.place, source)
+                if other != source:
+                    raise FileError(f"holds {other} and {slot.name} apart, which are one in this {self.kind}\n{OTHER}")
+
+
+def _made(outline: _Outline, device: torch.device | None) -> Iterator[tuple[Slot, torch.Tensor]]:
+    """The new tensor of each slot that gets one; what is shared is made once."""
+    made: dict[tuple[object, bool], torch.Tensor] = {}
+    for slot in outline.slots:
+        old = slot.tensor
+        stored = slot.name in outline.stored
+        source = outline.stored.source(slot.name) if stored else id(old)
+        value = outline.stored.tensors[outline.stored.source(slot.name)] if stored else old.detach()
+        place = device or (old.device if not old.is_meta else torch.device("cpu"))
+        if not stored and old.is_meta:
+            raise InputError(
+                f"{slot.name} is on the meta device, and not in the file: it is no part of the state dict\n"
+                "build the model on a real device, then load it"
+            )
+        if stored or value.device != place:
+            key = (source, isinstance(old, nn.Parameter))
+            if key not in made:
+                made[key] = _like(old, value.to(place, copy=True))
+            yield slot, made[key]
+
+
+def _path(change: AttributeChange) -> str:
+    place = "" if change.index is None else f"[{change.index}]"
+    return f"{change.module}.{change.name}{place}" if change.module else f"{change.name}{place}"
+
+
+def _is_real(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _described(shape: Sequence[int], tensor: torch.Tensor) -> str:
+    return f"{tuple(shape)} {str(tensor.dtype).removeprefix('torch.')}"

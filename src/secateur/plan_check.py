@@ -1,0 +1,137 @@
+"""Whether a Plan that came from outside makes sense in itself, before it is held against any model.
+
+A plan that `secateur.plan` made always passes; one from a file may be damaged or hostile. The rules:
+
+1. An axis has a positive size. The units it keeps ascend strictly and lie within it; at least one stays. An axis that
+   is chosen per outer unit has one list for each of them, all of one length.
+2. A term is an axis of the plan, a positive number, or a cat or product of terms, nested at most `DEPTH` deep.
+3. A scale names a site of the plan, a dimension of it, rows within, and a positive finite factor.
+4. An attribute is a public name and changes from one whole number to another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from .errors import FileError
+from .plan import AttributeChange, AxisPlan, Code, Plan, Scale
+from .terms import size
+
+DEPTH = 32
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise `FileError` for the first rule that a plan breaks, with the value that breaks it.
+
+    >>> from secateur.plan import Totals
+    >>> check_plan(Plan({"conv1": AxisPlan(4, (0, 9))}, {}, (), (), Totals(1, 1), Totals(1, 1)))
+    Traceback (most recent call last):
+        ...
+    secateur.errors.FileError: the plan keeps unit 9 of axis 'conv1', which has 4: 0 to 3
+    """
+    for name, axis in plan.axes.items():
+        _check_size(name, axis)
+    for name, axis in plan.axes.items():
+        _check_kept(name, axis, plan)
+    for name, codes in plan.sites.items():
+        for code in codes:
+            _check_code(f"site {name!r}", code, plan)
+    for scale in plan.scales:
+        _check_scale(scale, plan)
+    for change in plan.attributes:
+        _check_attribute(change)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+# --- Rule 1 ---
+
+
+def _check_size(name: str, axis: AxisPlan) -> None:
+    if not isinstance(name, str) or not _is_count(axis.size):
+        raise FileError(f"the plan has an axis {name!r} of size {axis.size!r}; a size is a whole number from 1 up")
+
+
+def _check_kept(name: str, axis: AxisPlan, plan: Plan) -> None:
+    if axis.kept is None:
+        return
+    if axis.outer is None:
+        _check_units(name, axis.kept, axis.size)
+    else:
+        _check_kept_each(name, axis, axis.outer, axis.kept, plan)
+
+
+def _check_kept_each(name: str, axis: AxisPlan, code: Code, kept: Sequence[Any], plan: Plan) -> None:
+    _check_code(f"the outer units of axis {name!r}", code, plan)
+    outer = plan.term(code).n
+    lists = [units for units in kept if isinstance(units, tuple)]
+    if len(lists) != len(kept) or len(lists) != outer:
+        raise FileError(f"the plan keeps {len(lists)} lists of units of axis {name!r}, which has {outer} outer units")
+    if len(set(map(len, lists))) != 1:
+        raise FileError(f"the plan keeps unequal numbers of units of axis {name!r} for its outer units")
+    for units in lists:
+        _check_units(name, units, axis.size)
+
+
+def _check_units(name: str, units: Sequence[Any], total: int) -> None:
+    if not units:
+        raise FileError(f"the plan keeps no unit of axis {name!r}")
+    for unit in units:
+        if type(unit) is not int or not 0 <= unit < total:
+            raise FileError(f"the plan keeps unit {unit!r} of axis {name!r}, which has {total}: 0 to {total - 1}")
+    for one, two in pairwise(units):
+        if one >= two:
+            how = "twice" if one == two else "in the wrong order"
+            raise FileError(f"the plan keeps units {one} and {two} of axis {name!r} {how}; they must ascend")
+
+
+# --- Rule 2 ---
+
+
+def _check_code(where: str, code: Any, plan: Plan, depth: int = 0) -> None:
+    if _is_count(code) or (isinstance(code, str) and code in plan.axes):
+        return
+    if isinstance(code, Mapping) and depth < DEPTH and len(code) == 1:
+        ((kind, parts),) = code.items()
+        if kind in ("cat", "product") and parts:
+            for part in parts:
+                _check_code(where, part, plan, depth + 1)
+            return
+    raise FileError(f"the plan describes {where} by {str(code)[:80]!r}, which is no axis, number, cat or product")
+
+
+# --- Rules 3 and 4 ---
+
+
+def _check_scale(scale: Scale, plan: Plan) -> None:
+    codes = plan.sites.get(scale.name)
+    if codes is None or type(scale.dim) is not int or not 0 <= scale.dim < len(codes):
+        raise FileError(f"the plan scales {scale.name}[{scale.dim}], which is no site of it")
+    rows = size(plan.term(codes[scale.dim]), {})
+    for start, stop in scale.rows:
+        if not (type(start) is type(stop) is int and 0 <= start < stop <= rows):
+            raise FileError(f"the plan scales rows {start} to {stop} of {scale.name}[{scale.dim}], which has {rows}")
+    if not isinstance(scale.factor, (int, float)) or not 0 < scale.factor < math.inf:
+        raise FileError(f"the plan scales {scale.name} by {scale.factor!r}; a factor is positive and finite")
+
+
+def _check_attribute(change: AttributeChange) -> None:
+    # Rule 4: what begins with an underscore is Python's or PyTorch's own, as `__class__` and `_parameters`.
+    name = change.name
+    if (
+        not isinstance(name, str)
+        or not name.isidentifier()
+        or name.startswith("_")
+        or not isinstance(change.module, str)
+    ):
+        raise FileError(
+            f"the plan sets an attribute {name!r} of {change.module!r}; plans set public integer attributes"
+        )
+    numbers = (change.old, change.new, 0 if change.index is None else change.index)
+    if any(type(number) is not int for number in numbers) or numbers[2] < 0:
+        raise FileError(f"the plan sets {change.module}.{name}[{change.index!r}] from {change.old!r} to {change.new!r}")

@@ -1,0 +1,124 @@
+"""The one table that `secateur prune` ends with, and the same numbers as data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from secateur.text import columns, share
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A model in numbers: parameters, MACs of a call, bytes of its safetensors file, median milliseconds of a call."""
+
+    params: int
+    macs: int
+    bytes: int
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The mean of a metric over the test data, before the cut, right after it, and after fine-tuning if there was any.
+
+    >>> Scores("accuracy", 0.99, 0.5, 0.98).show(0.98)
+    '98.00 %'
+    """
+
+    metric: str
+    before: float
+    after_cut: float
+    after_finetuning: float | None = None
+
+    def show(self, value: float) -> str:
+        """The value as a reader expects it: accuracy in percent."""
+        return f"{100 * value:.2f} %" if self.metric == "accuracy" else f"{value:.4g}"
+
+    def change(self, value: float) -> str:
+        """How far the value is from the one before the cut."""
+        if self.metric == "accuracy":
+            return f"{100 * (value - self.before):+.2f} points"
+        return f"{value - self.before:+.4g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Two models side by side; `print` gives the table. `batch` is the batch size that the latency was measured at.
+
+    >>> print(Report(Measured(100, 400, 600, 2.0), Measured(50, 100, 400, 1.0), batch=1))
+                      before     after
+    parameters           100        50  50.0 %
+    MACs                 400       100  25.0 %
+    file size          600 B     400 B  66.7 %
+    latency, batch 1  2.0 ms    1.0 ms  2.00x faster
+    """
+
+    dense: Measured
+    pruned: Measured
+    batch: int
+    scores: Scores | None = None
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster the pruned model is."""
+        return self.dense.latency_ms / self.pruned.latency_ms
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "dense": asdict(self.dense),
+            "pruned": asdict(self.pruned),
+            "batch": self.batch,
+            "speedup": self.speedup,
+            "metrics": asdict(self.scores) if self.scores else None,
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(columns([("", "before", "after", ""), *self._sizes(), *self._scores()], right=(1, 2)))
+
+    def _sizes(self) -> list[tuple[str, str, str, str]]:
+        old, new = self.dense, self.pruned
+        return [
+            ("parameters", f"{old.params:,}", f"{new.params:,}", _remains(old.params, new.params)),
+            ("MACs", f"{old.macs:,}", f"{new.macs:,}", _remains(old.macs, new.macs)),
+            ("file size", _size(old.bytes), _size(new.bytes), _remains(old.bytes, new.bytes)),
+            (f"latency, batch {self.batch}", _time(old.latency_ms), _time(new.latency_ms), self._faster()),
+        ]
+
+    def _faster(self) -> str:
+        return f"{self.speedup:.2f}x faster" if self.speedup >= 1 else f"{1 / self.speedup:.2f}x slower"
+
+    def _scores(self) -> list[tuple[str, str, str, str]]:
+        scores = self.scores
+        if scores is None:
+            return []
+        stages = {"right after the cut": scores.after_cut, "after fine-tuning": scores.after_finetuning}
+        before = scores.show(scores.before)
+        return [
+            (f"{scores.metric} {stage}", before, scores.show(value), scores.change(value))
+            for stage, value in stages.items()
+            if value is not None
+        ]
+
+
+def _remains(old: int, new: int) -> str:
+    return share(new / old) if old else ""
+
+
+def _size(count: float) -> str:
+    """Bytes in decimal units, as files are listed.
+
+    >>> _size(1_234_567), _size(600)
+    ('1.23 MB', '600 B')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def _time(milliseconds: float) -> str:
+    """Two digits that mean something."""
+    return f"{milliseconds:.2f} ms" if milliseconds < 1 else f"{milliseconds:.1f} ms"

@@ -1,0 +1,42 @@
+"""What a recorded run computes on: real tensors, meta tensors (shapes only), or fake ones (shapes and devices)."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+RUNS = ("meta", "real", "fake")
+
+
+class Ground:
+    """One kind of run. `device` is where stray tensors must be moved, or None."""
+
+    def __init__(self, run: str):
+        assert run in RUNS, run
+        self.run = run
+        self.device = torch.device("meta") if run == "meta" else None
+        self._fake: Any = _fake_mode() if run == "fake" else None
+
+    def running(self) -> AbstractContextManager[Any]:
+        """The context in which the model runs."""
+        return self._fake if self._fake is not None else nullcontext()
+
+    def stand_in(self, tensor: torch.Tensor, *, shared: bool) -> torch.Tensor:
+        """What stands for a tensor in this run; `shared` lets a real one share storage."""
+        bare = tensor.detach()
+        if self.device is not None:
+            made = torch.empty_like(bare, device=self.device)
+        elif self._fake is not None:
+            made = self._fake.from_tensor(bare)
+        else:
+            made = bare if shared else bare.clone()
+        return nn.Parameter(made, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
+
+
+def _fake_mode() -> Any:
+    from torch._subclasses.fake_tensor import FakeTensorMode  # imports the compiler's shapes: seconds
+
+    return FakeTensorMode(allow_non_fake_inputs=True)

@@ -1,0 +1,35 @@
+"""Put a model back as it was found: attributes, modes, tables of tensors and modules, caches, random state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def kept(model: nn.Module) -> Iterator[None]:
+    """Whatever happens within, every module's dict and the containers in it come back with their old content."""
+    dicts = [(module, dict(module.__dict__)) for module in model.modules()]
+    containers = [(c, _copied(c)) for _, held in dicts for c in held.values() if type(c) in (dict, list, set)]
+    with torch.random.fork_rng(devices=_devices(model)):
+        try:
+            yield
+        finally:
+            for module, held in dicts:
+                module.__dict__.clear()
+                module.__dict__.update(held)
+            for container, content in containers:
+                container.clear()
+                container.extend(content) if isinstance(container, list) else container.update(content)
+
+
+def _copied(container: Any) -> Any:
+    return type(container)(container)
+
+
+def _devices(model: nn.Module) -> list[torch.device]:
+    return list({p.device for p in model.parameters() if p.device.type == "cuda"})

@@ -1,0 +1,706 @@
+"""Tiny networks that carry their own expected answer: prunable axes, reasons why the rest is frozen, costs by formula.
+
+A `Net` is made of parts and of a function that runs them: `make()` builds the module anew, with random weights and
+random buffers from a fixed seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Parts(nn.Module):
+    """Modules, parameters, buffers (tensors whose name starts with `buffer`) and numbers, and a function of them."""
+
+    def __init__(self, run: Callable[..., Any], **parts: Any):
+        super().__init__()
+        self._run = run
+        for name, part in parts.items():
+            if isinstance(part, Tensor) and name.startswith("buffer"):
+                self.register_buffer(name, part)
+            else:
+                setattr(self, name, part)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(self, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class Net:
+    """`axes`: size by name. `frozen`: part of the reason by `parameter[dim]`. `macs`: of one call on `inputs`."""
+
+    build: Callable[[], nn.Module]
+    inputs: tuple[Any, ...]
+    axes: Mapping[str, int]
+    params: int
+    macs: int
+    frozen: Mapping[str, str] = field(default_factory=dict)
+    unreached: Sequence[str] = ()
+    unknown: Sequence[str] = ()
+    inexact: Sequence[str] = ()  # names of axes
+
+    def make(self, seed: int = 0) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = self.build().eval()
+            for name, buffer in model.named_buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(torch.rand_like(buffer) + 0.5 if "var" in name else torch.randn_like(buffer))
+            for parameter in model.parameters():
+                if parameter.dim() == 1:
+                    parameter.data.normal_(1.0, 0.5)
+        return model
+
+    def example(self, seed: int = 1) -> tuple[Any, ...]:
+        """Inputs: shapes become normal tensors, everything else is given as it is."""
+        generator = torch.Generator().manual_seed(seed)
+        return tuple(torch.randn(i, generator=generator) if isinstance(i, torch.Size) else i for i in self.inputs)
+
+
+NETS: dict[str, Net] = {}
+
+
+def net(name: str, inputs: Sequence[Any], **expected: Any) -> Callable[[Callable[[], nn.Module]], Callable[[], nn.Module]]:
+    """Register a function that builds a module."""
+
+    def register(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+        assert name not in NETS, name
+        NETS[name] = Net(build, tuple(torch.Size(i) if isinstance(i, tuple) else i for i in inputs), **expected)
+        return build
+
+    return register
+
+
+IMAGE = (1, 3, 8, 8)
+TOKENS = (2, 5, 6)
+IDS = torch.tensor([[1, 4, 0], [6, 2, 2]])
+
+
+# --- convolutions ---------------------------------------------------------------------------------------------------
+
+
+@net(
+    "plain_cnn",
+    [IMAGE],
+    axes={"conv1": 8, "conv2": 12},
+    frozen={"conv1.weight[1]": "model input", "conv1.weight[2]": "kernel size", "fc.weight[0]": "model output"},
+    params=(3 * 9 * 8 + 8) + 2 * 8 + (8 * 9 * 12 + 12) + (12 * 4 * 5 + 5),
+    macs=64 * 3 * 9 * 8 + 4 * 8 * 9 * 12 + 12 * 4 * 5,
+)
+def plain_cnn() -> nn.Module:
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.bn(self.conv1(x)).relu(), 2)
+        return self.fc(self.conv2(x).relu().flatten(1))
+
+    conv1, conv2 = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 3)
+    return Parts(run, conv1=conv1, bn=nn.BatchNorm2d(8), conv2=conv2, fc=nn.Linear(48, 5))
+
+
+@net(
+    "residual",
+    [IMAGE],
+    axes={"stem": 8, "a": 6, "b": 12},
+    params=(3 * 8 + 8) + (8 * 9 * 6 + 6) + (6 * 9 * 12 + 12) + (8 * 12 + 12) + 2 * 12 + (12 * 5 + 5),
+    macs=64 * 3 * 8 + 16 * 8 * 9 * 6 + 16 * 6 * 9 * 12 + 16 * 8 * 12 + 12 * 5,
+)
+def residual() -> nn.Module:
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        x = self.b(self.a(x).relu()) + self.shortcut(x)
+        return self.fc(self.bn(x).relu().mean((2, 3)))
+
+    return Parts(
+        run,
+        stem=nn.Conv2d(3, 8, 1),
+        a=nn.Conv2d(8, 6, 3, stride=2, padding=1),
+        b=nn.Conv2d(6, 12, 3, padding=1),
+        shortcut=nn.Conv2d(8, 12, 1, stride=2),
+        bn=nn.BatchNorm2d(12),
+        fc=nn.Linear(12, 5),
+    )
+
+
+@net(
+    "dense",
+    [IMAGE],
+    axes={"stem": 8, "a": 4, "b": 6},
+    frozen={"c.weight[0]": "model output"},
+    params=(3 * 8 + 8) + (8 * 4 + 4) + 2 * 12 + (12 * 6 + 6) + (18 * 5 + 5),
+    macs=64 * (3 * 8 + 8 * 4 + 12 * 6 + 18 * 5),
+)
+def dense() -> nn.Module:
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        x = torch.cat([x, self.a(x)], 1)
+        x = torch.cat([x, self.b(self.bn(x).relu())], 1)
+        return self.c(x)
+
+    stem, a, b, c = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1), nn.Conv2d(12, 6, 1), nn.Conv2d(18, 5, 1)
+    return Parts(run, stem=stem, a=a, bn=nn.BatchNorm2d(12), b=b, c=c)
+
+
+@net(
+    "grouped",
+    [IMAGE],
+    axes={"a[0]": 4, "a[1]": 3, "g": 2},
+    params=(3 * 12 + 12) + (3 * 9 * 8 + 8) + (8 * 5 + 5),
+    macs=64 * (3 * 12 + 3 * 9 * 8 + 8 * 5),
+)
+def grouped() -> nn.Module:
+    """Four groups of three channels, then of two: whole groups, and channels within them, alike in all."""
+    a, g, c = nn.Conv2d(3, 12, 1), nn.Conv2d(12, 8, 3, padding=1, groups=4), nn.Conv2d(8, 5, 1)
+    return Parts(lambda self, x: self.c(self.g(self.a(x)).relu()), a=a, g=g, c=c)
+
+
+@net(
+    "depthwise",
+    [IMAGE],
+    axes={"a": 6, "d": 2},
+    params=(3 * 6 + 6) + (6 * 9 + 6) + (9 * 12 + 12) + (12 * 5 + 5),
+    macs=64 * (3 * 6 + 6 * 9 + 9 * 12 + 12 * 5),
+)
+def depthwise() -> nn.Module:
+    """A plain depthwise layer, then one with two filters a channel."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        return self.c(self.d(self.plain(self.a(x)).relu()).relu())
+
+    plain, d = nn.Conv2d(6, 6, 3, padding=1, groups=6), nn.Conv2d(6, 12, 3, padding=1, groups=6)
+    return Parts(run, a=nn.Conv2d(3, 6, 1), plain=plain, d=d, c=nn.Conv2d(12, 5, 1))
+
+
+@net(
+    "transposed",
+    [IMAGE],
+    axes={"a": 8, "up[0]": 2, "up[1]": 3, "wide": 4},
+    params=(3 * 8 + 8) + (8 * 6 * 4 + 6) + (6 * 4 * 4 + 8) + (8 * 5 + 5),
+    macs=64 * 3 * 8 + 64 * 8 * 6 * 4 + 256 * 6 * 4 * 4 + 1024 * 8 * 5,
+)
+def transposed() -> nn.Module:
+    """A transposed layer, then a grouped one (w: [g*i, o, *])."""
+    up, wide = nn.ConvTranspose2d(8, 6, 2, stride=2), nn.ConvTranspose2d(6, 8, 2, stride=2, groups=2)
+    return Parts(lambda self, x: self.c(self.wide(self.up(self.a(x)).relu())), a=nn.Conv2d(3, 8, 1), up=up, wide=wide, c=nn.Conv2d(8, 5, 1))
+
+
+@net(
+    "one_and_three_dims",
+    [(1, 3, 9), (1, 3, 4, 4, 4)],
+    axes={"line": 8, "cube": 6},
+    params=(3 * 3 * 8 + 8) + 2 * 8 + (8 * 5 + 5) + (3 * 27 * 6 + 6) + (6 * 5 + 5),
+    macs=7 * 3 * 3 * 8 + 8 * 5 + 8 * 3 * 27 * 6 + 6 * 5,
+)
+def one_and_three_dims() -> nn.Module:
+    def run(self: Any, x: Tensor, y: Tensor) -> Tensor:
+        x = self.bn(self.line(x)).relu().mean(-1)
+        return self.fc(x) + self.out(self.cube(y).relu().amax((2, 3, 4)))
+
+    line, cube = nn.Conv1d(3, 8, 3), nn.Conv3d(3, 6, 3)
+    return Parts(run, line=line, bn=nn.BatchNorm1d(8), fc=nn.Linear(8, 5), cube=cube, out=nn.Linear(6, 5))
+
+
+@net(
+    "functional",
+    [IMAGE],
+    axes={"kernel": 8, "hidden": 6},
+    params=8 * 3 * 9 + 8 + 8 * 6 + 6 * 5,
+    macs=36 * 3 * 9 * 8 + 8 * 6 + 6 * 5,
+)
+def functional() -> nn.Module:
+    """No module but the net itself: `F.conv2d`, `x @ parameter`, `F.linear`."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = F.conv2d(x, self.kernel, self.shift).relu().mean((2, 3))
+        return F.linear((x @ self.hidden).relu(), self.out)
+
+    shapes = {"kernel": (8, 3, 3, 3), "shift": (8,), "hidden": (8, 6), "out": (5, 6)}
+    return Parts(run, **{name: nn.Parameter(torch.randn(shape)) for name, shape in shapes.items()})
+
+
+# --- channels cut up and laid together ------------------------------------------------------------------------------
+
+
+@net(
+    "channel_shuffle",
+    [IMAGE],
+    axes={"a": 4, "b": 6},
+    frozen={"a.weight[0]": "reshape(..., 3) is written at"},
+    params=(3 * 12 + 12) + (12 * 6 + 6) + (6 * 5 + 5),
+    macs=64 * (3 * 12 + 12 * 6 + 6 * 5),
+)
+def channel_shuffle() -> nn.Module:
+    """Each of three groups keeps units of its own, which then lie interleaved."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.a(x)
+        b, c, h, w = x.shape
+        x = x.view(b, 3, c // 3, h, w).transpose(1, 2).reshape(b, c, h, w)
+        return self.c(self.b(x.relu()))
+
+    return Parts(run, a=nn.Conv2d(3, 12, 1), b=nn.Conv2d(12, 6, 1), c=nn.Conv2d(6, 5, 1))
+
+
+@net(
+    "c2f",
+    [IMAGE],
+    axes={"a[0]": 4, "a[1]": 4, "m": 4},
+    params=(3 * 8 + 8) + 2 * (4 * 4 + 4) + (16 * 5 + 5),
+    macs=64 * (3 * 8 + 2 * 4 * 4 + 16 * 5),
+)
+def c2f() -> nn.Module:
+    """YOLO's chunk, append, cat."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        ys = list(self.a(x).chunk(2, 1))
+        ys.append(self.m(ys[-1]))
+        ys.append(self.n(ys[-1]).relu())
+        return self.c(torch.cat(ys, 1))
+
+    return Parts(run, a=nn.Conv2d(3, 8, 1), m=nn.Conv2d(4, 4, 1), n=nn.Conv2d(4, 4, 1), c=nn.Conv2d(16, 5, 1))
+
+
+@net(
+    "gated",
+    [IMAGE],
+    axes={"a": 4, "b": 6},
+    params=(3 * 8 + 8) + (4 * 12 + 12) + (6 * 5 + 5),
+    macs=64 * (3 * 8 + 4 * 12 + 6 * 5),
+)
+def gated() -> nn.Module:
+    """A gate by `chunk`, and one by `F.glu`: both halves share their fate unit by unit."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x, gate = self.a(x).chunk(2, dim=1)
+        return self.c(F.glu(self.b(x * gate.sigmoid()), 1))
+
+    return Parts(run, a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(4, 12, 1), c=nn.Conv2d(6, 5, 1))
+
+
+@net(
+    "squeeze_excite",
+    [IMAGE],
+    axes={"a": 8, "down": 4},
+    params=(3 * 8 + 8) + (8 * 4 + 4) + (4 * 8 + 8) + (8 * 5 + 5),
+    macs=64 * (3 * 8 + 8 * 5) + 2 * 8 * 4,
+)
+def squeeze_excite() -> nn.Module:
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.a(x)
+        gate = self.up(self.down(F.adaptive_avg_pool2d(x, 1)).relu())
+        return self.c(x * gate.sigmoid())
+
+    a, c = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 5, 1)
+    return Parts(run, a=a, down=nn.Conv2d(8, 4, 1), up=nn.Conv2d(4, 8, 1), c=c)
+
+
+class IBNorm(nn.Module):
+    """Batch norm on the first channels, instance norm on the others; the numbers of both are attributes."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.batched = channels // 2
+        self.single = channels - self.batched
+        self.bn = nn.BatchNorm2d(self.batched)
+        self.inorm = nn.InstanceNorm2d(self.single)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.bn(x[:, : self.batched, ...].contiguous())
+        return torch.cat((first, self.inorm(x[:, self.batched :, ...].contiguous())), 1)
+
+
+@net(
+    "ibnorm",
+    [IMAGE],
+    axes={"a[0]": 3, "a[1]": 4},
+    params=(3 * 9 * 7 + 7) + 2 * 3 + (7 * 5 + 5),
+    macs=36 * (3 * 9 * 7 + 7 * 5),
+)
+def ibnorm() -> nn.Module:
+    run = lambda self, x: self.c(self.norm(self.a(x)).relu())  # noqa: E731
+    return Parts(run, a=nn.Conv2d(3, 7, 3), norm=IBNorm(7), c=nn.Conv2d(7, 5, 1))
+
+
+@net(
+    "pixel_shuffle",
+    [IMAGE],
+    axes={"a": 2, "b": 3},
+    params=(3 * 8 + 8) + (2 * 3 + 3) + (12 * 5 + 5),
+    macs=64 * 3 * 8 + 256 * 2 * 3 + 64 * 12 * 5,
+)
+def pixel_shuffle() -> nn.Module:
+    """Up: the four channels of a block live and die together. Down: one channel becomes four."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = F.pixel_shuffle(self.a(x), 2)
+        return self.c(F.pixel_unshuffle(self.b(x).relu(), 2))
+
+    return Parts(run, a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(2, 3, 1), c=nn.Conv2d(12, 5, 1))
+
+
+@net(
+    "cifar_shortcut",
+    [IMAGE],
+    axes={"a": 4, "b": 4, "c": 6},
+    params=(3 * 4 + 4) + (4 * 6 + 6) + (6 * 8 + 8) + (8 * 5 + 5),
+    macs=64 * (3 * 4) + 16 * (4 * 6 + 6 * 8) + 8 * 5,
+)
+def cifar_shortcut() -> nn.Module:
+    """A shortcut without weights: strided, with channels of zeros before and behind."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.a(x)
+        y = self.c(self.b(x[:, :, ::2, ::2]).relu())
+        return self.fc((y + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2))).mean((2, 3)))
+
+    return Parts(run, a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 6, 1), c=nn.Conv2d(6, 8, 1), fc=nn.Linear(8, 5))
+
+
+@net(
+    "in_place",
+    [IMAGE],
+    axes={"a": 8},
+    params=2 * (3 * 8 + 8) + 8 + (8 * 5 + 5),
+    macs=64 * (2 * 3 * 8 + 8 * 5),
+)
+def in_place() -> nn.Module:
+    def run(self: Any, x: Tensor) -> Tensor:
+        y = self.a(x)
+        y.relu_().mul_(self.scale.view(1, -1, 1, 1))
+        y += self.b(x)
+        return self.c(y.clamp_(max=3))
+
+    parts = {"a": nn.Conv2d(3, 8, 1), "b": nn.Conv2d(3, 8, 1), "c": nn.Conv2d(8, 5, 1)}
+    return Parts(run, scale=nn.Parameter(torch.randn(8)), **parts)
+
+
+# --- norms ----------------------------------------------------------------------------------------------------------
+
+
+@net(
+    "layer_norm",
+    [TOKENS],
+    axes={"a": 8, "b": 12, "c": 9},
+    inexact=["a", "b", "c"],
+    params=(6 * 8 + 8) + 16 + (8 * 12 + 12) + 12 + (12 * 9 + 9) + 9 + (9 * 5 + 5),
+    macs=10 * (6 * 8 + 8 * 12 + 12 * 9 + 9 * 5),
+)
+def layer_norm() -> nn.Module:
+    """LayerNorm, RMSNorm, and the latter by hand."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.rms(self.b(self.ln(self.a(x)).relu()))
+        x = self.c(x)
+        x = x * (x.pow(2).mean(-1, keepdim=True) + 1e-5).rsqrt() * self.scale
+        return self.fc(x)
+
+    layers = {"a": nn.Linear(6, 8), "b": nn.Linear(8, 12), "c": nn.Linear(12, 9), "fc": nn.Linear(9, 5)}
+    return Parts(run, ln=nn.LayerNorm(8), rms=nn.RMSNorm(12), scale=nn.Parameter(torch.randn(9)), **layers)
+
+
+@net(
+    "group_norm",
+    [IMAGE],
+    axes={"a[0]": 3, "a[1]": 4},
+    inexact=["a[1]"],
+    params=(3 * 12 + 12) + 24 + (12 * 5 + 5),
+    macs=64 * (3 * 12 + 12 * 5),
+)
+def group_norm() -> nn.Module:
+    a, c = nn.Conv2d(3, 12, 1), nn.Conv2d(12, 5, 1)
+    return Parts(lambda self, x: self.c(self.norm(self.a(x)).relu()), a=a, norm=nn.GroupNorm(3, 12), c=c)
+
+
+# --- attention ------------------------------------------------------------------------------------------------------
+
+
+def _fused(self: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    b, n, c = x.shape
+    return self.qkv(x).view(b, n, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+ATTENTION = (6 * 12 + 12) + (12 * 36 + 36) + (12 * 12 + 12) + (12 * 5 + 5)
+ATTENTION_MACS = 10 * (6 * 12 + 12 * 36 + 12 * 12 + 12 * 5) + 2 * 2 * 5 * 5 * 12
+
+
+@net("attention", [TOKENS], axes={}, params=ATTENTION, macs=ATTENTION_MACS)
+def attention() -> nn.Module:
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        q, k, v = _fused(self, x)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
+        return self.fc(x + self.proj(y))
+
+    embed, qkv, proj, fc = nn.Linear(6, 12), nn.Linear(12, 36), nn.Linear(12, 12), nn.Linear(12, 5)
+    return Parts(run, heads=3, embed=embed, qkv=qkv, proj=proj, fc=fc)
+
+
+@net("attention_by_hand", [TOKENS], axes={}, params=ATTENTION, macs=ATTENTION_MACS)
+def attention_by_hand() -> nn.Module:
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        q, k, v = _fused(self, x)
+        y = (q @ k.transpose(-2, -1) * self.scale).softmax(-1) @ v
+        return self.fc(x + self.proj(y.transpose(1, 2).flatten(2)))
+
+    embed, qkv, proj, fc = nn.Linear(6, 12), nn.Linear(12, 36), nn.Linear(12, 12), nn.Linear(12, 5)
+    return Parts(run, heads=3, scale=0.5, embed=embed, qkv=qkv, proj=proj, fc=fc)
+
+
+@net(
+    "grouped_queries",
+    [TOKENS],
+    axes={},
+    params=(6 * 12 + 12) + (12 * 16 + 16) + 2 * (12 * 8 + 8) + (16 * 5 + 5),
+    macs=10 * (6 * 12 + 12 * 16 + 2 * 12 * 8 + 16 * 5) + 2 * 2 * 5 * 5 * 16,
+)
+def grouped_queries() -> nn.Module:
+    """Four query heads share two key and value heads of size four (repeat_kv by expand)."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        b, n, _ = x.shape
+        q = self.q(x).view(b, n, self.heads, self.size).transpose(1, 2)
+        k, v = (layer(x).view(b, n, self.shared, self.size).transpose(1, 2) for layer in (self.k, self.v))
+        shape = (b, self.shared, self.heads // self.shared, n, self.size)
+        k, v = (t[:, :, None].expand(shape).reshape(b, self.heads, n, self.size) for t in (k, v))
+        y = F.scaled_dot_product_attention(q, k, v)
+        return self.fc(y.transpose(1, 2).reshape(b, n, -1))
+
+    layers = {"embed": nn.Linear(6, 12), "q": nn.Linear(12, 16), "k": nn.Linear(12, 8), "v": nn.Linear(12, 8)}
+    return Parts(run, heads=4, shared=2, size=4, fc=nn.Linear(16, 5), **layers)
+
+
+@net("multihead", [TOKENS], axes={}, params=ATTENTION + 24, macs=ATTENTION_MACS, inexact=[])
+def multihead() -> nn.Module:
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        y = self.norm(x)
+        return self.fc(x + self.attn(y, y, y, need_weights=False)[0])
+
+    attn = nn.MultiheadAttention(12, 3, batch_first=True)
+    return Parts(run, embed=nn.Linear(6, 12), norm=nn.LayerNorm(12), attn=attn, fc=nn.Linear(12, 5))
+
+
+@net(
+    "windows",
+    [(1, 3, 8, 8)],
+    axes={"a": 8, "mlp": 6},
+    params=(3 * 8 + 8) + (8 * 6 + 6) + (6 * 8 + 8) + (8 * 5 + 5),
+    macs=64 * (3 * 8 + 8 * 6 + 6 * 8 + 8 * 5),
+)
+def windows() -> nn.Module:
+    """Rolled, cut into windows, mixed there, and put together again."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.a(x).permute(0, 2, 3, 1)
+        b, h, w, c = x.shape
+        y = torch.roll(x, (-2, -2), (1, 2)).view(b, h // 4, 4, w // 4, 4, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, 16, c)
+        y = self.out(self.mlp(y).relu())
+        y = y.view(b, h // 4, w // 4, 4, 4, c).permute(0, 1, 3, 2, 4, 5).reshape(b, h, w, c)
+        return self.fc(x + torch.roll(y, (2, 2), (1, 2)))
+
+    return Parts(run, a=nn.Conv2d(3, 8, 1), mlp=nn.Linear(8, 6), out=nn.Linear(6, 8), fc=nn.Linear(8, 5))
+
+
+# --- tables, shared and derived weights -----------------------------------------------------------------------------
+
+
+@net(
+    "tied_embedding",
+    [IDS],
+    axes={"embed": 6, "a": 8},
+    frozen={"embed.weight[0]": "embedding rows are chosen by data"},
+    params=7 * 6 + 3 * 6 + (6 * 8 + 8) + (8 * 6 + 6),
+    macs=6 * (6 * 8 + 8 * 6 + 6 * 7),
+)
+def tied_embedding() -> nn.Module:
+    """Token and position embeddings; the token table is also the last layer."""
+
+    def run(self: Any, ids: Tensor) -> Tensor:
+        x = self.embed(ids) + self.place[: ids.shape[1]]
+        x = x + self.b(self.a(x).relu())
+        return x @ self.embed.weight.t()
+
+    embed, place = nn.Embedding(7, 6), nn.Parameter(torch.randn(3, 6))
+    return Parts(run, embed=embed, place=place, a=nn.Linear(6, 8), b=nn.Linear(8, 6))
+
+
+@net(
+    "shared",
+    [TOKENS],
+    axes={"a": 8, "up": 10},
+    params=(6 * 8 + 8) + (8 * 10 + 10) + (10 * 8 + 8) + (8 * 5 + 5),
+    macs=10 * (6 * 8 + 2 * (8 * 10 + 10 * 8) + 8 * 5),
+)
+def shared() -> nn.Module:
+    """One block under two names, and its bias under a third."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.a(x)
+        x = self.down(self.up(x).relu())
+        return self.c(self.down(self.again(x).relu()))
+
+    up = nn.Linear(8, 10)
+    return Parts(run, a=nn.Linear(6, 8), up=up, down=nn.Linear(10, 8), again=up, bias=up.bias, c=nn.Linear(8, 5))
+
+
+@net(
+    "followers",
+    [TOKENS],
+    axes={"a": 8},
+    params=(6 * 8 + 8) + (8 * 5 + 5),
+    macs=10 * (6 * 8 + 8 * 5),
+)
+def followers() -> nn.Module:
+    """A buffer and a plain tensor attribute of the size of a layer."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        return self.c((self.a(x) - self.buffer_mean) * self.gain[None])
+
+    buffers = {"buffer_mean": torch.randn(8), "gain": torch.randn(1, 8)}
+    return Parts(run, a=nn.Linear(6, 8), c=nn.Linear(8, 5), **buffers)
+
+
+@net(
+    "einsum",
+    [TOKENS],
+    axes={"a": 8, "mix[0]": 4},
+    params=6 * 8 + 8 * 4 * 3 + 12 * 5,
+    macs=10 * (6 * 8 + 8 * 12 + 12 * 5),
+)
+def einsum() -> nn.Module:
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = torch.einsum("bni,ij->bnj", x, self.a).relu()
+        x = torch.einsum("bnc,chd->bnhd", x, self.mix).relu()
+        return torch.einsum("bnk,ko->bno", x.flatten(2), self.out)
+
+    shapes = {"a": (6, 8), "mix": (8, 4, 3), "out": (12, 5)}
+    return Parts(run, **{name: nn.Parameter(torch.randn(shape)) for name, shape in shapes.items()})
+
+
+@net(
+    "position_table",
+    [IMAGE],
+    axes={"patch": 8, "a": 10},
+    frozen={"table[1]": ""},
+    params=(3 * 16 * 8 + 8) + 5 * 8 + 8 + (8 * 10 + 10) + (10 * 5 + 5),
+    macs=4 * 3 * 16 * 8 + 5 * 8 * 10 + 10 * 5,
+)
+def position_table() -> nn.Module:
+    """Patches, a class token in front, positions added."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], dim=1) + self.table
+        return self.c(self.a(x).relu()[:, 0])
+
+    patch, token, table = nn.Conv2d(3, 8, 4, stride=4), torch.randn(1, 1, 8), torch.randn(1, 5, 8)
+    a, c = nn.Linear(8, 10), nn.Linear(10, 5)
+    return Parts(run, patch=patch, token=nn.Parameter(token), table=nn.Parameter(table), a=a, c=c)
+
+
+# --- what stays, and says why ---------------------------------------------------------------------------------------
+
+
+@net(
+    "unknown_op",
+    [TOKENS],
+    axes={"a": 8},
+    frozen={"b.weight[0]": "no rule for aten::_fft_r2c"},
+    unknown=["aten::_fft_r2c"],
+    params=(6 * 8 + 8) + (8 * 4 + 4) + (3 * 5 + 5),
+    macs=10 * (6 * 8 + 8 * 4 + 3 * 5),
+)
+def unknown_op() -> nn.Module:
+    def run(self: Any, x: Tensor) -> Tensor:
+        return self.c(torch.fft.rfft(self.b(self.a(x).relu())).abs())
+
+    return Parts(run, a=nn.Linear(6, 8), b=nn.Linear(8, 4), c=nn.Linear(3, 5))
+
+
+@net(
+    "literal_view",
+    [IMAGE],
+    axes={"a": 6},
+    frozen={"b.weight[0]": "reshape(..., 64) is written at"},
+    params=(3 * 6 + 6) + (6 * 4 + 4) + (64 * 5 + 5),
+    macs=16 * (3 * 6 + 6 * 4) + 64 * 5,
+)
+def literal_view() -> nn.Module:
+    def run(self: Any, x: Tensor) -> Tensor:
+        return self.c(self.b(self.a(x).relu()).view(-1, 4 * 4 * 4))
+
+    return Parts(run, a=nn.Conv2d(3, 6, 1, stride=2), b=nn.Conv2d(6, 4, 1), c=nn.Linear(64, 5))
+
+
+@net(
+    "squeezed",
+    [TOKENS],
+    axes={"a": 8, "b": 4},
+    params=(6 * 8 + 8) + (8 * 4 + 4) + (4 * 5 + 5),
+    macs=10 * (6 * 8 + 8 * 4 + 4 * 5),
+)
+def squeezed() -> nn.Module:
+    """`squeeze()` would swallow an axis that is cut down to one unit."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        return self.c(self.b(self.a(x).relu())[:, :, None].squeeze())
+
+    return Parts(run, a=nn.Linear(6, 8), b=nn.Linear(8, 4), c=nn.Linear(4, 5))
+
+
+@net(
+    "flag",
+    [IMAGE, True],
+    axes={"a": 8},
+    frozen={"extra.weight[0]": "no call reached extra.weight"},
+    unreached=["extra.weight", "extra.bias"],
+    params=(3 * 8 + 8) + (8 * 5 + 5) + (8 * 4 + 4),
+    macs=64 * (3 * 8 + 8 * 5),
+)
+def flag() -> nn.Module:
+    """`forward(x, brief)` gives None for what it leaves out."""
+
+    def run(self: Any, x: Tensor, brief: bool) -> dict[str, Tensor | None]:
+        x = self.a(x).relu()
+        return {"main": self.c(x), "extra": None if brief else self.extra(x)}
+
+    return Parts(run, a=nn.Conv2d(3, 8, 1), c=nn.Conv2d(8, 5, 1), extra=nn.Conv2d(8, 4, 1))
+
+
+@net(
+    "unused",
+    [TOKENS],
+    axes={"a": 8},
+    frozen={"spare[0]": "no call reached spare"},
+    unreached=["spare"],
+    params=(6 * 8 + 8) + (8 * 5 + 5) + 8 * 3,
+    macs=10 * (6 * 8 + 8 * 5),
+)
+def unused() -> nn.Module:
+    layers = {"a": nn.Linear(6, 8), "c": nn.Linear(8, 5)}
+    return Parts(lambda self, x: self.c(self.a(x).relu()), spare=nn.Parameter(torch.randn(8, 3)), **layers)
+
+
+@net(
+    "auxiliary",
+    [IMAGE],
+    axes={"a": 8, "hidden": 6},
+    frozen={"aux.weight[0]": "model output"},
+    params=(3 * 8 + 8) + 16 + (8 * 6 + 6) + (6 * 4 + 4) + (8 * 5 + 5),
+    macs=64 * (3 * 8 + 8 * 5),
+)
+def auxiliary() -> nn.Module:
+    """A head that runs in training only."""
+
+    def run(self: Any, x: Tensor) -> Any:
+        x = self.bn(self.a(x)).relu()
+        return (self.c(x), self.aux(self.hidden(x).relu())) if self.training else self.c(x)
+
+    head = {"hidden": nn.Conv2d(8, 6, 1), "aux": nn.Conv2d(6, 4, 1)}
+    return Parts(run, a=nn.Conv2d(3, 8, 1), bn=nn.BatchNorm2d(8), c=nn.Conv2d(8, 5, 1), **head)
