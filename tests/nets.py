@@ -66,7 +66,9 @@ class Net:
 NETS: dict[str, Net] = {}
 
 
-def net(name: str, inputs: Sequence[Any], **expected: Any) -> Callable[[Callable[[], nn.Module]], Callable[[], nn.Module]]:
+def net(
+    name: str, inputs: Sequence[Any], **expected: Any
+) -> Callable[[Callable[[], nn.Module]], Callable[[], nn.Module]]:
     """Register a function that builds a module."""
 
     def register(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -185,7 +187,13 @@ def depthwise() -> nn.Module:
 def transposed() -> nn.Module:
     """A transposed layer, then a grouped one (w: [g*i, o, *])."""
     up, wide = nn.ConvTranspose2d(8, 6, 2, stride=2), nn.ConvTranspose2d(6, 8, 2, stride=2, groups=2)
-    return Parts(lambda self, x: self.c(self.wide(self.up(self.a(x)).relu())), a=nn.Conv2d(3, 8, 1), up=up, wide=wide, c=nn.Conv2d(8, 5, 1))
+    return Parts(
+        lambda self, x: self.c(self.wide(self.up(self.a(x)).relu())),
+        a=nn.Conv2d(3, 8, 1),
+        up=up,
+        wide=wide,
+        c=nn.Conv2d(8, 5, 1),
+    )
 
 
 @net(
@@ -248,7 +256,7 @@ def channel_shuffle() -> nn.Module:
 @net(
     "c2f",
     [IMAGE],
-    axes={"a[0]": 4, "a[1]": 4, "m": 4},
+    axes={"a[0]": 4, "a[1]": 4, "m": 4, "n": 4},
     params=(3 * 8 + 8) + 2 * (4 * 4 + 4) + (16 * 5 + 5),
     macs=64 * (3 * 8 + 2 * 4 * 4 + 16 * 5),
 )
@@ -345,7 +353,8 @@ def pixel_shuffle() -> nn.Module:
 @net(
     "cifar_shortcut",
     [IMAGE],
-    axes={"a": 4, "b": 4, "c": 6},
+    axes={"a": 4, "b": 6},
+    frozen={"c.weight[0]": "padding"},
     params=(3 * 4 + 4) + (4 * 6 + 6) + (6 * 8 + 8) + (8 * 5 + 5),
     macs=64 * (3 * 4) + 16 * (4 * 6 + 6 * 8) + 8 * 5,
 )
@@ -369,10 +378,9 @@ def cifar_shortcut() -> nn.Module:
 )
 def in_place() -> nn.Module:
     def run(self: Any, x: Tensor) -> Tensor:
-        y = self.a(x)
-        y.relu_().mul_(self.scale.view(1, -1, 1, 1))
+        y = self.a(x).relu_() * self.scale.view(1, -1, 1, 1)
         y += self.b(x)
-        return self.c(y.clamp_(max=3))
+        return self.c(y.clamp(max=3))
 
     parts = {"a": nn.Conv2d(3, 8, 1), "b": nn.Conv2d(3, 8, 1), "c": nn.Conv2d(8, 5, 1)}
     return Parts(run, scale=nn.Parameter(torch.randn(8)), **parts)
@@ -424,10 +432,21 @@ def _fused(self: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 ATTENTION = (6 * 12 + 12) + (12 * 36 + 36) + (12 * 12 + 12) + (12 * 5 + 5)
+THREE_HEADS = {
+    "qkv.weight[0]": "reshape(..., 3) is written at",
+    "proj.weight[1]": "no plan can satisfy the sizes at reshape at",
+}
 ATTENTION_MACS = 10 * (6 * 12 + 12 * 36 + 12 * 12 + 12 * 5) + 2 * 2 * 5 * 5 * 12
 
 
-@net("attention", [TOKENS], axes={}, params=ATTENTION, macs=ATTENTION_MACS)
+@net(
+    "attention",
+    [TOKENS],
+    axes={"embed": 12, "qkv": 4},
+    frozen=THREE_HEADS,
+    params=ATTENTION,
+    macs=ATTENTION_MACS,
+)
 def attention() -> nn.Module:
     def run(self: Any, x: Tensor) -> Tensor:
         x = self.embed(x)
@@ -439,7 +458,14 @@ def attention() -> nn.Module:
     return Parts(run, heads=3, embed=embed, qkv=qkv, proj=proj, fc=fc)
 
 
-@net("attention_by_hand", [TOKENS], axes={}, params=ATTENTION, macs=ATTENTION_MACS)
+@net(
+    "attention_by_hand",
+    [TOKENS],
+    axes={"embed": 12, "qkv": 4},
+    frozen=THREE_HEADS,
+    params=ATTENTION,
+    macs=ATTENTION_MACS,
+)
 def attention_by_hand() -> nn.Module:
     def run(self: Any, x: Tensor) -> Tensor:
         x = self.embed(x)
@@ -454,7 +480,7 @@ def attention_by_hand() -> nn.Module:
 @net(
     "grouped_queries",
     [TOKENS],
-    axes={},
+    axes={"q[0]": 2, "q[1]": 2, "q[2]": 4, "v": 4, "embed": 12},
     params=(6 * 12 + 12) + (12 * 16 + 16) + 2 * (12 * 8 + 8) + (16 * 5 + 5),
     macs=10 * (6 * 12 + 12 * 16 + 2 * 12 * 8 + 16 * 5) + 2 * 2 * 5 * 5 * 16,
 )
@@ -475,7 +501,14 @@ def grouped_queries() -> nn.Module:
     return Parts(run, heads=4, shared=2, size=4, fc=nn.Linear(16, 5), **layers)
 
 
-@net("multihead", [TOKENS], axes={}, params=ATTENTION + 24, macs=ATTENTION_MACS, inexact=[])
+@net(
+    "multihead",
+    [TOKENS],
+    axes={"embed": 12, "attn.in_proj_weight[0]": 4, "attn.in_proj_weight[1]": 4},
+    inexact=["embed"],
+    params=ATTENTION + 24,
+    macs=ATTENTION_MACS,
+)
 def multihead() -> nn.Module:
     def run(self: Any, x: Tensor) -> Tensor:
         x = self.embed(x)
@@ -499,7 +532,12 @@ def windows() -> nn.Module:
     def run(self: Any, x: Tensor) -> Tensor:
         x = self.a(x).permute(0, 2, 3, 1)
         b, h, w, c = x.shape
-        y = torch.roll(x, (-2, -2), (1, 2)).view(b, h // 4, 4, w // 4, 4, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, 16, c)
+        y = (
+            torch.roll(x, (-2, -2), (1, 2))
+            .view(b, h // 4, 4, w // 4, 4, c)
+            .permute(0, 1, 3, 2, 4, 5)
+            .reshape(-1, 16, c)
+        )
         y = self.out(self.mlp(y).relu())
         y = y.view(b, h // 4, w // 4, 4, 4, c).permute(0, 1, 3, 2, 4, 5).reshape(b, h, w, c)
         return self.fc(x + torch.roll(y, (2, 2), (1, 2)))
@@ -533,7 +571,7 @@ def tied_embedding() -> nn.Module:
 @net(
     "shared",
     [TOKENS],
-    axes={"a": 8, "up": 10},
+    axes={"a": 8, "bias": 10},
     params=(6 * 8 + 8) + (8 * 10 + 10) + (10 * 8 + 8) + (8 * 5 + 5),
     macs=10 * (6 * 8 + 2 * (8 * 10 + 10 * 8) + 8 * 5),
 )
@@ -569,7 +607,7 @@ def followers() -> nn.Module:
 @net(
     "einsum",
     [TOKENS],
-    axes={"a": 8, "mix[0]": 4},
+    axes={"a": 8, "mix[0]": 4, "mix[1]": 3},
     params=6 * 8 + 8 * 4 * 3 + 12 * 5,
     macs=10 * (6 * 8 + 8 * 12 + 12 * 5),
 )
@@ -587,7 +625,7 @@ def einsum() -> nn.Module:
     "position_table",
     [IMAGE],
     axes={"patch": 8, "a": 10},
-    frozen={"table[1]": ""},
+    frozen={"table[1]": "spatial"},
     params=(3 * 16 * 8 + 8) + 5 * 8 + 8 + (8 * 10 + 10) + (10 * 5 + 5),
     macs=4 * 3 * 16 * 8 + 5 * 8 * 10 + 10 * 5,
 )

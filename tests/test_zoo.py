@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import laws
 import pytest
 import torch
 from torch import nn
 
+import laws
 from secateur.calls import Call
 
 torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed (extra vision)")

@@ -4,14 +4,18 @@ from . import importance
 from .apply import cut, cut_
 from .budget import Select, plan
 from .calls import Call
+from .count import Count, count
 from .errors import FileError, InputError, PruningError, TargetError, TraceError
 from .graph import Graph
+from .io import load, save
 from .plan import Plan
+from .pruning import Pruned, prune
 from .trace import trace
 from .verify import Verification, verify
 
 __version__ = "0.1.0"
 __all__ = [
-    *("Call", "FileError", "Graph", "InputError", "Plan", "PruningError", "Select", "TargetError", "TraceError"),
-    *("Verification", "cut", "cut_", "importance", "plan", "trace", "verify"),
+    *("Call", "Count", "FileError", "Graph", "InputError", "Plan", "Pruned", "PruningError", "Select", "TargetError"),
+    *("TraceError", "Verification", "count", "cut", "cut_", "importance", "load", "plan", "prune", "save", "trace"),
+    "verify",
 ]

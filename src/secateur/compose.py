@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .errors import PruningError
@@ -12,6 +13,7 @@ from .terms import positions
 
 def compose(first: Plan, second: Plan) -> Plan:
     """The plan that does to a model what `first` and then `second` do."""
+    second = _renamed(second, _names(first, second))
     return Plan(
         axes={name: _axis(name, first, second) for name in {**first.axes, **second.axes}},
         sites={name: _site(name, first, second) for name in {**first.sites, **second.sites}},
@@ -24,11 +26,72 @@ def compose(first: Plan, second: Plan) -> Plan:
     )
 
 
+# --- names: an axis whose neighbours were cut down to one unit may be called differently afterwards ---
+
+
+def _names(first: Plan, second: Plan) -> dict[str, str]:
+    """The second plan's axes by the names that the first has for them."""
+    names: dict[str, str] = {}
+    for site, codes in second.sites.items():
+        for a, b in zip(first.sites.get(site, ()), codes, strict=False):
+            _match(_left(a, first), b, site, names)
+    taken = set(names.values())
+    return {**{name: name if name not in taken else f"{name}'" for name in second.axes if name not in names}, **names}
+
+
+def _left(code: Code, plan: Plan) -> Code:
+    """A term without the factors that the plan cuts down to one unit."""
+    if isinstance(code, str):
+        return 1 if plan.axes[code].count == 1 else code
+    if isinstance(code, int):
+        return code
+    ((kind, parts),) = code.items()
+    left = [_left(part, plan) for part in parts]
+    if kind == "product":
+        left = [part for part in left if part != 1]
+        if len(left) < 2:
+            return left[0] if left else 1
+    return {kind: tuple(left)}
+
+
+def _match(a: Code, b: Code, site: str, names: dict[str, str]) -> None:
+    if isinstance(a, str) and isinstance(b, str):
+        if names.setdefault(b, a) == a:
+            return
+    elif isinstance(a, Mapping) and isinstance(b, Mapping):
+        ((kind, xs),), ((other, ys),) = a.items(), b.items()
+        if kind == other and len(xs) == len(ys):
+            for x, y in zip(xs, ys, strict=True):
+                _match(x, y, site, names)
+            return
+    elif isinstance(a, int) or isinstance(b, int):
+        return
+    raise PruningError(f"the two plans disagree about the axes of {site!r}: {a} and {b}")
+
+
+def _renamed(plan: Plan, names: Mapping[str, str]) -> Plan:
+    def code(old: Code) -> Code:
+        if isinstance(old, str):
+            return names[old]
+        if isinstance(old, int):
+            return old
+        return {kind: tuple(map(code, parts)) for kind, parts in old.items()}
+
+    axes = {
+        names[name]: replace(axis, outer=code(axis.outer) if axis.outer is not None else None)
+        for name, axis in plan.axes.items()
+    }
+    return replace(plan, axes=axes, sites={name: tuple(map(code, codes)) for name, codes in plan.sites.items()})
+
+
+# --- contents ---
+
+
 def _axis(name: str, first: Plan, second: Plan) -> AxisPlan:
     a, b = first.axes.get(name), second.axes.get(name)
     if a is None or b is None:
         return a or b  # type: ignore[return-value]
-    if b.size != a.count or (a.outer is None) != (b.outer is None):
+    if b.size != a.count or (a.outer is None and b.outer is not None):
         raise PruningError(f"the second plan expects {b.size} units of {name!r}, the first leaves {a.count}")
     if a.kept is None or b.kept is None:
         return AxisPlan(a.size, a.kept if b.kept is None else b.kept, a.outer)
@@ -46,29 +109,28 @@ def _per_outer(a: AxisPlan, b: AxisPlan, first: Plan) -> tuple[tuple[int, ...], 
     assert b.kept is not None
     survivors = positions(first.term(a.outer), first.kept_units)
     rows: list[Any] = [row[: b.count] for row in a.kept]  # type: ignore[index]
-    for again, place in zip(b.kept, survivors, strict=True):
+    chosen = b.kept if b.outer is not None else [b.kept] * len(survivors)  # outer units left alone are no longer seen
+    for again, place in zip(chosen, survivors, strict=True):
         rows[place] = _picked(a.kept[place], again)  # type: ignore[arg-type]
     return tuple(rows)
 
 
 def _site(name: str, first: Plan, second: Plan) -> tuple[Code, ...]:
+    """Where one plan holds an axis for a constant, the other's name for it counts."""
     a, b = first.sites.get(name), second.sites.get(name)
     if a is None or b is None:
         return a or b  # type: ignore[return-value]
-    return tuple(_code(x, y, name) for x, y in zip(a, b, strict=True))
+    return tuple(_code(x, y) for x, y in zip(a, b, strict=True))
 
 
-def _code(a: Code, b: Code, name: str) -> Code:
-    """Where one plan holds an axis for a constant, the other's name for it counts."""
+def _code(a: Code, b: Code) -> Code:
+    if isinstance(a, int):
+        return b
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         ((kind, xs),), ((other, ys),) = a.items(), b.items()
         if kind == other and len(xs) == len(ys):
-            return {kind: tuple(_code(x, y, name) for x, y in zip(xs, ys, strict=True))}
-    elif isinstance(b, int) or a == b:
-        return a
-    elif isinstance(a, int):
-        return b
-    raise PruningError(f"the two plans disagree about the axes of {name!r}: {a} and {b}")
+            return {kind: tuple(map(_code, xs, ys))}
+    return a
 
 
 def _attributes(first: Plan, second: Plan) -> tuple[AttributeChange, ...]:

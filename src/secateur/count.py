@@ -1,24 +1,25 @@
 """Parameters and multiply-adds of a model as it runs, layer by layer, whatever the trace thinks of it.
 
-One run with PyTorch's own `FlopCounterMode`, on the meta device where the model allows it; two of its operations are
-one multiply-add. What it counts as nothing on some device or other is told by the formulas below, by the definition in
-`secateur.cost`: convolutions, linear layers, matrix products, attention and recurrent layers count, element-wise work
-does not. A convolution spends one multiply-add per output element (a transposed one: per input element), channel of
-its group and kernel element.
+One run under PyTorch's own formulas (`torch.utils.flop_counter`), on the meta device where the model allows it; two of
+their operations are one multiply-add. What they leave out on some device or other is told by the formulas below, by the
+definition in `secateur.cost`: convolutions, linear layers, matrix products, attention and recurrent layers count,
+element-wise work does not. A convolution spends one multiply-add per output element (a transposed one: per input
+element), channel of its group and kernel element.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from .calls import Call, tensors_in
 from .errors import InputError
@@ -27,7 +28,7 @@ from .trace import check_model
 
 Shape: TypeAlias = "tuple[int, ...]"
 
-# --- what FlopCounterMode counts as nothing: formulas over shapes, in its operations (two for one multiply-add) -------
+# --- what PyTorch has no formula for: functions of shapes, in its operations (two for one multiply-add) --------------
 
 FORMULAS: dict[Any, Callable[..., int]] = {}
 
@@ -36,9 +37,13 @@ def formula(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Register the operations of aten ops by their arguments' shapes; those that this PyTorch lacks are left out."""
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
+        def of_tensors(*args: Any, **kwargs: Any) -> int:
+            args, kwargs = pytree.tree_map_only(torch.Tensor, lambda tensor: tuple(tensor.shape), (args, kwargs))
+            return function(*args, **kwargs)
+
         for name in names:
             if hasattr(torch.ops.aten, name):
-                FORMULAS[getattr(torch.ops.aten, name)] = function
+                FORMULAS[getattr(torch.ops.aten, name)] = of_tensors
         return function
 
     return register
@@ -115,15 +120,17 @@ def count(model: nn.Module, example_inputs: Any) -> Count:
     """
     check_model(model)
     call = Call.of(example_inputs)
-    try:
-        tally = _run(model, call, torch.device("meta"))
-    except Exception:  # whatever forward does with values that meta tensors lack; the real run has the last word
-        try:
-            tally = _run(model, call, None)
-        except Exception as error:
-            raise _refusal(error, call) from error
-    layers = tuple(_layers(model, tally))
+    layers = tuple(_layers(model, _tallied(model, call)))
     return Count(sum(layer.params for layer in layers), sum(layer.macs for layer in layers), layers)
+
+
+def _tallied(model: nn.Module, call: Call) -> _Tally:
+    with suppress(Exception):  # whatever forward does with values that meta tensors lack; the real run decides
+        return _run(model, call, torch.device("meta"))
+    try:
+        return _run(model, call, None)
+    except Exception as error:
+        raise _refusal(error, call) from error
 
 
 @dataclass(slots=True)
@@ -135,31 +142,42 @@ class _Visit:
     flops: int = 0  # without those of the modules that it called
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Attributes the flops of one counter to the innermost module that runs."""
+class _Tally(TorchDispatchMode):
+    """Counts the ops that run, for the innermost module that runs them."""
 
-    counter: FlopCounterMode
-    visits: dict[int, _Visit] = field(default_factory=dict)
-    _running: list[int] = field(default_factory=list)
-    _seen: int = 0
+    def __init__(self) -> None:
+        super().__init__()
+        from torch.utils.flop_counter import flop_registry
+
+        self.formulas = {**flop_registry, **FORMULAS}
+        self.visits: dict[int, _Visit] = {}
+        self._running: list[_Visit] = []
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; the guard against it would import the compiler, which takes seconds."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        formula = self.formulas.get(func._overloadpacket)
+        if formula is None:
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        out = func(*args, **kwargs)
+        if formula is not None and self._running:
+            self._running[-1].flops += formula(*args, **kwargs, out_val=out)
+        return out
 
     def enter(self, module: nn.Module, args: Any) -> None:
-        self._settle()
-        self.visits.setdefault(id(module), _Visit())
-        self._running.append(id(module))
+        self._running.append(self.visits.setdefault(id(module), _Visit()))
 
     def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        self._settle()
-        visit = self.visits[self._running.pop()]
+        visit = self._running.pop()
         if visit.outputs is None:
             visit.inputs, visit.outputs = _shape((args, kwargs)), _shape(output)
-
-    def _settle(self) -> None:
-        total = self.counter.get_total_flops()
-        if self._running:
-            self.visits[self._running[-1]].flops += total - self._seen
-        self._seen = total
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -183,14 +201,13 @@ def _shape(value: Any) -> Shape | None:
 def _run(model: nn.Module, call: Call, device: torch.device | None) -> _Tally:
     """One call, on stand-ins on `device`, or on the model's own device."""
     call = call.map(lambda tensor: tensor.detach().to(device) if device is not None else tensor.detach().clone())
-    counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
-    tally = _Tally(counter)
+    tally = _Tally()
     with ExitStack() as stack:
         stack.enter_context(_standing_in(model, device, call.training))
         stack.enter_context(_no_fast_path())
         stack.enter_context(torch.no_grad())
-        stack.enter_context(counter)
         stack.enter_context(tally.following())
+        stack.enter_context(tally)
         model(*call.args, **call.kwargs)
     return tally
 

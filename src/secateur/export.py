@@ -76,9 +76,10 @@ def _check(model, places, sources, stored, changes):
     if missing or unknown:
         raise ValueError(f"the file is of another model: it lacks {missing[:5]}, the model lacks {unknown[:5]}")
     for name, source in sources.items():
-        old, new = places[name][0][places[name][1]], stored[source]
-        if old.dim() != new.dim() or any(a < b for a, b in zip(old.shape, new.shape)):
-            raise ValueError(f"the file is of another model: {name} is {tuple(new.shape)} there, {tuple(old.shape)} here")
+        table, leaf = places[name]
+        old, new = tuple(table[leaf].shape), tuple(stored[source].shape)
+        if len(old) != len(new) or any(a < b for a, b in zip(old, new)):
+            raise ValueError(f"the file is of another model: {name} is {new} there, {old} here")
     modules = dict(model.named_modules(remove_duplicate=False))
     now = {}
     for path, name, index, before, after in changes:

@@ -48,8 +48,8 @@ def table(graph: Graph) -> str:
     frozen, as always: 1 model input, 2 model outputs
     graph.why('0') tells what an axis couples, and why a dimension is frozen
     """
-    blocks = [[_head(graph)], _axis_table(graph), _frozen_block(graph), _unreached_block(graph), _unknown_block(graph)]
-    text = "\n\n".join("\n".join(block) for block in blocks if block)
+    blocks = [_head(graph), "\n".join(_axis_table(graph)), frozen_summary(graph)]
+    text = "\n\n".join(filter(None, blocks))
     example = graph.axes[0].name if graph.axes else next(iter(graph.sites), "*")
     return f"{text}\ngraph.why({example!r}) tells what an axis couples, and why a dimension is frozen"
 
@@ -252,6 +252,12 @@ def _unknown_block(graph: Graph) -> list[str]:
     ]
 
 
+def frozen_summary(graph: Graph) -> str:
+    """What is frozen and why, what no call reached, and ops without a rule: the table without the axes."""
+    blocks = (_frozen_block(graph), _unreached_block(graph), _unknown_block(graph))
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
 # --- why ------------------------------------------------------------------------------------------------------------
 
 
@@ -400,4 +406,4 @@ def _axis_data(graph: Graph, axis: PrunableAxis, shares: _Shares) -> dict[str, A
     }
 
 
-__all__ = ["as_dict", "table", "why"]
+__all__ = ["as_dict", "frozen_summary", "table", "why"]

@@ -17,7 +17,7 @@ from torch import nn
 from .calls import Call, tensors_in
 from .errors import InputError
 from .terms import Kept, Term, axes, positions, size
-from .trace.keeping import kept
+from .trace.keeping import kept, set_modes
 from .trace.recorder import Interceptor, Reading
 from .trace.registry import FUNCTIONS
 
@@ -113,13 +113,3 @@ def default_float64() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-def set_modes(model: nn.Module, training: bool) -> None:
-    """Evaluation mode, or training mode except for what would draw random numbers or change statistics."""
-    for module in model.modules():
-        module.training = False
-    if training:
-        model.training = True
-        for module in model.modules():
-            module.training = bool(list(module.children()))

@@ -146,9 +146,17 @@ def permutation_of(model: nn.Module, graph: Graph, *, seed: int = 0) -> nn.Modul
     kept: dict[str, Any] = {}
     for axis in graph.axes:
         inner = isinstance(axis.term, Each) and axis.term.outer is not None
-        rows = [tuple(random.permutation(axis.size).tolist()) for _ in range(axis.outer.n if axis.outer else 1)]
+        rows = [_shuffled(axis.size, random) for _ in range(axis.outer.n if axis.outer else 1)]
         kept[axis.name] = tuple(rows) if inner else rows[0]
     return cut(model, build_plan(graph, kept, Cost.of(graph).full))
+
+
+def _shuffled(n: int, random: np.random.Generator) -> tuple[int, ...]:
+    """A random order in which no unit stays in its place: a shuffled ring, each unit taking the next one's."""
+    ring = random.permutation(n)
+    order = np.empty(n, dtype=np.int64)
+    order[ring] = np.roll(ring, 1)
+    return tuple(order.tolist())
 
 
 def _distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import laws
 import torch
 
+import laws
 import secateur
 from secateur.models.modnet import MODNet
 

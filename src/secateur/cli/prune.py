@@ -23,6 +23,7 @@ from secateur.cli.train import as_history, needed, told
 if TYPE_CHECKING:
     from torch import nn
 
+    from secateur.count import Count
     from secateur.plan import Plan
     from secateur.pruning import Pruned
     from secateur.report import Report, Scores
@@ -52,8 +53,9 @@ def prune(
         _warn_of_chance(recipe)
         dense = loaded(recipe, recipe.load(), source, judge.example() if judge else None)
         result = _pruned(dense, cutting, verify, seed)
+        counts = _counted(dense, result.model, result.plan)
         tuned = _tuned(dense, result.model, judge, tuning)
-        report = _measured(dense, result, folder, tuned.scores)
+        report = _measured(dense, result.model, counts, folder, tuned.scores)
         document = {
             **describe(dense, "prune"),
             "original": _kept_original(recipe, folder),
@@ -80,7 +82,6 @@ def _pruned(dense: Loaded, cutting: CutOptions, verify: bool, seed: int) -> Prun
     plan = planned(graph, cutting, seed)
     with working("cutting"):
         small = cut(dense.model, plan).eval()
-    _check_met(small, plan)
     if not verify:
         return Pruned(small, plan, graph)
     with working("verifying in float64"):
@@ -90,13 +91,21 @@ def _pruned(dense: Loaded, cutting: CutOptions, verify: bool, seed: int) -> Prun
     return Pruned(small, plan, graph, verification)
 
 
-def _check_met(small: nn.Module, plan: Plan) -> None:
-    """The targets, by what is really there and not by what the plan predicts."""
-    params = sum(parameter.numel() for parameter in small.parameters())
-    if params != plan.after.params:
-        raise CheckFailed(
-            f"the pruned model has {params:,} parameters where the plan says {plan.after.params:,}\nnothing was written"
-        )
+def _counted(dense: Loaded, small: nn.Module, plan: Plan) -> tuple[Count, Count]:
+    """Both models as they are, not as the plan predicts. Raises `CheckFailed` where a target is missed."""
+    from secateur.budget import parse_targets
+    from secateur.count import count
+
+    with working("counting"):
+        before, after = count(dense.model, dense.inputs), count(small, dense.inputs)
+    for target in parse_targets(plan.target):
+        have, had = getattr(after, target.kind, 0), getattr(before, target.kind, 0)
+        if target.kind != "channels" and have > target.limit(had):
+            raise CheckFailed(f"the target {target} is missed: {have:,} remain of {had:,}\nnothing was written")
+    predicted = (plan.before.params, plan.before.macs, plan.after.params, plan.after.macs)
+    if predicted != (before.params, before.macs, after.params, after.macs):
+        warn(f"the plan predicts {plan.after}, but {after.params:,} parameters and {after.macs:,} MACs were counted")
+    return before, after
 
 
 @dataclass(frozen=True)
@@ -130,15 +139,17 @@ def _tuned(dense: Loaded, small: nn.Module, judge: Judge | None, tuning: Tuning)
     return replace(tuning, history=history, scores=scores)
 
 
-def _measured(dense: Loaded, result: Pruned, folder: Path, scores: Scores | None) -> Report:
+def _measured(
+    dense: Loaded, small: nn.Module, counts: tuple[Count, Count], folder: Path, scores: Scores | None
+) -> Report:
     """Save both models, and measure them in turn."""
     from secateur.io import save
     from secateur.report import Measured, Report, medians
 
-    pruned_bytes = save_checked(result.model, dense, folder)
+    pruned_bytes = save_checked(small, dense, folder)
     save(dense.model, folder / DENSE)
-    old, new = medians([dense.model, result.model], dense.inputs, watch=lambda r: watched("latency", r, len(r)))
-    before, after = result.plan.before, result.plan.after
+    old, new = medians([dense.model, small], dense.inputs, watch=lambda r: watched("latency", r, len(r)))
+    before, after = counts
     return Report(
         Measured(before.params, before.macs, (folder / DENSE).stat().st_size, old),
         Measured(after.params, after.macs, pruned_bytes, new),

@@ -18,6 +18,7 @@ from ..errors import InputError, TraceError
 from ..graph import Graph, build
 from ..terms import freeze
 from .ground import RUNS, Ground
+from .keeping import set_modes
 from .recorder import Recorder
 from .sizes import open_ledger
 from .staging import Stage, layer_equations, staged
@@ -84,8 +85,7 @@ def _record(
     model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: Ground
 ) -> None:
     call = call.map(lambda t: _input(t, ground))
-    for module in model.modules():
-        module.training = call.training
+    set_modes(model, call.training)
     try:
         with warnings.catch_warnings(), recorder.running():
             warnings.simplefilter("ignore")
@@ -117,13 +117,9 @@ def _refusal(error: Exception, call: Call) -> TraceError | InputError:
 def _try_training(
     model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: Ground
 ) -> None:
-    """Auxiliary heads run in training mode only. A batch of two, for batch norms refuse to train on one value."""
-
-    def doubled(tensor: torch.Tensor) -> torch.Tensor:
-        return torch.cat([tensor, tensor]) if tensor.dim() and tensor.shape[0] == 1 else tensor
-
+    """Auxiliary heads run in training mode only."""
     try:
-        _record(model, Call(call.args, call.kwargs, training=True).map(doubled), outputs, recorder, ground)
+        _record(model, Call(call.args, call.kwargs, training=True), outputs, recorder, ground)
     except (TraceError, InputError):
         recorder.unknown["a call in training mode failed"] += 1
 

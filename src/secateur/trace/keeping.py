@@ -33,3 +33,14 @@ def _copied(container: Any) -> Any:
 
 def _devices(model: nn.Module) -> list[torch.device]:
     return list({p.device for p in model.parameters() if p.device.type == "cuda"})
+
+
+def set_modes(model: nn.Module, training: bool) -> None:
+    """Evaluation mode, or training mode for whatever decides what runs.
+
+    Torch's own leaves (dropout, batch norm) stay in evaluation mode: they would draw random numbers, change statistics
+    and refuse single values, and run the same ops either way.
+    """
+    for module in model.modules():
+        own_leaf = type(module).__module__.startswith("torch.nn") and not any(True for _ in module.children())
+        module.training = training and not own_leaf
