@@ -285,7 +285,9 @@ def _replacing(path: PathLike) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.touch(exist_ok=False)
+        rights = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(rights)  # safetensors puts a file of its own in the place of the one that it is given
         _flush(temporary)
         temporary.replace(target)
         with suppress(OSError):  # not every system lets a folder be flushed

@@ -24,6 +24,7 @@ from rich.text import Text
 from typer.models import OptionInfo
 
 from secateur.cli.progress import working
+from secateur.cli.wording import in_options
 from secateur.errors import PruningError
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -113,9 +114,10 @@ def _finish(work: Callable[[], Result], as_json: bool) -> None:
 
 
 def _told(error: PruningError, out: IO[str] | None) -> typer.Exit:
+    message = in_options(str(error))
     if out is not None:
-        print(json.dumps({"error": {"kind": type(error).__name__, "message": str(error)}}), file=out)
-    line = Text.assemble(("error: ", "bold red"), str(error))
+        print(json.dumps({"error": {"kind": type(error).__name__, "message": message}}), file=out)
+    line = Text.assemble(("error: ", "bold red"), message)
     Console(stderr=True, highlight=False).print(line, soft_wrap=True)
     return typer.Exit(1 if isinstance(error, CheckFailed) else 2)
 
@@ -124,7 +126,7 @@ def _print(result: Result, out: IO[str], as_json: bool) -> None:
     if as_json:
         print(json.dumps(plain(result.document), allow_nan=False), file=out)
     elif result.text:
-        print(result.text, file=out)
+        print(in_options(result.text), file=out)
 
 
 def plain(value: Any) -> Any:

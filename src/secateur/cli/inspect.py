@@ -30,7 +30,7 @@ def inspect(
     if why is not None:
         text = graph.why(why)
         return Result({"why": text}, text)
-    return Result(graph.as_dict(), str(graph).replace("graph.why('", "--why '").replace("') tells", "' tells"))
+    return Result(graph.as_dict(), str(graph))
 
 
 def traced(loaded: Loaded) -> Graph:

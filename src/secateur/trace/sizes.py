@@ -144,6 +144,20 @@ class Num(int):
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
 
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __pos__(self) -> Num:
+        return self
+
+    def __abs__(self) -> Num:
+        return self if plain(self) >= 0 else -self
+
+    __floor__ = __ceil__ = __trunc__ = __pos__
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return self if digits is None else round(plain(self), digits)
+
     def __pow__(self, other: Any, modulo: Any = None) -> Any:
         if type(other) is int and 0 < other <= 4 and modulo is None:
             return math.prod([self] * other)
@@ -152,13 +166,13 @@ class Num(int):
 
 
 def plain(value: int) -> int:
-    """The bare int of a Num, with no escape told."""
+    """The bare int of a Num (or of a bool), with no escape told."""
     return int.__index__(value) if isinstance(value, int) else operator.index(value)
 
 
 def expression(value: int) -> Expr:
     """The expression behind an int; a literal stands for itself."""
-    return value.expr if isinstance(value, Num) else value
+    return value.expr if isinstance(value, Num) else plain(value)
 
 
 def escape(value: object, how: str) -> None:
@@ -171,7 +185,7 @@ def _arithmetic(method: str, op: str, reflected: bool) -> Callable[[Num, Any], A
     base = getattr(int, method)
 
     def apply(self: Num, other: Any) -> Any:
-        if type(other) is not int and type(other) is not Num:
+        if not isinstance(other, int):
             if isinstance(other, float):
                 escape(self, "met a float")
             return base(self, other)
@@ -217,7 +231,7 @@ for _method, _op in (("add", "+"), ("sub", "-"), ("mul", "*"), ("floordiv", "//"
 for _method, _op in (("eq", "=="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">=")):
     setattr(Num, f"__{_method}__", _compared(f"__{_method}__", _op))
 for _method in (
-    *("__int__", "__float__", "__truediv__", "__rtruediv__", "__rpow__", "__round__", "__trunc__"),
+    *("__int__", "__float__", "__truediv__", "__rtruediv__", "__rpow__"),
     *("__and__", "__rand__", "__or__", "__ror__", "__xor__", "__rxor__", "__lshift__", "__rshift__", "__invert__"),
 ):
     setattr(Num, _method, _escaping(_method))

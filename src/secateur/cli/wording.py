@@ -1,0 +1,28 @@
+"""What the library calls in Python, the command line calls by its options."""
+
+from __future__ import annotations
+
+import re
+
+WORDS = {
+    r"graph\.why\('([^']*)'\)": r"--why '\1'",
+    r"\bplan\.(attributes|axes|scales)\b": "--json",
+    r"\bselect\.floor\b": "--floor",
+    r"\bprint\(graph\)": "secateur inspect",
+    r"\bTrainOptions\(lr=([^)]*)\)": r"--lr \1",
+    r"\bwidths (?=gives)": "--width ",
+    r"\bdrop (?=names|takes|leaves)": "--drop ",
+    r"\bprotect (?=names)": "--protect ",
+}
+"""A pattern in what the library says -> what is said instead."""
+
+
+def in_options(text: str) -> str:
+    """The same text for somebody who types commands.
+
+    >>> in_options("graph.why('fc') tells; lower select.floor")
+    "--why 'fc' tells; lower --floor"
+    """
+    for pattern, instead in WORDS.items():
+        text = re.sub(pattern, instead, text)
+    return text
