@@ -115,8 +115,20 @@ class Plan:
 
     def positions(self, name: str) -> list[list[int] | None]:
         """Of a site, the positions that stay in each dimension; None where all do."""
-        terms = map(self.term, self.sites[name])
-        return [None if self._moved.isdisjoint(axes(term)) else positions(term, self.kept_units) for term in terms]
+        return [self._positions(code) for code in self.sites[name]]
+
+    def _positions(self, code: Code) -> list[int] | None:
+        """The positions of one term, worked out once: many sites share it."""
+        key = code if isinstance(code, (str, int)) else repr(code)
+        if key not in self._worked_out:
+            term = self.term(code)
+            moved = not self._moved.isdisjoint(axes(term))
+            self._worked_out[key] = positions(term, self.kept_units) if moved else None
+        return self._worked_out[key]
+
+    @cached_property
+    def _worked_out(self) -> dict[str | int, list[int] | None]:
+        return {}
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a site after the cut."""

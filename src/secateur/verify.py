@@ -23,6 +23,7 @@ from .cost import Cost
 from .errors import InputError, PruningError
 from .graph import Graph
 from .plan import Plan
+from .slots import slots
 from .replay import default_float64, in_float64, run
 from .terms import Each
 from .trace import check_model, trace_calls
@@ -117,9 +118,7 @@ def _keep(graph: Graph, plan: Plan) -> dict[Any, Any]:
 def _silenced(model: nn.Module, plan: Plan) -> nn.Module:
     """A copy with the dropped units' slices zeroed on every site."""
     copied = in_float64(model)
-    named = {**dict(copied.named_parameters()), **dict(copied.named_buffers())}
-    for path, module in copied.named_modules():
-        named.update({f"{path}.{k}".lstrip("."): v for k, v in vars(module).items() if isinstance(v, torch.Tensor)})
+    named = {slot.name: slot.tensor for slot in slots(copied)}
     with torch.no_grad():
         for name in plan.sites:
             for dim, kept in enumerate(plan.positions(name)):

@@ -7,26 +7,28 @@ new `Parameter` objects (an optimizer must be built anew, or its state carried o
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import InputError, PruningError, nearest
+from ..errors import InputError, nearest
 from ..plan import AttributeChange, Plan, Scale
+from ..slots import slots
 from ..trace import check_model
 
 PLANS = "_secateur_plans"  # the plans that a model went through, oldest first
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
-    """A place that holds a tensor: a module's table and the name in it."""
+class _Body:
+    """A model laid open once: its tensors and modules by name."""
 
-    table: dict[str, Any]
-    leaf: str
+    def __init__(self, model: nn.Module):
+        check_model(model)
+        self.slots = list(slots(model))
+        self.tensors = {slot.name: slot.tensor for slot in self.slots}
+        self.modules = dict(model.named_modules(remove_duplicate=False))
 
 
 def cut(model: nn.Module, plan: Plan) -> nn.Module:
@@ -40,18 +42,14 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     >>> cut(net, plan)[0].out_features, net[0].out_features
     (6, 8)
     """
-    check_model(model)
-    made = _made(model, plan)
-    originals = {id(t): t for t in _tensors(model)}
-    memo: dict[int, Any] = {key: tensor for key, tensor in made.items() if key in originals}
+    made = _made(_Body(model), plan)
     try:
-        copied = copy.deepcopy(model, memo)
+        copied = copy.deepcopy(model, dict(made))  # what is in the memo is taken for copied already
     except Exception as error:
         raise InputError(
             f"the model cannot be copied: {type(error).__name__}: {error}\nuse secateur.cut_(model, plan), which works in place"
         ) from error
-    _set_attributes(copied, plan)
-    _remember(copied, plan)
+    _finish(copied, dict(copied.named_modules()), plan)
     return copied
 
 
@@ -65,14 +63,13 @@ def cut_(model: nn.Module, plan: Plan) -> nn.Module:
     >>> cut_(net, secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]})) is net
     True
     """
-    check_model(model)
-    made = _made(model, plan)
-    for slot in list(_slots(model)):
-        new = made.get(id(slot.table[slot.leaf]))
+    body = _Body(model)
+    made = _made(body, plan)
+    for slot in body.slots:
+        new = made.get(id(slot.tensor))
         if new is not None:
             slot.table[slot.leaf] = new
-    _set_attributes(model, plan)
-    _remember(model, plan)
+    _finish(model, body.modules, plan)
     return model
 
 
@@ -81,80 +78,67 @@ def plans_of(model: nn.Module) -> tuple[Plan, ...]:
     return model.__dict__.get(PLANS, ())
 
 
-def _remember(model: nn.Module, plan: Plan) -> None:
+def _finish(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan) -> None:
+    for change in plan.attributes:
+        _set(modules[change.module], change)
     model.__dict__[PLANS] = (*plans_of(model), plan)
 
 
-def _slots(model: nn.Module) -> Iterator[_Slot]:
-    """Every place that holds a tensor, shared ones as often as they are held."""
-    for module in model.modules():
-        for table in (module._parameters, module._buffers, module.__dict__):
-            for leaf, value in table.items():
-                if isinstance(value, torch.Tensor):
-                    yield _Slot(table, leaf)
-
-
-def _tensors(model: nn.Module) -> Iterator[torch.Tensor]:
-    return (slot.table[slot.leaf] for slot in _slots(model))
-
-
-def _by_name(model: nn.Module) -> dict[str, torch.Tensor]:
-    named: dict[str, torch.Tensor] = {}
-    for path, module in model.named_modules():
-        prefix = f"{path}." if path else ""
-        for table in (module._parameters, module._buffers, module.__dict__):
-            named.update({prefix + leaf: v for leaf, v in table.items() if isinstance(v, torch.Tensor)})
-    return named
-
-
-def _made(model: nn.Module, plan: Plan) -> dict[int, torch.Tensor]:
+def _made(body: _Body, plan: Plan) -> dict[int, torch.Tensor]:
     """New tensors by the id of those they replace. Everything that can be wrong is found here."""
-    named = _by_name(model)
-    _check_fits(named, plan, model)
+    _check_tensors(body, plan)
+    _check_attributes(body, plan)
     scales: dict[str, list[Scale]] = {}
     for scale in plan.scales:
         scales.setdefault(scale.name, []).append(scale)
-    indices: dict[tuple[int, ...], torch.Tensor] = {}
+    indices: dict[int, torch.Tensor] = {}
     made: dict[int, torch.Tensor] = {}
     for name in plan.sites:
-        tensor, kept = named[name], plan.positions(name)
+        tensor, kept = body.tensors[name], plan.positions(name)
         if any(k is not None for k in kept):
-            made[id(tensor)] = _like(tensor, _sliced(_scaled(tensor, scales.get(name, ())), kept))
-    indices.clear()
+            made[id(tensor)] = _like(tensor, _sliced(_scaled(tensor, scales.get(name, [])), kept, indices))
     return made
 
 
-def _check_fits(named: dict[str, torch.Tensor], plan: Plan, model: nn.Module) -> None:
+def _check_tensors(body: _Body, plan: Plan) -> None:
     for name in plan.sites:
-        if name not in named:
-            raise InputError(f"the plan cuts {name!r}, which this model does not have{nearest(name, named)}")
-        have, want = tuple(named[name].shape), plan.old_shape(name)
+        if name not in body.tensors:
+            raise InputError(f"the plan cuts {name!r}, which this model does not have{nearest(name, body.tensors)}")
+        have, want = tuple(body.tensors[name].shape), plan.old_shape(name)
         if have != want:
             raise InputError(
                 f"the plan is not of this model: {name}\n  plan   {want}\n  model  {have}\n"
                 "make a plan on a trace of the model as it is now"
             )
-    modules = dict(model.named_modules())
+
+
+def _check_attributes(body: _Body, plan: Plan) -> None:
     for change in plan.attributes:
-        module = modules.get(change.module)
+        module = body.modules.get(change.module)
         if module is None or not hasattr(module, change.name):
             raise InputError(f"the plan sets {change.module}.{change.name}, which this model does not have")
-        have = _read(module, change)
+        value = getattr(module, change.name)
+        have = value if change.index is None else value[change.index]
         if have != change.old:
             raise InputError(
                 f"the plan is not of this model: {change.module}.{change.name} is {have}, the plan expects {change.old}"
             )
 
 
-def _sliced(tensor: torch.Tensor, kept: list[list[int] | None]) -> torch.Tensor:
-    """Take the kept positions, the dimension that loses most first."""
+def _sliced(
+    tensor: torch.Tensor, kept: Sequence[list[int] | None], indices: dict[int, torch.Tensor]
+) -> torch.Tensor:
+    """Take the kept positions, the dimension that loses most first. `indices`: lists made tensors before, by id."""
     shares = [(len(k) / tensor.shape[d], d, k) for d, k in enumerate(kept) if k is not None]
     for _, dim, positions in sorted(shares, key=lambda item: item[:2]):
-        tensor = tensor.index_select(dim, torch.tensor(positions, device=tensor.device))
+        index = indices.get(id(positions))
+        if index is None:
+            index = indices[id(positions)] = torch.tensor(positions, device=tensor.device)
+        tensor = tensor.index_select(dim, index)
     return tensor
 
 
-def _scaled(tensor: torch.Tensor, scales: list[Scale] | tuple[()]) -> torch.Tensor:
+def _scaled(tensor: torch.Tensor, scales: Sequence[Scale]) -> torch.Tensor:
     tensor = tensor.detach()
     for scale in scales:
         factor = torch.ones(tensor.shape[scale.dim], dtype=tensor.dtype, device=tensor.device)
@@ -188,22 +172,12 @@ def _in_format(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
     return new.contiguous()
 
 
-def _read(module: nn.Module, change: AttributeChange) -> Any:
-    value = getattr(module, change.name)
-    return value if change.index is None else value[change.index]
+def _set(module: nn.Module, change: AttributeChange) -> None:
+    value: Any = change.new
+    if change.index is not None:
+        old = getattr(module, change.name)
+        value = type(old)([*old[: change.index], change.new, *old[change.index + 1 :]])
+    setattr(module, change.name, value)
 
 
-def _set_attributes(model: nn.Module, plan: Plan) -> None:
-    modules = dict(model.named_modules())
-    for change in plan.attributes:
-        module = modules[change.module]
-        value: Any = change.new
-        if change.index is not None:
-            old = getattr(module, change.name)
-            places = list(old)
-            places[change.index] = change.new
-            value = type(old)(places)
-        setattr(module, change.name, value)
-
-
-__all__ = ["PruningError", "cut", "cut_", "plans_of"]
+__all__ = ["cut", "cut_", "plans_of"]

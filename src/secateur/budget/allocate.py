@@ -57,6 +57,8 @@ class Allocation:
         Raises `TargetError` with the smallest reachable value where the lowest rungs do not fit.
         """
         start = [self._first_rung(ladder, group.steps) for ladder, group in zip(self.rungs, self.graph.groups, strict=True)]
+        if math.isinf(self.limits.params) and math.isinf(self.limits.macs):
+            return self.counts(start)
         order = [(g, j + 1) for _, g, j in descents(self.rungs) if j + 1 > start[g]]
         low, high = 0, len(order)
         if not self.fits(self._after(start, order)):

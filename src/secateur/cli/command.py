@@ -101,8 +101,8 @@ def _grouped(hints: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 def _finish(work: Callable[[], Result], as_json: bool) -> None:
     out = sys.stdout
     try:
-        # What a model's own code prints is no part of the document.
-        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        # What a model's own code prints is no part of the result.
+        with contextlib.redirect_stdout(sys.stderr):
             with working("loading PyTorch"):
                 importlib.import_module("torch")
             result = work()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from secateur.cli.command import Result
@@ -63,10 +63,7 @@ def widths(texts: Iterable[str]) -> dict[str, int]:
     >>> widths(["conv1=16"])
     {'conv1': 16}
     """
-    found: dict[str, int] = {}
-    for text in texts:
-        (found[_name(text, found, "--width", "conv1=16")],) = _numbers(text, "--width", "conv1=16", most=1)
-    return found
+    return {name: numbers[0] for name, numbers in _named(texts, "--width", "conv1=16", most=1)}
 
 
 def dropped(texts: Iterable[str]) -> dict[str, list[int]]:
@@ -75,23 +72,19 @@ def dropped(texts: Iterable[str]) -> dict[str, list[int]]:
     >>> dropped(["conv1=2,6,9"])
     {'conv1': [2, 6, 9]}
     """
-    found: dict[str, list[int]] = {}
+    return dict(_named(texts, "--drop", "conv1=2,6,9", most=None))
+
+
+def _named(texts: Iterable[str], option: str, example: str, most: int | None) -> Iterator[tuple[str, list[int]]]:
+    seen: set[str] = set()
     for text in texts:
-        found[_name(text, found, "--drop", "conv1=2,6,9")] = _numbers(text, "--drop", "conv1=2,6,9")
-    return found
-
-
-def _name(text: str, found: Iterable[str], option: str, example: str) -> str:
-    name, equals, _ = text.rpartition("=")
-    if not (name and equals):
-        raise InputError(f"{option} {text!r}; write {option} {example}")
-    if name in found:
-        raise InputError(f"{option} names {name!r} twice; keep one")
-    return name
-
-
-def _numbers(text: str, option: str, example: str, most: int | None = None) -> list[int]:
-    parts = [part.strip() for part in text.rpartition("=")[2].split(",")]
-    if not all(part.isdecimal() for part in parts) or (most and len(parts) > most):
-        raise InputError(f"{option} {text!r}: {','.join(parts)!r} is no number; write {option} {example}")
-    return [int(part) for part in parts]
+        name, equals, listed = text.rpartition("=")
+        numbers = [part.strip() for part in listed.split(",")]
+        if not (name and equals):
+            raise InputError(f"{option} {text!r}; write {option} {example}")
+        if name in seen:
+            raise InputError(f"{option} names {name!r} twice; keep one")
+        if not all(number.isdecimal() for number in numbers) or len(numbers) > (most or len(numbers)):
+            raise InputError(f"{option} {text!r}: {listed!r} is no number; write {option} {example}")
+        seen.add(name)
+        yield name, list(map(int, numbers))

@@ -7,7 +7,7 @@ at values. Both give the same Graph.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -143,7 +143,7 @@ def check_model(model: nn.Module) -> None:
 
 def _check_tensors(model: nn.Module) -> None:
     devices: dict[str, str] = {}
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+    for name, tensor in _named_tensors(model):
         if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
             raise InputError(f"{name} is not initialised yet; run the model once on its input, then prune it")
         if type(tensor).__name__ == "DTensor":
@@ -154,3 +154,11 @@ def _check_tensors(model: nn.Module) -> None:
     if len(devices) > 1:
         places = ", ".join(f"{name} on {device}" for device, name in devices.items())
         raise InputError(f"the model lies on several devices: {places}\nmove it to one with model.to(device)")
+
+
+def _named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for path, module in model.named_modules():
+        for table in (module._parameters, module._buffers):
+            for leaf, tensor in table.items():
+                if tensor is not None:
+                    yield (f"{path}.{leaf}" if path else leaf), tensor

@@ -28,7 +28,7 @@ class Ground:
         """What stands for a tensor in this run; `shared` lets a real one share storage."""
         bare = tensor.detach()
         if self.device is not None:
-            made = torch.empty_like(bare, device=self.device)
+            made = torch.empty_strided(bare.shape, bare.stride(), dtype=bare.dtype, device=self.device)
         elif self._fake is not None:
             made = self._fake.from_tensor(bare)
         else:

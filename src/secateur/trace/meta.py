@@ -28,12 +28,17 @@ def shortcut(*names: str) -> Callable[[Shortcut], Shortcut]:
     return register
 
 
+def like(x: torch.Tensor) -> torch.Tensor:
+    """An empty tensor like x. (`empty_like` on meta tensors is Python inside.)"""
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device) if x.is_contiguous() else torch.empty_like(x)
+
+
 @shortcut(
     *(f"aten::{name}" for name in "relu hardswish hardsigmoid silu gelu sigmoid tanh relu6 mish elu leaky_relu".split()),
     *("aten::hardtanh", "aten::clone", "aten::rsqrt", "aten::sqrt", "aten::exp", "aten::neg"),
 )
 def unary(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-    return torch.empty_like(x) if x.is_floating_point() and not kwargs else NotImplemented
+    return like(x) if x.is_floating_point() and not kwargs else NotImplemented
 
 
 @shortcut(*(f"aten::{name}_" for name in "relu hardswish hardsigmoid silu hardtanh sigmoid leaky_relu mish elu".split()))
@@ -46,10 +51,10 @@ def binary(x: torch.Tensor, y: Any, **kwargs: Any) -> Any:
     if not isinstance(y, torch.Tensor) or x.dtype != y.dtype or not x.is_floating_point():
         return NotImplemented
     if x.shape == y.shape:
-        return torch.empty_like(x)
+        return like(x)
     wide = x if x.numel() >= y.numel() else y
     shape = torch.broadcast_shapes(x.shape, y.shape)
-    return torch.empty_like(wide) if wide.shape == shape else torch.empty(shape, dtype=x.dtype, device=x.device)
+    return like(wide) if wide.shape == shape else torch.empty(shape, dtype=x.dtype, device=x.device)
 
 
 @shortcut("aten::add_.Tensor", "aten::mul_.Tensor", "aten::sub_.Tensor", "aten::div_.Tensor")
@@ -60,7 +65,8 @@ def binary_in_place(x: torch.Tensor, y: Any, **kwargs: Any) -> Any:
 
 @shortcut("aten::native_batch_norm", "aten::_native_batch_norm_legit_no_training", "aten::_native_batch_norm_legit")
 def batch_norm(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-    return torch.empty_like(x), x.new_empty(0), x.new_empty(0)
+    nothing = torch.empty(0, dtype=x.dtype, device=x.device)
+    return like(x), nothing, nothing
 
 
 @shortcut("aten::convolution")
@@ -86,18 +92,19 @@ def convolution(
         lengths.append((n - 1) * s - 2 * p + reach + o + 1 if transposed else (n + 2 * p - reach - 1) // s + 1)
     if min(lengths) < 1:
         return NotImplemented
-    return x.new_empty((x.shape[0], w.shape[1] * groups if transposed else w.shape[0], *lengths))
+    shape = (x.shape[0], w.shape[1] * groups if transposed else w.shape[0], *lengths)
+    return torch.empty(shape, dtype=x.dtype, device=x.device)
 
 
 @shortcut("linear")
 def linear(x: torch.Tensor, w: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     fits = w.dim() == 2 and x.dim() > 0 and x.shape[-1] == w.shape[1] and x.dtype == w.dtype
-    return x.new_empty((*x.shape[:-1], w.shape[0])) if fits else NotImplemented
+    return torch.empty((*x.shape[:-1], w.shape[0]), dtype=x.dtype, device=x.device) if fits else NotImplemented
 
 
 @shortcut("layer_norm", "group_norm", "instance_norm", "rms_norm")
 def norm(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
 def key(func: Any) -> str:

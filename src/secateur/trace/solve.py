@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from ..terms import Axis, Cat, Term, find
-from .algebra import Opaque, Poly, Ratio, balanced
+from .algebra import Monomial, Opaque, Poly, Ratio, balanced
 from .sizes import COMPARE, Attribute, Call, Dim, Equation, Escape, Expr, Guard, Ledger, evaluate, leaves
 
 NOT_PRUNABLE = "the size enters the arithmetic: {}"
@@ -238,18 +238,19 @@ class Solver:
     def _balance(self, left: Poly, right: Poly, where: str) -> None:
         """Two polynomials without common terms must be equal for every plan."""
         if len(left) == len(right) == 1:
-            self._proportional(_sorted(left.variables), _sorted(right.variables), where)
+            self._proportional(*left, *right, where)
         elif pairs := self._paired(left, right):
             for a, b in pairs:
-                self._proportional([a], [b], where)
+                self._proportional((a,), (b,), where)
         else:
             self._freeze(left.variables | right.variables, where)
 
-    def _proportional(self, left: list[Axis], right: list[Axis], where: str) -> None:
+    def _proportional(self, left: Monomial, right: Monomial, where: str) -> None:
         """One count stays free on each side, in proportion; the step is as fine as it can be."""
-        if not left or not right:
+        pairs = [(x, y) for x in left for y in right if left.count(x) == right.count(y)]
+        if not pairs:
             return self._freeze({*left, *right}, where)
-        x, y = max(((x, y) for x in left for y in right), key=lambda pair: self._gcd(*pair))
+        x, y = max(pairs, key=lambda pair: self._gcd(*pair))
         self._freeze({*left, *right} - {x, y}, where)
         self._tie(x, y, where)
 

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from commands import HALF, SHAPE, Command
+
+
+def spoil(run: Path, change: float = 1e-3) -> None:
+    """Another value in the saved weights, the header as it was."""
+    from safetensors import safe_open
+
+    file = run / "model.safetensors"
+    with safe_open(file, "pt") as opened:
+        metadata = opened.metadata()
+    tensors = load_file(file)
+    tensors["conv1.weight"][0, 0, 0, 0] += change
+    save_file(tensors, file, metadata)
+
+
+def test_a_run_is_proved(secateur: Command, small: Path) -> None:
+    text = secateur("verify", small)
+    assert "verified: pruned equals silenced" in text
+    assert "the file is the cut of the original" in text
+    assert "gives identical outputs" in text
+
+
+def test_the_file_of_a_run_is_enough(secateur: Command, small: Path) -> None:
+    proof = secateur.json("verify", small / "model.safetensors")
+    assert proof["passed"] is True
+    assert proof["laws"]["passed"] is True
+    assert proof["finetuned"] is False
+
+
+def test_a_finetuned_run_is_proved_by_its_cut(secateur: Command, dense: Path) -> None:
+    arguments = ("--data", secateur.file("data"), "--finetune-epochs", "1", "--out", secateur.folder / "o")
+    secateur("prune", secateur.net, "--weights", dense, *HALF, *arguments)
+    assert "has the shapes of the plan (it was fine-tuned)" in secateur("verify", secateur.folder / "o")
+
+
+def test_spoilt_weights_end_with_1(secateur: Command, small: Path) -> None:
+    spoil(small)
+    assert "FAILED: the saved model is not what the plan says: conv1.weight differs" in secateur(
+        "verify", small, code=1
+    )
+    assert secateur.json("verify", small, code=1)["saved_differs"] == "conv1.weight differs"
+
+
+def test_original_weights_that_have_changed(secateur: Command, small: Path, dense: Path) -> None:
+    state = torch.load(dense, weights_only=True)
+    state["state_dict"]["head.bias"] += 1
+    torch.save(state, dense)
+    assert f"the original weights {dense} have changed" in secateur.fails("verify", small)
+
+
+def test_original_weights_that_were_moved(secateur: Command, small: Path, dense: Path) -> None:
+    moved = dense.rename(dense.with_name("moved.pt"))
+    assert f"the original weights {dense} are not there" in secateur.fails("verify", small)
+    assert secateur("verify", small, "--weights", moved)
+
+
+def test_a_folder_can_be_moved(secateur: Command) -> None:
+    secateur("prune", secateur.net, *SHAPE, *HALF, "--out", secateur.folder / "o")
+    shutil.move(secateur.folder / "o", secateur.folder / "p")
+    assert secateur("verify", secateur.folder / "p")
+
+
+def test_the_files_of_two_runs(secateur: Command, small: Path) -> None:
+    other = secateur.folder / "o"
+    secateur("prune", secateur.net, *SHAPE, "--target", "macs=0.8", "--out", other)
+    shutil.copy(other / "model.safetensors", small)
+    assert "run.json and model.safetensors are not of the same run" in secateur.fails("verify", small)
+
+
+def test_a_run_of_train(secateur: Command) -> None:
+    secateur("train", secateur.net, "--data", secateur.file("data"), "--out", secateur.folder / "o")
+    assert "was made by train: nothing was cut, nothing to verify" in secateur.fails("verify", secateur.folder / "o")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}', '{"format": 99}', "\x00"])
+def test_a_damaged_description(secateur: Command, small: Path, text: str) -> None:
+    (small / "run.json").write_text(text)
+    assert "run.json" in secateur.fails("verify", small)
+
+
+def test_a_truncated_model(secateur: Command, small: Path) -> None:
+    file = small / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    assert "cannot be read" in secateur.fails("verify", small)
+
+
+def test_a_model_that_is_gone(secateur: Command, small: Path) -> None:
+    (small / "model.safetensors").unlink()
+    assert "holds a run.json, but no model.safetensors" in secateur.fails("verify", small)
+
+
+def test_no_run_at_all(secateur: Command) -> None:
+    assert "is no folder of a run: it holds no run.json" in secateur.fails("verify", secateur.folder)
+
+
+def test_a_plan_that_is_not_json_of_ours(secateur: Command, small: Path) -> None:
+    run = json.loads((small / "run.json").read_text())
+    run["plan"] = {"format": 1}
+    (small / "run.json").write_text(json.dumps(run))
+    assert "this is no secateur plan" in secateur.fails("verify", small)

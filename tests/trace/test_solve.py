@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from secateur.terms import Axis, Term, cat, product, size
+from secateur.trace.algebra import Opaque
+from secateur.trace.sizes import (
+    COMPARE,
+    EVALUATE,
+    Attribute,
+    Call,
+    Dim,
+    Equation,
+    Escape,
+    Expr,
+    Guard,
+    Ledger,
+    evaluate,
+)
+from secateur.trace.solve import Solution, Solver, Tie, holds
+
+WIDTH, HEADS, SPLIT = Attribute("m", "width"), Attribute("m", "heads"), Attribute("m", "split", 0)
+
+
+def solved(ledger: Ledger, candidates: Sequence[Axis], attributes: dict[Attribute, int] | None = None) -> Solution:
+    return Solver(candidates, attributes or {}).run(ledger)
+
+
+def says(*equations: tuple[Expr, Expr]) -> Ledger:
+    return Ledger([Equation(left, right, f"model.py:{i}") for i, (left, right) in enumerate(equations)])
+
+
+def ties_of(solution: Solution) -> set[frozenset[Axis]]:
+    """The axes that are tied to others."""
+    return {frozenset(tie.members) for tie in solution.ties.values() if len(tie.members) > 1}
+
+
+def frozen_in(solution: Solution) -> dict[Axis, str]:
+    return {axis: tie.frozen for axis, tie in solution.ties.items() if tie.frozen}
+
+
+# --- attributes -----------------------------------------------------------------------------------------------------
+
+C, H, D = Axis(12), Axis(3), Axis(4)
+
+
+@pytest.mark.parametrize(
+    ("equations", "attributes", "counts", "expected"),
+    [
+        ([(WIDTH, Dim(C))], {WIDTH: 12}, {C: 5}, {WIDTH: 5}),
+        ([(Dim(C), WIDTH)], {WIDTH: 12}, {C: 5}, {WIDTH: 5}),
+        ([(WIDTH, Dim(cat([C, D])))], {WIDTH: 16}, {C: 5, D: 1}, {WIDTH: 6}),
+        ([(WIDTH, Dim(product([H, D])))], {WIDTH: 12}, {H: 2, D: 3}, {WIDTH: 6}),
+        ([(Call("*", 2, WIDTH), Dim(C))], {WIDTH: 6}, {C: 8}, {WIDTH: 4}),
+        ([(Call("+", WIDTH, 2), Dim(C))], {WIDTH: 10}, {C: 8}, {WIDTH: 6}),
+        ([(Call("-", WIDTH, 2), Dim(C))], {WIDTH: 14}, {C: 8}, {WIDTH: 10}),
+        ([(Call("-", 20, WIDTH), Dim(C))], {WIDTH: 8}, {C: 10}, {WIDTH: 10}),
+        ([(Call("//", WIDTH, 2), Dim(C))], {WIDTH: 24}, {C: 5}, {WIDTH: 10}),
+        ([(Call("//", 36, HEADS), Dim(C))], {HEADS: 3}, {C: 6}, {HEADS: 6}),
+        ([(WIDTH, Dim(C)), (Call("//", WIDTH, HEADS), Dim(D))], {WIDTH: 12, HEADS: 3}, {C: 6, D: 2}, {HEADS: 3}),
+        ([(Call("//", WIDTH, HEADS), Dim(D)), (WIDTH, Dim(C))], {WIDTH: 12, HEADS: 3}, {C: 8, D: 2}, {HEADS: 4}),
+    ],
+)
+def test_attributes_follow_their_axes(
+    equations: list[tuple[Expr, Expr]], attributes: dict[Attribute, int], counts: dict[Axis, int], expected: Any
+) -> None:
+    values = solved(says(*equations), [C, H, D], attributes).attributes
+    found = {attribute: values[attribute].at(lambda axis: counts.get(axis, axis.n)) for attribute in expected}
+    assert found == expected
+
+
+@pytest.mark.parametrize("equation", [(Call("*", WIDTH, WIDTH), 144), (Call("//", WIDTH, 5), 2), (WIDTH, SPLIT)])
+def test_what_cannot_be_undone_defines_nothing(equation: tuple[Expr, Expr]) -> None:
+    assert solved(says(equation), [C], {WIDTH: 12, SPLIT: 12}).attributes == {}
+
+
+def test_an_attribute_that_is_nobodys_size_is_a_number() -> None:
+    solution = solved(says((Call("*", SPLIT, Dim(D)), Dim(C))), [C, D], {SPLIT: 3})
+    assert ties_of(solution) == {frozenset({C, D})} or solution.attributes.keys() == {SPLIT}
+
+
+# --- ties -----------------------------------------------------------------------------------------------------------
+
+
+def many(*sizes: int) -> list[Axis]:
+    return [Axis(n) for n in sizes]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "equations", "ties", "steps"),
+    [
+        ((4, 4), [(0, 1)], [{0, 1}], 4),
+        ((4, 4, 4), [(0, 1), (1, 2)], [{0, 1, 2}], 4),
+        ((8, 12), [(3, "*", 0, 2, "*", 1)], [{0, 1}], 4),
+        ((4, 6, 4, 6), [("sum", 0, 1, 2, 3)], [{0, 2}, {1, 3}], 2),
+    ],
+)
+def test_counts_in_proportion_are_tied(sizes: Any, equations: Any, ties: Any, steps: int) -> None:
+    axes = many(*sizes)
+    dims = [Dim(axis) for axis in axes]
+    made = []
+    for equation in equations:
+        if equation[0] == "sum":
+            made.append((Call("+", dims[0], dims[1]), Dim(cat(axes[2:]))))
+        elif len(equation) == 2:
+            made.append((dims[equation[0]], dims[equation[1]]))
+        else:
+            a, _, x, b, _, y = equation
+            made.append((Call("*", a, dims[x]), Call("*", b, dims[y])))
+    solution = solved(says(*made), axes)
+    assert ties_of(solution) == {frozenset(axes[i] for i in tie) for tie in ties}
+    assert frozen_in(solution) == {}
+
+
+@pytest.mark.parametrize(("sizes", "steps"), [((4, 4), 4), ((4, 6), 2), ((8, 12, 20), 4), ((7,), 7)])
+def test_steps_of_a_tie(sizes: tuple[int, ...], steps: int) -> None:
+    assert Tie(many(*sizes)).steps == steps
+
+
+def test_counts_without_a_common_step_freeze() -> None:
+    a, b = many(4, 9)
+    solution = solved(says((Call("*", 9, Dim(a)), Call("*", 4, Dim(b)))), [a, b])
+    assert set(frozen_in(solution).values()) == {"tied to counts without a common step at model.py:0"}
+
+
+def test_a_width_of_heads_times_their_size_ties_the_finer_one() -> None:
+    width, heads, inner = many(12, 3, 4)
+    solution = solved(says((Dim(width), Dim(product([heads, inner])))), [width, heads, inner])
+    assert ties_of(solution) == {frozenset({width, inner})}
+    assert frozen_in(solution) == {heads: "no plan can satisfy the sizes at model.py:0"}
+
+
+@pytest.mark.parametrize("op", ["==", "!="])
+def test_a_comparison_that_must_stay_equal_is_an_equation(op: str) -> None:
+    a, b = many(4, 4)
+    solution = solved(Ledger(guards=[Guard(op, Dim(a), Dim(b), op == "==", "model.py:3")]), [a, b])
+    assert ties_of(solution) == {frozenset({a, b})}
+    assert solution.guards == []
+
+
+# --- what freezes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        Call("%", Dim(C), 5),
+        Call("//", Dim(C), 5),
+        Call("//", Call("*", Dim(C), Dim(C)), Call("+", Dim(C), 1)),
+    ],
+)
+def test_a_size_that_no_polynomial_describes_freezes_with_its_line(expr: Expr) -> None:
+    value = evaluate(expr, lambda leaf: leaf.term.n)  # type: ignore[union-attr]
+    solution = solved(says((expr, value)), [C])
+    assert frozen_in(solution) == {C: "no plan can satisfy the sizes at model.py:0"}
+
+
+@pytest.mark.parametrize("right", [12, WIDTH])
+def test_a_size_that_must_be_a_number_freezes(right: Expr) -> None:
+    """An attribute that is demanded twice is a size; one that stands alone is set."""
+    solution = solved(says((Dim(C), right)), [C], {WIDTH: 12})
+    assert bool(frozen_in(solution)) == (right == 12)
+
+
+def test_what_is_no_candidate_is_a_constant() -> None:
+    a, b = many(4, 4)
+    assert frozen_in(solved(says((Dim(a), Dim(b))), [a])) == {a: "no plan can satisfy the sizes at model.py:0"}
+
+
+# --- escapes --------------------------------------------------------------------------------------------------------
+
+
+def test_a_value_used_in_arithmetic_makes_its_axes_unsafe() -> None:
+    solution = solved(Ledger(escapes=[Escape(Dim(C), "met a float at model.py:9")]), [C, D])
+    assert solution.unsafe == {C: "the size enters the arithmetic: met a float at model.py:9"}
+
+
+def test_only_the_head_size_is_unsafe_where_a_width_over_heads_is_equal_to_it() -> None:
+    width, heads, inner = many(12, 3, 4)
+    expr = Call("//", WIDTH, HEADS)
+    ledger = says((WIDTH, Dim(width)), (HEADS, Dim(heads)), (expr, Dim(inner)))
+    ledger.escapes.append(Escape(expr, "raised to a power at model.py:7"))
+    solution = solved(ledger, [width, heads, inner], {WIDTH: 12, HEADS: 3})
+    assert set(solution.unsafe) == {inner}
+
+
+# --- guards ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("guard", "still_open"),
+    [
+        (Guard(">", Dim(C), 3, True, ""), True),
+        (Guard("<", Call("-", Dim(C), Dim(C)), 3, True, ""), False),
+        (Guard(">", Dim(Axis(7)), 3, True, ""), False),
+        (Guard("!=", Dim(C), 3, True, ""), True),
+        (Guard("==", Dim(C), 3, False, ""), True),
+    ],
+)
+def test_a_comparison_stays_open_where_a_plan_could_change_it(guard: Guard, still_open: bool) -> None:
+    assert bool(solved(Ledger(guards=[guard]), [C]).guards) == still_open
+
+
+@pytest.mark.parametrize("op", COMPARE)
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_a_guard_holds_while_its_outcome_stays(op: str, count: int) -> None:
+    guard = Guard(op, Dim(H), 3, COMPARE[op](3, 3), "")
+    value = holds(guard, lambda expr: count if isinstance(expr, Dim) else expr)  # type: ignore[arg-type, return-value]
+    assert value == (COMPARE[op](count, 3) == COMPARE[op](3, 3))
+
+
+# --- the law: every plan that respects a solution satisfies every equation ------------------------------------------
+
+
+def _terms(axes: list[Axis]) -> st.SearchStrategy[Term]:
+    one = st.sampled_from(axes)
+    pair = st.lists(one, min_size=2, max_size=3)
+    return st.one_of(one, one, pair.map(cat), pair.map(product))
+
+
+@st.composite
+def ledgers(draw: st.DrawFn) -> tuple[list[Axis], dict[Attribute, int], Ledger]:
+    """Equations that hold for the unpruned model."""
+    axes = [Axis(n) for n in draw(st.lists(st.sampled_from([2, 3, 4, 6, 8, 12]), min_size=2, max_size=5))]
+    attributes = {Attribute("m", name): draw(st.sampled_from([2, 3, 4, 6, 12])) for name in "abc"}
+    leaves = st.one_of(_terms(axes).map(Dim), st.sampled_from([*attributes]), st.integers(1, 4))
+    exprs = st.recursive(
+        leaves, lambda inner: st.builds(Call, st.sampled_from(["*", "//", "+", "-", "*", "//"]), inner, inner), max_leaves=4
+    )
+    value = lambda e: evaluate(e, lambda leaf: attributes[leaf] if isinstance(leaf, Attribute) else leaf.term.n)  # noqa: E731
+    ledger, by_value = Ledger(), {}
+    for expr in draw(st.lists(exprs, min_size=4, max_size=25)):
+        try:
+            by_value.setdefault(value(expr), []).append(expr)
+        except ZeroDivisionError:
+            continue
+    for group in by_value.values():
+        ledger.equations += [Equation(x, y, "model.py:1") for x, y in zip(group, group[1:], strict=False)]
+    return axes, attributes, ledger
+
+
+@settings(max_examples=400, deadline=None)
+@given(ledgers(), st.randoms(use_true_random=False))
+def test_every_plan_that_respects_a_solution_satisfies_every_equation(
+    case: tuple[list[Axis], dict[Attribute, int], Ledger], chance: random.Random
+) -> None:
+    axes, attributes, ledger = case
+    solution = solved(ledger, axes, attributes)
+    counts = {axis: axis.n for axis in axes}
+    for tie in {id(tie): tie for tie in solution.ties.values()}.values():
+        if tie.frozen is None and not any(axis in solution.unsafe for axis in tie.members):
+            share = chance.randint(1, tie.steps)
+            counts |= {axis: axis.n // tie.steps * share for axis in tie.members}
+    try:
+        values = {a: solution.attributes[a].at(counts.__getitem__) if a in solution.attributes else n for a, n in attributes.items()}
+    except Opaque:
+        return  # the planner holds the groups that an attribute would need
+    broken = []
+    for equation in ledger.equations:
+        left, right = (
+            evaluate(e, lambda leaf: values[leaf] if isinstance(leaf, Attribute) else size(leaf.term, counts)) for e in equation[:2]
+        )
+        if left != right:
+            broken.append((equation, left, right))
+    assert broken == []
