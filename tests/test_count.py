@@ -152,8 +152,12 @@ def test_as_dict_is_plain_data() -> None:
     data = json.loads(json.dumps(count(Twice(), {"x": torch.zeros(3, 4)}).as_dict()))
     assert (data["params"], data["macs"]) == (126, 80)
     assert data["layers"][1] == {
-        "name": "layer", "type": "Linear", "input_shape": [3, 4], "output_shape": [3, 4],
-        "params": 20, "macs": 64,
+        "name": "layer",
+        "type": "Linear",
+        "input_shape": [3, 4],
+        "output_shape": [3, 4],
+        "params": 20,
+        "macs": 64,
     }
 
 

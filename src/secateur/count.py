@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .calls import Call, tensors_in
 from .errors import InputError
-from .text import columns, counted, elided
+from .text import counted, paged
 from .trace import check_model
 
 Shape: TypeAlias = "tuple[int, ...]"
@@ -289,18 +289,15 @@ def _own_params(model: nn.Module) -> dict[int, int]:
 
 # --- text -----------------------------------------------------------------------------------------------------------
 
-NAME = 56
-
 
 def table(counts: Count) -> str:
     """One line a layer, and the totals."""
     rows = [["layer", "type", "input", "output", "params", "MACs"]]
     for layer in counts.layers:
         shapes = [_by(layer.input_shape), _by(layer.output_shape)]
-        name = elided(layer.name or "(the model itself)", NAME)
-        rows.append([name, layer.type, *shapes, f"{layer.params:,}", f"{layer.macs:,}"])
+        rows.append([layer.name or "(the model itself)", layer.type, *shapes, f"{layer.params:,}", f"{layer.macs:,}"])
     rows.append([counted(len(counts.layers), "layer"), "", "", "", f"{counts.params:,}", f"{counts.macs:,}"])
-    return "\n".join(columns(rows, right=(2, 3, 4, 5)))
+    return "\n".join(paged(rows, right=(2, 3, 4, 5)))
 
 
 def _by(shape: Shape | None) -> str:

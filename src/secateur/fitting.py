@@ -107,8 +107,8 @@ class _Outline:
             self._share(alias, name)
 
     def _share(self, alias: str, name: str) -> None:
-        if alias in self.key and name in self.key:
-            mine, its = self.key[alias], self.key[name]
+        mine, its = self.key.get(alias), self.key.get(name)
+        if mine is not None and its is not None and mine != its:
             if self.shapes[mine] != self.shapes[its]:
                 raise FileError(
                     f"shares {alias} and {name}, which differ in this {self.kind}:\n"

@@ -13,9 +13,8 @@ from typing import Any
 from .errors import InputError, nearest
 from .graph import Frozen, Graph, GraphSite, PrunableAxis, _covered, _reason
 from .terms import Axis, Cat, Term, axes, find
-from .text import columns, counted, elided, folded, listed, share, span, times, wrapped
+from .text import counted, folded, listed, paged, share, span, times, wrapped
 
-PAGE = 120
 HEAD = ("units", "sites", "out", "in", "scale", "shift", "stat", "params", "MACs", "tie", "kind")
 ROLES = ("output", "input", "scale", "shift", "statistic")
 ORDINARY = {  # reasons that are no news: what a line calls them, one and many
@@ -40,7 +39,8 @@ def table(graph: Graph) -> str:
     >>> import secateur, torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
     >>> print(table(secateur.trace(net, torch.zeros(1, 4))))
-    Sequential: 58 parameters, 48 MACs; on a prunable axis: 96.6 % of the parameters, 100 % of the MACs
+    Sequential: 58 parameters, 48 MACs
+    coverage: 96.6 % of the parameters and 100 % of the MACs lie on a prunable axis
     <BLANKLINE>
     1 prunable axis  units  sites  out  in  params   MACs  kind
       0                  8      3    2   1  96.6 %  100 %  exact
@@ -57,8 +57,8 @@ def table(graph: Graph) -> str:
 def _head(graph: Graph) -> str:
     cover = graph.coverage
     return (
-        f"{type(graph.model).__name__}: {counted(graph.params, 'parameter')}, {counted(graph.total_macs, 'MAC')}; "
-        f"on a prunable axis: {share(cover.params)} of the parameters, {share(cover.macs)} of the MACs"
+        f"{type(graph.model).__name__}: {counted(graph.params, 'parameter')}, {counted(graph.total_macs, 'MAC')}\n"
+        f"coverage: {share(cover.params)} of the parameters and {share(cover.macs)} of the MACs lie on a prunable axis"
     )
 
 
@@ -136,12 +136,10 @@ def _cells(members: Sequence[PrunableAxis], rows: Sequence[_Row], shares: _Share
 
 
 def _fitted(lines: list[list[str]]) -> list[str]:
-    """Without columns in which no row says anything, and with names as long as the page is wide."""
+    """Without columns in which no row says anything."""
     kept = [i for i in range(len(lines[0])) if any(line[i] for line in lines[1:])]
     numbers = [place for place, i in enumerate(kept) if 1 <= i <= HEAD.index("MACs") + 1]
-    lines = [[line[i] for i in kept] for line in lines]
-    rest = len(columns([line[1:] for line in lines])[0]) + 2
-    return columns([[elided(line[0], PAGE - rest), *line[1:]] for line in lines], numbers)
+    return paged([[line[i] for i in kept] for line in lines], numbers)
 
 
 def _units(axis: PrunableAxis) -> str:

@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from .plan import AttributeChange, AxisPlan, Code, Plan
-from .text import columns, counted, elided, folded, listed, share, span, times, wrapped
+from .text import columns, counted, folded, listed, paged, share, span, times, wrapped
 
 ROWS = 40
 FOLD_ABOVE = 24  # as many cut axes are listed one by one
-SHOWN = 6  # dropped units of an axis
-NAME = 70
+SHOWN = 5  # dropped units of an axis
 
 
 def table(plan: Plan) -> str:
@@ -57,13 +56,13 @@ def _axis_table(plan: Plan) -> list[str]:
     folds = _folds(cut, tensors)
     lines = [(head, "units", "keeps", "remains", "tensors", "drops")]
     for name, places in folds[:ROWS]:
-        label = elided(f"  {times(name, len(places))}", NAME)
+        label = f"  {times(name, len(places))}"
         members = [cut[place] for place in places]
         lines.append(
             (label, *_cells([axis for _, axis in members]), span(tensors[n] for n, _ in members), _drops(members))
         )
     more = sum(len(places) for _, places in folds[ROWS:])
-    return [*columns(lines, right=(1, 2, 3, 4)), *([f"  ... and {more:,} more: plan.axes"] if more else [])]
+    return [*paged(lines, right=(1, 2, 3, 4)), *([f"  ... and {more:,} more: plan.axes"] if more else [])]
 
 
 def _folds(cut: Sequence[tuple[str, AxisPlan]], tensors: Mapping[str, int]) -> list[tuple[str, list[int]]]:

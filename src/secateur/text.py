@@ -7,8 +7,10 @@ import textwrap
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Sequence
 
-WIDTH = 110
+WIDTH = 110  # of running text
+PAGE = 120  # of tables
 NO_BREAK = "\u00a0"
+_TAIL = re.compile(r"[\d*]*$")
 _INDEX = re.compile(r"(?<!\[)\d+(?!\d*\])")  # a number in a name, but not the [0] that tells axes of one module apart
 
 
@@ -72,16 +74,31 @@ def listed(items: Iterable[str], limit: int, rest: str = "") -> str:
     return f"{', '.join(items[:limit])}, ... and {len(items) - limit:,} more" + (f": {rest}" if rest else "")
 
 
-def elided(name: str, width: int) -> str:
-    """A name of at most `width` characters, its middle left out where it is longer.
+def abbreviated(name: str, width: int) -> str:
+    """A dotted name of at most `width` characters, if its parts but the last can be cut to initials and numbers.
 
-    >>> elided("encoder.layers.0.attention.query", 20)
-    'encode...ntion.query'
+    >>> abbreviated("encoder.layers.block_12.attention.query", 28)
+    'e.l.block_12.attention.query'
+    >>> abbreviated("encoder.layers.block_12.attention.query", 24)
+    'e.l.b12.attention.query'
     """
-    if len(name) <= width:
-        return name
-    head = (width - 3) * 2 // 5
-    return f"{name[:head]}...{name[len(name) - (width - 3 - head) :]}"
+    parts = name.split(".")
+    for i, part in enumerate(parts[:-1]):
+        if len(".".join(parts)) <= width:
+            break
+        parts[i] = part if part.isdecimal() else part[:1] + _TAIL.findall(part[1:])[0]
+    return ".".join(parts)
+
+
+def paged(rows: Sequence[Sequence[str]], right: Collection[int] = (), page: int = PAGE) -> list[str]:
+    """`columns`, with the dotted names of the first column abbreviated as far as the page demands."""
+    rest = max(map(len, columns([row[1:] for row in rows]))) + 2
+
+    def first(name: str) -> str:
+        indent = name[: len(name) - len(name.lstrip())]
+        return indent + abbreviated(name.lstrip(), page - rest - len(indent))
+
+    return columns([[first(row[0]), *row[1:]] for row in rows], right)
 
 
 def wrapped(head: str, body: str, width: int = WIDTH) -> list[str]:

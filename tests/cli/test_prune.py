@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_the_whole_flow(secateur: Command, dense: Path) -> None:
     data = ("--data", secateur.file("data"), "--finetune-epochs", "2", "--batch-size", "16", "--lr", "0.01")
     run = secateur.json("prune", secateur.net, "--weights", dense, *HALF, "--verify", *data, "--out", out)
     report, metrics = run["report"], run["metrics"]
-    assert run["verification"]["passed"] is True
+    assert run["cut"]["verification"]["passed"] is True
     assert report["pruned"]["macs"] <= report["dense"]["macs"] / 2
     assert report["pruned"]["bytes"] == (out / "model.safetensors").stat().st_size
     assert report["dense"]["latency_ms"] / report["pruned"]["latency_ms"] == pytest.approx(report["speedup"])
@@ -137,8 +138,8 @@ UNFIT = {
     "inputs": ("colour", [], ["cannot be judged on this data: RuntimeError", "inputs   (2, 3, 8, 8) float32"]),
     "empty": ("nothing", [], ["the test data have no batches"]),
     "targets": ("many", ["--finetune-epochs", "1"], ["cannot be trained on this data: IndexError: Target 99"]),
-    "metric": ("data", ["--metric", "FILE:build"], ["cannot be judged on this data: TypeError", "(now build)"]),
-    "loss": ("data", ["--loss", "FILE:los"], ["defines no 'los'; did you mean 'loss'?"]),
+    "metric": ("data", ["--metric", "FILE:build"], ["cannot be judged on this data: ", "(now build)"]),
+    "loss": ("data", ["--loss", "FILE:los"], ["defines no 'los'; did you mean 'loss'"]),
 }
 
 
@@ -187,7 +188,7 @@ def test_the_folder_of_the_source_is_refused(secateur: Command, small: Path) -> 
 
 def test_a_failed_proof_ends_with_1(secateur: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = library.Verification(silence=0.5, permutation=0.0, visible=1.0)
-    monkeypatch.setattr("secateur.verify.verify", lambda *_: wrong)
+    monkeypatch.setattr(sys.modules["secateur.verify"], "verify", lambda *_: wrong)
     out = secateur.folder / "o"
     message = secateur.fails("prune", secateur.net, *SHAPE, *HALF, "--verify", "--out", out, code=1)
     assert "the pruned model is not what the plan says: FAILED" in message
@@ -211,8 +212,8 @@ def test_a_file_that_does_not_give_the_model_back_ends_with_1(
 
 
 def test_a_missed_target_ends_with_1(secateur: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = library.count
-    monkeypatch.setattr("secateur.count.count", lambda model, inputs: honest(build_model(secateur.net), inputs))
+    uncut = library.count(build_model(secateur.net), torch.zeros(1, 1, 8, 8))
+    monkeypatch.setattr(sys.modules["secateur.count"], "count", lambda *_: uncut)
     message = secateur.fails("prune", secateur.net, *SHAPE, *HALF, "--out", secateur.folder / "o", code=1)
     assert "the target macs=0.5 is missed" in message
 

@@ -116,6 +116,11 @@ def test_dividing_by_nothing_is_opaque() -> None:
         Ratio.of(A) / Ratio.of(B - B)
 
 
+def test_dividing_by_nothing_at_a_point_is_opaque() -> None:
+    with pytest.raises(Opaque, match="division by zero"):
+        Ratio.of(A, A - ONE).at(lambda axis: 1)
+
+
 def test_what_is_no_whole_number_is_opaque() -> None:
     with pytest.raises(Opaque, match="not a whole number"):
         Ratio.of(A, Poly.constant(2)).at(lambda axis: 3)

@@ -96,7 +96,8 @@ def _made(body: _Body, plan: Plan) -> dict[int, torch.Tensor]:
     for name in plan.sites:
         tensor, kept = body.tensors[name], plan.positions(name)
         if any(k is not None for k in kept):
-            made[id(tensor)] = _like(tensor, _sliced(_scaled(tensor, scales.get(name, [])), kept, indices))
+            small = _sliced(tensor.detach(), kept, indices)
+            made[id(tensor)] = _like(tensor, _scaled(small, tensor.shape, kept, scales.get(name, [])))
     return made
 
 
@@ -138,14 +139,17 @@ def _sliced(
     return tensor
 
 
-def _scaled(tensor: torch.Tensor, scales: Sequence[Scale]) -> torch.Tensor:
-    tensor = tensor.detach()
+def _scaled(
+    tensor: torch.Tensor, old: Sequence[int], kept: Sequence[list[int] | None], scales: Sequence[Scale]
+) -> torch.Tensor:
+    """Fold scales into a sliced tensor; their rows are in the numbering of its `old` shape."""
     for scale in scales:
-        factor = torch.ones(tensor.shape[scale.dim], dtype=tensor.dtype, device=tensor.device)
+        factor = torch.ones(old[scale.dim], dtype=tensor.dtype, device=tensor.device)
         for start, stop in scale.rows:
             factor[start:stop] = scale.factor
-        shape = [-1 if d == scale.dim else 1 for d in range(tensor.dim())]
-        tensor = tensor * factor.view(shape)
+        positions = kept[scale.dim]
+        factor = factor if positions is None else factor[positions]
+        tensor = tensor * factor.view([-1 if d == scale.dim else 1 for d in range(tensor.dim())])
     return tensor
 
 

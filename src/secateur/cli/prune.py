@@ -60,7 +60,8 @@ def prune(
             **describe(dense, "prune"),
             "original": _kept_original(recipe, folder),
             "plan": json.loads(result.plan.to_json()),
-            "report": {**report.as_dict(), "cut": result.report},
+            "cut": result.report,
+            "report": report.as_dict(),
             "metrics": asdict(tuned.scores) if tuned.scores else None,
             "history": tuned.as_dict(),
         }

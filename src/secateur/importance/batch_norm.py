@@ -18,4 +18,4 @@ class BatchNormScale:
     """
 
     def __call__(self, axis: AxisSlices) -> torch.Tensor:
-        return axis.total("scale", torch.abs) if axis.has("scale") else L2()(axis)
+        return axis.power_sum("scale", 1) if axis.has("scale") else L2()(axis)

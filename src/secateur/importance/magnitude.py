@@ -22,7 +22,7 @@ class L1:
     """
 
     def __call__(self, axis: AxisSlices) -> torch.Tensor:
-        return axis.total(producing_role(axis), torch.abs)
+        return axis.power_sum(producing_role(axis), 1)
 
 
 @dataclass(frozen=True)
@@ -33,4 +33,4 @@ class L2:
     """
 
     def __call__(self, axis: AxisSlices) -> torch.Tensor:
-        return axis.total(producing_role(axis), torch.square).sqrt()
+        return axis.power_sum(producing_role(axis), 2).sqrt()

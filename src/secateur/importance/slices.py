@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 
@@ -33,15 +33,15 @@ class AxisSlices:
         """Whether any parameter plays this role for the axis."""
         return any(True for _ in self._uses(role))
 
-    def total(self, role: str, element: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        """`element(w)` summed over each unit's slices of every parameter of that role. Gives `shape`, float64."""
+    def power_sum(self, role: str, p: float) -> torch.Tensor:
+        """Sum of |w|^p over each unit's slices of every parameter of that role. Gives `shape`, float64."""
         total = torch.zeros(self.shape, dtype=torch.float64)
         for use in self._uses(role):
             tensor = self._tensors[use.name].detach()
             others = [d for d in range(tensor.dim()) if d != use.dim]
-            values = element(tensor if tensor.dtype == torch.float64 else tensor.float())
-            sums = values.sum(others) if others else values
-            total += _per_unit(sums.double().cpu(), self._dims[use.name][use.dim], self.axis.term)
+            whole = tensor if tensor.dtype == torch.float64 else tensor.float()
+            norms = torch.linalg.vector_norm(whole, p, others) if others else whole.abs()
+            total += _per_unit(norms.double().cpu() ** p, self._dims[use.name][use.dim], self.axis.term)
         return total
 
     def _uses(self, role: str) -> list[SiteUse]:

@@ -65,13 +65,12 @@ class Report:
         return self.dense.latency_ms / self.pruned.latency_ms
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Plain data for JSON, but for the scores, which are data of their own."""
         return {
             "dense": asdict(self.dense),
             "pruned": asdict(self.pruned),
             "batch": self.batch,
             "speedup": self.speedup,
-            "metrics": asdict(self.scores) if self.scores else None,
         }
 
     def __str__(self) -> str:

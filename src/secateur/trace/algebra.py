@@ -91,7 +91,10 @@ class Ratio:
 
     def at(self, read: Callable[[Axis], int]) -> int:
         """The value at a point; raises `Opaque` where it is no integer."""
-        quotient, rest = divmod(self.over.at(read), self.under.at(read))
+        under = self.under.at(read)
+        if not under:
+            raise Opaque("division by zero")
+        quotient, rest = divmod(self.over.at(read), under)
         if rest:
             raise Opaque("not a whole number")
         return quotient

@@ -38,7 +38,9 @@ def _rows(origin: Origin) -> list[int]:
     numbers: Any = torch.arange(origin.shape[origin.channel]).view(shape).expand(origin.shape)
     for name, arguments in origin.steps:
         numbers = numbers[arguments[0]] if name == "piece" else _replayed(name, numbers, arguments)
-    return sorted(set(numbers.reshape(-1).tolist()))
+    seen = torch.zeros(origin.shape[origin.channel], dtype=torch.bool)
+    seen[numbers.reshape(-1)] = True
+    return seen.nonzero().flatten().tolist()
 
 
 def _replayed(name: str, numbers: torch.Tensor, arguments: Sequence[Any]) -> Any:

@@ -63,6 +63,15 @@ def binary_in_place(x: torch.Tensor, y: Any, **kwargs: Any) -> Any:
     return x if plain else NotImplemented
 
 
+@shortcut("aten::mean.dim")
+def mean(x: torch.Tensor, dims: Any, keepdim: bool = False, **kwargs: Any) -> Any:
+    if kwargs or not dims or not x.is_floating_point():
+        return NotImplemented
+    gone = {d % x.dim() for d in dims}
+    shape = [1 if d in gone else n for d, n in enumerate(x.shape) if keepdim or d not in gone]
+    return torch.empty(shape, dtype=x.dtype, device=x.device)
+
+
 @shortcut("aten::native_batch_norm", "aten::_native_batch_norm_legit_no_training", "aten::_native_batch_norm_legit")
 def batch_norm(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     nothing = torch.empty(0, dtype=x.dtype, device=x.device)
@@ -102,7 +111,13 @@ def linear(x: torch.Tensor, w: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     return torch.empty((*x.shape[:-1], w.shape[0]), dtype=x.dtype, device=x.device) if fits else NotImplemented
 
 
-@shortcut("layer_norm", "group_norm", "instance_norm", "rms_norm")
+@shortcut("scaled_dot_product_attention")
+def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    fits = q.shape[:-2] == k.shape[:-2] == v.shape[:-2] and q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2]
+    return torch.empty((*q.shape[:-1], v.shape[-1]), dtype=q.dtype, device=q.device) if fits else NotImplemented
+
+
+@shortcut("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
 def norm(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 

@@ -63,6 +63,7 @@ class Solver:
         """Solve everything; see the module's docstring for the order."""
         equations = [e for e in ledger.equations if self._varies(e.left) or self._varies(e.right)]
         equations += [Equation(g.left, g.right, g.where) for g in ledger.guards if _is_equation(g)]
+        floors = [Guard("==", e.left, e.right, True, e.where) for e in equations if _floors(e.left) or _floors(e.right)]
         for _ in range(2):  # an attribute may be defined by means of others
             equations = [equation for equation in equations if not self._define(equation)]
         equations = [equation for equation in equations if not self._define(equation, several=True)]
@@ -72,7 +73,8 @@ class Solver:
             self._escape(escaped)
         for equation in sorted(equations, key=self._difficulty):
             self._hold(equation)
-        self.solution.guards = [g for g in ledger.guards if not _is_equation(g) and self._open(g)]
+        guards = [guard for guard in ledger.guards if not _is_equation(guard)]
+        self.solution.guards = [guard for guard in guards if self._open(guard)] + floors
         return self.solution
 
     # --- expressions as ratios ---
@@ -148,7 +150,8 @@ class Solver:
     def _define(self, equation: Equation, *, several: bool = False) -> bool:
         """`attribute == size`, and the like with one unknown attribute, defines the attribute.
 
-        Of `several` unknown ones the largest gives way, for small ones tend to count things other than units.
+        Of `several` unknown ones the largest gives way, for small ones tend to count things other than units; those
+        stay as they are.
         """
         for side, other in ((equation.left, equation.right), (equation.right, equation.left)):
             unknown = {leaf for leaf in leaves(side) if self._unknown(leaf)}
@@ -161,6 +164,8 @@ class Solver:
                 continue
             if solved is not None:
                 self.solution.attributes[attribute] = solved
+                for other_one in unknown - {attribute}:
+                    self.solution.attributes[other_one] = Ratio.of(Poly.constant(self.old[other_one]))
                 return True
         return False
 
@@ -194,7 +199,7 @@ class Solver:
             else:
                 return None
             side = inner
-        return value if value.variables or _old(value) == self.old[unknown] else None
+        return value if _old(value) == self.old[unknown] else None
 
     # --- 2: values that escaped ---
 
@@ -302,12 +307,15 @@ def holds(guard: Guard, value: Callable[[Expr], int]) -> bool:
     return COMPARE[guard.op](value(guard.left), value(guard.right)) == guard.outcome
 
 
-def _sorted(axes: Iterable[Axis]) -> list[Axis]:
-    return sorted(axes, key=lambda axis: axis.serial)
-
-
 def _is_equation(guard: Guard) -> bool:
     return (guard.op, guard.outcome) in (("==", True), ("!=", False))
+
+
+def _floors(expr: Expr, *, inside: bool = False) -> bool:
+    """Whether a quotient is computed with further: ratios are exact, so that only a plan can tell what it rounds to."""
+    if not isinstance(expr, Call):
+        return False
+    return (inside and expr.op in ("//", "%")) or _floors(expr.left, inside=True) or _floors(expr.right, inside=True)
 
 
 def _old(ratio: Ratio) -> int:

@@ -11,6 +11,7 @@ from ...terms import axes, collapse
 from ..registry import Op, function_rule, rule
 
 
+@function_rule(F.batch_norm, "input running_mean running_var weight bias training momentum eps")
 @rule(
     *("aten::native_batch_norm", "aten::_native_batch_norm_legit", "aten::_native_batch_norm_legit_no_training"),
     *("aten::cudnn_batch_norm", "aten::batch_norm", "aten::_batch_norm_with_update", "aten::_batch_norm_no_update"),

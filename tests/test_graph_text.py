@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import secateur
+from nets import NETS
+from secateur.errors import InputError
+from secateur.graph import Frozen, Graph
+from secateur.graph_text import ROWS, as_dict, frozen_summary, table, why
+from secateur.text import PAGE
+
+
+def graph_of(name: str) -> Graph:
+    return secateur.trace(NETS[name].make(), NETS[name].example())
+
+
+def row(text: str, name: str) -> dict[str, str]:
+    """The cells of an axis' line by the words of the head; the columns before `kind` have no blanks but in units."""
+    lines = text.splitlines()
+    head = next(line for line in lines if " units " in line)
+    line = next(line for line in lines if line.startswith(f"  {name} "))
+    ends = {word.group(): word.end() for word in re.finditer(r"\S+", head) if word.group() in CELLS}
+    cells, start = {}, len(name) + 2
+    for word, end in ends.items():
+        stop = len(line) if word == "kind" else end
+        cells[word] = line[start:stop].strip()
+        start = end
+    return cells
+
+
+CELLS = {"units", "sites", "out", "in", "scale", "shift", "stat", "params", "MACs", "kind"}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_network_prints_and_dumps(name: str) -> None:
+    graph = graph_of(name)
+    text, data = table(graph), json.loads(json.dumps(as_dict(graph)))
+    assert {axis["name"]: axis["size"] for axis in data["axes"]} == NETS[name].axes
+    assert all(f"  {axis} " in text for axis in NETS[name].axes)
+    assert max(map(len, text.splitlines())) <= PAGE
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_why_tells_of_every_parameter(name: str) -> None:
+    graph = graph_of(name)
+    text = why(graph, "*")
+    for site in graph.sites.values():
+        assert not site.dims or f"{site.name}{'' if site.kind == 'parameter' else f' ({site.kind})'}: " in text
+    for frozen in graph.frozen:
+        assert "".join(frozen.reason.split()) in "".join(text.split())
+    for axis in graph.axes:
+        assert f"axis {axis.name}: " in text
+
+
+def test_an_axis_has_its_sites_roles_and_shares() -> None:
+    cells = row(table(graph_of("plain_cnn")), "conv1")
+    assert cells == {
+        "units": "8",
+        "sites": "7",
+        "out": "2",
+        "in": "1",
+        "scale": "1",
+        "shift": "1",
+        "stat": "2",
+        "params": "81.1 %",
+        "MACs": "98.6 %",
+        "kind": "exact",
+    }
+
+
+def test_shares_are_what_an_axis_covers() -> None:
+    graph = graph_of("plain_cnn")
+    axes = {axis["name"]: axis for axis in as_dict(graph)["axes"]}
+    on_conv1 = (3 * 9 * 8 + 8) + 2 * 8 + 8 * 9 * 12
+    assert axes["conv1"]["params"] == pytest.approx(on_conv1 / NETS["plain_cnn"].params)
+    assert axes["conv2"]["macs"] == pytest.approx((4 * 8 * 9 * 12 + 12 * 4 * 5) / NETS["plain_cnn"].macs)
+
+
+def test_inexact_axes_carry_their_reason() -> None:
+    text = table(graph_of("layer_norm"))
+    name = NETS["layer_norm"].inexact[0]
+    number = re.fullmatch(r"inexact (\(\d\))", row(text, name)["kind"])
+    assert number
+    assert re.search(
+        re.escape(number[1])
+        + r" +a mean and variance are taken over it \(layer_norm, .*nets.py:\d+\): dropping a unit also",
+        text,
+    )
+
+
+def test_tied_axes_share_a_letter_and_choices_per_unit_are_marked() -> None:
+    graph = graph_of("multihead")
+    text = table(graph)
+    assert row(text, "attn.in_proj_weight[0]")["units"] == "3 x 4"
+    assert "tie " in text.splitlines()[3]
+    assert "axes with the same letter keep the same share of their units" in text
+    assert as_dict(graph)["axes"][0]["tied_to"] == ["attn.in_proj_weight[0]", "attn.in_proj_weight[1]"]
+    assert as_dict(graph)["axes"][1]["each_of"] == 3
+
+
+def test_ordinary_reasons_are_one_line() -> None:
+    assert (
+        frozen_summary(graph_of("plain_cnn"))
+        == "frozen, as always: 4 kernel sizes, 1 spatial size, 1 model input, 2 model outputs"
+    )
+
+
+def test_reasons_are_grouped_most_parameters_first() -> None:
+    graph = graph_of("plain_cnn")
+    frozen = (
+        Frozen("conv1.bias", 0, "a split at nets.py:3 in conv1"),
+        Frozen("conv1.weight", 0, "a split at nets.py:3 in conv2"),
+        Frozen("conv2.weight", 0, "indexed by data (aten::index, nets.py:9 in conv2)"),
+        Frozen("fc.weight", 0, "model output"),
+    )
+    assert frozen_summary(replace(graph, frozen=frozen)).splitlines() == [
+        "frozen, with the share of the parameters that have such a dimension",
+        "   63.5 %  1 dimension: indexed by data (aten::index, nets.py:9)",
+        "           conv2.weight[0]",
+        "   16.5 %  2 dimensions: a split at nets.py:3",
+        "           conv1.bias[0], ... and 1 more: graph.why('conv1.bias')",
+        "frozen, as always: 1 model output",
+    ]
+
+
+def test_long_lists_of_reasons_stop() -> None:
+    frozen = tuple(Frozen("conv1.bias", 0, f"reason {i}") for i in range(20))
+    text = frozen_summary(replace(graph_of("plain_cnn"), frozen=frozen))
+    assert text.splitlines()[-1] == "  ... and 8 more reasons: graph.why('*')"
+
+
+def test_unknown_ops_come_with_the_lines_that_teach_them() -> None:
+    text = table(graph_of("unknown_op"))
+    name = NETS["unknown_op"].unknown[0]
+    assert f"no rule for {name} (x1); what they touched is frozen. These lines teach one:" in text
+    assert f'  @secateur.trace.registry.rule("{name}")\n  def {name.rpartition("::")[2]}(op):' in text
+
+
+def test_unreached_parameters_are_named_with_the_mend() -> None:
+    text = " ".join(table(graph_of("unused")).split())
+    names = ", ".join(NETS["unused"].unreached)
+    assert f"parameter tensor{'s' if len(NETS['unused'].unreached) > 1 else ''}" in text
+    assert (
+        f"of the parameters: {names} they stay as they are; a call that uses them goes in trace(..., calls=[...])"
+        in text
+    )
+
+
+def test_a_call_in_training_mode_that_failed_is_no_op() -> None:
+    graph = replace(graph_of("plain_cnn"), unknown={"a call in training mode failed": 1})
+    assert "a call in training mode failed: what only training reaches stays as it is" in table(graph)
+    assert "no rule" not in table(graph)
+
+
+def test_a_model_without_prunable_axes() -> None:
+    text = table(secateur.trace(nn.Linear(4, 2), torch.zeros(1, 4)))
+    assert "no prunable axis\n\nfrozen, as always: 1 model input, 2 model outputs" in text
+    assert text.endswith("graph.why('weight') tells what an axis couples, and why a dimension is frozen")
+
+
+class Block(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.up, self.down = nn.Linear(4, width), nn.Linear(width, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.down(self.up(x).relu())
+
+
+def blocks(widths: Any) -> Graph:
+    return secateur.trace(nn.Sequential(*map(Block, widths)), torch.zeros(1, 4))
+
+
+def test_equal_axes_fold_where_there_are_many() -> None:
+    few, many = table(blocks([8] * 24)), table(blocks([8] * 25))
+    assert "  3.up " in few
+    assert "  3.up " not in many
+    assert re.search(r"^  \*\.up \(x25\) +8 +3 ", many, re.MULTILINE)
+    assert "  * (xN)    N axes whose names differ in one number" in many
+
+
+def test_long_tables_stop() -> None:
+    text = table(blocks(range(2, 2 + ROWS + 34)))
+    assert "  ... and 34 more: graph.why('*')" in text
+
+
+def test_why_by_axis_parameter_module_and_glob() -> None:
+    graph = graph_of("plain_cnn")
+    assert why(graph, "conv1.weight").splitlines() == [
+        "conv1.weight: 8 x 3 x 3 x 3",
+        "  [0] 8  conv1",
+        "  [1] 3  frozen: model input",
+        "  [2] 3  frozen: kernel size",
+        "  [3] 3  frozen: kernel size",
+        "",
+        "axis conv1: 8 units, exact",
+        "  output     conv1.weight[0], conv1.bias[0]",
+        "  input      conv2.weight[1]",
+        "  scale      bn.weight[0]",
+        "  shift      bn.bias[0]",
+        "  statistic  bn.running_mean[0], bn.running_var[0]",
+    ]
+    assert "conv1.bias: 8" in why(graph, "conv1")
+    assert "bn.running_mean (buffer): 8" in why(graph, "bn")
+    assert {"conv1.weight: 8 x 3 x 3 x 3", "conv2.weight: 12 x 8 x 3 x 3"} <= set(why(graph, "conv*").splitlines())
+
+
+def test_why_of_an_axis_with_a_number_in_brackets() -> None:
+    text = why(graph_of("multihead"), "attn.in_proj_weight[1]")
+    assert text.startswith("axis attn.in_proj_weight[1]: 4 units for each of 3, exact\n")
+    assert "tied to  embed, attn.in_proj_weight[0]" in text
+
+
+def test_why_shows_terms_and_the_reasons_of_their_parts() -> None:
+    text = why(graph_of("multihead"), "attn.out_proj.weight")
+    assert "  [1] 12  3 x attn.in_proj_weight[1]\n          3 frozen: no plan can satisfy the sizes at" in text
+    assert "  because  a mean and variance are taken over it (layer_norm" in text
+
+
+def test_why_of_another_name_of_a_shared_parameter() -> None:
+    graph = graph_of("shared")
+    alias, first = next(iter(graph.aliases.items()))
+    assert why(graph, alias).startswith(f"{first}: ")
+
+
+def test_an_unknown_name_comes_with_the_nearest() -> None:
+    message = r"'conv1.wight' matches no parameter, module or axis; did you mean 'conv1.weight' or 'conv2.weight'"
+    with pytest.raises(InputError, match=message):
+        graph_of("plain_cnn").why("conv1.wight")
+
+
+def test_graphs_print_through_their_own_methods() -> None:
+    graph = graph_of("plain_cnn")
+    assert (str(graph), graph.why("fc"), graph.as_dict()) == (table(graph), why(graph, "fc"), as_dict(graph))
