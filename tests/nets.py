@@ -6,6 +6,7 @@ random buffers from a fixed seed.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+import secateur
+from secateur.graph import Graph
 
 
 class Parts(nn.Module):
@@ -742,3 +746,9 @@ def auxiliary() -> nn.Module:
 
     head = {"hidden": nn.Conv2d(8, 6, 1), "aux": nn.Conv2d(6, 4, 1)}
     return Parts(run, a=nn.Conv2d(3, 8, 1), bn=nn.BatchNorm2d(8), c=nn.Conv2d(8, 5, 1), **head)
+
+
+@functools.cache
+def graph_of(name: str) -> Graph:
+    """The Graph of a network, traced once."""
+    return secateur.trace(NETS[name].make(), NETS[name].example())

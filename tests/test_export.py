@@ -20,15 +20,18 @@ from secateur.export import loader_source
 
 CUT = [name for name, net in NETS.items() if net.axes]
 
-# Loads every file with the printed loader, in a process that has no secateur; prints which models agree.
+# Loads every file with the printed loader, in a process where secateur cannot be imported once the networks are there;
+# prints which models agree.
 STRANGER = """
 import json, pathlib, sys
-sys.modules["secateur"] = None
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[2:]
 import torch
 from nets import NETS
+for name in [name for name in sys.modules if name.partition(".")[0] == "secateur"]:
+    del sys.modules[name]
+sys.modules["secateur"] = None
 loader = {}
-folder = pathlib.Path(sys.argv[2])
+folder = pathlib.Path(sys.argv[1])
 exec((folder / "loader.py").read_text(), loader)
 
 def tensors(value):
@@ -68,8 +71,8 @@ def agree(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bool]:
         with torch.no_grad():
             torch.save(secateur.calls.tensors_in(model(*NETS[name].example())), folder / f"{name}.pt")
     (folder / "loader.py").write_text(loader_source(folder / f"{CUT[0]}.safetensors"))
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-I", "-c", STRANGER, here, str(folder)]
+    importable = [Path(__file__).parent, Path(secateur.__file__).parents[1]]
+    command = [sys.executable, "-I", "-c", STRANGER, *map(str, (folder, *importable))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -35,7 +35,7 @@ def row(text: str, name: str) -> dict[str, str]:
     return cells
 
 
-CELLS = {"units", "sites", "out", "in", "scale", "shift", "stat", "params", "MACs", "kind"}
+CELLS = {"units", "sites", "out", "in", "norm", "params", "MACs", "kind"}
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -66,9 +66,7 @@ def test_an_axis_has_its_sites_roles_and_shares() -> None:
         "sites": "7",
         "out": "2",
         "in": "1",
-        "scale": "1",
-        "shift": "1",
-        "stat": "2",
+        "norm": "1/1/2",
         "params": "81.1 %",
         "MACs": "98.6 %",
         "kind": "exact",
@@ -86,11 +84,11 @@ def test_shares_are_what_an_axis_covers() -> None:
 def test_inexact_axes_carry_their_reason() -> None:
     text = table(graph_of("layer_norm"))
     name = NETS["layer_norm"].inexact[0]
-    number = re.fullmatch(r"inexact (\(\d\))", row(text, name)["kind"])
+    number = re.fullmatch(r"(\(\d\))", row(text, name)["kind"])
     assert number
     assert re.search(
         re.escape(number[1])
-        + r" +a mean and variance are taken over it \(layer_norm, .*nets.py:\d+\): dropping a unit also",
+        + r" +inexact: a mean and variance are taken over it \(layer_norm, .*nets.py:\d+\); dropping",
         text,
     )
 
@@ -98,7 +96,7 @@ def test_inexact_axes_carry_their_reason() -> None:
 def test_tied_axes_share_a_letter_and_choices_per_unit_are_marked() -> None:
     graph = graph_of("multihead")
     text = table(graph)
-    assert row(text, "attn.in_proj_weight[0]")["units"] == "3 x 4"
+    assert row(text, "attn.in_proj_weight[0]")["units"] == "3x4"
     assert "tie " in text.splitlines()[3]
     assert "axes with the same letter keep the same share of their units" in text
     assert as_dict(graph)["axes"][0]["tied_to"] == ["attn.in_proj_weight[0]", "attn.in_proj_weight[1]"]
@@ -189,6 +187,25 @@ def test_equal_axes_fold_where_there_are_many() -> None:
 def test_long_tables_stop() -> None:
     text = table(blocks(range(2, 2 + ROWS + 34)))
     assert "  ... and 34 more: graph.why('*')" in text
+
+
+def test_long_names_are_cut_to_initials_and_said_to_be() -> None:
+    inner: nn.Module = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 4))
+    for _ in range(8):
+        inner = nn.ModuleDict({"a_rather_long_name": inner})
+    model = nn.Sequential()
+    model.long = inner
+    model.forward = lambda x: inner_of(inner)(x)  # type: ignore[method-assign]
+    text = table(secateur.trace(model, torch.zeros(1, 4)))
+    assert re.search(r"^  (l|long)\.a\.a\.[a_]", text, re.MULTILINE)
+    assert "long names are cut to initials; graph.axes and graph.why('*') have them whole" in text
+    assert "cut to initials" not in table(graph_of("plain_cnn"))
+
+
+def inner_of(module: nn.Module) -> nn.Module:
+    while isinstance(module, nn.ModuleDict):
+        module = module["a_rather_long_name"]
+    return module
 
 
 def test_why_by_axis_parameter_module_and_glob() -> None:

@@ -15,7 +15,26 @@ from .verify import Verification, verify
 
 __version__ = "0.1.0"
 __all__ = [
-    *("Call", "Count", "FileError", "Graph", "InputError", "Plan", "Pruned", "PruningError", "Select", "TargetError"),
-    *("TraceError", "Verification", "count", "cut", "cut_", "importance", "load", "plan", "prune", "save", "trace"),
+    "Call",
+    "Count",
+    "FileError",
+    "Graph",
+    "InputError",
+    "Plan",
+    "Pruned",
+    "PruningError",
+    "Select",
+    "TargetError",
+    "TraceError",
+    "Verification",
+    "count",
+    "cut",
+    "cut_",
+    "importance",
+    "load",
+    "plan",
+    "prune",
+    "save",
+    "trace",
     "verify",
 ]

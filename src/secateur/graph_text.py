@@ -13,9 +13,9 @@ from typing import Any
 from .errors import InputError, nearest
 from .graph import Frozen, Graph, GraphSite, PrunableAxis, _covered, _reason
 from .terms import Axis, Cat, Term, axes, find
-from .text import counted, folded, listed, paged, share, span, times, wrapped
+from .text import NO_BREAK, counted, folded, listed, paged, share, span, times, wrapped
 
-HEAD = ("units", "sites", "out", "in", "scale", "shift", "stat", "params", "MACs", "tie", "kind")
+HEAD = ("units", "sites", "out", "in", "norm", "params", "MACs", "tie", "kind")
 ROLES = ("output", "input", "scale", "shift", "statistic")
 ORDINARY = {  # reasons that are no news: what a line calls them, one and many
     "kernel size": ("kernel size", "kernel sizes"),
@@ -112,11 +112,11 @@ def _axis_table(graph: Graph) -> list[str]:
         members, like = [graph.axes[place] for place in places], [rows[place] for place in places]
         lines.append([f"  {times(name, len(places))}", *_cells(members, like, shares)])
     more = sum(len(places) for _, places in folds[ROWS:])
-    return [
-        *_fitted(lines),
-        *([f"  ... and {more:,} more: graph.why('*')"] if more else []),
-        *_legend(graph, notes, any(len(places) > 1 for _, places in folds)),
-    ]
+    fitted = _fitted(lines)
+    legend = _legend(graph, notes, any(len(places) > 1 for _, places in folds))
+    if any(not line.startswith(label[0].partition(NO_BREAK)[0]) for line, label in zip(fitted, lines, strict=True)):
+        legend.append("  a.b.c     long names are cut to initials; graph.axes and graph.why('*') have them whole")
+    return [*fitted, *([f"  ... and {more:,} more: graph.why('*')"] if more else []), *legend]
 
 
 def _folds(graph: Graph, rows: Sequence[_Row]) -> list[tuple[str, list[int]]]:
@@ -130,7 +130,9 @@ def _folds(graph: Graph, rows: Sequence[_Row]) -> list[tuple[str, list[int]]]:
 
 def _cells(members: Sequence[PrunableAxis], rows: Sequence[_Row], shares: _Shares) -> list[str]:
     sites = span(len(axis.sites) for axis in members)
-    roles = ["" if not any(played) else span(played) for played in zip(*(row.roles for row in rows), strict=True)]
+    out, into, *norm = zip(*(row.roles for row in rows), strict=True)
+    roles = [span(played) if any(played) else "" for played in (out, into)]
+    roles.append("/".join(map(span, norm)) if any(map(any, norm)) else "")
     params, macs = sum(map(shares.params, members)), sum(map(shares.macs, members))
     return [rows[0].units, sites, *roles, share(params), share(macs), rows[0].tie, rows[0].kind]
 
@@ -143,7 +145,7 @@ def _fitted(lines: list[list[str]]) -> list[str]:
 
 
 def _units(axis: PrunableAxis) -> str:
-    return str(axis.size) if axis.outer is None else f"{axis.outer.n} x {axis.size}"
+    return str(axis.size) if axis.outer is None else f"{axis.outer.n}x{axis.size}"
 
 
 def _roles(axis: PrunableAxis) -> tuple[int, ...]:
@@ -172,19 +174,25 @@ class _Notes:
     def kind(self, axis: PrunableAxis) -> str:
         if axis.inexact is None:
             return "exact"
-        return f"inexact ({self.reasons.setdefault(_placeless(axis.inexact), len(self.reasons) + 1)})"
+        return f"({self.reasons.setdefault(_placeless(axis.inexact), len(self.reasons) + 1)})"
 
 
 def _legend(graph: Graph, notes: _Notes, some_folded: bool) -> list[str]:
     lines = []
+    if any(use.role in ROLES[2:] for axis in graph.axes for use in axis.sites):
+        lines.append(
+            "  norm      places in scales / shifts / statistics; out, in: in weights that make or read the units"
+        )
     if some_folded:
         lines.append("  * (xN)    N axes whose names differ in one number; the shares are of all of them together")
     if any(axis.outer is not None for axis in graph.axes):
-        lines.append("  M x N     N units for each of M, which choose for themselves, all equally many")
+        lines.append("  MxN       N units for each of M, which choose for themselves, all equally many")
     if any(len(group.axes) > 1 for group in graph.groups):
         lines.append("  tie       axes with the same letter keep the same share of their units")
     for reason, number in notes.reasons.items():
-        lines += wrapped(f"  ({number})       ", f"{reason}: dropping a unit also changes what the others give")
+        lines += wrapped(
+            f"  ({number})       ", f"inexact: {reason}; dropping a unit also changes what the others give"
+        )
     return lines
 
 

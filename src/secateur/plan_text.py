@@ -77,7 +77,7 @@ def _folds(cut: Sequence[tuple[str, AxisPlan]], tensors: Mapping[str, int]) -> l
 def _cells(members: Sequence[AxisPlan]) -> tuple[str, str, str]:
     """Units, how many stay, and what share that is."""
     first, counts = members[0], [axis.count for axis in members]
-    each = "" if first.outer is None else f"{_outer_size(first)} x "
+    each = "" if first.outer is None else f"{_outer_size(first)}x"
     remains = share(sum(counts) / (first.size * len(members)))
     return f"{each}{first.size}", each + span(counts), remains
 

@@ -36,7 +36,7 @@ def share(value: float) -> str:
     ('49.6 %', '>99.9 %', '100 %', '0 %')
     """
     if value in (0, 1):
-        return f"{value:.0%}".replace("%", " %")
+        return f"{100 * value:.0f} %"
     if value < 0.0005:
         return "<0.1 %"
     return ">99.9 %" if 0.9995 <= value < 1 else f"{100 * value:.1f} %"

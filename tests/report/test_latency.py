@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.report import latency
-from secateur.report.latency import medians
+from secateur.report.latency import Timing, timings
 
 
 class Sleeper(nn.Module):
@@ -24,14 +24,20 @@ class Sleeper(nn.Module):
 
 def test_models_take_turns_and_are_told_apart() -> None:
     calls: list[float] = []
-    slow, fast = medians([Sleeper(0.02, calls), Sleeper(0.001, calls)], [torch.zeros(1)], repeats=6)
+    slow, fast = timings([Sleeper(0.02, calls), Sleeper(0.001, calls)], [torch.zeros(1)], repeats=6)
     assert calls == [0.02, 0.001] * (latency.WARM_UP + 6)
-    assert 20 <= slow < 200
-    assert fast < slow
+    assert 20 <= slow.fastest <= slow.median <= slow.slow
+    assert fast.median < slow.median
 
 
 def test_slow_models_are_called_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency, "SECONDS", 0.0)
     calls: list[float] = []
-    medians([Sleeper(0.0, calls)], [torch.zeros(1)])
+    timings([Sleeper(0.0, calls)], [torch.zeros(1)])
     assert len(calls) == latency.WARM_UP + latency.LEAST
+
+
+def test_calls_that_are_far_apart_are_unsteady() -> None:
+    assert Timing.of([1.0] * 9 + [24.0]).steady
+    assert not Timing.of([1.0, 24.0] * 5).steady
+    assert not Timing.of([1.0] + [24.0] * 9).steady

@@ -1,14 +1,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from secateur.report import Measured, Report, Scores
+from secateur.report import Measured, Report, Scores, Timing
 
-DENSE, PRUNED = Measured(1000, 4000, 6_000_000, 0.5), Measured(400, 2000, 3_000_000, 1.0)
+DENSE, PRUNED = (
+    Measured(1000, 4000, 6_000_000, Timing(0.5, 0.4, 0.6)),
+    Measured(400, 2000, 3_000_000, Timing(1.0, 0.9, 1.1)),
+)
 
 
 def test_a_slower_model_is_called_slower() -> None:
     assert "2.00x slower" in str(Report(DENSE, PRUNED, batch=1))
+
+
+def test_equal_models_are_the_same() -> None:
+    assert "0.50 ms  0.50 ms  the same" in str(Report(DENSE, replace(PRUNED, latency_ms=DENSE.latency_ms), batch=1))
+
+
+def test_an_unsteady_latency_compares_nothing() -> None:
+    report = Report(replace(DENSE, latency_ms=Timing(24.0, 0.5, 24.0)), PRUNED, batch=1)
+    assert "unsteady (0.50 ms to 24.0 ms, 0.90 ms to 1.1 ms): the machine is busy" in str(report)
+    assert report.as_dict()["steady"] is False
 
 
 def test_scores_are_percent_points() -> None:

@@ -162,7 +162,7 @@ def _like(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
     parameter = nn.Parameter(new, old.requires_grad)
     if type(old) is not nn.Parameter:
         parameter.__class__ = type(old)
-    parameter.__dict__.update(old.__dict__)
+    vars(parameter).update(vars(old))
     for hooks in ("_backward_hooks", "_post_accumulate_grad_hooks"):
         if getattr(old, hooks, None):
             setattr(parameter, hooks, getattr(old, hooks))

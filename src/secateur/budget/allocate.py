@@ -56,7 +56,9 @@ class Allocation:
 
         Raises `TargetError` with the smallest reachable value where the lowest rungs do not fit.
         """
-        start = [self._first_rung(ladder, group.steps) for ladder, group in zip(self.rungs, self.graph.groups, strict=True)]
+        start = [
+            self._first_rung(ladder, group.steps) for ladder, group in zip(self.rungs, self.graph.groups, strict=True)
+        ]
         if math.isinf(self.limits.params) and math.isinf(self.limits.macs):
             return self.counts(start)
         order = [(g, j + 1) for _, g, j in descents(self.rungs) if j + 1 > start[g]]
@@ -105,6 +107,8 @@ class Allocation:
             if target.kind in least and least[target.kind] > target.limit(totals[target.kind]):
                 kind = target.kind
                 share = math.ceil(least[kind] / totals[kind] * 1e4) / 1e4
-                lines.append(f"target {target} cannot be reached: the smallest possible is {least[kind]:,} ({kind}={share:g})")
+                lines.append(
+                    f"target {target} cannot be reached: the smallest possible is {least[kind]:,} ({kind}={share:g})"
+                )
         hint = "lower select.floor, protect less, or see print(graph) for what is frozen and why"
         return TargetError("\n".join([*lines, hint]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import torch
 
 from ..cost import Cost, Counts
 from ..errors import InputError, TargetError
-from ..graph import Graph, PrunableAxis
+from ..graph import Graph, Group, PrunableAxis
 from ..importance import Criterion, Scores, score
 from ..plan import AttributeChange, AxisPlan, Code, Plan, Scale, Totals, encoded, with_notes
 from ..terms import Axis, axes, find, size
@@ -54,7 +55,7 @@ def plan(
     scores = score(graph, importance, seed=seed)
     rungs = ladders(graph, scores, select, scope)
     if drop:
-        scores, rungs = _by_hand(graph, drop, scores, rungs)
+        scores, rungs = _by_hand(graph, drop, select, scores, rungs)
     counts = _allowed_counts(graph, rungs, targets)
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
     made = build_plan(graph, kept, counts, tuple(map(str, targets)))
@@ -69,7 +70,9 @@ def _check(graph: Graph, targets: Sequence[Target], drop: Drop | None, select: S
         raise InputError("nothing to do: give a target such as 'macs=0.5', drop={...} or Select(widths={...})")
     if not graph.axes:
         reasons = "\n".join(f"  {f.name}[{f.dim}]: {f.reason}" for f in graph.frozen[:5])
-        raise InputError(f"this model has no prunable axis\n{reasons}\nprint(graph) lists everything that is frozen and why")
+        raise InputError(
+            f"this model has no prunable axis\n{reasons}\nprint(graph) lists everything that is frozen and why"
+        )
     kinds = {"macs": graph.total_macs, "params": graph.params}
     for target in targets:
         if target.kind in kinds and target.value > 1 and target.value > kinds[target.kind]:
@@ -80,25 +83,47 @@ def _check(graph: Graph, targets: Sequence[Target], drop: Drop | None, select: S
 
 
 def _by_hand(
-    graph: Graph, drop: Drop, scores: dict[str, torch.Tensor], rungs: list[Ladder]
+    graph: Graph, drop: Drop, select: Select, scores: dict[str, torch.Tensor], rungs: list[Ladder]
 ) -> tuple[dict[str, torch.Tensor], list[Ladder]]:
     """Dropped units score below everything, and their groups start at what is left of them."""
+    units: dict[str, list[int]] = {}
+    for name, more in drop.items():
+        units.setdefault(graph.axis(name).name, []).extend(more)
     scores = {name: value.clone() for name, value in scores.items()}
-    rungs = list(rungs)
-    for name, units in drop.items():
+    levels: dict[int, int] = {}
+    for name, asked in units.items():
         axis = graph.axis(name)
-        wanted = _checked_units(axis, name, units)
-        scores[axis.name][..., wanted] = -1.0
-        group = graph.groups[axis.group]
-        step = axis.size // group.steps
-        level = (axis.size - len(wanted)) // step
-        if (axis.size - len(wanted)) % step:
-            tied = ", ".join(a.name for a in group.axes if a is not axis)
-            raise InputError(f"drop takes {len(wanted)} units of {name!r}, but with {tied} it moves in steps of {step}")
-        ladder = rungs[axis.group]
-        lower = [j for j, old in enumerate(ladder.levels) if old < level]
-        rungs[axis.group] = Ladder((level, *(ladder.levels[j] for j in lower)), tuple(ladder.price[j - 1] for j in lower))
-    return scores, rungs
+        wanted = _checked_units(axis, name, asked)
+        scores[name][..., wanted] = -math.inf
+        level = _level_by_hand(graph.groups[axis.group], axis, len(wanted))
+        if levels.setdefault(axis.group, level) != level:
+            raise InputError(f"drop takes {len(wanted)} units of {name!r}, but another share of an axis it is tied to")
+    return scores, _lowered(graph, select, levels, rungs)
+
+
+def _level_by_hand(group: Group, axis: PrunableAxis, count: int) -> int:
+    step = axis.size // group.steps
+    level, rest = divmod(axis.size - count, step)
+    if rest:
+        tied = ", ".join(a.name for a in group.axes if a is not axis)
+        raise InputError(f"drop takes {count} units of {axis.name!r}, but with {tied} it moves in steps of {step}")
+    return level
+
+
+def _lowered(graph: Graph, select: Select, levels: Mapping[int, int], rungs: Sequence[Ladder]) -> list[Ladder]:
+    """Ladders whose top is what hands left of their groups. Hands go before floors and alignment, not before widths."""
+    rungs, protected, fixed = list(rungs), select.protected(graph), select.fixed(graph)
+    for g, level in levels.items():
+        name, ladder = graph.groups[g].axes[0].name, rungs[g]
+        if g in protected and level < ladder.levels[0]:
+            raise InputError(f"drop takes units of {name!r}, which protect keeps as it is")
+        if g in fixed and level < fixed[g]:
+            raise InputError(f"drop leaves less of {name!r} than widths asks for")
+        if g not in fixed:
+            lower = [j for j, old in enumerate(ladder.levels) if old < level]
+            below, prices = (ladder.levels[j] for j in lower), (ladder.price[j - 1] for j in lower)
+            rungs[g] = Ladder((level, *below), tuple(prices))
+    return rungs
 
 
 def _checked_units(axis: PrunableAxis, name: str, units: Sequence[int]) -> list[int]:
@@ -107,7 +132,9 @@ def _checked_units(axis: PrunableAxis, name: str, units: Sequence[int]) -> list[
     if bad:
         raise InputError(f"drop names unit {bad[0]} of {name!r}, which has {axis.size}: 0 to {axis.size - 1}")
     if axis.size - len(wanted) < axis.least:
-        raise InputError(f"drop leaves {axis.size - len(wanted)} of {axis.size} units of {name!r}; at least {axis.least} must stay")
+        raise InputError(
+            f"drop leaves {axis.size - len(wanted)} of {axis.size} units of {name!r}; at least {axis.least} must stay"
+        )
     return wanted
 
 
@@ -218,7 +245,7 @@ def _attributes(graph: Graph, counts: Mapping[Axis, int]) -> tuple[AttributeChan
     for attribute, ratio in graph.attributes.items():
         old, new = graph.attribute_values.get(attribute), ratio.at(lambda axis: counts.get(axis, axis.n))
         if old is not None and new != old:
-            changes.append(AttributeChange(attribute.module, attribute.name, attribute.index, old, new))
+            changes.append(AttributeChange(attribute.module, attribute.name, attribute.at, old, new))
     return tuple(changes)
 
 

@@ -43,10 +43,10 @@ class Select:
     def protected(self, graph: Graph) -> set[int]:
         """The groups that hold a protected parameter. Raises `InputError` for a pattern that matches nothing."""
         groups: set[int] = set()
-        names = [*graph.sites, *graph.aliases]
-        modules = {name.rpartition(".")[0] for name in names} | {m for m, _ in graph.model.named_modules()}
+        names = _names(graph)
+        modules = {name.rpartition(".")[0] for name in names}
         for pattern in self.protect:
-            hit = {name for name in names if _means(pattern, name)}
+            hit = {site for name, site in names.items() if _means(pattern, name)}
             if not hit and pattern not in graph.by_name:
                 raise InputError(f"protect names {pattern!r}, which matches no parameter{nearest(pattern, modules)}")
             groups |= {a.group for a in graph.axes if a.name == pattern or any(use.name in hit for use in a.sites)}
@@ -59,7 +59,9 @@ class Select:
             axis = graph.axis(name)
             steps = width_steps(graph.groups[axis.group], axis, width)
             if fixed.setdefault(axis.group, steps) != steps:
-                raise InputError(f"widths gives {name!r} {width}, but it is tied to another axis with a different share")
+                raise InputError(
+                    f"widths gives {name!r} {width}, but it is tied to another axis with a different share"
+                )
         return fixed
 
 
@@ -67,7 +69,9 @@ def width_steps(group: Group, axis: PrunableAxis, width: int) -> int:
     """How many steps of a group leave `width` units of one of its axes."""
     step = axis.size // group.steps
     if not isinstance(width, int) or not axis.least <= width <= axis.size:
-        raise InputError(f"widths gives {axis.name!r} {width!r}; it has {axis.size} units and keeps {axis.least} or more")
+        raise InputError(
+            f"widths gives {axis.name!r} {width!r}; it has {axis.size} units and keeps {axis.least} or more"
+        )
     if width % step:
         tied = ", ".join(a.name for a in group.axes if a is not axis)
         below = max(width // step, 1) * step
@@ -76,6 +80,17 @@ def width_steps(group: Group, axis: PrunableAxis, width: int) -> int:
             f"the nearest widths are {below} and {below + step}"
         )
     return width // step
+
+
+def _names(graph: Graph) -> dict[str, str]:
+    """The sites of a graph by all of their names: shared tensors, and tensors of shared modules, have several."""
+    model = graph.model
+    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    first: dict[int, str] = {}
+    for name, tensor in named:
+        if name in graph.sites:
+            first.setdefault(id(tensor), name)
+    return {**{name: name for name in graph.sites}, **{name: first[id(t)] for name, t in named if id(t) in first}}
 
 
 def _means(pattern: str, name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from ..errors import TargetError, nearest
 
@@ -27,7 +28,9 @@ class Target:
         """Read `kind=number`. Raises `TargetError` with the text and what would do."""
         kind, equals, number = (part.strip() for part in str(text).partition("="))
         if not equals or kind not in KINDS:
-            raise TargetError(f"target {text!r}{nearest(kind, KINDS)}\nwrite e.g. 'macs=0.5', 'params=1.76e6', 'channels=0.7'")
+            raise TargetError(
+                f"target {text!r}{nearest(kind, KINDS)}\nwrite e.g. 'macs=0.5', 'params=1.76e6', 'channels=0.7'"
+            )
         try:
             value = float(number)
         except ValueError:
@@ -43,7 +46,8 @@ class Target:
 
     def limit(self, total: int) -> int:
         """The count that may remain of `total`."""
-        return math.floor(self.value * total + 1e-9) if self.value <= 1 else math.floor(self.value)
+        written = Fraction(str(self.value))  # 0.29 of 100 is 29, which floats do not know
+        return math.floor(written * total if written <= 1 else written)
 
     def __str__(self) -> str:
         return f"{self.kind}={self.value:g}"

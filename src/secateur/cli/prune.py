@@ -145,11 +145,11 @@ def _measured(
 ) -> Report:
     """Save both models, and measure them in turn."""
     from secateur.io import save
-    from secateur.report import Measured, Report, medians
+    from secateur.report import Measured, Report, timings
 
     pruned_bytes = save_checked(small, dense, folder)
     save(dense.model, folder / DENSE)
-    old, new = medians([dense.model, small], dense.inputs, watch=lambda r: watched("latency", r, len(r)))
+    old, new = timings([dense.model, small], dense.inputs, watch=lambda r: watched("latency", r, len(r)))
     before, after = counts
     return Report(
         Measured(before.params, before.macs, (folder / DENSE).stat().st_size, old),

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 
 from ..errors import InputError, PruningError, nearest
-from ..graph import Graph
+from ..graph import Graph, PrunableAxis
 from .batch_norm import BatchNormScale
 from .magnitude import L1, L2
 from .random import Random
@@ -29,8 +29,8 @@ def score(graph: Graph, importance: str | Criterion | Scores = "l2", *, seed: in
     """One score per unit of each prunable axis, divided by the axis' mean so that axes can be compared.
 
     `importance`: a name in `CRITERIA`, a function from `AxisSlices` to scores of shape (n,), or ready scores by axis
-    name. An axis chosen anew per outer unit is scored (outer, n). Raises `InputError` for an unknown name and
-    `PruningError` for scores that are not finite.
+    name. An axis chosen anew per outer unit is scored (outer, n). Raises `InputError` for an unknown name or a wrong
+    shape and `PruningError` for scores that are not finite.
 
     >>> import secateur, torch
     >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
@@ -38,13 +38,13 @@ def score(graph: Graph, importance: str | Criterion | Scores = "l2", *, seed: in
     torch.Size([8])
     """
     if isinstance(importance, Mapping):
-        scores = {graph.axis(name).name: _checked(name, value) for name, value in importance.items()}
-        return {axis.name: scores.get(axis.name, torch.ones(axis.size)) for axis in graph.axes}
+        given = {graph.axis(name).name: value for name, value in importance.items()}
+        return {axis.name: _checked(axis, given.get(axis.name, torch.ones(axis.size))) for axis in graph.axes}
     criterion = _criterion(importance, seed)
     tensors = dict(graph.model.named_parameters())
     dims = {name: site.dims for name, site in graph.sites.items()}
     slices = [AxisSlices(axis, tensors, dims) for axis in graph.axes]
-    return {axis.name: _normalised(_checked(axis.name, criterion(axis))) for axis in slices}
+    return {a.name: _normalised(_checked(a, criterion(s))) for a, s in zip(graph.axes, slices, strict=True)}
 
 
 def _criterion(importance: str | Criterion, seed: int) -> Criterion:
@@ -57,14 +57,17 @@ def _criterion(importance: str | Criterion, seed: int) -> Criterion:
     return CRITERIA[importance](seed)
 
 
-def _checked(name: str, scores: torch.Tensor) -> torch.Tensor:
-    scores = scores.detach().to("cpu", torch.float64)
+def _checked(axis: PrunableAxis, scores: torch.Tensor) -> torch.Tensor:
+    scores, name = torch.as_tensor(scores).detach().to("cpu", torch.float64), axis.name
+    shape = (axis.size,) if axis.outer is None else (axis.outer.n, axis.size)
+    if tuple(scores.shape) not in (shape, shape[-1:]):
+        raise InputError(f"the scores of {name!r} have shape {tuple(scores.shape)}; give one for each unit: {shape}")
     if not bool(torch.isfinite(scores).all()):
         raise PruningError(
             f"the scores of {name!r} are not finite: {scores[~torch.isfinite(scores)][:3].tolist()}\n"
             "look for NaN or infinite weights there; the model was left as it is"
         )
-    return scores
+    return scores.expand(shape)
 
 
 def _normalised(scores: torch.Tensor) -> torch.Tensor:

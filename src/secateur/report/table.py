@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from secateur.report.latency import Timing
 from secateur.text import columns, share
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A model in numbers: parameters, MACs of a call, bytes of its safetensors file, median milliseconds of a call."""
+    """A model in numbers: parameters, MACs of a call, bytes of its safetensors file, milliseconds of a call."""
 
     params: int
     macs: int
     bytes: int
-    latency_ms: float
+    latency_ms: Timing
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Scores:
 class Report:
     """Two models side by side; `print` gives the table. `batch` is the batch size that the latency was measured at.
 
-    >>> print(Report(Measured(100, 400, 600, 2.0), Measured(50, 100, 400, 1.0), batch=1))
+    >>> before, after = Measured(100, 400, 600, Timing(2.0, 1.9, 2.1)), Measured(50, 100, 400, Timing(1.0, 0.9, 1.1))
+    >>> print(Report(before, after, batch=1))
                       before     after
     parameters           100        50  50.0 %
     MACs                 400       100  25.0 %
@@ -61,8 +63,13 @@ class Report:
 
     @property
     def speedup(self) -> float:
-        """How many times faster the pruned model is."""
-        return self.dense.latency_ms / self.pruned.latency_ms
+        """How many times faster the pruned model is, by the medians."""
+        return self.dense.latency_ms.median / self.pruned.latency_ms.median
+
+    @property
+    def steady(self) -> bool:
+        """Whether the machine was quiet enough for the latencies to mean something."""
+        return self.dense.latency_ms.steady and self.pruned.latency_ms.steady
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON, but for the scores, which are data of their own."""
@@ -71,6 +78,7 @@ class Report:
             "pruned": asdict(self.pruned),
             "batch": self.batch,
             "speedup": self.speedup,
+            "steady": self.steady,
         }
 
     def __str__(self) -> str:
@@ -82,11 +90,21 @@ class Report:
             ("parameters", f"{old.params:,}", f"{new.params:,}", _remains(old.params, new.params)),
             ("MACs", f"{old.macs:,}", f"{new.macs:,}", _remains(old.macs, new.macs)),
             ("file size", _size(old.bytes), _size(new.bytes), _remains(old.bytes, new.bytes)),
-            (f"latency, batch {self.batch}", _time(old.latency_ms), _time(new.latency_ms), self._faster()),
+            (
+                f"latency, batch {self.batch}",
+                _time(old.latency_ms.median),
+                _time(new.latency_ms.median),
+                self._faster(),
+            ),
         ]
 
     def _faster(self) -> str:
-        return f"{self.speedup:.2f}x faster" if self.speedup >= 1 else f"{1 / self.speedup:.2f}x slower"
+        if not self.steady:
+            spread = [f"{_time(t.fastest)} to {_time(t.slow)}" for t in (self.dense.latency_ms, self.pruned.latency_ms)]
+            return f"unsteady ({spread[0]}, {spread[1]}): the machine is busy, try fewer threads"
+        if 0.995 < self.speedup < 1.005:
+            return "the same"
+        return f"{self.speedup:.2f}x faster" if self.speedup > 1 else f"{1 / self.speedup:.2f}x slower"
 
     def _scores(self) -> list[tuple[str, str, str, str]]:
         scores = self.scores

@@ -144,7 +144,7 @@ def check_model(model: nn.Module) -> None:
 def _check_tensors(model: nn.Module) -> None:
     devices: dict[str, str] = {}
     for name, tensor in _named_tensors(model):
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if nn.parameter.is_lazy(tensor):
             raise InputError(f"{name} is not initialised yet; run the model once on its input, then prune it")
         if type(tensor).__name__ == "DTensor":
             raise InputError(f"{name} is a DTensor; gather the full model on one device, then prune it")

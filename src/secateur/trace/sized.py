@@ -216,7 +216,7 @@ def _split(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> 
     wanted = _argument(args, kwargs, 1, "split_size_or_sections")
     wanted = kwargs.get("split_size", kwargs.get("split_sizes")) if wanted is None else wanted
     dim = _argument(args, kwargs, 2, "dim", 0)
-    sizes = list(wanted) if isinstance(wanted, (tuple, list)) else [wanted] * len(out)
+    sizes: list[Any] = list(wanted) if isinstance(wanted, (tuple, list)) else [wanted] * len(out)
     for size, piece in zip(sizes, out, strict=True):
         whole = piece.shape[dim] == plain(size)
         demand(recorder, size if whole else piece.shape[dim], recorder.typed(piece).found()[dim], "split")

@@ -31,14 +31,14 @@ class Dim(NamedTuple):
 
 
 class Attribute(NamedTuple):
-    """An integer attribute of a module; `index` is its place if the attribute is a tuple or list."""
+    """An integer attribute of a module; `at` is its place if the attribute is a tuple or list."""
 
     module: str
     name: str
-    index: int | None = None
+    at: int | None = None
 
     def __str__(self) -> str:
-        place = "" if self.index is None else f"[{self.index}]"
+        place = "" if self.at is None else f"[{self.at}]"
         return f"{self.module + '.' if self.module else ''}{self.name}{place}"
 
 

@@ -74,7 +74,10 @@ class Solver:
         for equation in sorted(equations, key=self._difficulty):
             self._hold(equation)
         guards = [guard for guard in ledger.guards if not _is_equation(guard)]
-        self.solution.guards = [guard for guard in guards if self._open(guard)] + floors
+        self.solution.guards = [
+            *(guard for guard in guards if self._open(guard)),
+            *(guard for guard in floors if self._variables(guard.left, guard.right)),
+        ]
         return self.solution
 
     # --- expressions as ratios ---
@@ -164,8 +167,8 @@ class Solver:
                 continue
             if solved is not None:
                 self.solution.attributes[attribute] = solved
-                for other_one in unknown - {attribute}:
-                    self.solution.attributes[other_one] = Ratio.of(Poly.constant(self.old[other_one]))
+                for small in unknown - {attribute}:
+                    self.solution.attributes[small] = Ratio.of(Poly.constant(self.old[small]))
                 return True
         return False
 

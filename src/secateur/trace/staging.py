@@ -21,7 +21,7 @@ from .typed import Place, Typed, drop, get, put
 
 # Sizes that torch's own modules keep; everything else they hold (strides, paddings, ...) is no size of a parameter.
 _TORCH_SIZES = frozenset(
-    "groups num_groups normalized_shape num_features num_channels embed_dim num_heads head_dim kdim vdim in_features "
+    "d_model groups num_groups normalized_shape num_features num_channels embed_dim num_heads head_dim kdim vdim in_features "
     "out_features in_channels out_channels embedding_dim num_parameters".split()
 )
 

@@ -67,14 +67,14 @@ def fresh(shape: Sequence[int], frozen: str | None) -> list[Term]:
 
 def get(tensor: torch.Tensor) -> Typed | None:
     """The type a tensor carries, if a trace gave it one."""
-    return tensor.__dict__.get(_SLOT)
+    return vars(tensor).get(_SLOT)
 
 
 def put(tensor: torch.Tensor, typed: Typed) -> None:
     """Give a tensor its type."""
-    tensor.__dict__[_SLOT] = typed
+    vars(tensor)[_SLOT] = typed
 
 
 def drop(tensor: torch.Tensor) -> None:
     """Take the type away."""
-    tensor.__dict__.pop(_SLOT, None)
+    vars(tensor).pop(_SLOT, None)

@@ -99,13 +99,13 @@ def multi_head_attention(
         weights = in_proj_weight.chunk(3)
     biases: Any = in_proj_bias.chunk(3) if in_proj_bias is not None else (None, None, None)
     inputs = zip((query, key, value), weights, biases, strict=True)
-    heads = [_heads(F.linear(x, w, b), num_heads) for x, w, b in inputs]
+    q, k, v = (_heads(F.linear(x, w, b), num_heads) for x, w, b in inputs)
     mask = _merged_mask(attn_mask, key_padding_mask, query, num_heads)
-    out = F.scaled_dot_product_attention(*heads, mask, dropout_p if training else 0.0, is_causal and mask is None)
+    out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p if training else 0.0, is_causal and mask is None)
     length, batch = query.shape[0], query.shape[1]
     out = out.permute(2, 0, 1, 3).reshape(length, batch, embed_dim_to_check)
     out = F.linear(out, out_proj_weight, out_proj_bias)
-    weights_out = _weights(heads[0], heads[1], mask, average_attn_weights) if need_weights else None
+    weights_out = _weights(q, k, mask, average_attn_weights) if need_weights else None
     if not batched:
         out = out.squeeze(1)
         weights_out = weights_out.squeeze(0) if weights_out is not None else None

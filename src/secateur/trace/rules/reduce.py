@@ -55,7 +55,7 @@ def _over(op: Op, dim: int, term: Term, zero: bool) -> None:
 @rule("aten::_softmax", "aten::_log_softmax", "aten::softmax", "aten::log_softmax", "aten::_safe_softmax")
 def softmax(op: Op) -> None:
     """x: [a, b] -> [a, b], normalised over b"""
-    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    dims = op.dims(op["self"])
     if dims:
         dim = op["dim"] % len(dims)
         collapse(dims[dim])
