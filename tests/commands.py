@@ -37,6 +37,12 @@ def build(width=12, num_classes=4):
     return Net(width, num_classes)
 
 
+def mute():
+    net = Net(12, 4)
+    nn.init.zeros_(net.head.weight)
+    return net
+
+
 def stuck():
     return nn.Linear(4, 2)
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .apply.surgery import PLANS, _like, plans_of
+from .apply.surgery import PLANS, alike, plans_of
 from .errors import FileError, InputError, nearest
 from .plan import AttributeChange, Plan
 from .slots import Slot, slots
@@ -214,7 +214,7 @@ def _made(outline: _Outline, device: torch.device | None) -> Iterator[tuple[Slot
         if stored or value.device != place:
             key = (source, isinstance(old, nn.Parameter))
             if key not in made:
-                made[key] = _like(old, value.to(place, copy=True))
+                made[key] = alike(old, value.to(place, copy=True))
             yield slot, made[key]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from .errors import InputError, nearest
-from .terms import Axis, Cat, Each, Term, axes, collapse, find, freeze, settle, size
+from .terms import Axis, Cat, Each, Term, axes, find, freeze, settle
 
 if TYPE_CHECKING:
     from .trace.recorder import Reading, Recorder
@@ -174,11 +173,11 @@ class Graph:
         """Shares of parameters and MACs on a prunable axis."""
         live = {axis.term for axis in self.axes}
         params = sum(
-            math.prod(site.shape) * _covered(site.dims, live)
+            math.prod(site.shape) * covered(site.dims, live)
             for site in self.sites.values()
             if site.kind == "parameter"
         )
-        macs = sum(m.coefficient * math.prod(t.n for t in m.terms) * _covered(m.terms, live) for m in self.macs)
+        macs = sum(m.coefficient * math.prod(t.n for t in m.terms) * covered(m.terms, live) for m in self.macs)
         return Coverage(params / max(self.params, 1), macs / max(self.total_macs, 1))
 
     def why(self, pattern: str) -> str:
@@ -199,7 +198,7 @@ class Graph:
         return table(self)
 
 
-def _covered(dims: Sequence[Term], live: set[Axis]) -> float:
+def covered(dims: Sequence[Term], live: set[Axis]) -> float:
     """The share of a tensor's elements that lie on a prunable axis in some dimension."""
     outside = 1.0
     for dim in dims:
@@ -345,25 +344,12 @@ def _frozen(sites: Mapping[str, GraphSite], live: set[Axis]) -> tuple[Frozen, ..
             for dim, term in enumerate(site.dims):
                 for axis in axes(term):
                     if axis not in live and axis.n > 1:
-                        out.append(Frozen(name, dim, _reason(axis)))
+                        out.append(Frozen(name, dim, reason_of(axis)))
                         break
     return tuple(out)
 
 
-def _reason(axis: Axis) -> str:
+def reason_of(axis: Axis) -> str:
     if axis.frozen:
         return axis.frozen
     return axis.inexact or f"at least {axis.least} of its {axis.n} units must stay"
-
-
-def prunable_size(graph: Graph, counts: Mapping[Axis, int], name: str) -> tuple[int, ...]:
-    """The shape of a site under the given counts."""
-    return tuple(size(dim, counts) for dim in graph.sites[name].dims)
-
-
-def matching(graph: Graph, pattern: str) -> list[str]:
-    """Site names that a glob (or a module path) means."""
-    return [n for n in graph.sites if fnmatch.fnmatchcase(n, pattern) or n.startswith(f"{pattern}.")]
-
-
-__all__ = ["Coverage", "Fold", "Frozen", "Graph", "GraphSite", "Group", "PrunableAxis", "SiteUse", "build", "collapse"]

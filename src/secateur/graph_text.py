@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from .errors import InputError, nearest
-from .graph import Frozen, Graph, GraphSite, PrunableAxis, _covered, _reason
+from .graph import Frozen, Graph, GraphSite, PrunableAxis, covered, reason_of
 from .terms import Axis, Cat, Term, axes, find
 from .text import NO_BREAK, counted, folded, listed, paged, share, span, times, wrapped
 
@@ -72,8 +72,8 @@ class _Shares:
     def params(self, axis: PrunableAxis) -> float:
         names = dict.fromkeys(use.name for use in axis.sites)
         sites = [self.graph.sites[name] for name in names]
-        covered = sum(math.prod(s.shape) * _covered(s.dims, {axis.term}) for s in sites if s.kind == "parameter")
-        return covered / max(self.graph.params, 1)
+        held = sum(math.prod(s.shape) * covered(s.dims, {axis.term}) for s in sites if s.kind == "parameter")
+        return held / max(self.graph.params, 1)
 
     def macs(self, axis: PrunableAxis) -> float:
         return self._macs_by_axis.get(axis.term, 0.0) / max(self.graph.total_macs, 1)
@@ -85,7 +85,7 @@ class _Shares:
         for macs in self.graph.macs:
             spent = macs.coefficient * math.prod(term.n for term in macs.terms)
             for axis in {axis for term in macs.terms for axis in axes(term)} & live:
-                total[axis] = total.get(axis, 0.0) + spent * _covered(macs.terms, {axis})
+                total[axis] = total.get(axis, 0.0) + spent * covered(macs.terms, {axis})
         return total
 
 
@@ -337,7 +337,7 @@ def _dim_lines(dim: Term, names: dict[Axis, str]) -> list[str]:
 def _stays(axis: Axis) -> str:
     if axis.n == 1:
         return "size one"
-    return f"frozen: {axis.frozen}" if axis.frozen else f"stays: {_reason(axis)}"
+    return f"frozen: {axis.frozen}" if axis.frozen else f"stays: {reason_of(axis)}"
 
 
 def _formula(term: Term, name_of: Callable[[Axis], str]) -> str:

@@ -181,7 +181,7 @@ class Plan:
             if data["format"] != FORMAT:
                 raise FileError(f"a plan of format {data['format']!r}; this secateur reads format {FORMAT}: update it")
             return _from_data(data)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             if isinstance(error, FileError):
                 raise
             raise FileError(f"this is no secateur plan: {type(error).__name__}: {error}") from error
@@ -215,7 +215,12 @@ def _whole(n: int, kept: Any) -> bool:
 
 
 def _tupled(kept: Any) -> Any:
-    return tuple(_tupled(k) if isinstance(k, list) else int(k) for k in kept) if kept is not None else None
+    """Lists of whole numbers, or lists of such lists, as tuples; None is left."""
+    if kept is None:
+        return None
+    if not isinstance(kept, list) or not all(type(k) in (int, list) for k in kept):
+        raise TypeError(f"kept units are lists of whole numbers, not {kept!r}")
+    return tuple(_tupled(k) if isinstance(k, list) else k for k in kept)
 
 
 def _code(code: Any) -> Code:
@@ -232,7 +237,12 @@ def _decoded(code: Code, made: Mapping[str, Axis]) -> Term:
         return Axis(code)
     ((kind, parts),) = code.items()
     terms = tuple(_decoded(part, made) for part in parts)
-    return Cat(terms) if kind == "cat" else Product(terms)
+    if kind not in _KINDS:
+        raise ValueError(f"a term is a cat or a product, not a {kind!r}")
+    return _KINDS[kind](terms)
+
+
+_KINDS: dict[str, type[Cat] | type[Product]] = {"cat": Cat, "product": Product}
 
 
 def encoded(term: Term, name_of: Callable[[Axis], str | int]) -> Code:

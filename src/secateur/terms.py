@@ -231,10 +231,10 @@ def _sightings(term: Term, outer: Term) -> int:
         found = [_sightings(part, outer) for part in term.parts]
         return max(found) if all(found) else 0
     inside = sum(_sightings(part, outer) for part in parts if isinstance(part, Cat) and not same(part, outer))
-    return inside + sum(1 for _ in _places(parts, outer))
+    return inside + sum(1 for _ in places(parts, outer))
 
 
-def _places(parts: Sequence[Term], outer: Term) -> Iterator[range]:
+def places(parts: Sequence[Term], outer: Term) -> Iterator[range]:
     """The runs of factors that are those of `outer`."""
     wanted = factors(outer)
     for i in range(len(parts) - len(wanted) + 1):
@@ -613,7 +613,7 @@ def _column(
 def _outer_column(parts: Sequence[Term], done: Mapping[int, Sequence[int]], axis: Each) -> list[int] | None:
     """The outer unit of an Each in every row, once the digits that tell it are done."""
     assert axis.outer is not None
-    span = next(_places(parts, axis.outer), None)
+    span = next(places(parts, axis.outer), None)
     if span is not None:
         return _flat([done[i] for i in span], [parts[i].n for i in span]) if all(i in done for i in span) else None
     i = next((i for i, part in enumerate(parts) if _sightings(part, axis.outer)), None)
@@ -632,7 +632,7 @@ def _unit(term: Term, at: int, outer: Term) -> int:
     for part in reversed(parts):
         at, digit = divmod(at, part.n)
         digits.insert(0, digit)
-    span = next(_places(parts, outer), None)
+    span = next(places(parts, outer), None)
     if span is not None:
         return _flat([[digits[i]] for i in span], [parts[i].n for i in span])[0]
     i = next(i for i, part in enumerate(parts) if isinstance(part, Cat) and _sightings(part, outer))

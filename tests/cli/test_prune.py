@@ -192,8 +192,14 @@ def test_a_failed_proof_ends_with_1(secateur: Command, monkeypatch: pytest.Monke
     monkeypatch.setattr(sys.modules["secateur.verify"], "verify", lambda *_: wrong)
     out = secateur.folder / "o"
     message = secateur.fails("prune", secateur.net, *SHAPE, *HALF, "--verify", "--out", out, code=1)
-    assert "the pruned model is not what the plan says: FAILED" in message
+    assert "the pruned model is not what the plan says; please report this model\nFAILED: pruned equals" in message
     assert not out.exists()
+
+
+def test_outputs_that_show_nothing_prove_nothing(secateur: Command) -> None:
+    out = secateur.folder / "o"
+    message = secateur.fails("prune", secateur.file("mute"), *SHAPE, *HALF, "--verify", "--out", out, code=1)
+    assert "nothing is proved: the outputs do not show whether the units that go are there" in message
 
 
 def test_a_file_that_does_not_give_the_model_back_ends_with_1(

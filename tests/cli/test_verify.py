@@ -103,6 +103,11 @@ def test_no_run_at_all(secateur: Command) -> None:
     assert "is no folder of a run: it holds no run.json" in secateur.fails("verify", secateur.folder)
 
 
+def test_a_run_that_is_misspelt_gives_the_nearest(secateur: Command, small: Path) -> None:
+    missing = small.with_name("smal")
+    assert f"no run {missing}; did you mean 'small'?" in secateur.fails("verify", missing)
+
+
 def test_a_plan_that_is_not_json_of_ours(secateur: Command, small: Path) -> None:
     run = json.loads((small / "run.json").read_text())
     run["plan"] = {"format": 1}

@@ -33,7 +33,7 @@ def test_scores_are_percent_points() -> None:
 
 def test_other_metrics_are_plain_numbers() -> None:
     text = str(Report(DENSE, PRUNED, 1, Scores("error", 1.25, 2.5)))
-    assert "error right after the cut     1.25     2.5  +1.25" in text
+    assert "error right after the cut     1.25      2.5  +1.25" in text
     assert "fine-tuning" not in text
 
 

@@ -97,7 +97,7 @@ def _made(body: _Body, plan: Plan) -> dict[int, torch.Tensor]:
         tensor, kept = body.tensors[name], plan.positions(name)
         if any(k is not None for k in kept):
             small = _sliced(tensor.detach(), kept, indices)
-            made[id(tensor)] = _like(tensor, _scaled(small, tensor.shape, kept, scales.get(name, [])))
+            made[id(tensor)] = alike(tensor, _scaled(small, tensor.shape, kept, scales.get(name, [])))
     return made
 
 
@@ -153,7 +153,7 @@ def _scaled(
     return tensor
 
 
-def _like(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+def alike(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
     """`new` as the same kind of thing as `old`: memory format, `requires_grad`, hooks, attributes, subclass."""
     new = _in_format(old, new)
     if not isinstance(old, nn.Parameter):

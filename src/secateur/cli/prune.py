@@ -19,6 +19,7 @@ from secateur.cli.recipe import LIBRARIES, Loaded, Recipe, loaded, recipe_of
 from secateur.cli.runs import DENSE, MODEL, Original, staged
 from secateur.cli.saving import describe, save_checked, write_run
 from secateur.cli.train import as_history, needed, told
+from secateur.cli.verify import why_failed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,7 +89,7 @@ def _pruned(dense: Loaded, cutting: CutOptions, verify: bool, seed: int) -> Prun
     with working("verifying in float64"):
         verification = prove(dense.model, small, plan, dense.inputs)
     if not verification.passed:
-        raise CheckFailed(f"the pruned model is not what the plan says: {verification}\nnothing was written")
+        raise CheckFailed(f"{why_failed(verification)}\n{verification}\nnothing was written")
     return Pruned(small, plan, graph, verification)
 
 

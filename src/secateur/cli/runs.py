@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import FileError, InputError
+from secateur.errors import FileError, InputError, nearest
 
 MODEL = "model.safetensors"
 DENSE = "dense.safetensors"
@@ -98,6 +98,8 @@ class RunFile:
 
 def read_run(path: Path) -> RunFile:
     """The run in a folder, or beside the model file of one. Raises `FileError` where there is none or it is damaged."""
+    if not path.exists():
+        raise FileError(f"no run {path}{nearest(path.name, (other.name for other in path.parent.glob('*')))}")
     folder = path if path.is_dir() else path.parent
     file = folder / RUN
     if not file.is_file():

@@ -80,13 +80,25 @@ class Proof:
         cut = "has the shapes of the plan (it was fine-tuned)" if self.finetuned else "is the cut of the original"
         return "\n".join(
             [
-                str(self.laws),
+                str(self.laws) if self.laws.passed else f"{self.laws}\n{why_failed(self.laws)}",
                 f"FAILED: the saved model is not what the plan says: {self.saved}" if self.saved else f"the file {cut}",
                 f"FAILED: saved and loaded again, it is another model: {self.again}"
                 if self.again
                 else "round trip: saved and loaded again, it gives identical outputs",
             ]
         )
+
+
+def why_failed(verification: Verification) -> str:
+    """What a failed verification means."""
+    from secateur.verify import TOLERANCE
+
+    if verification.silence < TOLERANCE and verification.permutation < TOLERANCE:
+        return (
+            "nothing is proved: the outputs do not show whether the units that go are there\n"
+            "cause: outputs that are constant, as those of a new head of zeros; give trained weights with --weights"
+        )
+    return "the pruned model is not what the plan says; please report this model"
 
 
 def _original(run: RunFile, options: ModelOptions, weights: Path | None) -> Loaded:

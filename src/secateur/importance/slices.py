@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from ..graph import PrunableAxis, SiteUse
-from ..terms import Axis, Cat, Each, Term, axes, factors, find, same
+from ..terms import Axis, Cat, Each, Term, axes, find, places, same
 
 
 class AxisSlices:
@@ -58,19 +57,33 @@ def _per_unit(values: torch.Tensor, term: Term, axis: Axis) -> torch.Tensor:
         pieces = zip(values.split([part.n for part in term.parts]), term.parts, strict=True)
         found = [_per_unit(piece, part, axis) for piece, part in pieces if axis in set(axes(part))]
         return torch.stack(found).sum(0)
-    grid = values.reshape([part.n for part in term.parts])
-    i = next(i for i, part in enumerate(term.parts) if axis in set(axes(part)))
-    kept = [*_outer_span(term.parts, i, axis), i]
-    sums = grid.sum([d for d in range(grid.dim()) if d not in kept]) if grid.dim() > len(kept) else grid
-    return sums.reshape(-1, axis.n) if len(kept) > 1 else _per_unit(sums, term.parts[i], axis)
+    outer = axis.outer if isinstance(axis, Each) else None
+    units = _units(term, axis)
+    hit = units >= 0
+    slots = units if outer is None else _units(term, outer) * axis.n + units
+    total = torch.zeros(axis.n if outer is None else outer.n * axis.n, dtype=values.dtype)
+    total.index_add_(0, slots[hit], values[hit])
+    return total if outer is None else total.view(-1, axis.n)
 
 
-def _outer_span(parts: tuple[Term, ...], i: int, axis: Axis) -> list[int]:
-    if not isinstance(axis, Each) or axis.outer is None:
-        return []
-    wanted = factors(axis.outer)
-    for at in range(i - len(wanted), -1, -1):
-        if all(map(same, parts[at : at + len(wanted)], wanted)):
-            assert math.prod(p.n for p in wanted) == axis.outer.n
-            return list(range(at, at + len(wanted)))
-    raise AssertionError(f"{axis} without its outer units in {parts}")
+def _units(term: Term, wanted: Term) -> torch.Tensor:
+    """Which unit of `wanted` each position of a term belongs to; -1 for none."""
+    term = find(term)
+    if same(term, wanted):
+        return torch.arange(term.n)
+    if isinstance(term, Axis):
+        return torch.full((term.n,), -1)
+    if isinstance(term, Cat):
+        return torch.cat([_units(part, wanted) for part in term.parts])
+    sizes = [part.n for part in term.parts]
+    span = next(places(term.parts, wanted), None)
+    if span is not None:
+        return _along(torch.arange(wanted.n), sizes, span)
+    found = (_along(_units(part, wanted), sizes, range(i, i + 1)) for i, part in enumerate(term.parts))
+    return torch.stack(list(found)).amax(0)
+
+
+def _along(values: torch.Tensor, sizes: Sequence[int], span: range) -> torch.Tensor:
+    """Values of the factors in `span`, for every position of a product of these sizes."""
+    shape = [n if i in span else 1 for i, n in enumerate(sizes)]
+    return values.view(shape).expand(sizes).reshape(-1)

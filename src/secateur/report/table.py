@@ -126,12 +126,13 @@ def _remains(old: int, new: int) -> str:
 def _size(count: float) -> str:
     """Bytes in decimal units, as files are listed.
 
-    >>> _size(1_234_567), _size(600)
-    ('1.23 MB', '600 B')
+    >>> _size(1_234_567), _size(13_000_000), _size(600)
+    ('1.23 MB', '13.0 MB', '600 B')
     """
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
-            return f"{count:.0f} B" if unit == "B" else f"{count:.3g} {unit}"
+            digits = 0 if unit == "B" or count >= 100 else 1 if count >= 10 else 2
+            return f"{count:.{digits}f} {unit}"
         count /= 1000
     raise AssertionError
 

@@ -214,7 +214,7 @@ class Recorder(Interceptor):
         return typed.groups if typed is not None else None
 
     def add_macs(self, op: Op, terms: Sequence[Term]) -> None:
-        if self.counting:
+        if self.counting and not self.ledger.uncounted:
             weight = op["weight"]
             at = self.typed(weight).at if isinstance(weight, torch.Tensor) else None
             place = next((p for p in at if p is not None), None) if at else None

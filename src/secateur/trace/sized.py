@@ -179,6 +179,7 @@ def _factory(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -
 
 @sized("full")
 def _full(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    escape(_argument(args, kwargs, 1, "fill_value"), "used in full")
     _made(recorder, _argument(args, kwargs, 0, "size"), out)
 
 
@@ -189,6 +190,7 @@ def _new(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> No
 
 @sized("new_full")
 def _new_full(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    escape(_argument(args, kwargs, 2, "fill_value"), "used in new_full")
     _made(recorder, _argument(args, kwargs, 1, "size"), out)
 
 

@@ -16,6 +16,7 @@ import operator
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -101,6 +102,7 @@ class Ledger:
     equations: list[Equation] = field(default_factory=list)
     guards: list[Guard] = field(default_factory=list)
     escapes: list[Escape] = field(default_factory=list)
+    uncounted: bool = False  # whether what runs now is no work of the model's own
 
 
 _active: list[Ledger] = []
@@ -118,6 +120,18 @@ class open_ledger:
 
     def __exit__(self, *_: object) -> None:
         _active.pop()
+
+
+@contextmanager
+def uncounted() -> Iterator[None]:
+    """Within, multiply-adds are not counted: a plain form computes something anew that the model has at hand."""
+    if _active:
+        _active[-1].uncounted = True
+    try:
+        yield
+    finally:
+        if _active:
+            _active[-1].uncounted = False
 
 
 class Num(int):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from ...terms import Term
 from ..registry import Op, function_rule, plain_form
-from ..sizes import plain
+from ..sizes import plain, uncounted
 from .linear import contract
 
 
@@ -105,7 +105,8 @@ def multi_head_attention(
     length, batch = query.shape[0], query.shape[1]
     out = out.permute(2, 0, 1, 3).reshape(length, batch, embed_dim_to_check)
     out = F.linear(out, out_proj_weight, out_proj_bias)
-    weights_out = _weights(q, k, mask, average_attn_weights) if need_weights else None
+    with uncounted():
+        weights_out = _weights(q, k, mask, average_attn_weights) if need_weights else None
     if not batched:
         out = out.squeeze(1)
         weights_out = weights_out.squeeze(0) if weights_out is not None else None

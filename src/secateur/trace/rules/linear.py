@@ -112,6 +112,31 @@ def _matmul(op: Op, x: str, y: str) -> tuple[list[Term], list[bool]]:
     return [*xs[:-1], ys[-1]], [*(a or b for a, b in zip(zx[:-2], zy[:-2], strict=True)), zx[-2], zy[-1]]
 
 
+@rule("aten::addbmm")
+def addbmm(op: Op) -> None:
+    """c: [a, b], x: [n, a, i], y: [n, i, b] -> [a, b], summed over n too"""
+    dims, _ = _matmul(op, "batch1", "batch2")
+    if not (op.zero(op["batch1"])[0] or op.zero(op["batch2"])[0]):
+        op.inexact(dims[0], "units that are no longer zero are summed", unsafe=True)
+        op.reads("batch1", 0)
+        op.reads("batch2", 0)
+    for mine, term in zip(reversed(op.dims(op["self"])), reversed(dims), strict=False):
+        if mine.n == term.n:
+            op.unify(mine, term)
+    op.result(dims[1:], [False, False])
+
+
+@rule("aten::addmv")
+def addmv(op: Op) -> None:
+    """c: [a], x: [a, i], y: [i] -> [a]"""
+    contract(op, ("mat", -1), ("vec", 0), [])
+    op.macs(*op.dims(op["mat"]))
+    if op["self"].dim():
+        op.unify(op.dims(op["self"])[0], op.dims(op["mat"])[0])
+        op.role(op["self"], 0, "output")
+    op.result(op.dims(op["mat"])[:1], [False])
+
+
 @rule("aten::mv")
 def mv(op: Op) -> None:
     """x: [a, i], y: [i] -> [a]"""

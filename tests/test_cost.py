@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+
+import secateur
+from nets import NETS, graph_of
+from secateur.cost import Cost, Form
+from secateur.plan import Totals
+from secateur.terms import Axis, Term, cat, product, size
+
+CUT = [name for name, net in NETS.items() if net.axes]
+
+
+def _attention(query: torch.Size, key: torch.Size, value: torch.Size, *args: Any, **kwargs: Any) -> int:
+    return sdpa_flop(query, key, value)
+
+
+# On CPU torch counts attention as nothing.
+ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+
+
+def counted(model: nn.Module, inputs: tuple[Any, ...]) -> Totals:
+    """Parameters, and half of what torch calls a FLOP."""
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+        model.eval()(*inputs)
+    return Totals(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2)
+
+
+# --- law 3 ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_uncut_model_costs_what_torch_counts(name: str) -> None:
+    graph = graph_of(name)
+    assert Totals(graph.params, graph.total_macs) == counted(NETS[name].make(), NETS[name].example())
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", CUT)
+def test_a_cut_model_costs_what_its_plan_says(name: str, seed: int) -> None:
+    net, graph, chance = NETS[name], graph_of(name), random.Random(seed)
+    steps = {group.axes[0]: chance.randint(1, group.steps) for group in graph.groups}
+    widths = {a.name: max(a.least, a.size // graph.groups[a.group].steps * n) for a, n in steps.items()}
+    plan = secateur.plan(graph, importance="random", select=secateur.Select(widths=widths))
+    assert counted(secateur.cut(net.make(), plan), net.example()) == plan.after
+
+
+def test_the_count_notices_a_wrong_plan() -> None:
+    net, plan = NETS["attention"], secateur.plan(graph_of("attention"), "channels=0.5")
+    assert counted(net.make(), net.example()) != plan.after
+
+
+# --- forms ----------------------------------------------------------------------------------------------------------
+
+AXES = [Axis(n) for n in (2, 3, 5)]
+NUMBER = {axis: i for i, axis in enumerate(AXES[:2])}  # the third has no number: it is a constant
+terms = st.recursive(
+    st.sampled_from(AXES),
+    lambda inner: st.one_of(st.lists(inner, min_size=1, max_size=3).map(build) for build in (cat, product)),
+    max_leaves=5,
+)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.lists(terms, max_size=3)), max_size=5), st.tuples(*[st.integers(1, 9)] * 2)
+)
+def test_a_form_is_the_sum_of_products_of_sizes(
+    products: list[tuple[int, list[Term]]], counts: tuple[int, int]
+) -> None:
+    by_axis = dict(zip(AXES, counts, strict=False))
+    expected = sum(n * math.prod(size(term, by_axis) for term in factors) for n, factors in products)
+    assert Form(products, NUMBER)(np.array(counts)) == expected
+
+
+def test_large_counts_do_not_overflow() -> None:
+    wide = [Axis(2**20) for _ in range(2)]
+    form = Form([(2**20, wide)], {axis: i for i, axis in enumerate(wide)})
+    assert form(np.array([2**20, 2**20])) == 2**60
+
+
+def test_a_graph_keeps_its_cost() -> None:
+    graph = graph_of("plain_cnn")
+    assert Cost.of(graph) is Cost.of(graph)
+    assert (Cost.of(graph).params(Cost.of(graph).full), Cost.of(graph).full.tolist()) == (graph.params, [8, 12])
