@@ -1,5 +1,8 @@
 """secateur: make trained PyTorch models smaller and faster by removing whole channels, heads and neurons."""
 
+from .plan import Plan  # first, lest the module of that name hide the function
+
+# isort: split
 from . import importance
 from .apply import cut, cut_
 from .budget import Select, plan
@@ -8,7 +11,6 @@ from .count import Count, count
 from .errors import FileError, InputError, PruningError, TargetError, TraceError
 from .graph import Graph
 from .io import load, save
-from .plan import Plan
 from .pruning import Pruned, prune
 from .trace import trace
 from .verify import Verification, verify

@@ -155,7 +155,9 @@ class Graph:
         """The axis of that name; raises `InputError` with the nearest names."""
         found = self.by_name.get(name)
         if found is None:
-            raise InputError(f"no prunable axis is named {name!r}{nearest(name, self.by_name)}")
+            frozen = next((f for f in self.frozen if f.dim == 0 and f.name in (name, f"{name}.weight")), None)
+            why = f"\n{frozen.name}[0] is frozen: {frozen.reason}" if frozen else nearest(name, self.by_name)
+            raise InputError(f"no prunable axis is named {name!r}{why}")
         return found
 
     @cached_property

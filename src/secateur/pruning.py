@@ -88,5 +88,5 @@ def prune(
     pruned = cut(model, made)
     verification = check(model, pruned, made, example_inputs, calls=calls) if verify else None
     if verification is not None and not verification.passed:
-        raise PruningError(f"the pruned model is not what the plan says: {verification}")
+        raise PruningError(f"the pruned model could not be verified\n{verification}")
     return Pruned(pruned, made, graph, verification)

@@ -53,6 +53,11 @@ class Verification:
         return {**asdict(self), "passed": self.passed}
 
     def __str__(self) -> str:
+        if not self.visible > VISIBLE:
+            return (
+                f"nothing is proved: silencing the dropped units changes the outputs by only {self.visible:.1e}\n"
+                "is the last layer zero, or do the inputs die on the way? give trained weights and real inputs"
+            )
         verdict = "verified" if self.passed else "FAILED"
         return (
             f"{verdict}: pruned equals silenced to {self.silence:.1e}, permuted equals original to "

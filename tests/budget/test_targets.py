@@ -29,7 +29,7 @@ def test_parse(text: str, kind: str, value: float) -> None:
         (None, []),
         ("macs=0.5", ["macs=0.5"]),
         ("macs=0.5,params=0.4", ["macs=0.5", "params=0.4"]),
-        (["params=1.76e6", "macs=8.98e9"], ["params=1.76e+06", "macs=8.98e+09"]),
+        (["params=1.76e6", "macs=8.98e9"], ["params=1760000", "macs=8980000000"]),
     ],
 )
 def test_one_target_or_several(given: str | list[str] | None, expected: list[str]) -> None:

@@ -225,6 +225,12 @@ def test_a_missed_target_ends_with_1(secateur: Command, monkeypatch: pytest.Monk
     assert "the target macs=0.5 is missed" in message
 
 
+def test_a_target_is_met_to_the_last_digit(secateur: Command) -> None:
+    for macs in (61_001, 61_007):
+        run = secateur.json("prune", secateur.net, *SHAPE, "--target", f"macs={macs}", "--out", secateur.folder / "o")
+        assert run["report"]["pruned"]["macs"] <= macs
+
+
 def test_errors_are_json_too(secateur: Command) -> None:
     error = secateur.json("prune", secateur.net, *SHAPE, "--target", "macs", "--out", secateur.folder / "o", code=2)
     assert error["error"]["kind"] == "TargetError"

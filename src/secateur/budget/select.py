@@ -44,7 +44,7 @@ class Select:
         """The groups that hold a protected parameter. Raises `InputError` for a pattern that matches nothing."""
         groups: set[int] = set()
         names = _names(graph)
-        modules = {name.rpartition(".")[0] for name in names}
+        modules = {name[:i] for name in names for i, letter in enumerate(name) if letter == "."}
         for pattern in self.protect:
             hit = {site for name, site in names.items() if _means(pattern, name)}
             if not hit and pattern not in graph.by_name:

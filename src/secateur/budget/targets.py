@@ -50,7 +50,7 @@ class Target:
         return math.floor(written * total if written <= 1 else written)
 
     def __str__(self) -> str:
-        return f"{self.kind}={self.value:g}"
+        return f"{self.kind}={self.value:.12g}"
 
 
 def parse_targets(target: str | Sequence[str] | None) -> list[Target]:

@@ -54,7 +54,7 @@ def prune(
         _warn_of_chance(recipe)
         dense = loaded(recipe, recipe.load(), source, judge.example() if judge else None)
         result = _pruned(dense, cutting, verify, seed)
-        counts = _counted(dense, result.model, result.plan)
+        counts = _counted(dense, result.model, result.plan, cutting.target)
         tuned = _tuned(dense, result.model, judge, tuning)
         report = _measured(dense, result.model, counts, folder, tuned.scores)
         document = {
@@ -93,14 +93,14 @@ def _pruned(dense: Loaded, cutting: CutOptions, verify: bool, seed: int) -> Prun
     return Pruned(small, plan, graph, verification)
 
 
-def _counted(dense: Loaded, small: nn.Module, plan: Plan) -> tuple[Count, Count]:
+def _counted(dense: Loaded, small: nn.Module, plan: Plan, targets: list[str]) -> tuple[Count, Count]:
     """Both models as they are, not as the plan predicts. Raises `CheckFailed` where a target is missed."""
     from secateur.budget import parse_targets
     from secateur.count import count
 
     with working("counting"):
         before, after = count(dense.model, dense.inputs), count(small, dense.inputs)
-    for target in parse_targets(plan.target):
+    for target in parse_targets(targets):
         have, had = getattr(after, target.kind, 0), getattr(before, target.kind, 0)
         if target.kind != "channels" and have > target.limit(had):
             raise CheckFailed(f"the target {target} is missed: {have:,} remain of {had:,}\nnothing was written")
