@@ -42,12 +42,14 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     >>> cut(net, plan)[0].out_features, net[0].out_features
     (6, 8)
     """
-    made = _made(_Body(model), plan)
+    body = _Body(model)
+    made = _copies(body, _made(body, plan))
     try:
         copied = copy.deepcopy(model, dict(made))  # what is in the memo is taken for copied already
     except Exception as error:
         raise InputError(
-            f"the model cannot be copied: {type(error).__name__}: {error}\nuse secateur.cut_(model, plan), which works in place"
+            f"the model cannot be copied: {type(error).__name__}: {error}\n"
+            "use secateur.cut_(model, plan), which works in place"
         ) from error
     _finish(copied, dict(copied.named_modules()), plan)
     return copied
@@ -126,9 +128,7 @@ def _check_attributes(body: _Body, plan: Plan) -> None:
             )
 
 
-def _sliced(
-    tensor: torch.Tensor, kept: Sequence[list[int] | None], indices: dict[int, torch.Tensor]
-) -> torch.Tensor:
+def _sliced(tensor: torch.Tensor, kept: Sequence[list[int] | None], indices: dict[int, torch.Tensor]) -> torch.Tensor:
     """Take the kept positions, the dimension that loses most first. `indices`: lists made tensors before, by id."""
     shares = [(len(k) / tensor.shape[d], d, k) for d, k in enumerate(kept) if k is not None]
     for _, dim, positions in sorted(shares, key=lambda item: item[:2]):
@@ -163,10 +163,27 @@ def alike(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
     if type(old) is not nn.Parameter:
         parameter.__class__ = type(old)
     vars(parameter).update(vars(old))
-    for hooks in ("_backward_hooks", "_post_accumulate_grad_hooks"):
-        if getattr(old, hooks, None):
-            setattr(parameter, hooks, getattr(old, hooks))
+    for hooks in _hooks(old):
+        setattr(parameter, hooks, getattr(old, hooks))  # the same dict, so that their handles still remove them
     return parameter
+
+
+def _hooks(tensor: torch.Tensor) -> list[str]:
+    """The attributes in which a tensor holds hooks."""
+    return [name for name in ("_backward_hooks", "_post_accumulate_grad_hooks") if getattr(tensor, name, None)]
+
+
+def _copies(body: _Body, made: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+    """The new tensors, and copies of parameters whose hooks or attributes `deepcopy` would lose,
+    with hooks of their own."""
+    copies = dict(made)
+    for old in (slot.tensor for slot in body.slots):
+        if isinstance(old, nn.Parameter) and id(old) not in copies and (vars(old) or _hooks(old)):
+            copies[id(old)] = alike(old, old.detach().clone())
+    for new in copies.values():
+        for hooks in _hooks(new):
+            setattr(new, hooks, getattr(new, hooks).copy())
+    return copies
 
 
 def _in_format(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
