@@ -24,11 +24,10 @@ import record
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import laws
-from test_zoo import ENTRIES, Entry
-
 import secateur
 from secateur.calls import Call
 from secateur.models.modnet import MODNet
+from test_zoo import ENTRIES, Entry
 
 
 def examine(entry: Entry, folder: Path) -> dict[str, Any]:

@@ -30,7 +30,12 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], list[str]]] = {
     "target number": (IMAGE, {"target": "macs=half"}, TargetError, ["'half' is no number", "'macs=0.5'"]),
     "target zero": (IMAGE, {"target": "params=0"}, TargetError, ["'params=0'", "more than nothing"]),
     "target share": (IMAGE, {"target": "channels=8"}, TargetError, ["'channels=8'", "up to 1"]),
-    "target above": (IMAGE, {"target": "macs=1e9"}, TargetError, ["target macs=1000000000: the model has only", "macs=0.5"]),
+    "target above": (
+        IMAGE,
+        {"target": "macs=1e9"},
+        TargetError,
+        ["target macs=1000000000: the model has only", "macs=0.5"],
+    ),
     "target unreachable": (IMAGE, {"target": "macs=0.001"}, TargetError, ["smallest possible is", "select.floor"]),
     "protect": (IMAGE, {"select": Select(protect=["0.wieght"])}, InputError, ["'0.wieght'", "matches no parameter"]),
     "width name": (IMAGE, {"select": Select(widths={"3": 4})}, InputError, ["'3'", "no prunable axis"]),

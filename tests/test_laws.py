@@ -85,5 +85,3 @@ def test_a_cut_that_cannot_be_seen_proves_nothing() -> None:
     verification = secateur.verify(model, secateur.cut(model, plan), plan, net.example())
     assert verification.silence < 1e-9
     assert not verification.passed
-
-

@@ -29,7 +29,9 @@ class Entry:
     def build(self) -> nn.Module:
         options: dict[str, object] = {"weights": None}
         if self.name.startswith(("deeplab", "fcn", "lraspp")):
-            options |= {"weights_backbone": None, "aux_loss": True} if self.name[0] != "l" else {"weights_backbone": None}
+            options |= (
+                {"weights_backbone": None, "aux_loss": True} if self.name[0] != "l" else {"weights_backbone": None}
+            )
         if self.training:
             options |= {"init_weights": False, "aux_logits": True}
         return torchvision.models.get_model(self.name, **options)

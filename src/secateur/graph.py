@@ -15,9 +15,9 @@ from .errors import InputError, nearest
 from .terms import Axis, Cat, Each, Term, axes, find, freeze, settle
 
 if TYPE_CHECKING:
+    from .trace.algebra import Ratio
     from .trace.recorder import Reading, Recorder
     from .trace.sizes import Attribute, Guard
-    from .trace.algebra import Ratio
     from .trace.solve import Solution
     from .trace.staging import Stage
 
@@ -175,9 +175,7 @@ class Graph:
         """Shares of parameters and MACs on a prunable axis."""
         live = {axis.term for axis in self.axes}
         params = sum(
-            math.prod(site.shape) * covered(site.dims, live)
-            for site in self.sites.values()
-            if site.kind == "parameter"
+            math.prod(site.shape) * covered(site.dims, live) for site in self.sites.values() if site.kind == "parameter"
         )
         macs = sum(m.coefficient * math.prod(t.n for t in m.terms) * covered(m.terms, live) for m in self.macs)
         return Coverage(params / max(self.params, 1), macs / max(self.total_macs, 1))

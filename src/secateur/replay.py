@@ -16,7 +16,7 @@ from torch import nn
 
 from .calls import Call, tensors_in
 from .errors import InputError
-from .terms import Kept, Term, axes, positions, size
+from .terms import Kept, Term, axes, kept_size, positions
 from .trace.keeping import kept, set_modes
 from .trace.recorder import Interceptor, Reading
 from .trace.registry import FUNCTIONS
@@ -80,8 +80,7 @@ class Replay(Interceptor):
         return torch.tensor(positions(term, self.keep))
 
     def _resized(self, old: Any, terms: Sequence[Term]) -> Any:
-        counts = {axis: len(positions(axis, self.keep)) for term in terms for axis in axes(term)}
-        sizes = [size(term, counts) for term in terms]
+        sizes = [kept_size(term, self.keep) for term in terms]
         return sizes[0] if isinstance(old, int) else sizes
 
     def _spread(self, out: torch.Tensor, dim: int, term: Term, shape: torch.Size) -> torch.Tensor:

@@ -532,6 +532,13 @@ def size(term: Term, counts: Mapping[Axis, int]) -> int:
     return math.prod(size(part, counts) for part in term.parts)
 
 
+def kept_size(term: Term, keep: Kept) -> int:
+    """The size of a term when its axes keep the given units (see `positions`)."""
+    kept = ((axis, keep.get(axis)) for axis in axes(term))
+    counts = {axis: len(k[0] if _per_outer(k) else k) for axis, k in kept if k}  # type: ignore[arg-type]
+    return size(term, counts)
+
+
 def positions(term: Term, keep: Kept) -> list[int]:
     """The flat positions of a term that stay when its axes keep the given units, in order.
 
@@ -581,8 +588,7 @@ def _waiting(term: Term, keep: Kept) -> list[Each]:
 
 def _dependent_columns(term: Product, keep: Kept, waiting: Sequence[Sequence[Each]]) -> list[list[int]]:
     """The same where a factor's units depend on the units of others: those come first."""
-    counts = {a: len(k[0] if _per_outer(k) else k) for a in axes(term) if (k := keep.get(a))}  # type: ignore[arg-type]
-    sizes = [size(part, counts) for part in term.parts]
+    sizes = [kept_size(part, keep) for part in term.parts]
     ranks = list(zip(*itertools.product(*map(range, sizes)), strict=True))
     done: dict[int, list[int]] = {}
     while len(done) < len(sizes):

@@ -23,8 +23,8 @@ from .cost import Cost
 from .errors import InputError, PruningError
 from .graph import Graph
 from .plan import Plan
-from .slots import slots
 from .replay import default_float64, in_float64, run
+from .slots import slots
 from .terms import Each
 from .trace import check_model, trace_calls
 

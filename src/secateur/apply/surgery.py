@@ -174,8 +174,7 @@ def _hooks(tensor: torch.Tensor) -> list[str]:
 
 
 def _copies(body: _Body, made: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-    """The new tensors, and copies of parameters whose hooks or attributes `deepcopy` would lose,
-    with hooks of their own."""
+    """The new tensors, and copies of parameters whose hooks or attributes `deepcopy` would lose; with their own hooks."""
     copies = dict(made)
     for old in (slot.tensor for slot in body.slots):
         if isinstance(old, nn.Parameter) and id(old) not in copies and (vars(old) or _hooks(old)):

@@ -72,7 +72,7 @@ def _step_scores(group: Group, scores: Mapping[str, torch.Tensor]) -> np.ndarray
 
 
 def kept_units(axis: PrunableAxis, count: int, scores: torch.Tensor) -> tuple:  # type: ignore[type-arg]
-    """The `count` units with the highest scores, in order; ties fall to the lower index. Per outer unit if it has one."""
+    """The `count` units with the highest scores, in order (per outer unit); ties fall to the lower index."""
     rows = scores.reshape(-1, axis.size).numpy()
     best = [tuple(sorted(np.argsort(-row, kind="stable")[:count].tolist())) for row in rows]
     return tuple(best) if axis.outer is not None else best[0]

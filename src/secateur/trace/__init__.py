@@ -55,7 +55,7 @@ def trace(
         return trace_calls(model, wanted, outputs, run)
     try:
         return trace_calls(model, wanted, outputs, "meta")
-    except Exception:  # whatever forward does with values that meta tensors lack; the real run has the last word
+    except Exception:  # noqa: BLE001 - forward wants values, which meta tensors lack; the real run has the last word
         return trace_calls(model, wanted, outputs, "real")
 
 

@@ -34,14 +34,19 @@ def like(x: torch.Tensor) -> torch.Tensor:
 
 
 @shortcut(
-    *(f"aten::{name}" for name in "relu hardswish hardsigmoid silu gelu sigmoid tanh relu6 mish elu leaky_relu".split()),
+    *(
+        f"aten::{name}"
+        for name in "relu hardswish hardsigmoid silu gelu sigmoid tanh relu6 mish elu leaky_relu".split()
+    ),
     *("aten::hardtanh", "aten::clone", "aten::rsqrt", "aten::sqrt", "aten::exp", "aten::neg"),
 )
 def unary(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     return like(x) if x.is_floating_point() and not kwargs else NotImplemented
 
 
-@shortcut(*(f"aten::{name}_" for name in "relu hardswish hardsigmoid silu hardtanh sigmoid leaky_relu mish elu".split()))
+@shortcut(
+    *(f"aten::{name}_" for name in "relu hardswish hardsigmoid silu hardtanh sigmoid leaky_relu mish elu".split())
+)
 def unary_in_place(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     return x
 
@@ -92,7 +97,8 @@ def convolution(
 ) -> Any:
     """Lengths as in torch.nn.Conv2d's and ConvTranspose2d's documentation."""
     count = w.dim() - 2
-    fits = x.dim() == w.dim() and x.dtype == w.dtype and x.shape[1] == (w.shape[0] if transposed else w.shape[1] * groups)
+    channels = w.shape[0] if transposed else w.shape[1] * groups
+    fits = x.dim() == w.dim() and x.dtype == w.dtype and x.shape[1] == channels
     if not fits or any(len(numbers) != count for numbers in (stride, padding, dilation)):
         return NotImplemented
     lengths = []

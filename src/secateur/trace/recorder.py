@@ -252,7 +252,7 @@ class Recorder(Interceptor):
         out = self._short(key, args, kwargs)
         if out is NotImplemented:
             out = func(*args, **kwargs)
-        if isinstance(out, torch.Tensor) or isinstance(out, (tuple, list)):
+        if isinstance(out, (torch.Tensor, tuple, list)):
             self._apply(rule, Op(self, func._schema.name, _named(names, args, kwargs), out))
         return out
 
@@ -263,7 +263,7 @@ class Recorder(Interceptor):
             return op.opaque(f"no rule for {op.name}")
         try:
             rule(op)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a rule that did not expect this use must not be fatal
             self.unknown[f"{op.name} (its rule failed: {type(error).__name__})"] += 1
             op.opaque(f"the rule for {op.name} failed")
 

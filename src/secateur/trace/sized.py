@@ -118,7 +118,7 @@ def _len(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> An
 
 @sized("view", "reshape", "broadcast_to")
 def _view(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    if len(args) > 1 and isinstance(args[1], torch.dtype) or "dtype" in kwargs:
+    if (len(args) > 1 and isinstance(args[1], torch.dtype)) or "dtype" in kwargs:
         return
     demand_shape(recorder, _shape_args(args[1:], kwargs), out, "reshape")
 
@@ -199,7 +199,9 @@ def _made(recorder: Recorder, shape: Sequence[Any], out: torch.Tensor) -> None:
     if len(shape) != out.dim() or not any(isinstance(n, Num) for n in shape):
         return
     literal = f"made with a literal size at {recorder.where()}"
-    dims: list[Term] = [ONE if plain(n) == 1 else Axis(plain(n), None if isinstance(n, Num) else literal) for n in shape]
+    dims: list[Term] = [
+        ONE if plain(n) == 1 else Axis(plain(n), None if isinstance(n, Num) else literal) for n in shape
+    ]
     put(out, Typed(dims, [False] * len(dims)))
     demand_shape(recorder, shape, out, "a factory")
 

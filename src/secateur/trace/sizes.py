@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -169,7 +170,7 @@ class Num(int):
 
     __floor__ = __ceil__ = __trunc__ = __pos__
 
-    def __round__(self, digits: int | None = None) -> Any:
+    def __round__(self, digits: Any = 0) -> Any:
         return self if digits is None else round(plain(self), digits)
 
     def __pow__(self, other: Any, modulo: Any = None) -> Any:
@@ -271,8 +272,8 @@ def evaluate(expr: Expr, read: Callable[[Dim | Attribute], int]) -> int:
     return expr if isinstance(expr, int) else read(expr)
 
 
-_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_TORCH = os.path.dirname(torch.__file__) + os.sep
+_OURS = f"{Path(__file__).parents[1]}{os.sep}"
+_TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 
 
 def source_line() -> str:

@@ -21,8 +21,8 @@ from .typed import Place, Typed, drop, get, put
 
 # Sizes that torch's own modules keep; everything else they hold (strides, paddings, ...) is no size of a parameter.
 _TORCH_SIZES = frozenset(
-    "d_model groups num_groups normalized_shape num_features num_channels embed_dim num_heads head_dim kdim vdim in_features "
-    "out_features in_channels out_channels embedding_dim num_parameters".split()
+    "d_model groups num_groups normalized_shape num_features num_channels embed_dim num_heads head_dim kdim vdim "
+    "in_features out_features in_channels out_channels embedding_dim num_parameters".split()
 )
 
 
@@ -98,7 +98,7 @@ def _site(name: str, kind: str, tensor: torch.Tensor) -> Site:
 def _tag(path: str, module: nn.Module, stage: Stage) -> None:
     ours = type(module).__module__.startswith("torch.nn")
     for name, value in list(module.__dict__.items()):
-        if name.startswith("_") or ours and name not in _TORCH_SIZES:
+        if name.startswith("_") or (ours and name not in _TORCH_SIZES):
             continue
         if type(value) is int:
             module.__dict__[name] = _tagged(value, Attribute(path, name), stage.attributes)

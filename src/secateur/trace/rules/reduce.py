@@ -35,7 +35,7 @@ def reduction(op: Op) -> None:
 
 def _reduced(op: Op, count: int) -> list[int]:
     dim = op["dim"]
-    if dim is None or isinstance(dim, (tuple, list)) and not dim:
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
         return list(range(count))
     return [d % count for d in ([dim] if isinstance(dim, int) else dim)] if count else []
 
@@ -44,7 +44,7 @@ def _over(op: Op, dim: int, term: Term, zero: bool) -> None:
     """What reducing over a dimension does to its axes."""
     name = op.name.rpartition("::")[2].rstrip("_")
     if name in SUMS and zero:
-        return
+        return None
     if name.startswith("arg"):
         return op.freeze(term, "positions are data")
     collapse(term)
@@ -81,7 +81,7 @@ def _positional(op: Op, count: int) -> list[int]:
     if op.name.startswith(("aten::triu", "aten::tril")):
         return [count - 2, count - 1]
     asked = op["dims"] if op["dims"] is not None else op["dim"]
-    if asked is None or isinstance(asked, (tuple, list)) and not asked:
+    if asked is None or (isinstance(asked, (tuple, list)) and not asked):
         return list(range(count))
     return [d % count for d in ([asked] if isinstance(asked, int) else asked)]
 
@@ -109,7 +109,11 @@ def cdist(op: Op) -> None:
 
 @plain_form(F.normalize)
 def normalize(
-    input: torch.Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: torch.Tensor | None = None
+    input: torch.Tensor,  # noqa: A002 - torch's name
+    p: float = 2.0,
+    dim: int = 1,
+    eps: float = 1e-12,
+    out: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """`F.normalize`, its norm broadcast instead of expanded to a size. input: any shape."""
     return input / input.norm(p, dim, keepdim=True).clamp_min(eps)

@@ -22,7 +22,8 @@ def _carried(op: Op, source: torch.Tensor) -> Origin | None:
 
 
 _REPLAYABLE = frozenset(
-    f"aten::{name}" for name in "view _unsafe_view permute transpose t unsqueeze squeeze select slice split unbind".split()
+    f"aten::{name}"
+    for name in "view _unsafe_view permute transpose t unsqueeze squeeze select slice split unbind".split()
 )
 
 

@@ -7,7 +7,11 @@ from ..registry import Op, rule
 
 
 @rule(
-    *(f"aten::{name}{n}d" for name in ("avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool") for n in (1, 2, 3)),
+    *(
+        f"aten::{name}{n}d"
+        for name in ("avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool")
+        for n in (1, 2, 3)
+    ),
     *(f"aten::_adaptive_avg_pool{n}d" for n in (2, 3)),
     *(f"aten::max_pool{n}d_with_indices" for n in (1, 2, 3)),
     *(f"aten::{name}{n}d" for name in ("upsample_nearest", "_upsample_nearest_exact") for n in (1, 2, 3)),
