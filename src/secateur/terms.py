@@ -223,6 +223,15 @@ def settle(dims: Sequence[Term]) -> None:
         axis.outer = None
 
 
+def mingle(dims: Sequence[Term], i: int) -> None:
+    """The units of one dimension meet each other: what was chosen anew for each of them no longer can be."""
+    met = set(axes(dims[i]))
+    for dim in (*dims[:i], *dims[i + 1 :]):
+        for axis in axes(dim):
+            if isinstance(axis, Each) and axis.outer is not None and not met.isdisjoint(axes(axis.outer)):
+                axis.outer = None
+
+
 def _sightings(term: Term, outer: Term) -> int:
     """How often the factors of `outer` stand side by side in a term (where it is a Cat: in every part)."""
     term = find(term)

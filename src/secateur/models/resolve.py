@@ -23,7 +23,7 @@ def build_model(spec: str, model_args: Mapping[str, object] | None = None) -> nn
     `InputError` for an unknown name (with the nearest ones), arguments that the constructor refuses, or a library
     that is not installed.
 
-    >>> type(build_model("torchvision:resnet18", {"num_classes": 10})).__name__
+    >>> type(build_model("torchvision:resnet18", {"num_classes": 10})).__name__  # doctest: +SKIP
     'ResNet'
     """
     source, _, name = spec.partition(":")

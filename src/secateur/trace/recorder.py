@@ -18,7 +18,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..terms import Term, Why, keep_at_least, reason, unify
+from ..terms import Term, Why, keep_at_least, mingle, reason, unify
 from . import meta, sized
 from .meta import SHORTCUTS
 from .registry import ATEN, FUNCTIONS, PLAIN, Op, Rule
@@ -225,6 +225,7 @@ class Recorder(Interceptor):
         dim %= tensor.dim()
         reading = self.readings.setdefault(op.step, Reading())
         reading.reads.append((argument, dim, out, self.typed(tensor).dims[dim]))
+        mingle(self.typed(tensor).found(), dim)
 
     # --- running ---
 

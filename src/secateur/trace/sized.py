@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from ..terms import ONE, Axis, Term, cut, factors, find, freeze, product
+from ..terms import ONE, Axis, Term, cut, factor, find, freeze, product
 from .sizes import Call, Dim, Equation, Num, escape, expression, plain
 from .typed import Typed, get, put
 
@@ -326,10 +326,10 @@ def _groups(recorder: Recorder, args: Args, kwargs: dict[str, Any], wanted: Any)
 @sized("group_norm")
 def _group_norm(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     wanted = _argument(args, kwargs, 1, "num_groups")
-    channels = recorder.typed(args[0]).found()[1]
-    groups = factors(channels)[0] if plain(wanted) > 1 else None
-    if groups is not None and groups.n == plain(wanted):
-        demand(recorder, wanted, groups, "num_groups")
+    channels, count = recorder.typed(args[0]).found()[1], plain(wanted)
+    parts = factor(channels, [count, channels.n // count]) if count > 1 else None
+    if parts is not None:
+        demand(recorder, wanted, parts[0], "num_groups")
 
 
 @sized("layer_norm", "rms_norm")

@@ -170,7 +170,7 @@ class Num(int):
 
     __floor__ = __ceil__ = __trunc__ = __pos__
 
-    def __round__(self, digits: Any = 0) -> Any:
+    def __round__(self, digits: Any = None) -> Any:
         return self if digits is None else round(plain(self), digits)
 
     def __pow__(self, other: Any, modulo: Any = None) -> Any:

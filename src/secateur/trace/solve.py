@@ -246,7 +246,8 @@ class Solver:
     def _balance(self, left: Poly, right: Poly, where: str) -> None:
         """Two polynomials without common terms must be equal for every plan."""
         if len(left) == len(right) == 1:
-            self._proportional(*left, *right, where)
+            (x,), (y,) = left, right
+            self._proportional(x, y, where)
         elif pairs := self._paired(left, right):
             for a, b in pairs:
                 self._proportional((a,), (b,), where)

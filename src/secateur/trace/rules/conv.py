@@ -20,6 +20,7 @@ def convolution(op: Op) -> None:
         freeze(kernel, "kernel size")
     out = _grouped(op, channel) if op.get("groups", 1) > 1 else _plain(op, channel)
     if out is None:
+        _count(op, channel)
         return op.opaque("groups that do not fit the channels")
     if b is not None:
         op.unify(op.dims(b)[0], out)

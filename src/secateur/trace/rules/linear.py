@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from ...terms import Each, Term, axes, collapse, same
+from ...terms import Term, axes, collapse, loose, mingle
 from ..registry import Op, function_rule, rule
 from ..typed import Origin, Place
 
@@ -20,20 +20,16 @@ def contract(op: Op, x: tuple[str, int], y: tuple[str, int], batch: Sequence[Ter
     sides = [(op[name], dim) for name, dim in (x, y)]
     terms = [op.dims(tensor)[dim] for tensor, dim in sides]
     for term in terms:
-        for axis in axes(term):
-            if isinstance(axis, Each) and axis.outer is not None and not _inside(axis, [*batch, term]):
+        for axis in loose([*batch, term]):
+            if axis in set(axes(term)):
                 collapse(axis)
     op.unify(*terms)
+    for tensor, dim in sides:
+        mingle(op.dims(tensor), dim % tensor.dim())
     if not any(op.zero(tensor)[dim] for tensor, dim in sides):
         op.inexact(terms[0], "units that are no longer zero are contracted", unsafe=True)
         op.reads(*x)
         op.reads(*y)
-
-
-def _inside(axis: Each, terms: Sequence[Term]) -> bool:
-    assert axis.outer is not None
-    outer = axis.outer
-    return any(same(outer, term) or any(same(outer, part) for part in getattr(term, "parts", ())) for term in terms)
 
 
 def origin_of(op: Op, weight: torch.Tensor, bias: torch.Tensor | None, out_dim: int, channel: int) -> Origin | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ...terms import ONE, Term, collapse
+from ...terms import ONE, Term, collapse, mingle
 from ..registry import Op, plain_form, rule
 
 SUMS = frozenset({"sum", "linalg_vector_norm", "norm", "nansum", "count_nonzero"})
@@ -73,6 +73,7 @@ def along_positions(op: Op) -> None:
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     for dim in _positional(op, len(dims)):
         op.freeze(dims[dim], "the place of a unit counts")
+        mingle(dims, dim)
     for out in op.outs:
         op.result(dims, zero, out=out)
 
