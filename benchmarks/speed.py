@@ -22,6 +22,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
 import chains
@@ -101,11 +102,12 @@ def cost(name: str = "densenet201", repeats: int = 101) -> None:
     print(record.write("speed", "cost", figures))
 
 
-def _cost_of(graph: Any, plan: Any) -> Any:
-    """The one line to change when the cost API moves."""
-    from secateur import cost as costs
+def _cost_of(graph: Any, plan: Any) -> tuple[int, int]:
+    """Parameters and MACs of a plan, from the counts that it leaves."""
+    from secateur.cost import Cost
 
-    return costs.cost(graph, plan)
+    counts = np.array([plan.axes[axis.name].count for axis in graph.axes])
+    return Cost.of(graph).params(counts), Cost.of(graph).macs(counts)
 
 
 def import_time(repeats: int = 7) -> None:

@@ -390,6 +390,93 @@ def in_place() -> nn.Module:
     return Parts(run, scale=nn.Parameter(torch.randn(8)), **parts)
 
 
+@net(
+    "shuffled_sum",
+    [TOKENS],
+    axes={"a": 4},
+    frozen={"b.weight[0]": "unflatten(..., 3) is written at"},
+    params=2 * (6 * 12 + 12) + (12 * 5 + 5),
+    macs=10 * (2 * 6 * 12 + 12 * 5),
+)
+def shuffled_sum() -> nn.Module:
+    """Interleaved groups meet a second layer, whose units lie the other way about."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        y = self.a(x)
+        y = y.unflatten(-1, (3, y.shape[-1] // 3)).transpose(-1, -2).flatten(-2)
+        return self.c(y + self.b(x))
+
+    return Parts(run, a=nn.Linear(6, 12), b=nn.Linear(6, 12), c=nn.Linear(12, 5))
+
+
+@net(
+    "halved_heads",
+    [TOKENS],
+    axes={"a[0]": 3, "a[1]": 2, "a[2]": 2},
+    params=(6 * 12 + 12) + (12 * 5 + 5),
+    macs=10 * (6 * 12 + 12 * 5),
+)
+def halved_heads() -> nn.Module:
+    """Heads whose channels are cut in two, as rotary embeddings do."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        y = self.a(x).view(*x.shape[:-1], self.heads, -1)
+        half = y.shape[-1] // 2
+        return self.c(torch.cat([y[..., :half], y[..., half:].relu()], -1).flatten(-2))
+
+    return Parts(run, heads=3, a=nn.Linear(6, 12), c=nn.Linear(12, 5))
+
+
+@net(
+    "groups_that_meet",
+    [TOKENS],
+    axes={"a": 4},
+    params=(6 * 12 + 12) + (12 * 5 + 5),
+    macs=10 * (6 * 12 + 12 * 5),
+)
+def groups_that_meet() -> nn.Module:
+    """A softmax over groups: what a group keeps, all must keep."""
+    run = lambda self, x: self.c(self.a(x).unflatten(-1, (3, -1)).softmax(-2).flatten(-2))  # noqa: E731
+    return Parts(run, a=nn.Linear(6, 12), c=nn.Linear(12, 5))
+
+
+@net(
+    "outer_product",
+    [TOKENS],
+    axes={"a[0]": 3, "a[1]": 4},
+    params=(6 * 12 + 12) + (36 * 5 + 5),
+    macs=10 * (6 * 12 + 36 * 5),
+)
+def outer_product() -> nn.Module:
+    """Every head times every other, channel by channel: channels are alike in all heads."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        y = self.a(x).unflatten(-1, (self.heads, -1))
+        return self.c((y.unsqueeze(-2) * y.unsqueeze(-3)).flatten(-3))
+
+    return Parts(run, heads=3, a=nn.Linear(6, 12), c=nn.Linear(36, 5))
+
+
+@net(
+    "groups_that_do_not_fit",
+    [IMAGE],
+    axes={"b": 4},
+    frozen={"g.weight[0]": "groups that do not fit the channels"},
+    params=(3 * 6 + 6) + (2 * 6 + 6) + (6 * 4 + 4) + (4 * 5 + 5),
+    macs=64 * (3 * 6 + 2 * 6 + 6 * 4 + 4 * 5),
+)
+def groups_that_do_not_fit() -> nn.Module:
+    """Three groups across the seam of two halves: the layer stays, and counts."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.a(x)
+        half = x.shape[1] // 2
+        return self.c(self.b(self.g(torch.cat([x[:, half:], x[:, :half]], 1))))
+
+    g, b = nn.Conv2d(6, 6, 1, groups=3), nn.Conv2d(6, 4, 1)
+    return Parts(run, a=nn.Conv2d(3, 6, 1), g=g, b=b, c=nn.Conv2d(4, 5, 1))
+
+
 # --- norms ----------------------------------------------------------------------------------------------------------
 
 
@@ -425,6 +512,24 @@ def layer_norm() -> nn.Module:
 def group_norm() -> nn.Module:
     a, c = nn.Conv2d(3, 12, 1), nn.Conv2d(12, 5, 1)
     return Parts(lambda self, x: self.c(self.norm(self.a(x)).relu()), a=a, norm=nn.GroupNorm(3, 12), c=c)
+
+
+@net(
+    "group_norm_of_groups",
+    [IMAGE],
+    axes={"a[0]": 2, "a[1]": 2},
+    inexact=["a[1]"],
+    params=(3 * 8 + 8) + 16 + (8 * 5 + 5),
+    macs=64 * (3 * 8 + 8 * 5),
+)
+def group_norm_of_groups() -> nn.Module:
+    """The groups of a norm are made of two axes, of which one stays."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.norm(self.a(x))
+        return self.c(x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2))
+
+    return Parts(run, a=nn.Conv2d(3, 8, 1), norm=nn.GroupNorm(4, 8), c=nn.Conv2d(8, 5, 1))
 
 
 # --- attention ------------------------------------------------------------------------------------------------------

@@ -28,8 +28,10 @@ from secateur.terms import (
     find,
     freeze,
     keep_at_least,
+    kept_size,
     loose,
     mark_inexact,
+    mingle,
     positions,
     product,
     reshape,
@@ -137,6 +139,12 @@ class Program:
         dims = [d for k, d in enumerate(self.dims[i]) if k != at]
         self.step(lambda v, n: [v[i].take(0, axis=at)], dims)
 
+    def roll(self, i: int, at: int) -> None:
+        """Every unit of a dimension takes the place of its neighbour."""
+        freeze(self.dims[i][at], "the place of a unit counts")
+        mingle(self.dims[i], at)
+        self.step(lambda v, n: [np.roll(v[i], 1, axis=at)], self.dims[i])
+
     def weigh(self, i: int) -> None:
         """Meet a parameter of the same shape."""
         self.join(i, self.leaf(self.arrays[i].shape), None)
@@ -144,7 +152,7 @@ class Program:
 
 SIZES = st.sampled_from([1, 2, 3, 4, 6, 8, 12])
 STEPS = ["reshape", "reshape", "reshape", "permute", "permute", "split", "split", "slice", "cat", "stack", "add"]
-STEPS += ["weigh", "spread", "pick"]
+STEPS += ["weigh", "spread", "pick", "roll"]
 
 
 def regrouped(draw: st.DrawFn, shape: list[int]) -> list[int]:
@@ -186,6 +194,8 @@ def extend(draw: st.DrawFn, program: Program) -> None:
         program.split(i, at, [*sorted(ends), shape[at]])
     elif what == "pick" and shape[at] > 1:
         program.pick(i, at)
+    elif what == "roll":
+        program.roll(i, at)
     elif what == "weigh":
         program.weigh(i)
     elif what == "cat":
@@ -490,6 +500,24 @@ def test_a_choice_is_settled_where_its_outer_unit_is_in_sight_once(
     assert loose(found) == []
 
 
+@pytest.mark.parametrize(
+    ("dims", "met", "own"),
+    [
+        (lambda h, d: [h, d], 0, False),
+        (lambda h, d: [h, d], 1, True),
+        (lambda h, d: [product([Axis(2), h]), d], 0, False),
+        (lambda h, d: [product([h, d]), Axis(2)], 0, True),
+        (lambda h, d: [product([h, d]), Axis(2)], 1, True),
+    ],
+)
+def test_units_that_meet_each_other_carry_no_choices(
+    dims: Callable[[Axis, Each], list[Term]], met: int, own: bool
+) -> None:
+    h, d = heads()
+    mingle(dims(h, d), met)
+    assert (d.outer is h) == own
+
+
 def test_an_outer_axis_that_was_cut_is_still_in_sight() -> None:
     h, d = heads()
     cut(h, [1, 3])
@@ -532,6 +560,10 @@ def test_collapse_reaches_every_part() -> None:
         (concat(2, 3), [2, 5], ["Axis", "Axis"]),
         (grid(3, 2), [2, 6], ["Axis", "Product"]),
         (product([concat(1, 2), Axis(2)]), [2, 6], ["Axis", "Product"]),
+        (Axis(7), [0, 7], ["Axis", "Axis"]),
+        (Axis(7), [0, 3, 3, 7, 7], ["Axis"] * 5),
+        (Axis(0), [0, 0], ["Axis", "Axis"]),
+        (grid(3, 2), [0, 2, 6], ["Axis", "Axis", "Product"]),
         (grid(3, 2), [3, 6], None),
         (cat([grid(3, 2), Axis(2)]), [3, 8], None),
     ],
@@ -586,6 +618,12 @@ def test_reshape_gives_the_shape_asked_for(old: list[int], new: list[int]) -> No
     assert [dim.n for dim in reshape([Axis(n) if n != 1 else ONE for n in old], new)] == new
 
 
+def test_a_cut_of_nothing_binds_nothing() -> None:
+    whole = Axis(4)
+    _, piece = cut(whole, [0, 4]) or ()
+    assert piece is whole
+
+
 def test_a_reshape_that_does_not_fit_freezes_old_and_new() -> None:
     old = [Axis(5), Axis(3)]
     new = reshape(old, [3, 5], "no way")
@@ -623,6 +661,11 @@ def test_a_choice_without_its_outer_units_has_no_positions() -> None:
     _, d = heads()
     with pytest.raises(AssertionError, match="without its outer units"):
         positions(d, {d: [[0], [1], [2]]})
+
+
+@pytest.mark.parametrize(("term", "expected"), [(H, 2), (D, 1), (product([H, D, Axis(5)]), 10), (cat([H, H]), 4)])
+def test_kept_size(term: Term, expected: int) -> None:
+    assert kept_size(term, {H: [0, 2], D: [[0], [1], [3]]}) == expected
 
 
 def test_size_of_axes_that_are_not_counted_is_their_own() -> None:

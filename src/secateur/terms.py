@@ -340,9 +340,21 @@ def cut(term: Term, offsets: Sequence[int], why: Why = "cut") -> list[Term] | No
     assert offsets[-1] == term.n, (term, offsets)
     if len(offsets) == 1:
         return [term]
+    if any(a == b for a, b in itertools.pairwise([0, *offsets])):
+        return _cut_with_nothing(term, offsets, why)
     if isinstance(term, Axis):
         return _cut_axis(term, offsets)
     return _cut_cat(term, offsets, why) if isinstance(term, Cat) else _cut_product(term, offsets, why)
+
+
+def _cut_with_nothing(term: Term, offsets: Sequence[int], why: Why) -> list[Term] | None:
+    """Some pieces are empty."""
+    ends = sorted({*offsets} - {0})
+    pieces = cut(term, ends, why) if ends else []
+    if pieces is None:
+        return None
+    rest = iter(pieces)
+    return [next(rest) if a != b else Axis(0, "nothing") for a, b in itertools.pairwise([0, *offsets])]
 
 
 def _cut_axis(axis: Axis, offsets: Sequence[int]) -> list[Term]:
