@@ -116,7 +116,7 @@ def halves(chance: random.Random, c: int) -> tuple[nn.Module, int]:
     run = chance.choice(
         [
             lambda self, x: torch.cat([x[:, x.shape[1] // 2 :], x[:, : x.shape[1] // 2].relu()], 1),
-            lambda self, x: torch.cat([x.chunk(2, 1)[1], x.chunk(2, 1)[0]], 1),
+            lambda self, x: torch.cat(x.chunk(2, 1)[::-1], 1),
             lambda self, x: F.glu(torch.cat([x, x.flip(0)], 1), 1),
         ]
     )
@@ -244,35 +244,39 @@ class Program(nn.Module):
 
 # --- laws -----------------------------------------------------------------------------------------------------------
 
+FINE = ("proved", "nothing to prune", "units that reach no output")
 
-def check(seed: int, length: int) -> bool:
-    """Laws 1, 2, 3, 5 and 7 on one program; gives whether there was anything to prune."""
-    model, inputs = laws.randomized(Program(seed, length)), torch.randn(1, 3, 4, 4)
+
+def verdict(seed: int, length: int) -> str:
+    """Laws 1, 2, 3, 5 and 7 on one program."""
+    model, inputs, chance = laws.randomized(Program(seed, length)), torch.randn(1, 3, 4, 4), random.Random(seed)
     graph = secateur.trace(model, inputs)
-    assert not [name for name in graph.unknown if "rule failed" in name]
-    if not graph.axes:
-        return False
-    share = random.Random(seed).choice([0.3, 0.5, 0.7])
-    plan = secateur.plan(graph, f"channels={share}", importance=random.Random(seed).choice(["random", "l1", "l2"]))
+    failed = [name for name in graph.unknown if "rule failed" in name]
+    if failed or not graph.axes:
+        return ", ".join(failed) or "nothing to prune"
+    target, importance = f"channels={chance.choice([0.3, 0.5, 0.7])}", chance.choice(["random", "l1", "l2"])
+    plan = secateur.plan(graph, target, importance=importance)
     pruned = secateur.cut(model, plan)
-    verification = secateur.verify(model, pruned, plan, inputs)
-    assert verification.passed or verification.visible < 1e-6, str(verification)  # a program may throw units away
     laws.check_cost(pruned, plan, inputs)
-    laws.check_trains(pruned, inputs)
     laws.check_one_graph(model, inputs)
-    return not plan.is_empty
+    verification = secateur.verify(model, pruned, plan, inputs)
+    laws.check_trains(pruned, inputs)
+    unseen = "units that reach no output" if verification.silence < 1e-9 > verification.visible else str(verification)
+    return "proved" if verification.passed else unseen
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(40))
 def test_laws_on_random_programs(seed: int) -> None:
-    assert sum(check(1000 * seed + k, 5) for k in range(2)) >= 0
+    assert verdict(seed, 6) in FINE
 
 
 def test_most_programs_have_something_to_prune() -> None:
-    assert sum(bool(secateur.trace(Program(seed, 5).eval(), torch.randn(1, 3, 4, 4)).axes) for seed in range(40)) > 20
+    graphs = [secateur.trace(Program(seed, 6).eval(), torch.randn(1, 3, 4, 4)) for seed in range(40)]
+    assert sum(bool(graph.axes) for graph in graphs) > 25
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_laws_on_many_random_programs(seed: int) -> None:
-    assert sum(check(100_000 + 1000 * seed + k, 4 + k % 8) for k in range(20)) > 5
+    verdicts = {k: verdict(1000 * seed + k, 4 + k % 8) for k in range(1000, 1020)}
+    assert {k: found for k, found in verdicts.items() if found not in FINE} == {}

@@ -190,7 +190,7 @@ def extend(draw: st.DrawFn, program: Program) -> None:
     elif what == "permute":
         program.permute(i, draw(st.permutations(range(len(shape)))))
     elif what in ("split", "slice") and shape[at] > 1:
-        ends = draw(st.lists(st.integers(1, shape[at] - 1), min_size=1, max_size=3, unique=True))
+        ends = draw(st.lists(st.integers(0, shape[at]), min_size=1, max_size=3))
         program.split(i, at, [*sorted(ends), shape[at]])
     elif what == "pick" and shape[at] > 1:
         program.pick(i, at)
@@ -230,7 +230,7 @@ def dropped_at_random(program: Program, chance: random.Random) -> dict[Axis, lis
     """Kept units of every axis that is not frozen, one list per outer unit for those that choose anew."""
     kept: dict[Axis, list[int] | list[list[int]]] = {}
     for axis in all_axes(program):
-        if axis.frozen is None:
+        if axis.frozen is None and axis.n > axis.least:
             count = chance.randint(axis.least, axis.n)
             rows = [sorted(chance.sample(range(axis.n), count)) for _ in range(_outer_units(axis))]
             kept[axis] = rows if isinstance(axis, Each) and axis.outer is not None else rows[0]
@@ -487,7 +487,11 @@ HALVES = [Axis(1), Axis(2)]
         (lambda h, d: [h, h, d], False),
         (lambda h, d: [h, d, d], True),
         (lambda h, d: [cat([product([h, d]), product([h, Axis(2)])])], True),
-        (lambda h, d: [cat([product([h, d]), Axis(2)])], False),
+        (lambda h, d: [cat([product([h, d]), Axis(2)])], True),
+        (lambda h, d: [cat([product([h, d]), d])], False),
+        (lambda h, d: [h, cat([d, product([h, d])])], False),
+        (lambda h, d: [product([cat([product([h, Axis(2)]), h]), d])], True),
+        (lambda h, d: [product([cat([Axis(2), h]), d])], False),
         (lambda h, d: [h, cat([d, Axis(2)])], True),
     ],
 )

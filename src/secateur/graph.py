@@ -16,7 +16,7 @@ from .terms import Axis, Cat, Each, Term, axes, find, freeze, settle
 
 if TYPE_CHECKING:
     from .trace.algebra import Ratio
-    from .trace.recorder import Reading, Recorder
+    from .trace.recorder import Reading, Recorder, Step
     from .trace.sizes import Attribute, Guard
     from .trace.solve import Solution
     from .trace.staging import Stage
@@ -138,6 +138,7 @@ class Graph:
     unreached: tuple[str, ...]
     unknown: Mapping[str, int]
     readings: Mapping[int, Reading] = field(repr=False)
+    path: tuple[Step, ...] = field(repr=False)  # the ops of the first call, with the floats in their arguments
     model: nn.Module = field(repr=False)
 
     @cached_property
@@ -246,6 +247,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
         unreached=tuple(unreached),
         unknown=dict(Counter(recorder.unknown)),
         readings=recorder.readings,
+        path=tuple(recorder.path),
         model=model,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,22 @@ class Pruned:
         return "\n\n".join(line for line in lines if line)
 
 
+def _check_path(graph: Graph, pruned: nn.Module, example_inputs: Any, outputs: Callable[[Any], Any] | None) -> None:
+    """The pruned model must run, through the same ops, with the same numbers in their arithmetic.
+
+    What Python hides from a trace (`range(channels)`, `1.0 / channels`, a table of sizes) shows here.
+    """
+    hint = "some size reached code that a trace cannot see; name the module in Select(protect=...) and report it"
+    try:
+        path = trace(pruned, example_inputs, outputs=outputs).path
+    except PruningError as error:
+        raise PruningError(f"the pruned model does not run: {error}\n{hint}") from error
+    if path != graph.path:
+        pairs = enumerate(itertools.zip_longest(graph.path, path))
+        at, (old, new) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+        raise PruningError(f"the pruned model takes another path: op {at} was {old}, is {new}\n{hint}")
+
+
 def prune(
     model: nn.Module,
     example_inputs: Any,
@@ -86,6 +103,7 @@ def prune(
     graph = trace(model, example_inputs, calls=calls, outputs=outputs)
     made = plan(graph, target, importance=importance, select=select, drop=drop, scope=scope, seed=seed)
     pruned = cut(model, made)
+    _check_path(graph, pruned, example_inputs, outputs)
     verification = check(model, pruned, made, example_inputs, calls=calls) if verify else None
     if verification is not None and not verification.passed:
         raise PruningError(f"the pruned model could not be verified\n{verification}")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .apply.surgery import check_copies
 from .calls import Call, tensors_in
 from .errors import InputError
 from .terms import Kept, Term, axes, kept_size, positions
@@ -24,6 +25,7 @@ from .trace.registry import FUNCTIONS
 
 def in_float64(model: nn.Module) -> nn.Module:
     """A float64 copy. Raises `InputError` where the model cannot be copied."""
+    check_copies(model)
     try:
         return copy.deepcopy(model).double()
     except Exception as error:

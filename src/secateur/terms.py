@@ -212,9 +212,21 @@ def collapse(term: Term) -> None:
 
 def loose(dims: Sequence[Term]) -> list[Each]:
     """The Eachs in these dimensions whose outer units are not in sight there, or more than once."""
-    inner = [a for dim in dims for a in axes(dim) if isinstance(a, Each) and a.outer is not None]
-    whole = product(dims) if inner else ONE
-    return [axis for axis in dict.fromkeys(inner) if axis.outer is not None and _sightings(whole, axis.outer) != 1]
+    if not any(isinstance(axis, Each) and axis.outer is not None for dim in dims for axis in axes(dim)):
+        return []
+    return list(dict.fromkeys(axis for axis, count in _sights(product(dims)) if count != 1))
+
+
+def _sights(term: Term, beside: Sequence[Sequence[Term]] = ()) -> Iterator[tuple[Each, int]]:
+    """Wherever an Each with outer units stands in a term: it, and how often these stand beside it on the way there."""
+    term = find(term)
+    if isinstance(term, Axis):
+        if isinstance(term, Each) and term.outer is not None:
+            yield term, sum(_sightings(parts, term.outer) for parts in beside)
+        return
+    for i, part in enumerate(term.parts):
+        more = (term.parts[:i], term.parts[i + 1 :]) if isinstance(term, Product) else ()
+        yield from _sights(part, (*beside, *more))
 
 
 def settle(dims: Sequence[Term]) -> None:
@@ -232,15 +244,14 @@ def mingle(dims: Sequence[Term], i: int) -> None:
                 axis.outer = None
 
 
-def _sightings(term: Term, outer: Term) -> int:
-    """How often the factors of `outer` stand side by side in a term (where it is a Cat: in every part)."""
-    term = find(term)
-    parts = factors(term)
-    if isinstance(term, Cat) and not same(term, outer):
-        found = [_sightings(part, outer) for part in term.parts]
-        return max(found) if all(found) else 0
-    inside = sum(_sightings(part, outer) for part in parts if isinstance(part, Cat) and not same(part, outer))
-    return inside + sum(1 for _ in places(parts, outer))
+def _sightings(parts: Sequence[Term], outer: Term) -> int:
+    """How often the factors of `outer` stand side by side among these, or in every part of a Cat among these."""
+    count = sum(1 for _ in places(parts, outer))
+    for part in parts:
+        if isinstance(part, Cat) and not same(part, outer):
+            inside = [_sightings(factors(piece), outer) for piece in part.parts]
+            count += max(inside) if all(inside) else 0
+    return count
 
 
 def places(parts: Sequence[Term], outer: Term) -> Iterator[range]:
@@ -603,14 +614,13 @@ def _columns(term: Product, keep: Kept) -> list[list[int]]:
 
 def _waiting(term: Term, keep: Kept) -> list[Each]:
     """The Eachs in a term that keep a list per outer unit, and cannot see that unit within the term."""
-    inner = [a for a in axes(term) if isinstance(a, Each) and a.outer is not None and _per_outer(keep.get(a, ()))]
-    return [axis for axis in inner if axis.outer is not None and not _sightings(term, axis.outer)]
+    return list(dict.fromkeys(a for a, count in _sights(term) if not count and _per_outer(keep.get(a, ()))))
 
 
 def _dependent_columns(term: Product, keep: Kept, waiting: Sequence[Sequence[Each]]) -> list[list[int]]:
     """The same where a factor's units depend on the units of others: those come first."""
     sizes = [kept_size(part, keep) for part in term.parts]
-    ranks = list(zip(*itertools.product(*map(range, sizes)), strict=True))
+    ranks = list(zip(*itertools.product(*map(range, sizes)), strict=True)) or [()] * len(sizes)
     done: dict[int, list[int]] = {}
     while len(done) < len(sizes):
         before = len(done)
@@ -643,7 +653,7 @@ def _outer_column(parts: Sequence[Term], done: Mapping[int, Sequence[int]], axis
     span = next(places(parts, axis.outer), None)
     if span is not None:
         return _flat([done[i] for i in span], [parts[i].n for i in span]) if all(i in done for i in span) else None
-    i = next((i for i, part in enumerate(parts) if _sightings(part, axis.outer)), None)
+    i = next((i for i, part in enumerate(parts) if _sightings([part], axis.outer)), None)
     return [_unit(parts[i], at, axis.outer) for at in done[i]] if i is not None and i in done else None
 
 
@@ -662,5 +672,5 @@ def _unit(term: Term, at: int, outer: Term) -> int:
     span = next(places(parts, outer), None)
     if span is not None:
         return _flat([[digits[i]] for i in span], [parts[i].n for i in span])[0]
-    i = next(i for i, part in enumerate(parts) if isinstance(part, Cat) and _sightings(part, outer))
+    i = next(i for i, part in enumerate(parts) if isinstance(part, Cat) and _sightings([part], outer))
     return _unit(parts[i], digits[i], outer)

@@ -56,7 +56,7 @@ class Verification:
         if not self.visible > VISIBLE:
             return (
                 f"nothing is proved: silencing the dropped units changes the outputs by only {self.visible:.1e}\n"
-                "is the last layer zero, or do the inputs die on the way? give trained weights and real inputs"
+                "is the last layer zero, do the inputs die on the way, or do these units not reach the outputs?"
             )
         verdict = "verified" if self.passed else "FAILED"
         return (
@@ -87,9 +87,16 @@ def verify(
     reference = run(dense, wanted, {}, {})
     _check_finite(reference)
     silenced = run(_silenced(dense, plan), wanted, graph.readings, _keep(graph, plan))
-    small = run(_exactly_scaled(in_float64(pruned), pruned, cut(dense, plan), plan), wanted, {}, {})
+    small = _run_pruned(_exactly_scaled(in_float64(pruned), pruned, cut(dense, plan), plan), wanted)
     permuted = run(permutation_of(dense, graph), wanted, {}, {})
     return Verification(_distance(silenced, small), _distance(reference, permuted), _distance(reference, silenced))
+
+
+def _run_pruned(model: nn.Module, calls: Sequence[Call]) -> list[torch.Tensor]:
+    try:
+        return run(model, calls, {}, {})
+    except Exception as error:
+        raise PruningError(f"the pruned model does not run: {type(error).__name__}: {error}") from error
 
 
 def _lively(call: Call) -> Call:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     (6, 8)
     """
     body = _Body(model)
+    check_copies(model)
     made = _copies(body, _made(body, plan))
     try:
         copied = copy.deepcopy(model, dict(made))  # what is in the memo is taken for copied already
@@ -73,6 +75,25 @@ def cut_(model: nn.Module, plan: Plan) -> nn.Module:
             slot.table[slot.leaf] = new
     _finish(model, body.modules, plan)
     return model
+
+
+def check_copies(model: nn.Module) -> None:
+    """Raise `InputError` for a function held by a module that closes over modules: its copy would run the originals."""
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            cells = (value.__closure__ or ()) if isinstance(value, FunctionType) else ()
+            if any(map(_holds_module, cells)):
+                raise InputError(
+                    f"the model cannot be copied: {f'{path}.' if path else ''}{name} is a function that closes over its "
+                    "modules, and its copy would run the originals\nuse secateur.cut_(model, plan), which works in place"
+                )
+
+
+def _holds_module(cell: CellType) -> bool:
+    try:
+        return isinstance(cell.cell_contents, nn.Module)
+    except ValueError:  # an empty cell
+        return False
 
 
 def plans_of(model: nn.Module) -> tuple[Plan, ...]:

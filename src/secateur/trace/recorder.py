@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -27,6 +27,16 @@ from .sizes import Dim, Ledger, Num, source_line
 from .typed import Typed, fresh, get, put
 
 LOWER = frozenset({torch.float32, torch.float16, torch.bfloat16})
+# Ops whose sizes the torch function around them accounts for.
+SIZED_OPS = frozenset(
+    f"aten::{name}" for name in "view _unsafe_view reshape expand repeat split split_with_sizes slice narrow".split()
+)
+# Ops that move nothing but memory: whether one is needed may depend on sizes.
+LAYOUT_OPS = SIZED_OPS | frozenset(
+    f"aten::{name}"
+    for name in "clone alias contiguous permute transpose t unsqueeze squeeze detach _reshape_alias copy_".split()
+)
+Step: TypeAlias = "tuple[str, tuple[float, ...]]"
 _aten_rules: dict[Any, tuple[Rule | None, tuple[str, ...], str]] = {}
 
 
@@ -65,6 +75,7 @@ class Interceptor:
         self.lift = lift  # whether lower float precisions become float64
         self.quiet = 0
         self.step = 0
+        self.open = 0  # torch functions of the user's code that are running
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -122,7 +133,12 @@ class _Functions(TorchFunctionMode):
             return self.owner.on_opaque(func, args, kwargs) if out is NotImplemented else out
         if func in FUNCTIONS and not self.owner.quiet:
             return self.owner.on_function(func, args, kwargs)
-        return self.owner.after(func, args, kwargs, func(*args, **kwargs))
+        self.owner.open += 1
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            self.owner.open -= 1
+        return self.owner.after(func, args, kwargs, out)
 
 
 class _Dispatch(TorchDispatchMode):
@@ -166,6 +182,8 @@ class Recorder(Interceptor):
         self.counting = True
         self.unknown: Counter[str] = Counter()
         self.reached: set[str] = set()
+        self.written: dict[int, torch.UntypedStorage] = {}  # overwritten in place with what is no longer zero
+        self.path: list[Step] = []
         self.readings: dict[int, Reading] = {}
         self.folds: list[tuple[Term, Typed, str]] = []  # head sizes whose root divides, with the query they divide
         self.module_names = module_names
@@ -236,6 +254,7 @@ class Recorder(Interceptor):
         if out is NotImplemented:
             with self.silence():
                 out = func(*args, **kwargs)
+        self._walked(func.__name__, args)
         self._apply(rule, Op(self, func.__name__, _named(names, args, kwargs), out))
         sized.after(self, func, args, kwargs, out)
         return out
@@ -254,8 +273,17 @@ class Recorder(Interceptor):
         if out is NotImplemented:
             out = func(*args, **kwargs)
         if isinstance(out, (torch.Tensor, tuple, list)):
-            self._apply(rule, Op(self, func._schema.name, _named(names, args, kwargs), out))
+            self._walked(func._schema.name, args)
+            op = Op(self, func._schema.name, _named(names, args, kwargs), out)
+            self._apply(rule, op)
+            if not self.open and op.name in SIZED_OPS:
+                op.opaque("its sizes come from code that cannot be seen, such as a script")
         return out
+
+    def _walked(self, name: str, args: Sequence[Any]) -> None:
+        """Note the step: a pruned model must walk the same path, with the same numbers in its arithmetic."""
+        if self.counting and name not in LAYOUT_OPS:
+            self.path.append((name, tuple(a for a in args if type(a) is float)))
 
     def _apply(self, rule: Rule | None, op: Op) -> None:
         """What no rule knows, and what a rule did not expect, freezes and is reported."""

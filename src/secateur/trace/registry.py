@@ -95,6 +95,9 @@ class Op:
         return list(self.recorder.typed(tensor).found())
 
     def zero(self, tensor: torch.Tensor) -> list[bool]:
+        """Where silenced units hold zeros; nowhere once something else was written through any view of the storage."""
+        if self.recorder.written and tensor.untyped_storage()._cdata in self.recorder.written:
+            return [False] * tensor.dim()
         return list(self.recorder.typed(tensor).zero)
 
     @property
@@ -162,6 +165,13 @@ class Op:
         """A size argument is the size of these terms when kept units only are read."""
         self.recorder.readings[self.step].resized[argument] = terms
 
+    def _note_write(self, tensor: torch.Tensor, zero: Sequence[bool] | None) -> None:
+        """An in-place op that leaves no zeros where there were some. The storage is kept, lest its id be used again."""
+        before = get(tensor) if self.name.endswith("_") and zero is not None else None
+        if before is not None and any(was and not now for was, now in zip(before.zero, zero or (), strict=False)):
+            storage = tensor.untyped_storage()
+            self.recorder.written[storage._cdata] = storage
+
     def opaque(self, text: str) -> None:
         """Freeze everything this op touches."""
         for tensor in self.tensors():
@@ -186,4 +196,5 @@ class Op:
         assert [term.n for term in terms] == list(tensor.shape), (self.name, terms, tensor.shape)
         assert zero is None or len(zero) == len(terms), (self.name, zero)
         settle(terms)
+        self._note_write(tensor, zero)
         put(tensor, Typed(terms, zero, at, origin))

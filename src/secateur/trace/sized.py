@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from ..terms import ONE, Axis, Term, cut, factor, find, freeze, product
-from .sizes import Call, Dim, Equation, Num, escape, expression, plain
+from .sizes import Call, Dim, Equation, Guard, Num, escape, expression, plain
 from .typed import Typed, get, put
 
 if TYPE_CHECKING:
@@ -105,6 +105,19 @@ def _numel(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> 
     for number in recorder.numbers(args[0]):
         total = number * total
     return total
+
+
+@sized("stride", "nbytes", "__array_interface__")
+def _layout(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    for number in recorder.numbers(args[0]):
+        escape(number, "its memory layout was read")
+
+
+@sized("tolist", "numpy", "__array__")
+def _values(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    """Values that leave as plain Python or NumPy may come back as constants of the old size."""
+    for term in recorder.typed(args[0]).found():
+        freeze(term, lambda: f"its values left PyTorch at {recorder.where()}")
 
 
 @sized("__len__")
@@ -275,14 +288,17 @@ def _taken(item: Any) -> int:
 
 
 def _slice(recorder: Recorder, source: torch.Tensor, dim: int, item: slice) -> None:
-    if item.step in (None, 1) and (item.start is not None or item.stop is not None):
+    if item.step not in (None, 1):
+        for bound in (item.start, item.stop, item.step):
+            escape(bound, "used in a strided slice")
+    elif item.start is not None or item.stop is not None:
         _span(recorder, source, dim, item.start, item.stop)
 
 
 def _span(recorder: Recorder, source: torch.Tensor, dim: int, start: Any, stop: Any) -> None:
     """`source[start:stop]`: the units before `start`, and before `stop`, are as many as these numbers say.
 
-    A number counted from the end speaks of the units behind it.
+    A number counted from the end speaks of the units behind it; one beyond the ends must stay beyond them.
     """
     term = recorder.typed(source).found()[dim]
     for bound in (start, stop):
@@ -291,17 +307,28 @@ def _span(recorder: Recorder, source: torch.Tensor, dim: int, start: Any, stop: 
         at = plain(bound)
         offset = at + term.n if at < 0 else at
         if not 0 < offset < term.n:
-            if offset >= term.n and isinstance(bound, Num) and offset == term.n:
-                demand(recorder, bound, term, "slice")
+            _beyond(recorder, bound, at, term)
             continue
         pieces = cut(term, [offset, term.n])
         if pieces is None:
-            return
-        if at < 0:
+            escape(bound, "used in a slice that cuts through units")
+        elif at < 0:
             wanted = Num(-at, Call("-", 0, expression(bound))) if isinstance(bound, Num) else -at
             demand(recorder, wanted, pieces[1], "slice")
         else:
             demand(recorder, bound, pieces[0], "slice")
+
+
+def _beyond(recorder: Recorder, bound: Any, at: int, term: Term) -> None:
+    """A computed bound at or past an end: it must stay there."""
+    if not isinstance(bound, Num):
+        return
+    if at == term.n:
+        demand(recorder, bound, term, "slice")
+    elif at > term.n:
+        recorder.ledger.guards.append(Guard(">=", bound.expr, Dim(term), True, recorder.where()))
+    else:
+        escape(bound, "used as a slice bound at the front")
 
 
 # --- group counts and normalised shapes ---

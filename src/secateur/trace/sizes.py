@@ -151,7 +151,9 @@ class Num(int):
     def __deepcopy__(self, memo: object) -> Num:
         return self
 
-    __hash__ = int.__hash__  # comparing means defining __eq__, which would drop it
+    def __hash__(self) -> int:
+        escape(self, "used as a key")  # a key that is not found leaves no other trace
+        return int.__hash__(self)
 
     def __neg__(self) -> Num:
         return Num(-plain(self), Call("-", 0, self.expr))
@@ -201,8 +203,7 @@ def _arithmetic(method: str, op: str, reflected: bool) -> Callable[[Num, Any], A
 
     def apply(self: Num, other: Any) -> Any:
         if not isinstance(other, int):
-            if isinstance(other, float):
-                escape(self, "met a float")
+            escape(self, "met something that is no int")
             return base(self, other)
         mine, its = self.expr, expression(other)
         value = base(self, plain(other))
@@ -247,6 +248,7 @@ for _method, _op in (("eq", "=="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt
     setattr(Num, f"__{_method}__", _compared(f"__{_method}__", _op))
 for _method in (
     *("__int__", "__float__", "__truediv__", "__rtruediv__", "__rpow__"),
+    *("__str__", "__repr__", "__format__", "bit_length"),
     *("__and__", "__rand__", "__or__", "__ror__", "__xor__", "__rxor__", "__lshift__", "__rshift__", "__invert__"),
 ):
     setattr(Num, _method, _escaping(_method))
@@ -282,7 +284,7 @@ def source_line() -> str:
     while frame is not None:
         path = frame.f_code.co_filename
         ours = path.startswith(_OURS) and not path.startswith(_OURS + "models")
-        if not ours and not path.startswith(_TORCH) and not path.startswith("<"):
+        if not ours and not path.startswith((_TORCH, "<")) and f"{os.sep}numpy{os.sep}" not in path:
             return f"{_short(path)}:{frame.f_lineno}"
         frame = frame.f_back
     return "an unknown line"

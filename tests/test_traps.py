@@ -1,0 +1,105 @@
+"""Code that hides sizes or values from a trace: what it touches freezes, or the cut is refused. Never a wrong model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import laws
+import secateur
+
+Use = Callable[[Any, Tensor], Tensor]
+
+
+@torch.jit.script
+def scripted(x: Tensor) -> Tensor:
+    return x.view(x.shape[0], 8, 2, 12, 12).sum(2)
+
+
+class Net(nn.Module):
+    """a: 3 -> 16, b: 16 -> 16, h: 16 -> 3, and something odd in between."""
+
+    def __init__(self, use: Use) -> None:
+        super().__init__()
+        self.a, self.b, self.h = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 1), nn.Conv2d(16, 3, 1)
+        self.use = use
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x).relu()
+        return self.h(y * self.use(self, y))
+
+
+def written(self: Any, y: Tensor) -> Tensor:
+    z = self.b(y).relu()
+    z[:].add_(1.0)
+    return z.sum(1, True)
+
+
+def looped(self: Any, y: Tensor) -> Tensor:
+    z = y
+    for _ in range(y.shape[1] // 4):
+        z = self.b(z)
+    return z
+
+
+VERIFIED: dict[str, Use] = {
+    "slice through units": lambda self, y: self.b(y).flatten(2)[:, :, : y.shape[1]].mean(2)[..., None, None],
+    "slice past the end": lambda self, y: self.b(y)[..., : y.shape[1]].mean((2, 3), keepdim=True),
+    "strided slice": lambda self, y: self.b(y)[:, 0 : y.shape[1] : 2].repeat(1, 2, 1, 1),
+    "scripted view": lambda self, y: scripted(self.b(y)).repeat(1, 2, 1, 1),
+    "written through a view": written,
+    "tolist": lambda self, y: self.b(y) * torch.tensor(y.mean((0, 2, 3)).tolist())[:, None, None],
+    "numpy": lambda self, y: torch.from_numpy(self.b(y).detach().numpy() * 2),
+    "a table of sizes": lambda self, y: self.b(y) * {9: 2.0, 10: 3.0}.get(y.shape[1], 1.0),
+    "formatted": lambda self, y: self.b(y) * float(f"{y.shape[1]}"),
+}
+REFUSED: dict[str, Use] = {
+    "a loop over channels": looped,
+    "a float over channels": lambda self, y: self.b(y) * (1.0 / y.shape[1]),
+}
+
+
+@pytest.mark.parametrize("name", VERIFIED)
+def test_what_cannot_be_followed_freezes(name: str) -> None:
+    net = laws.randomized(Net(VERIFIED[name]))
+    select = secateur.Select(floor=0.0)
+    try:
+        result = secateur.prune(net, torch.randn(1, 3, 12, 12), "channels=0.6", importance="random", select=select)
+    except secateur.InputError as error:
+        assert "no prunable axis" in str(error)
+        return
+    verification = secateur.verify(net, result.model, result.plan, torch.randn(1, 3, 12, 12))
+    assert verification.silence < 1e-9
+    assert verification.permutation < 1e-9
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_python_hides_is_refused(name: str) -> None:
+    net = laws.randomized(Net(REFUSED[name]))
+    with pytest.raises(secateur.PruningError, match="takes another path"):
+        secateur.prune(net, torch.randn(1, 3, 12, 12), "channels=0.6", importance="random")
+
+
+def test_a_forward_that_closes_over_its_modules_is_not_copied() -> None:
+    net = Net(lambda self, y: y)
+    net.forward = lambda x: net.h(net.b(net.a(x)))  # type: ignore[method-assign]
+    with pytest.raises(secateur.InputError, match=r"forward is a function that closes over its modules.*\n.*cut_"):
+        secateur.prune(net, torch.zeros(1, 3, 12, 12), "channels=0.6")
+
+
+def test_a_pruned_model_that_fails_is_reported_by_verify() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    plan = secateur.plan(secateur.trace(net, torch.zeros(1, 4)), "channels=0.5")
+    broken = secateur.cut(net, plan)
+    broken[2] = nn.Linear(7, 2)
+    with pytest.raises(secateur.PruningError, match="the pruned model does not run: RuntimeError"):
+        secateur.verify(net, broken, plan, torch.zeros(1, 4))
+
+
+def test_the_path_is_part_of_the_graph() -> None:
+    graph = secateur.trace(Net(lambda self, y: self.b(y) * 0.5), torch.zeros(1, 3, 12, 12))
+    assert ("aten::mul", (0.5,)) in graph.path
