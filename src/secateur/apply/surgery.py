@@ -84,8 +84,9 @@ def check_copies(model: nn.Module) -> None:
             cells = (value.__closure__ or ()) if isinstance(value, FunctionType) else ()
             if any(map(_holds_module, cells)):
                 raise InputError(
-                    f"the model cannot be copied: {f'{path}.' if path else ''}{name} is a function that closes over its "
-                    "modules, and its copy would run the originals\nuse secateur.cut_(model, plan), which works in place"
+                    f"the model cannot be copied: {f'{path}.' if path else ''}{name} is a function that closes over its"
+                    " modules, and its copy would run the originals\n"
+                    "use secateur.cut_(model, plan), which works in place"
                 )
 
 
@@ -195,7 +196,7 @@ def _hooks(tensor: torch.Tensor) -> list[str]:
 
 
 def _copies(body: _Body, made: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-    """The new tensors, and copies of parameters whose hooks or attributes `deepcopy` would lose; with their own hooks."""
+    """The new tensors, and copies of parameters whose hooks or attributes `deepcopy` would lose."""
     copies = dict(made)
     for old in (slot.tensor for slot in body.slots):
         if isinstance(old, nn.Parameter) and id(old) not in copies and (vars(old) or _hooks(old)):
