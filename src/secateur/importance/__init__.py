@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 
 from ..errors import InputError, PruningError, nearest
 from ..graph import Graph, PrunableAxis
+from ..slices import AxisSlices
 from .batch_norm import BatchNormScale
 from .magnitude import L1, L2
 from .random import Random
-from .slices import AxisSlices
 
 Criterion: TypeAlias = "Callable[[AxisSlices], torch.Tensor]"
 Scores: TypeAlias = "Mapping[str, torch.Tensor]"
@@ -37,8 +37,9 @@ def score(graph: Graph, importance: str | Criterion | Scores = "l2", *, seed: in
     >>> score(graph, "l1")["0"].shape
     torch.Size([8])
     """
-    if isinstance(importance, Mapping):
-        given = {graph.axis(name).name: value for name, value in importance.items()}
+    if not callable(importance) and type(importance) is not str:  # ready scores
+        ready = cast("Scores", importance)
+        given = {graph.axis(name).name: value for name, value in ready.items()}
         return {axis.name: _checked(axis, given.get(axis.name, torch.ones(axis.size))) for axis in graph.axes}
     criterion = _criterion(importance, seed)
     tensors = dict(graph.model.named_parameters())
@@ -48,7 +49,7 @@ def score(graph: Graph, importance: str | Criterion | Scores = "l2", *, seed: in
 
 
 def _criterion(importance: str | Criterion, seed: int) -> Criterion:
-    if not isinstance(importance, str):  # a user's own function
+    if callable(importance):  # a user's own function
         return importance
     if importance not in CRITERIA:
         raise InputError(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..slices import AxisSlices
 from .magnitude import L2
-from .slices import AxisSlices
 
 
 @dataclass(frozen=True)

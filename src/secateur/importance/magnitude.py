@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .slices import AxisSlices
+from ..slices import AxisSlices
 
 
 def producing_role(axis: AxisSlices) -> str:

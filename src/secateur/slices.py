@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from ..graph import PrunableAxis, SiteUse
-from ..terms import Axis, Cat, Each, Term, axes, find, places, same
+from .graph import PrunableAxis, SiteUse
+from .terms import Axis, Cat, Each, Term, axes, find, places, same
 
 
 class AxisSlices:
