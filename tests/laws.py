@@ -100,10 +100,10 @@ def check_conservation(model: nn.Module, graph: Graph, plan: Plan, inputs: Any) 
     whole = secateur.cut(model, everything)
     for a, b in zip(outputs(model, Call.of(inputs)), outputs(whole, Call.of(inputs)), strict=True):
         assert torch.equal(a, b)
-    _check_composition(model, plan, inputs)
+    check_composition(model, plan, inputs)
 
 
-def _check_composition(model: nn.Module, first: Plan, inputs: Any) -> None:
+def check_composition(model: nn.Module, first: Plan, inputs: Any) -> None:
     once = secateur.cut(model, first)
     graph = secateur.trace(once, inputs)
     if not graph.axes:

@@ -248,7 +248,7 @@ FINE = ("proved", "nothing to prune", "units that reach no output")
 
 
 def verdict(seed: int, length: int) -> str:
-    """Laws 1, 2, 3, 5 and 7 on one program."""
+    """Laws 1, 2, 3, 5, 6 and 7 on one program."""
     model, inputs, chance = laws.randomized(Program(seed, length)), torch.randn(1, 3, 4, 4), random.Random(seed)
     graph = secateur.trace(model, inputs)
     failed = [name for name in graph.unknown if "rule failed" in name]
@@ -261,6 +261,7 @@ def verdict(seed: int, length: int) -> str:
     laws.check_one_graph(model, inputs)
     verification = secateur.verify(model, pruned, plan, inputs)
     laws.check_trains(pruned, inputs)
+    laws.check_composition(model, plan, inputs)
     unseen = "units that reach no output" if verification.silence < 1e-9 > verification.visible else str(verification)
     return "proved" if verification.passed else unseen
 

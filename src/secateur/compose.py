@@ -12,18 +12,73 @@ from .terms import positions
 
 
 def compose(first: Plan, second: Plan) -> Plan:
-    """The plan that does to a model what `first` and then `second` do."""
+    """The plan that does to a model what `first` and then `second` do.
+
+    Axis by axis where the two plans speak of the same axes; else with the positions of every site written out.
+    Raises `PruningError` where the second was not made on the model that the first gives.
+    """
+    for name in second.sites:
+        if name in first.sites and first.shape(name) != second.old_shape(name):
+            raise PruningError(
+                f"the second plan does not continue the first: {name}\n"
+                f"  after the first    {first.shape(name)}\n  before the second  {second.old_shape(name)}"
+            )
+    expected = {name: _positions(name, first, second) for name in {**first.sites, **second.sites}}
+    try:
+        plan = _by_axis(first, second)
+        if all(_written_out(plan, name) == positions for name, positions in expected.items()):
+            return plan
+    except (PruningError, AssertionError, IndexError, ValueError):
+        pass  # an axis cut down to one unit changes what its neighbours are made of
+    return _by_site(first, second, expected)
+
+
+def _positions(name: str, first: Plan, second: Plan) -> list[list[int]]:
+    """The positions of a site that stay after both, in the numbering of the original."""
+    if name not in first.sites or name not in second.sites:
+        return _written_out(first if name in first.sites else second, name)
+    pairs = zip(_written_out(first, name), _written_out(second, name), strict=True)
+    return [[kept[i] for i in again] for kept, again in pairs]
+
+
+def _written_out(plan: Plan, name: str) -> list[list[int]]:
+    sizes = zip(plan.positions(name), plan.old_shape(name), strict=True)
+    return [list(range(n)) if kept is None else kept for kept, n in sizes]
+
+
+def _by_site(first: Plan, second: Plan, expected: Mapping[str, list[list[int]]]) -> Plan:
+    """Every dimension of every site as an axis of its own."""
+    shapes = {name: (first if name in first.sites else second).old_shape(name) for name in expected}
+    return Plan(
+        axes={
+            f"{name}[{dim}]": AxisPlan(shapes[name][dim], tuple(kept))
+            for name, dims in expected.items()
+            for dim, kept in enumerate(dims)
+        },
+        sites={name: tuple(f"{name}[{dim}]" for dim in range(len(dims))) for name, dims in expected.items()},
+        **_rest(first, second),
+    )
+
+
+def _by_axis(first: Plan, second: Plan) -> Plan:
     second = _renamed(second, _names(first, second))
     return Plan(
         axes={name: _axis(name, first, second) for name in {**first.axes, **second.axes}},
         sites={name: _site(name, first, second) for name in {**first.sites, **second.sites}},
-        attributes=_attributes(first, second),
-        scales=(*first.scales, *(_scale(scale, first) for scale in second.scales)),
-        before=first.before,
-        after=second.after,
-        target=(*first.target, *second.target),
-        notes={**first.notes, **second.notes},
+        **_rest(first, second),
     )
+
+
+def _rest(first: Plan, second: Plan) -> dict[str, Any]:
+    """All of a composed plan but its axes and sites."""
+    return {
+        "attributes": _attributes(first, second),
+        "scales": (*first.scales, *(_scale(scale, first) for scale in second.scales)),
+        "before": first.before,
+        "after": second.after,
+        "target": (*first.target, *second.target),
+        "notes": {**first.notes, **second.notes},
+    }
 
 
 # --- names: an axis whose neighbours were cut down to one unit may be called differently afterwards ---
