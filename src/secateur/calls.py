@@ -69,3 +69,13 @@ def tensors_in(output: Any) -> list[torch.Tensor]:
         elif hasattr(leaf, "__dataclass_fields__"):
             found += tensors_in([getattr(leaf, name) for name in leaf.__dataclass_fields__])
     return found
+
+
+def refusal(error: Exception, call: Call) -> str:
+    """What to tell a user whose model does not run on the example inputs."""
+    shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype)[6:]}" for t in tensors_in((call.args, dict(call.kwargs))))
+    return (
+        f"the model does not run on these example inputs: {shapes}\n"
+        f"it says: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}\n"
+        "give inputs of the shape, type and number that its forward takes; several as a tuple, keywords as a dict"
+    )

@@ -21,7 +21,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .calls import Call, tensors_in
+from .calls import Call, refusal, tensors_in
 from .errors import InputError
 from .text import counted, paged
 from .trace import check_model
@@ -130,7 +130,7 @@ def _tallied(model: nn.Module, call: Call) -> _Tally:
     try:
         return _run(model, call, None)
     except Exception as error:
-        raise _refusal(error, call) from error
+        raise InputError(refusal(error, call)) from error
 
 
 @dataclass(slots=True)
@@ -254,15 +254,6 @@ def _replaced(tensor: torch.Tensor, device: torch.device | None, made: dict[int,
         new = bare.clone() if device is None else torch.empty_like(bare, device=device)
         made[id(tensor)] = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
     return made[id(tensor)]
-
-
-def _refusal(error: Exception, call: Call) -> InputError:
-    shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype)[6:]}" for t in tensors_in((call.args, dict(call.kwargs))))
-    return InputError(
-        f"the model does not run on these example inputs: {shapes}\n"
-        f"it says: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}\n"
-        "give inputs of the shape, type and number that its forward takes; several as a tuple, keywords as a dict"
-    )
 
 
 def _layers(model: nn.Module, tally: _Tally) -> Iterator[LayerCount]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 
@@ -15,7 +14,7 @@ from ..importance import Criterion, Scores, score
 from ..plan import AttributeChange, AxisPlan, Code, Plan, Scale, Totals, encoded, with_notes
 from ..terms import Axis, axes, find, size
 from ..trace.algebra import Opaque
-from ..trace.sizes import Attribute, Dim, evaluate
+from ..trace.sizes import Attribute, Dim, evaluate, leaves
 from ..trace.solve import holds
 from .allocate import Allocation, Limits
 from .select import Select
@@ -182,8 +181,6 @@ def _broken(graph: Graph, counts: Counts) -> dict[int, str]:
 
 
 def _guarded(graph: Graph, expr) -> set[Axis]:  # type: ignore[no-untyped-def]
-    from ..trace.sizes import leaves
-
     found: set[Axis] = set()
     for leaf in leaves(expr):
         if isinstance(leaf, Dim):
@@ -259,4 +256,4 @@ def _scales(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Scale, ...]:
     return tuple(scales)
 
 
-__all__ = ["build_plan", "plan", "replace"]
+__all__ = ["build_plan", "plan"]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..calls import Call, tensors_in
+from ..calls import Call, refusal, tensors_in
 from ..errors import InputError, TraceError
 from ..graph import Graph, build
 from ..terms import freeze
@@ -105,13 +105,8 @@ def _input(tensor: torch.Tensor, ground: Ground) -> torch.Tensor:
 
 
 def _refusal(error: Exception, call: Call) -> TraceError | InputError:
-    shapes = [f"{tuple(t.shape)} {t.dtype}".replace("torch.", "") for t in tensors_in((call.args, dict(call.kwargs)))]
     kind = InputError if isinstance(error, (RuntimeError, ValueError, TypeError, IndexError)) else TraceError
-    return kind(
-        f"the model does not run on these example inputs: {', '.join(shapes)}\n"
-        f"it says: {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}\n"
-        "give inputs of the shape, type and number that its forward takes; several as a tuple, keywords as a dict"
-    )
+    return kind(refusal(error, call))
 
 
 def _try_training(
