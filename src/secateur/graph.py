@@ -183,13 +183,13 @@ class Graph:
 
     def why(self, pattern: str) -> str:
         """For parameters that match a glob: the axes they hold, what these couple, and why the rest is frozen."""
-        from .graph_text import why
+        from .graph_why import why
 
         return why(self, pattern)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        from .graph_text import as_dict
+        from .graph_data import as_dict
 
         return as_dict(self)
 

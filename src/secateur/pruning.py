@@ -50,7 +50,7 @@ class Pruned:
         save(self.model, path)
 
     def __str__(self) -> str:
-        from .graph_text import frozen_summary
+        from .graph_frozen import frozen_summary
 
         lines = [str(self.plan), frozen_summary(self.graph)]
         if self.verification is not None:

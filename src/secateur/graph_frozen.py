@@ -1,0 +1,84 @@
+"""What is not prunable, and why: frozen dimensions, parameters that no call reached, ops without a rule."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+from .graph import Frozen, Graph
+from .text import counted, listed, share, wrapped
+
+ORDINARY = {  # reasons that are no news: what a line calls them, one and many
+    "kernel size": ("kernel size", "kernel sizes"),
+    "spatial": ("spatial size", "spatial sizes"),
+    "model input": ("model input", "model inputs"),
+    "model output": ("model output", "model outputs"),
+}
+REASONS = 12
+TRAINING_FAILED = "a call in training mode failed"
+
+
+def placeless(reason: str) -> str:
+    """A reason without the module that it was met in, so that equal ones of several blocks count as one."""
+    return re.sub(r" in [^\s(),]+(?=\)?$)", "", reason)
+
+
+def _frozen_block(graph: Graph) -> list[str]:
+    groups: dict[str, list[Frozen]] = {}
+    for frozen in graph.frozen:
+        groups.setdefault(placeless(frozen.reason), []).append(frozen)
+    ordinary = {reason: groups.pop(reason) for reason in ORDINARY if reason in groups}
+    ranked = sorted(((_weight(graph, found), reason, found) for reason, found in groups.items()), key=lambda g: -g[0])
+    lines = ["frozen, with the share of the parameters that have such a dimension"] if ranked else []
+    for weight, reason, found in ranked[:REASONS]:
+        lines += _frozen_lines(share(weight / max(graph.params, 1)), reason, found)
+    if len(ranked) > REASONS:
+        lines.append(f"  ... and {counted(len(ranked) - REASONS, 'more reason')}: graph.why('*')")
+    if ordinary:
+        counts = [counted(len(found), *ORDINARY[reason]) for reason, found in ordinary.items()]
+        lines += wrapped("", "frozen, as always: " + ", ".join(counts))
+    return lines
+
+
+def _weight(graph: Graph, found: Iterable[Frozen]) -> int:
+    return sum(math.prod(graph.sites[name].shape) for name in {f.name for f in found})
+
+
+def _frozen_lines(part: str, reason: str, found: Sequence[Frozen]) -> list[str]:
+    names = listed([f"{f.name}[{f.dim}]" for f in found], 1, f"graph.why({found[0].name!r})")
+    lines = wrapped(f"  {part:>7}  ", f"{counted(len(found), 'dimension')}: {reason}")
+    return [*lines, *wrapped(" " * 11, names)]
+
+
+def _unreached_block(graph: Graph) -> list[str]:
+    if not graph.unreached:
+        return []
+    count = sum(math.prod(graph.sites[name].shape) for name in graph.unreached)
+    head = f"no call reached {counted(len(graph.unreached), 'parameter tensor')}, {share(count / graph.params)} of the "
+    advice = "they stay as they are; a call that uses them goes in trace(..., calls=[...])"
+    return [*wrapped("", f"{head}parameters: {listed(graph.unreached, 4)}"), advice]
+
+
+def _unknown_block(graph: Graph) -> list[str]:
+    ops = {name: n for name, n in graph.unknown.items() if name != TRAINING_FAILED}
+    lines = (
+        [TRAINING_FAILED + ": what only training reaches stays as it is"] if TRAINING_FAILED in graph.unknown else []
+    )
+    if not ops:
+        return lines
+    named = listed([f"{name} (x{n})" for name, n in ops.items()], 12)
+    first = next(iter(ops))
+    return [
+        *lines,
+        *wrapped("no rule for ", f"{named}; what they touched is frozen. These lines teach one:"),
+        f'  @secateur.trace.registry.rule("{first}")',
+        f"  def {first.rpartition('::')[2]}(op):  # x: [n, c, *] -> [n, c, *]",
+        '      op.result(op.dims(op["self"]))',
+    ]
+
+
+def frozen_summary(graph: Graph) -> str:
+    """What is frozen and why, what no call reached, and ops without a rule: the table without the axes."""
+    blocks = (_frozen_block(graph), _unreached_block(graph), _unknown_block(graph))
+    return "\n\n".join("\n".join(block) for block in blocks if block)
