@@ -73,6 +73,11 @@ class PrunableAxis:
         return self.term.inexact
 
     @property
+    def kind(self) -> str:
+        """What the units are: "channel", "head" (of attention) or "head_dim" (a dimension inside a head)."""
+        return self.term.kind or "channel"
+
+    @property
     def outer(self) -> Term | None:
         return self.term.outer if isinstance(self.term, Each) else None
 

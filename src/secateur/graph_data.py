@@ -67,6 +67,7 @@ def _axis_data(graph: Graph, axis: PrunableAxis, shares: Shares) -> dict[str, An
     return {
         "name": axis.name,
         "size": axis.size,
+        "kind": axis.kind,
         "each_of": axis.outer.n if axis.outer is not None else None,
         "least": axis.least,
         "inexact": axis.inexact,

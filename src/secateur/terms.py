@@ -24,9 +24,12 @@ Why: TypeAlias = "str | Callable[[], str]"  # a reason, or how to make one: find
 
 
 class Axis:
-    """`n` units. `frozen` and `inexact` hold the first reason, or None; `least` is the smallest allowed count."""
+    """`n` units. `frozen` and `inexact` hold the first reason, or None; `least` is the smallest allowed count.
 
-    __slots__ = ("frozen", "inexact", "least", "n", "ref", "serial", "unsafe")
+    `kind` says what the units are (heads, ...), where something told; it changes nothing here.
+    """
+
+    __slots__ = ("frozen", "inexact", "kind", "least", "n", "ref", "serial", "unsafe")
     _serial = itertools.count()
 
     def __init__(self, n: int, frozen: str | None = None):
@@ -36,6 +39,7 @@ class Axis:
         self.inexact: str | None = None
         self.unsafe = False  # inexact by more than a mean or a variance
         self.least = 1
+        self.kind: str | None = None
         self.serial = next(Axis._serial)
 
     def __repr__(self) -> str:
@@ -203,6 +207,12 @@ def keep_at_least(term: Term, count: int) -> None:
         axis.least = max(axis.least, min(count, axis.n))
 
 
+def mark_kind(term: Term, kind: str) -> None:
+    """Say what the units of the term are. What was said first is kept."""
+    for axis in axes(term):
+        axis.kind = axis.kind or kind
+
+
 def collapse(term: Term) -> None:
     """One choice for all: whatever in the term was chosen anew per outer unit no longer is."""
     for axis in axes(term):
@@ -274,6 +284,8 @@ def _bind(axis: Axis, term: Term) -> None:
         mark_inexact(term, axis.inexact, unsafe=axis.unsafe)
     if axis.least > 1:
         keep_at_least(term, axis.least)
+    if axis.kind is not None:
+        mark_kind(term, axis.kind)
     axis.ref = term
 
 

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..terms import Term, Why, keep_at_least, mingle, reason, unify
 from . import meta, sized
+from .kinds import Attention
 from .meta import SHORTCUTS
 from .registry import ATEN, FUNCTIONS, PLAIN, Op, Rule
 from .rules import pointwise
@@ -186,6 +187,7 @@ class Recorder(Interceptor):
         self.path: list[Step] = []
         self.readings: dict[int, Reading] = {}
         self.folds: list[tuple[Term, Typed, str]] = []  # head sizes whose root divides, with the query they divide
+        self.attention = Attention()
         self.module_names = module_names
 
     # --- what rules use ---

@@ -22,6 +22,7 @@ def scaled_dot_product_attention(op: Op) -> None:
     op.unify(op.dims(k)[-2], op.dims(v)[-2])
     op.freeze(op.dims(k)[-2], "a softmax is taken over it")
     _mask(op)
+    op.recorder.attention.scores([*op.dims(q)[:-2], *op.dims(k)[:-2]], op.dims(q)[-1], op.dims(v)[-1])
     if op["scale"] is None:
         op.recorder.folds.append((op.dims(q)[-1], op.typed(q), op.recorder.where()))
     op.macs(*op.dims(q), op.dims(k)[-2])

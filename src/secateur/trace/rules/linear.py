@@ -105,6 +105,7 @@ def _matmul(op: Op, x: str, y: str) -> tuple[list[Term], list[bool]]:
     xs, ys = op.dims(op[x]), op.dims(op[y])
     zx, zy = op.zero(op[x]), op.zero(op[y])
     op.macs(*xs, ys[-1])
+    op.recorder.attention.product([*xs[:-1], ys[-1]], xs[-1])
     return [*xs[:-1], ys[-1]], [*(a or b for a, b in zip(zx[:-2], zy[:-2], strict=True)), zx[-2], zy[-1]]
 
 

@@ -61,6 +61,7 @@ def softmax(op: Op) -> None:
         collapse(dims[dim])
         op.inexact(dims[dim], "a softmax is taken over it", unsafe=True)
         op.reads("self", dim, out=dim)
+        op.recorder.attention.softmax(dims, dim)
     op.result(dims, [False] * len(dims))
 
 
