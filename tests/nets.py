@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -475,6 +476,33 @@ def groups_that_do_not_fit() -> nn.Module:
 
     g, b = nn.Conv2d(6, 6, 1, groups=3), nn.Conv2d(6, 4, 1)
     return Parts(run, a=nn.Conv2d(3, 6, 1), g=g, b=b, c=nn.Conv2d(4, 5, 1))
+
+
+@net(
+    "shared_config",
+    [TOKENS],
+    axes={
+        **{"blocks.0.wide[0]": 4, "blocks.0.wide[1]": 3, "blocks.0.out": 6},
+        **{"blocks.1.wide[0]": 4, "blocks.1.wide[1]": 3},
+    },
+    params=2 * (6 * 12 + 12 + 12 * 6 + 6),
+    macs=10 * 2 * 2 * 6 * 12,
+)
+def shared_config() -> nn.Module:
+    """One config object for all layers, which read their head counts and sizes from it."""
+
+    def block(self: Any, x: Tensor) -> Tensor:
+        heads = self.wide(x).view(*x.shape[:-1], self.config.heads, self.config.text["sizes"][0])
+        return self.out(heads.relu().reshape(*x.shape[:-1], self.config.heads * self.config.text["sizes"][0]))
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        for layer in self.blocks:
+            x = layer(x)
+        return x
+
+    config = SimpleNamespace(heads=4, text={"sizes": [3]}, layers=2)
+    parts = [Parts(block, wide=nn.Linear(6, 12), out=nn.Linear(12, 6), config=config) for _ in range(2)]
+    return Parts(run, blocks=nn.ModuleList(parts), config=config)
 
 
 # --- norms ----------------------------------------------------------------------------------------------------------

@@ -346,7 +346,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
     "other shape": (set_at("sites", "conv1.weight", 1, to=4), r"conv1\.weight\n  file   \(8, 4, 3, 3\) before the cut"),
     "dunder": (attribute("conv1", "__class__", None, 8, 4), "sets an attribute '__class__' of 'conv1'"),
     "private": (attribute("conv1", "_parameters", None, 8, 4), "sets an attribute '_parameters' of 'conv1'"),
-    "dotted": (attribute("", "conv1.groups", None, 1, 4), "sets an attribute 'conv1.groups' of ''"),
+    "dotted": (attribute("", "conv1.groups", None, 1, 4), r"sets conv1.groups, which is no integer .*\(missing\)"),
     "no integer": (
         attribute("conv1", "padding_mode", None, 8, 4),
         r"sets conv1.padding_mode, which is no integer .*\(str",

@@ -42,7 +42,10 @@ def test_factors(factor: float) -> None:
         check_plan(plan)
 
 
-@pytest.mark.parametrize("name", ["__class__", "_parameters", "a.b", "", "1st"])
+NAMES = ["__class__", "_parameters", "a._b", "a..b", ".b", "a.b.c.d.e", "a.__class__", "", "1st"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_attribute_names(name: str) -> None:
     plan = replace(plan_of("plain_cnn"), attributes=(AttributeChange("conv1", name, None, 1, 2),))
     with pytest.raises(FileError, match=f"sets an attribute '{name}' of 'conv1'; plans set public integer attributes"):

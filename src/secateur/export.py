@@ -45,13 +45,25 @@ def load_pruned(model, path):
         table[leaf] = new
     modules = dict(model.named_modules(remove_duplicate=False))
     for path, name, index, _, value in changes:
-        attributes = vars(modules[path])
+        table, leaf = _attributes(modules[path], name)
         if index is None:
-            attributes[name] = value
+            table[leaf] = value
         else:
-            old = attributes[name]
-            attributes[name] = type(old)([*old[:index], value, *old[index + 1 :]])
+            old = table[leaf]
+            table[leaf] = type(old)([*old[:index], value, *old[index + 1 :]])
     return model
+
+
+def _attributes(module, dotted):
+    """The dict that holds an attribute of a module, or of an object below it, and its name there."""
+    *way, leaf = dotted.split(".")
+    table = vars(module)
+    for name in way:
+        held = table.get(name)
+        table = held if isinstance(held, dict) else getattr(held, "__dict__", None)
+        if table is None or isinstance(held, torch.nn.Module):
+            raise ValueError(f"{dotted} is kept in no plain object here; load this file with secateur.load")
+    return table, leaf
 
 
 def _places(model):
@@ -83,7 +95,8 @@ def _check(model, places, sources, stored, changes):
     modules = dict(model.named_modules(remove_duplicate=False))
     now = {}
     for path, name, index, before, after in changes:
-        value = vars(modules[path]).get(name) if path in modules and not name.startswith("_") else None
+        table, leaf = _attributes(modules[path], name) if path in modules else ({}, "")
+        value = table.get(leaf) if not any(part.startswith("_") for part in name.split(".")) else None
         value = value[index] if index is not None and type(value) in (tuple, list) else value
         value = now.get((path, name, index), value)
         if type(value) is not int or type(after) is not int or value != before:

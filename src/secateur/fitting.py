@@ -15,6 +15,7 @@ from torch import nn
 
 from .apply.surgery import PLANS, alike, plans_of
 from .errors import FileError, InputError, nearest
+from .holders import assign, owner_of, values
 from .plan import AttributeChange, Plan
 from .slots import Slot, slots
 from .text import listed
@@ -51,20 +52,19 @@ class Fitted:
 
     model: nn.Module
     tensors: Sequence[tuple[Slot, torch.Tensor]]
-    values: Sequence[tuple[nn.Module, AttributeChange]]
+    values: Sequence[tuple[Any, str, AttributeChange]]  # the object that holds an attribute, and its name there
     plans: tuple[Plan, ...]
 
     def put(self) -> None:
         """Change the model. Plain dict entries are set, so no code of the model runs that could refuse."""
         for slot, tensor in self.tensors:
             slot.table[slot.leaf] = tensor
-        for module, change in self.values:
-            attributes = module.__dict__
-            if change.index is None:
-                attributes[change.name] = change.new
-            else:
-                old = attributes[change.name]
-                attributes[change.name] = type(old)([*old[: change.index], change.new, *old[change.index + 1 :]])
+        for owner, leaf, change in self.values:
+            value: Any = change.new
+            if change.index is not None:
+                old = values(owner)[leaf]
+                value = type(old)([*old[: change.index], change.new, *old[change.index + 1 :]])
+            assign(owner, leaf, value)
         if self.plans:
             self.model.__dict__[PLANS] = self.plans
 
@@ -102,7 +102,7 @@ class _Outline:
         self.key = {slot.name: first.setdefault(id(slot.tensor), slot.name) for slot in self.slots}
         self.shapes = {self.key[slot.name]: tuple(slot.tensor.shape) for slot in self.slots}
         self.values: dict[tuple[int, str, int | None], int] = {}
-        self.changes: list[tuple[nn.Module, AttributeChange]] = []
+        self.changes: list[tuple[Any, str, AttributeChange]] = []
         for alias, name in stored.aliases.items():
             self._share(alias, name)
 
@@ -124,15 +124,15 @@ class _Outline:
             self._check_site(name, plan)
         self.shapes.update({self.key[name]: plan.shape(name) for name in plan.sites})
         for change in plan.attributes:
-            module, value = self._read(change)
-            place = (id(module), change.name, change.index)
+            owner, leaf, value = self._read(change)
+            place = (id(owner), leaf, change.index)
             have = self.values.get(place, value)
             if have != change.old:
                 raise FileError(
                     f"does not fit this {self.kind}: {_path(change)}\n  file   {change.old}\n  model  {have}\n{OTHER}"
                 )
             self.values[place] = change.new
-            self.changes.append((module, change))
+            self.changes.append((owner, leaf, change))
 
     def _check_site(self, name: str, plan: Plan) -> None:
         if name not in self.key:
@@ -143,23 +143,23 @@ class _Outline:
                 f"does not fit this {self.kind}: {name}\n  file   {want} before the cut\n  model  {have}\n{OTHER}"
             )
 
-    def _read(self, change: AttributeChange) -> tuple[nn.Module, int]:
-        """The module of an attribute and its integer. Only what lies in the module itself, and nothing but integers."""
+    def _read(self, change: AttributeChange) -> tuple[Any, str, int]:
+        """What holds an attribute, its name there and its integer. Nothing but integers, and no code is run."""
         module = self.modules.get(change.module)
         if module is None:
             raise FileError(
                 f"sets {_path(change)}: this {self.kind} has no module {change.module!r}"
                 f"{nearest(change.module, self.modules)}\n{OTHER}"
             )
-        value: Any = module.__dict__.get(change.name)
-        if change.index is not None and type(value) in (tuple, list) and change.index < len(value):
-            value = value[change.index]
-        elif change.index is not None:
-            value = None
-        if type(value) is not int:
-            held = type(module.__dict__.get(change.name)).__name__ if change.name in module.__dict__ else "missing"
-            raise FileError(f"sets {_path(change)}, which is no integer in this {self.kind} ({held})\n{OTHER}")
-        return module, value
+        owner, leaf = owner_of(module, change.name) or (module, None)
+        held: Any = values(owner)[leaf] if leaf is not None else None
+        value = held
+        if change.index is not None:
+            value = held[change.index] if type(held) in (tuple, list) and change.index < len(held) else None
+        if leaf is None or type(value) is not int:
+            what = type(held).__name__ if leaf is not None else "missing"
+            raise FileError(f"sets {_path(change)}, which is no integer in this {self.kind} ({what})\n{OTHER}")
+        return owner, leaf, value
 
     # --- names and shapes ---
 

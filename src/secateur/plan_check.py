@@ -6,7 +6,8 @@ A plan that `secateur.plan` made always passes; one from a file may be damaged o
    is chosen per outer unit has one list for each of them, all of one length.
 2. A term is an axis of the plan, a positive number, or a cat or product of terms, nested at most `DEPTH` deep.
 3. A scale names a site of the plan, a dimension of it, rows within, and a positive finite factor.
-4. An attribute is a public name and changes from one whole number to another.
+4. An attribute is a public name, or several with dots (an attribute of an object that a module holds), and changes from
+   one whole number to another.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from itertools import pairwise
 from typing import Any
 
 from .errors import FileError
+from .holders import DEPTH as OBJECTS
+from .holders import is_public
 from .plan import AttributeChange, AxisPlan, Code, Plan, Scale
 from .terms import size
 
@@ -123,12 +126,8 @@ def _check_scale(scale: Scale, plan: Plan) -> None:
 def _check_attribute(change: AttributeChange) -> None:
     # Rule 4: what begins with an underscore is Python's or PyTorch's own, as `__class__` and `_parameters`.
     name = change.name
-    if (
-        not isinstance(name, str)
-        or not name.isidentifier()
-        or name.startswith("_")
-        or not isinstance(change.module, str)
-    ):
+    parts = name.split(".") if isinstance(name, str) else [None]
+    if len(parts) > OBJECTS + 1 or not all(map(is_public, parts)) or not isinstance(change.module, str):
         raise FileError(
             f"the plan sets an attribute {name!r} of {change.module!r}; plans set public integer attributes"
         )

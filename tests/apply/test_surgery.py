@@ -16,6 +16,7 @@ from nets import NETS, Parts, graph_of
 from secateur import InputError, Plan
 from secateur.apply.surgery import plans_of
 from secateur.calls import tensors_in
+from secateur.holders import holders, values
 from secateur.plan import AttributeChange
 from secateur.slots import slots
 
@@ -36,9 +37,11 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 def as_found(model: nn.Module) -> dict[str, Any]:
     """What must not change: objects, values and the numbers of every module."""
     found: dict[str, Any] = {n: (id(t), t.tolist(), t.requires_grad) for n, t in tensors_of(model).items()}
-    for path, module in model.named_modules():
-        found |= {f"{path}.{k}": (type(v), v) for k, v in vars(module).items() if isinstance(v, (int, tuple, list))}
-        found[f"{path} has"] = sorted(vars(module))
+    for holder in holders(model):
+        table = values(holder.owner)
+        path = f"{holder.module}.{holder.path}"
+        found |= {f"{path}.{k}": (type(v), v) for k, v in table.items() if isinstance(v, (int, tuple, list))}
+        found[f"{path} has"] = sorted(table)
     return found
 
 

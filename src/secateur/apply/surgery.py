@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError, nearest
+from ..holders import assign, owner_of, values
 from ..plan import AttributeChange, Plan, Scale
 from ..slots import slots
 from ..trace import check_model
@@ -53,7 +54,9 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
             f"the model cannot be copied: {type(error).__name__}: {error}\n"
             "use secateur.cut_(model, plan), which works in place"
         ) from error
-    _finish(copied, dict(copied.named_modules()), plan)
+    modules = dict(copied.named_modules())
+    _check_apart(body.modules, modules, plan)
+    _finish(copied, modules, plan)
     return copied
 
 
@@ -140,13 +143,27 @@ def _check_tensors(body: _Body, plan: Plan) -> None:
 def _check_attributes(body: _Body, plan: Plan) -> None:
     for change in plan.attributes:
         module = body.modules.get(change.module)
-        if module is None or not hasattr(module, change.name):
+        found = owner_of(module, change.name) if module is not None else None
+        if found is None:
             raise InputError(f"the plan sets {change.module}.{change.name}, which this model does not have")
-        value = getattr(module, change.name)
+        owner, leaf = found
+        value = values(owner)[leaf]
         have = value if change.index is None else value[change.index]
         if have != change.old:
             raise InputError(
                 f"the plan is not of this model: {change.module}.{change.name} is {have}, the plan expects {change.old}"
+            )
+
+
+def _check_apart(modules: Mapping[str, nn.Module], copied: Mapping[str, nn.Module], plan: Plan) -> None:
+    """Raise `InputError` for an object that is its own copy: changing an integer in it would change the original."""
+    for change in plan.attributes:
+        old, new = (_owner(of[change.module], change)[0] for of in (modules, copied))
+        if old is new:
+            path = f"{change.module}.{change.name}".lstrip(".")
+            raise InputError(
+                f"the model cannot be copied: what holds {path} copies as itself, and the plan changes it\n"
+                "use secateur.cut_(model, plan), which works in place"
             )
 
 
@@ -214,12 +231,19 @@ def _in_format(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
     return new.contiguous()
 
 
+def _owner(module: nn.Module, change: AttributeChange) -> tuple[Any, str]:
+    found = owner_of(module, change.name)
+    assert found is not None, change
+    return found
+
+
 def _set(module: nn.Module, change: AttributeChange) -> None:
+    owner, leaf = _owner(module, change)
     value: Any = change.new
     if change.index is not None:
-        old = getattr(module, change.name)
+        old = values(owner)[leaf]
         value = type(old)([*old[: change.index], change.new, *old[change.index + 1 :]])
-    setattr(module, change.name, value)
+    assign(owner, leaf, value)
 
 
 __all__ = ["cut", "cut_", "plans_of"]

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..holders import assign, holders, remove, values
+
 
 @contextmanager
 def kept(model: nn.Module) -> Iterator[None]:
-    """Whatever happens within, every module's dict and the containers in it come back with their old content."""
+    """Whatever happens within, every module's dict and the containers and objects in it get their old content back."""
     dicts = [(module, dict(module.__dict__)) for module in model.modules()]
     containers = [(c, _copied(c)) for _, held in dicts for c in held.values() if type(c) in (dict, list, set)]
+    objects = [(h.owner, dict(values(h.owner))) for h in holders(model) if h.path]
     with torch.random.fork_rng(devices=_devices(model)):
         try:
             yield
@@ -25,6 +28,15 @@ def kept(model: nn.Module) -> Iterator[None]:
             for container, content in containers:
                 container.clear()
                 container.extend(content) if isinstance(container, list) else container.update(content)
+            for owner, held in objects:
+                _restore(owner, held)
+
+
+def _restore(owner: Any, held: dict[str, Any]) -> None:
+    for name in [name for name in values(owner) if name not in held]:
+        remove(owner, name)
+    for name, value in held.items():
+        assign(owner, name, value)
 
 
 def _copied(container: Any) -> Any:

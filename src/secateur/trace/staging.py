@@ -1,7 +1,7 @@
 """Prepare a model for a recorded run, and put everything back whatever happens.
 
 For the run every parameter, buffer and plain tensor attribute is replaced by a stand-in (on the meta device, or sharing
-storage) that carries its type, and the integer attributes of modules by `Num`s.
+storage) that carries its type, and the integer attributes of modules, and of the objects that they hold, by `Num`s.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ..holders import Holder, assign, holders, is_public, values
 from ..terms import ONE, Axis, Term, product
 from .ground import Ground
 from .keeping import kept
@@ -54,7 +55,8 @@ def staged(model: nn.Module, ground: Ground, stage: Stage) -> Iterator[None]:
         with kept(model):
             for name, module in model.named_modules():
                 _stand_in(name, module, ground, stage)
-                _tag(name, module, stage)
+            for holder in list(holders(model)):
+                _tag(holder, stage)
             yield
     finally:
         for _, tensor in stage.stand_ins.values():
@@ -95,16 +97,17 @@ def _site(name: str, kind: str, tensor: torch.Tensor) -> Site:
     return Site(name, kind, tuple(Axis(n, frozen) if n != 1 else ONE for n in tensor.shape), floating)
 
 
-def _tag(path: str, module: nn.Module, stage: Stage) -> None:
-    ours = type(module).__module__.startswith("torch.nn")
-    for name, value in list(module.__dict__.items()):
-        if name.startswith("_") or (ours and name not in _TORCH_SIZES):
+def _tag(holder: Holder, stage: Stage) -> None:
+    ours = type(holder.owner).__module__.startswith("torch.nn")
+    for name, value in list(values(holder.owner).items()):
+        if not is_public(name) or (ours and name not in _TORCH_SIZES):
             continue
+        of = Attribute(holder.module, holder.name(name))
         if type(value) is int:
-            module.__dict__[name] = _tagged(value, Attribute(path, name), stage.attributes)
+            assign(holder.owner, name, _tagged(value, of, stage.attributes))
         elif type(value) in (tuple, list) and value and all(type(v) is int for v in value):
-            numbers = [_tagged(v, Attribute(path, name, i), stage.attributes) for i, v in enumerate(value)]
-            module.__dict__[name] = type(value)(numbers)
+            numbers = [_tagged(v, of._replace(at=i), stage.attributes) for i, v in enumerate(value)]
+            assign(holder.owner, name, type(value)(numbers))
 
 
 def _tagged(value: int, attribute: Attribute, attributes: dict[Attribute, int]) -> Num:
