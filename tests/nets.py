@@ -482,8 +482,11 @@ def groups_that_do_not_fit() -> nn.Module:
     "shared_config",
     [TOKENS],
     axes={
-        **{"blocks.0.wide[0]": 4, "blocks.0.wide[1]": 3, "blocks.0.out": 6},
-        **{"blocks.1.wide[0]": 4, "blocks.1.wide[1]": 3},
+        "blocks.0.wide[0]": 4,
+        "blocks.0.wide[1]": 3,
+        "blocks.0.out": 6,
+        "blocks.1.wide[0]": 4,
+        "blocks.1.wide[1]": 3,
     },
     params=2 * (6 * 12 + 12 + 12 * 6 + 6),
     macs=10 * 2 * 2 * 6 * 12,
