@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from .errors import InputError, nearest
 from .terms import Axis, Cat, Each, Term, axes, find, freeze, settle
 
 if TYPE_CHECKING:
+    from .calls import Call
+    from .graph_why import Why
     from .trace.algebra import Ratio
     from .trace.recorder import Reading, Recorder, Step
     from .trace.sizes import Attribute, Guard
@@ -118,6 +120,16 @@ class Frozen:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How a model was traced, so that it can be traced again when somebody asks why."""
+
+    calls: tuple[Call, ...]
+    outputs: Callable[[Any], Any] | None
+    run: str
+    lift: bool
+
+
 @dataclass(frozen=True)
 class Coverage:
     """Shares of parameters and of MACs that lie on a prunable axis."""
@@ -143,6 +155,7 @@ class Graph:
     unreached: tuple[str, ...]
     unknown: Mapping[str, int]
     readings: Mapping[int, Reading] = field(repr=False)
+    source: Source = field(repr=False)
     path: tuple[Step, ...] = field(repr=False)  # the ops of the first call, with the floats in their arguments
     model: nn.Module = field(repr=False)
 
@@ -186,8 +199,11 @@ class Graph:
         macs = sum(m.coefficient * math.prod(t.n for t in m.terms) * covered(m.terms, live) for m in self.macs)
         return Coverage(params / max(self.params, 1), macs / max(self.total_macs, 1))
 
-    def why(self, pattern: str) -> str:
-        """For parameters that match a glob: the axes they hold, what these couple, and why the rest is frozen."""
+    def why(self, pattern: str) -> Why:
+        """For parameters that match a glob: the axes they hold, what these couple, and by which ops the rest is frozen.
+
+        The model is traced once more. Raises `InputError` with the nearest names where nothing matches.
+        """
         from .graph_why import why
 
         return why(self, pattern)
@@ -225,7 +241,7 @@ def _live_share(term: Term, live: set[Axis]) -> float:
 # --- from a recorded run --------------------------------------------------------------------------------------------
 
 
-def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[str]) -> Graph:
+def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[str], source: Source) -> Graph:
     """Solve the sizes of a recorded run and gather what remains."""
     from .trace.folds import place_folds
     from .trace.solve import Solver
@@ -252,6 +268,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
         unreached=tuple(unreached),
         unknown=dict(Counter(recorder.unknown)),
         readings=recorder.readings,
+        source=source,
         path=tuple(recorder.path),
         model=model,
     )

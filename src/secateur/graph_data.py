@@ -51,15 +51,22 @@ def as_dict(graph: Graph) -> dict[str, Any]:
     """
     shares = Shares(graph)
     return {
-        "model": type(graph.model).__name__,
-        "params": graph.params,
-        "macs": graph.total_macs,
-        "coverage": {"params": graph.coverage.params, "macs": graph.coverage.macs},
+        **overview(graph),
         "axes": [_axis_data(graph, axis, shares) for axis in graph.axes],
         "frozen": [{"name": f.name, "dim": f.dim, "reason": f.reason} for f in graph.frozen],
         "unreached": list(graph.unreached),
         "unknown": dict(graph.unknown),
         "aliases": dict(graph.aliases),
+    }
+
+
+def overview(graph: Graph) -> dict[str, Any]:
+    """The size of a model, and the shares of it that lie on a prunable axis."""
+    return {
+        "model": type(graph.model).__name__,
+        "params": graph.params,
+        "macs": graph.total_macs,
+        "coverage": {"params": graph.coverage.params, "macs": graph.coverage.macs},
     }
 
 

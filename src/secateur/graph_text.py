@@ -37,6 +37,7 @@ def table(graph: Graph) -> str:
 
 
 def coverage_lines(graph: Graph) -> str:
+    """The size of a model, and the shares of it that lie on a prunable axis."""
     cover = graph.coverage
     return (
         f"{type(graph.model).__name__}: {counted(graph.params, 'parameter')}, {counted(graph.total_macs, 'MAC')}\n"

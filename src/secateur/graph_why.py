@@ -1,24 +1,94 @@
-"""What a Graph says when asked why."""
+"""What a Graph says when asked why: of parameters, what their dimensions are made of, and of axes, what they couple."""
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, nearest
-from .graph import Graph, GraphSite, PrunableAxis, reason_of
+from .graph import Graph, GraphSite, PrunableAxis, SiteUse, reason_of
 from .graph_data import ROLES
 from .terms import Axis, Cat, Term, axes, find
-from .text import counted, folded, times, wrapped
+from .text import NO_BREAK, counted, folded, times, wrapped
+
+if TYPE_CHECKING:
+    from .trace.explain import Explanation, Hop
 
 LISTED = 12  # as many coupled names are listed one by one
+HOPS = 8  # as many ops of a chain are listed
+CHANGED = "the chains of ops are not shown: the model is no longer the one that was traced; trace it again"
 
 
-def why(graph: Graph, pattern: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """`size` units of a dimension that stay, the reason, and the ops by which it reaches them."""
+
+    size: int
+    reason: str
+    chain: tuple[Hop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DimWhy:
+    """A dimension as a sum and product of axes' names and sizes, and why parts of it stay. `chain`: the ops that tie
+    it to the layer after which its axis is named."""
+
+    size: int
+    formula: str
+    chain: tuple[Hop, ...]
+    stays: tuple[Stay, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorWhy:
+    """A parameter, buffer or tensor attribute."""
+
+    name: str
+    kind: str
+    dims: tuple[DimWhy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisWhy:
+    """A prunable axis: what it couples, what keeps the same share, and the ops that make it inexact."""
+
+    axis: PrunableAxis
+    tied_to: tuple[str, ...]
+    chain: tuple[Hop, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Why:
+    """The answer to `graph.why(pattern)`; it prints, and `as_dict` gives the same as plain data."""
+
+    tensors: tuple[TensorWhy, ...]
+    axes: tuple[AxisWhy, ...]
+    complete: bool  # whether the chains could be looked up
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "tensors": [_tensor_data(tensor) for tensor in self.tensors],
+            "axes": [_axis_data(told) for told in self.axes],
+            "complete": self.complete,
+        }
+
+    def __str__(self) -> str:
+        blocks = [*map(_tensor_lines, self.tensors), *map(_axis_lines, self.axes)]
+        if not self.complete:
+            blocks.append([CHANGED])
+        return "\n\n".join("\n".join(block) for block in blocks)
+
+    __repr__ = __str__
+
+
+def why(graph: Graph, pattern: str) -> Why:
     """What each dimension of the parameters that `pattern` means is made of, and what each axis there couples.
 
-    pattern: an axis, a parameter, a module, or a glob of them. Raises `InputError` with the nearest names where
-    nothing matches.
+    pattern: an axis, a parameter, a module, or a glob of them. The model is traced once more, with note of the ops by
+    which a reason reaches a parameter. Raises `InputError` with the nearest names where nothing matches.
 
     >>> import secateur, torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
@@ -31,17 +101,28 @@ def why(graph: Graph, pattern: str) -> str:
       output  0.weight[0], 0.bias[0]
       input   1.weight[1]
     """
-    names = {axis.term: axis.name for axis in graph.axes}
+    _check_matches(graph, pattern)
+    explanation = _explained(graph)
+    graph = graph if explanation is None else explanation.graph
+    reader = _Reader(graph, explanation)
     sites = _matching(graph, pattern)
-    found: dict[Axis, None] = {a.term: None for a in graph.axes if _means(pattern, a.name)}
-    for site in sites:
-        found.update((axis, None) for dim in site.dims for axis in axes(dim) if axis in names)
-    if not sites and not found:
-        known = {name.rpartition(".")[0] for name in graph.sites} | {*graph.sites, *graph.aliases, *names.values()}
-        raise InputError(f"{pattern!r} matches no parameter, module or axis{nearest(pattern, known - {''})}")
-    blocks = [_site_block(site, names) for site in sites]
-    blocks += [_axis_block(graph, axis) for axis in graph.axes if axis.term in found]
-    return "\n\n".join("\n".join(block) for block in blocks)
+    found = {axis for site in sites for dim in site.dims for axis in axes(dim)}
+    asked = [a for a in graph.axes if a.term in found or _means(pattern, a.name)]
+    return Why(tuple(map(reader.tensor, sites)), tuple(map(reader.axis, asked)), explanation is not None)
+
+
+def _explained(graph: Graph) -> Explanation | None:
+    from .trace import explained  # a graph is made by a trace, which imports this package's Graph
+
+    return explained(graph)
+
+
+def _check_matches(graph: Graph, pattern: str) -> None:
+    if _matching(graph, pattern) or any(_means(pattern, axis.name) for axis in graph.axes):
+        return
+    names = {axis.name for axis in graph.axes}
+    known = {name.rpartition(".")[0] for name in graph.sites} | {*graph.sites, *graph.aliases, *names}
+    raise InputError(f"{pattern!r} matches no parameter, module or axis{nearest(pattern, known - {''})}")
 
 
 def _matching(graph: Graph, pattern: str) -> list[GraphSite]:
@@ -59,32 +140,62 @@ def _means(pattern: str, name: str) -> bool:
     return any(fnmatch.fnmatchcase(head, p) for head in heads for p in (pattern, literal))
 
 
-def _site_block(site: GraphSite, names: dict[Axis, str]) -> list[str]:
-    kind = "" if site.kind == "parameter" else f" ({site.kind})"
-    lines = [f"{site.name}{kind}: {' x '.join(map(str, site.shape))}"]
-    width = max(len(str(n)) for n in site.shape)
-    for i, dim in enumerate(site.dims):
-        first, *more = _dim_lines(dim, names)
-        lines += wrapped(f"  [{i}] {dim.n:>{width}}  ", first)
-        for line in more:
-            lines += wrapped(" " * (width + 8), line)
-    return lines
+# --- what is told ---------------------------------------------------------------------------------------------------
 
 
-def _dim_lines(dim: Term, names: dict[Axis, str]) -> list[str]:
-    """The term of a dimension, then why parts of it stay."""
-    dim = find(dim)
-    if isinstance(dim, Axis):
-        return [names[dim] if dim in names else _stays(dim)]
-    staying = [axis for axis in axes(dim) if axis not in names and axis.n > 1]
-    reasons = dict.fromkeys(f"{axis.n} {_stays(axis)}" for axis in staying)
-    return [_formula(dim, lambda axis: names.get(axis, str(axis.n))), *reasons]
+class _Reader:
+    """Reads a graph, and an explanation of it if there is one."""
+
+    def __init__(self, graph: Graph, explanation: Explanation | None):
+        self.graph = graph
+        self.explanation = explanation
+        self.names = {axis.term: axis.name for axis in graph.axes}
+
+    def tensor(self, site: GraphSite) -> TensorWhy:
+        dims = (self._dim(site.name, i, find(dim)) for i, dim in enumerate(site.dims))
+        return TensorWhy(site.name, site.kind, tuple(dims))
+
+    def _dim(self, name: str, i: int, dim: Term) -> DimWhy:
+        return DimWhy(dim.n, _formula(dim, self._label), self._tied(name, i, dim), tuple(self._stays(name, i, dim)))
+
+    def axis(self, axis: PrunableAxis) -> AxisWhy:
+        tied = tuple(other.name for other in self.graph.groups[axis.group].axes if other is not axis)
+        use = next((use for use in axis.sites if use.role == "output"), axis.sites[0])
+        return AxisWhy(axis, tied, self._chain(use.name, use.dim, axis.term) if axis.inexact else ())
+
+    def _label(self, axis: Axis) -> str:
+        return self.names.get(axis, str(axis.n))
+
+    def _tied(self, name: str, dim: int, term: Term) -> tuple[Hop, ...]:
+        """For the output of a layer that is named after another one: the ops that make their units the same."""
+        axis = next((axis for axis in self.graph.axes if axis.term is term), None)
+        outputs = _played(axis, "output") if axis is not None else []
+        if axis is None or self.explanation is None or SiteUse(name, dim, "output") not in outputs[1:]:
+            return ()
+        home = outputs[0]
+        hops = self.explanation.between(name, dim, (home.name, home.dim), axis.term)
+        return tuple(hop for hop in hops if not _within(hop, name) and not _within(hop, home.name))
+
+    def _stays(self, name: str, dim: int, term: Term) -> Iterator[Stay]:
+        told = set()
+        for axis in axes(term):
+            reason = reason_of(axis)
+            if axis not in self.names and axis.n > 1 and (axis.n, reason) not in told:
+                told.add((axis.n, reason))
+                yield Stay(axis.n, reason, self._chain(name, dim, axis))
+
+    def _chain(self, name: str, dim: int, axis: Axis) -> tuple[Hop, ...]:
+        """The ops between; not the one layer that a parameter belongs to, nor what the reason says already."""
+        hops = self.explanation.chain(name, dim, axis) if self.explanation is not None else []
+        reason = reason_of(axis)
+        news = [hop for hop in hops if not (hop.at and hop.at in reason)]
+        alone = len(hops) == 1 and (_within(hops[0], name) or not hops[0].at)
+        return () if alone or not news else tuple(hops)
 
 
-def _stays(axis: Axis) -> str:
-    if axis.n == 1:
-        return "size one"
-    return f"frozen: {axis.frozen}" if axis.frozen else f"stays: {reason_of(axis)}"
+def _within(hop: Hop, name: str) -> bool:
+    """Whether an op is that of the layer which a parameter belongs to."""
+    return bool(hop.module) and hop.module == name.rpartition(".")[0]
 
 
 def _formula(term: Term, name_of: Callable[[Axis], str]) -> str:
@@ -97,19 +208,62 @@ def _formula(term: Term, name_of: Callable[[Axis], str]) -> str:
     return " x ".join(f"({p})" if " + " in p else p for p in (_formula(part, name_of) for part in term.parts))
 
 
-def _axis_block(graph: Graph, axis: PrunableAxis) -> list[str]:
+# --- as text --------------------------------------------------------------------------------------------------------
+
+
+def _tensor_lines(tensor: TensorWhy) -> list[str]:
+    kind = "" if tensor.kind == "parameter" else f" ({tensor.kind})"
+    lines = [f"{tensor.name}{kind}: {' x '.join(str(dim.size) for dim in tensor.dims)}"]
+    width = max(len(str(dim.size)) for dim in tensor.dims)
+    for i, dim in enumerate(tensor.dims):
+        alone = len(dim.stays) == 1 and dim.stays[0].size == dim.size  # then its size is told already
+        lines += wrapped(f"  [{i}] {dim.size:>{width}}  ", "" if alone else _named(dim))
+        if dim.chain:
+            lines += wrapped(" " * (width + 8), f"by {_way(dim.chain)}")
+        for stay in dim.stays:
+            told = _frozen(stay.reason) if alone else f"{stay.size} {_frozen(stay.reason)}"
+            indent = lines.pop() + "  " if alone else " " * (width + 8)
+            lines += wrapped(indent, told)
+            if stay.chain:
+                lines += wrapped(" " * (width + 8), f"via {_way(stay.chain)}")
+    return lines
+
+
+def _named(dim: DimWhy) -> str:
+    return "size one" if dim.size == 1 else dim.formula
+
+
+def _frozen(reason: str) -> str:
+    return f"stays: {reason}" if reason.startswith("at least ") else f"frozen: {reason}"
+
+
+def _way(chain: Sequence[Hop]) -> str:
+    hops = [str(hop).replace(" ", NO_BREAK) for hop in chain]
+    if len(hops) > HOPS:
+        half = HOPS // 2
+        hops = [*hops[:half], f"... {len(hops) - HOPS} more ...".replace(" ", NO_BREAK), *hops[-half:]]
+    return " -> ".join(hops)
+
+
+def _axis_lines(told: AxisWhy) -> list[str]:
+    axis = told.axis
     each = f" for each of {axis.outer.n}" if axis.outer is not None else ""
     least = f", at least {axis.least} must stay" if axis.least > 1 else ""
-    kind = "inexact" if axis.inexact else "exact"
-    entries = {role: [f"{u.name}[{u.dim}]" for u in axis.sites if u.role == role] for role in ROLES}
-    entries["tied to"] = [other.name for other in graph.groups[axis.group].axes if other is not axis]
+    entries = {role: [f"{use.name}[{use.dim}]" for use in _played(axis, role)] for role in ROLES}
+    entries["tied to"] = list(told.tied_to)
     bodies = {head: ", ".join(_brief(names)) for head, names in entries.items() if names}
     bodies |= {"because": axis.inexact} if axis.inexact else {}
+    bodies |= {"via": _way(told.chain)} if told.chain else {}
     width = max(map(len, bodies), default=0)
+    kind = "inexact" if axis.inexact else "exact"
     lines = [f"axis {axis.name}: {counted(axis.size, 'unit')}{each}{least}, {kind}"]
     for head, body in bodies.items():
         lines += wrapped(f"  {head:<{width}}  ", body)
     return lines
+
+
+def _played(axis: PrunableAxis, role: str) -> list[SiteUse]:
+    return [use for use in axis.sites if use.role == role]
 
 
 def _brief(names: Sequence[str]) -> list[str]:
@@ -117,3 +271,37 @@ def _brief(names: Sequence[str]) -> list[str]:
     if len(names) <= LISTED:
         return list(names)
     return [times(name, len(places)) for name, places in folded(names, [0] * len(names))]
+
+
+# --- as data --------------------------------------------------------------------------------------------------------
+
+
+def _tensor_data(tensor: TensorWhy) -> dict[str, Any]:
+    dims = [
+        {
+            "size": dim.size,
+            "formula": dim.formula,
+            "chain": _chain_data(dim.chain),
+            "stays": [{"size": s.size, "reason": s.reason, "chain": _chain_data(s.chain)} for s in dim.stays],
+        }
+        for dim in tensor.dims
+    ]
+    return {"name": tensor.name, "kind": tensor.kind, "dims": dims}
+
+
+def _axis_data(told: AxisWhy) -> dict[str, Any]:
+    axis = told.axis
+    return {
+        "name": axis.name,
+        "size": axis.size,
+        "each_of": axis.outer.n if axis.outer is not None else None,
+        "least": axis.least,
+        "inexact": axis.inexact,
+        "tied_to": list(told.tied_to),
+        "chain": _chain_data(told.chain),
+        "couples": [{"name": use.name, "dim": use.dim, "role": use.role} for use in axis.sites],
+    }
+
+
+def _chain_data(chain: Sequence[Hop]) -> list[dict[str, str]]:
+    return [{"op": hop.op, "at": hop.at, "module": hop.module} for hop in chain]

@@ -22,7 +22,10 @@ def test_json_holds_the_axes(secateur: Command) -> None:
 
 def test_why(secateur: Command) -> None:
     assert "model output" in secateur("inspect", secateur.net, *SHAPE, "--why", "head")
-    assert "model output" in secateur.json("inspect", secateur.net, *SHAPE, "--why", "head")["why"]
+    document = secateur.json("inspect", secateur.net, *SHAPE, "--why", "head.weight")
+    (tensor,) = document["why"]["tensors"]
+    assert tensor["dims"][0]["stays"][0]["reason"] == "model output"
+    assert 0 < document["coverage"]["params"] < 1
 
 
 def test_why_of_an_unknown_name_gives_the_nearest(secateur: Command) -> None:

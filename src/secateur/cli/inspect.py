@@ -19,17 +19,20 @@ def inspect(
     source: ModelOptions,
     why: Annotated[
         Optional[str],  # noqa: UP045
-        Option(metavar="PATTERN", help="Explain the parameters that match a module name or glob."),
+        Option(metavar="PATTERN", help="What a parameter, module or axis (or glob) couples, and which ops froze it."),
     ] = None,
 ) -> Result:
     """Show what can be cut, what cannot and why.
 
     secateur inspect torchvision:resnet18
     """
+    from secateur.graph_data import overview
+    from secateur.graph_text import coverage_lines
+
     graph = traced(open_model(source))
     if why is not None:
-        text = graph.why(why)
-        return Result({"why": text}, text)
+        told = graph.why(why)
+        return Result({**overview(graph), "why": told.as_dict()}, f"{coverage_lines(graph)}\n\n{told}")
     return Result(graph.as_dict(), str(graph))
 
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from ..calls import Call, refusal, tensors_in
-from ..errors import InputError, TraceError
-from ..graph import Graph, build
-from ..terms import freeze
+from ..errors import InputError, PruningError, TraceError
+from ..graph import Graph, Source, build
 from .ground import RUNS, Ground
 from .keeping import set_modes
 from .recorder import Recorder
 from .sizes import open_ledger
 from .staging import Stage, layer_equations, staged
-from .typed import Typed, fresh, get, put
+from .typed import Typed, fresh, put
+
+if TYPE_CHECKING:
+    from .explain import Explanation
 
 
 def trace(
@@ -68,8 +70,31 @@ def trace_calls(
     lift: bool = False,
 ) -> Graph:
     """One Graph of all these calls, in one kind of run; `lift` makes every float tensor float64."""
-    ground, stage = Ground(run), Stage()
-    recorder = Recorder({id(m): name for name, m in model.named_modules()}, ground.device, lift=lift)
+    return _traced(model, Source(tuple(calls), outputs, run, lift), Recorder)[0]
+
+
+def explained(graph: Graph) -> Explanation | None:
+    """Trace the model of a graph once more, with note of what made its axes what they are.
+
+    None where the model is no longer the one that was traced, or cannot be run any more.
+    """
+    from .explain import Explainer, Explanation
+
+    try:
+        again, recorder = _traced(graph.model, graph.source, Explainer)
+    except PruningError:
+        return None
+    alike = _outline(again) == _outline(graph)
+    return Explanation(again, recorder) if alike and isinstance(recorder, Explainer) else None
+
+
+def _outline(graph: Graph) -> Any:
+    return [(a.name, a.size, a.sites) for a in graph.axes], [(f.name, f.dim) for f in graph.frozen]
+
+
+def _traced(model: nn.Module, source: Source, kind: type[Recorder]) -> tuple[Graph, Recorder]:
+    ground, stage, calls, outputs = Ground(source.run), Stage(), source.calls, source.outputs
+    recorder = kind({id(m): name for name, m in model.named_modules()}, ground.device, lift=source.lift)
     with staged(model, ground, stage), ground.running(), torch.no_grad(), open_ledger(recorder.ledger):
         for i, call in enumerate(calls):
             recorder.counting = i == 0
@@ -78,7 +103,7 @@ def trace_calls(
             recorder.counting = False
             _try_training(model, calls[0], outputs, recorder, ground)
         recorder.ledger.equations += layer_equations(model)
-    return build(model, stage, recorder, _unreached(stage, recorder))
+    return build(model, stage, recorder, _unreached(stage, recorder), source), recorder
 
 
 def _record(
@@ -92,10 +117,7 @@ def _record(
             result = model(*call.args, **call.kwargs)
     except Exception as error:
         raise _refusal(error, call) from error
-    for tensor in tensors_in(outputs(result) if outputs is not None else result):
-        typed = get(tensor)
-        for dim in typed.dims if typed is not None else ():
-            freeze(dim, "model output")
+    recorder.returned(tensors_in(outputs(result) if outputs is not None else result))
 
 
 def _input(tensor: torch.Tensor, ground: Ground) -> torch.Tensor:

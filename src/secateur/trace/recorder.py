@@ -18,7 +18,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..terms import Term, Why, keep_at_least, mingle, reason, unify
+from ..terms import Term, Why, freeze, keep_at_least, mingle, reason, unify
 from . import meta, sized
 from .kinds import Attention
 from .meta import SHORTCUTS
@@ -246,6 +246,12 @@ class Recorder(Interceptor):
         reading = self.readings.setdefault(op.step, Reading())
         reading.reads.append((argument, dim, out, self.typed(tensor).dims[dim]))
         mingle(self.typed(tensor).found(), dim)
+
+    def returned(self, tensors: Sequence[torch.Tensor]) -> None:
+        """The model gave these: their dimensions stay."""
+        for typed in filter(None, map(get, tensors)):
+            for dim in typed.dims:
+                freeze(dim, "model output")
 
     # --- running ---
 
