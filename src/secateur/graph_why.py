@@ -188,7 +188,7 @@ class _Reader:
         """The ops between; not the one layer that a parameter belongs to, nor what the reason says already."""
         hops = self.explanation.chain(name, dim, axis) if self.explanation is not None else []
         reason = reason_of(axis)
-        news = [hop for hop in hops if not (hop.at and hop.at in reason)]
+        news = [hop for hop in hops if not (hop.at and hop.at in reason and hop.op in reason)]
         alone = len(hops) == 1 and (_within(hops[0], name) or not hops[0].at)
         return () if alone or not news else tuple(hops)
 

@@ -182,10 +182,11 @@ class Explanation:
 
     def _held(self, axis: Axis) -> list[Hop]:
         """Why an axis that some parameter holds stays, or another one that has nothing to be traced from."""
-        places = (
-            (site.name, d) for site in self.graph.sites.values() for d, t in enumerate(site.dims) if axis in axes(t)
-        )
-        return next((self.chain(*place, axis, sizes=False) for place in places), []) or [Hop(axis.frozen or "", "", "")]
+        for site in self.graph.sites.values():
+            for dim, term in enumerate(site.dims):
+                if axis in axes(term) and (found := self.chain(site.name, dim, axis, sizes=False)):
+                    return found
+        return [Hop(axis.frozen or "", "", "")]
 
     def between(self, name: str, dim: int, other: tuple[str, int], axis: Axis) -> list[Hop]:
         """The ops by which two dimensions of parameters share an axis."""
