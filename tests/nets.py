@@ -641,6 +641,63 @@ def grouped_queries() -> nn.Module:
     return Parts(run, heads=4, shared=2, size=4, fc=nn.Linear(16, 5), **layers)
 
 
+def _rotated(x: Tensor, sin: Tensor, cos: Tensor) -> Tensor:
+    turned = torch.stack([-x[..., 1::2], x[..., ::2]], -1).reshape(x.shape)
+    return x * cos + turned * sin
+
+
+@net(
+    "rotary",
+    [TOKENS],
+    axes={"embed": 12, "fused[0]": 2, "fused[1]": 3, "fused[2]": 6},
+    frozen={"q_bias[0]": "stacked tensors"},
+    params=(6 * 12 + 12) + 12 * 36 + 24 + (12 * 5 + 5),
+    macs=10 * (6 * 12 + 12 * 36 + 12 * 5) + 2 * 2 * 5 * 5 * 12,
+)
+def rotary() -> nn.Module:
+    """Pairs of a rotation stay together; the first token is not rotated; the bias is put together by hand."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        b, n, _ = x.shape
+        bias = torch.cat([self.q_bias, self.buffer_none, self.v_bias])
+        qkv = F.linear(x, self.fused.weight, bias).chunk(3, -1)
+        q, k, v = (t.view(b, n, self.heads, -1).transpose(1, 2) for t in qkv)
+        q, k = (torch.cat([t[:, :, :1], _rotated(t[:, :, 1:], self.buffer_sin, self.buffer_cos)], 2) for t in (q, k))
+        return self.fc(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    bias = {
+        "q_bias": nn.Parameter(torch.ones(12)),
+        "v_bias": nn.Parameter(torch.ones(12)),
+        "buffer_none": torch.ones(12),
+    }
+    tables = {"buffer_sin": torch.ones(6), "buffer_cos": torch.ones(6)}
+    layers = {"embed": nn.Linear(6, 12), "fused": nn.Linear(12, 36, bias=False), "fc": nn.Linear(12, 5)}
+    return Parts(run, heads=2, **layers, **bias, **tables)
+
+
+@net(
+    "normed_queries",
+    [TOKENS],
+    axes={"q[0]": 6, "embed": 12, "q[1]": 2, "v": 6},
+    inexact=["q[0]"],
+    params=(6 * 12 + 12) + 3 * (12 * 12 + 12) + 6 + (12 * 5 + 5),
+    macs=10 * (6 * 12 + 3 * 12 * 12 + 12 * 5) + 2 * 2 * 5 * 5 * 12,
+)
+def normed_queries() -> nn.Module:
+    """The query comes out of a norm, whose weight takes up what a smaller head divides by."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        b, n, _ = x.shape
+        q, k, v = (layer(x).view(b, n, self.heads, -1).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        q = q * torch.rsqrt(q.pow(2).mean(-1, keepdim=True) + 0.1) * self.norm
+        return self.fc(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    layers = {"embed": nn.Linear(6, 12), **{name: nn.Linear(12, 12) for name in "qkv"}, "fc": nn.Linear(12, 5)}
+    return Parts(run, heads=2, norm=nn.Parameter(torch.ones(6)), **layers)
+
+
 @net(
     "multihead",
     [TOKENS],

@@ -24,6 +24,7 @@ CUT = [name for name, net in NETS.items() if net.axes]
 # Sites whose permutation alone cancels: they cannot break the function, so nothing can notice their absence.
 CANCEL = {
     "grouped_queries": {"k.bias[0] output"},  # adds the same to every score of a query, and softmax takes it out
+    "normed_queries": {"k.bias[0] output"},
     "position_table": {"patch.weight[0] output", "patch.bias[0] output"},  # only the class token is read
 }
 TRAINED_ONLY = {"auxiliary"}  # a part of the network that runs in training mode

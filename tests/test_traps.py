@@ -46,7 +46,14 @@ def looped(self: Any, y: Tensor) -> Tensor:
     return z
 
 
+def a_query_used_twice(self: Any, y: Tensor) -> Tensor:
+    q = self.b(y).flatten(2).transpose(1, 2).unflatten(2, (4, -1)).transpose(1, 2)
+    z = torch.nn.functional.scaled_dot_product_attention(q, q.roll(1, 2), q.flip(2)) + q.tanh()
+    return z.sum((1, 3)).view(1, 1, 12, 12)
+
+
 VERIFIED: dict[str, Use] = {
+    "a query that is used elsewhere": a_query_used_twice,
     "slice through units": lambda self, y: self.b(y).flatten(2)[:, :, : y.shape[1]].mean(2)[..., None, None],
     "slice past the end": lambda self, y: self.b(y)[..., : y.shape[1]].mean((2, 3), keepdim=True),
     "strided slice": lambda self, y: self.b(y)[:, 0 : y.shape[1] : 2].repeat(1, 2, 1, 1),

@@ -248,7 +248,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
 
     sites = {name: GraphSite(name, s.kind, tuple(find(d) for d in s.dims)) for name, s in stage.sites.items()}
     _settle_sites(sites, unreached)
-    folds = place_folds(recorder.folds)
+    folds = place_folds(recorder.queries, recorder.used)
     candidates = _candidates(sites)
     solution = Solver(candidates, stage.attributes).run(recorder.ledger)
     _mark(solution)

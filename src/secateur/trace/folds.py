@@ -1,46 +1,135 @@
 """Attention divides by the root of the head size. When heads shrink, their query is scaled to make up for it.
 
-Which rows of the producing layer are the query is found by running the recorded chain of shape-only ops once on an
-array of row numbers.
+Which rows of which parameters make the query is found by running the recorded ops once on arrays of row numbers. The
+query may be a sum or a `cat` of several such arrays (rotary embeddings, class tokens set aside). A head size freezes
+where its query cannot be placed, or where the same rows make something else as well.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 
 from ..graph import Fold
 from ..terms import Term, freeze
-from .typed import Origin, Typed
+from .typed import Origin, Origins, Place, Typed
+
+NONE = -1  # the row number of an element that has another origin
+Rows: TypeAlias = "dict[Place, frozenset[int]]"
 
 
-def place_folds(recorded: Sequence[tuple[Term, Typed, str]]) -> list[Fold]:
-    """The parameter rows to scale for each head size; a head size whose query cannot be placed freezes."""
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query that is divided by the root of `size`; `where` is the source line."""
+
+    size: Term
+    origins: Origins
+    where: str
+
+
+def place_folds(queries: Sequence[Query], others: Sequence[Typed]) -> list[Fold]:
+    """The parameter rows to scale for each head size. `others` is whatever else was computed with."""
     folds: dict[tuple[str, int, tuple[tuple[int, int], ...]], Fold] = {}
-    for term, query, where in recorded:
-        if query.origin is None:
-            freeze(term, f"attention divides by the root of it, and its query is no plain layer output ({where})")
+    placed = [(query, _made_of(query.origins)) for query in queries]
+    wanted = {place.name for _, rows in placed for place in rows or ()}
+    used = _used(others, wanted)
+    for query, rows in placed:
+        problem = _problem(rows, used, [other for _, other in placed if other is not None])
+        if problem is not None:
+            freeze(query.size, f"attention divides by the root of it, and its query {problem} ({query.where})")
             continue
-        channels = _rows(query.origin)
-        for place in query.origin.parameters:
-            rows = _ranges([place.start + channel for channel in channels])
-            folds.setdefault((place.name, place.dim, rows), Fold(place.name, place.dim, rows, term))
+        for place, numbers in (rows or {}).items():
+            ranges = _ranges(sorted(numbers))
+            folds.setdefault((place.name, place.dim, ranges), Fold(place.name, place.dim, ranges, query.size))
     return list(folds.values())
 
 
-def _rows(origin: Origin) -> list[int]:
-    """The channels of a layer's output that are left after a chain of views and selections."""
+def _problem(rows: Rows | None, used: Mapping[Place, frozenset[int]], queries: Sequence[Rows]) -> str | None:
+    """Why the rows of a query cannot be scaled, or None."""
+    if rows is None:
+        return "is no plain layer output"
+    for place, numbers in rows.items():
+        if not numbers.isdisjoint(used.get(place, ())):
+            return "is used elsewhere as well"
+        if any(other.get(place, numbers) != numbers and not numbers.isdisjoint(other[place]) for other in queries):
+            return "is part of another query"
+    return None
+
+
+def _used(others: Iterable[Typed], wanted: set[str]) -> Rows:
+    """The rows of the `wanted` parameters that make something besides queries."""
+    used: Rows = {}
+    for typed in others:
+        for dim, place in enumerate(typed.at or ()):
+            if place is not None and place.name in wanted:
+                _add(
+                    used, {Place(place.name, place.dim): frozenset(range(place.start, place.start + typed.dims[dim].n))}
+                )
+        for origin in typed.origins:
+            if any(place.name in wanted for place in origin.parameters):
+                _add(used, _rows(origin))
+    return used
+
+
+def _add(total: Rows, more: Rows) -> None:
+    for place, numbers in more.items():
+        total[place] = total.get(place, frozenset()) | numbers
+
+
+def _made_of(origins: Origins) -> Rows | None:
+    """The rows that all of a tensor's elements are made of; None where some come from elsewhere."""
+    made: Rows = {}
+    for origin in origins:
+        if not origin.parameters and bool((_numbers(origin) != NONE).any()):
+            return None
+        _add(made, _rows(origin))
+    return made or None
+
+
+def _rows(origin: Origin) -> Rows:
+    """Of each parameter dimension of an origin, the rows that are left after its steps."""
+    channels = sorted(set(_numbers(origin).reshape(-1).tolist()) - {NONE})
+    return {
+        Place(place.name, place.dim): frozenset(place.start + channel for channel in channels)
+        for place in origin.parameters
+        if channels
+    }
+
+
+def _numbers(origin: Origin) -> torch.Tensor:
+    """The channel that each element of the tensor comes from, or `NONE`."""
     shape = [1] * len(origin.shape)
     shape[origin.channel] = origin.shape[origin.channel]
     numbers: Any = torch.arange(origin.shape[origin.channel]).view(shape).expand(origin.shape)
     for name, arguments in origin.steps:
-        numbers = numbers[arguments[0]] if name == "piece" else _replayed(name, numbers, arguments)
-    seen = torch.zeros(origin.shape[origin.channel], dtype=torch.bool)
-    seen[numbers.reshape(-1)] = True
-    return seen.nonzero().flatten().tolist()
+        numbers = _STEPS[name](numbers, *arguments) if name in _STEPS else _replayed(name, numbers, arguments)
+    return numbers
+
+
+def _piece(numbers: Sequence[torch.Tensor], k: int) -> torch.Tensor:
+    """One of several results."""
+    return numbers[k]
+
+
+def _broadcast(numbers: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Among others of a larger shape."""
+    return numbers.expand(tuple(shape))
+
+
+def _placed(numbers: torch.Tensor, dim: int, start: int, size: int) -> torch.Tensor:
+    """One part of a `cat`."""
+    shape = list(numbers.shape)
+    shape[dim] = size
+    whole = numbers.new_full(shape, NONE)
+    whole.narrow(dim, start, numbers.shape[dim]).copy_(numbers)
+    return whole
+
+
+_STEPS: dict[str, Callable[..., Any]] = {"piece": _piece, "broadcast": _broadcast, "placed": _placed}
 
 
 def _replayed(name: str, numbers: torch.Tensor, arguments: Sequence[Any]) -> Any:

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..terms import Term, Why, freeze, keep_at_least, mingle, reason, unify
 from . import meta, sized
+from .folds import Query
 from .kinds import Attention
 from .meta import SHORTCUTS
 from .registry import ATEN, FUNCTIONS, PLAIN, Op, Rule
@@ -186,8 +187,9 @@ class Recorder(Interceptor):
         self.written: dict[int, torch.UntypedStorage] = {}  # overwritten in place with what is no longer zero
         self.path: list[Step] = []
         self.readings: dict[int, Reading] = {}
-        self.folds: list[tuple[Term, Typed, str]] = []  # head sizes whose root divides, with the query they divide
         self.attention = Attention()
+        self.queries: list[Query] = []
+        self.used: list[Typed] = []  # what was computed with in ways that do not scale along
         self.module_names = module_names
 
     # --- what rules use ---
@@ -303,6 +305,10 @@ class Recorder(Interceptor):
         except Exception as error:  # noqa: BLE001 - a rule that did not expect this use must not be fatal
             self.unknown[f"{op.name} (its rule failed: {type(error).__name__})"] += 1
             op.opaque(f"the rule for {op.name} failed")
+        for tensor in op.tensors():
+            typed = get(tensor)
+            if typed is not None and (typed.origins or typed.at) and not any(tensor is other for other in op.along):
+                self.used.append(typed)
 
     def _short(self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a common op on meta tensors, without its kernel; else `NotImplemented`."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from ..terms import Term, Why, cut, factor, find, freeze, mark_inexact, settle, unify
-from .typed import Origin, Place, Typed, fresh, get, put
+from .typed import Origin, Origins, Place, Typed, fresh, get, put
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -69,7 +69,7 @@ def plain_form(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], C
 class Op:
     """One recorded call: its arguments by name, its result, and what a rule may say about them."""
 
-    __slots__ = ("arguments", "name", "out", "recorder", "step")
+    __slots__ = ("along", "arguments", "name", "out", "recorder", "step")
 
     def __init__(self, recorder: Recorder, name: str, arguments: dict[str, Any], out: Any):
         self.recorder = recorder
@@ -77,6 +77,7 @@ class Op:
         self.arguments = arguments
         self.out = out
         self.step = recorder.step
+        self.along: Sequence[torch.Tensor | None] = ()  # the arguments with which the result scales
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments.get(argument)
@@ -99,6 +100,14 @@ class Op:
         if self.recorder.written and tensor.untyped_storage()._cdata in self.recorder.written:
             return [False] * tensor.dim()
         return list(self.recorder.typed(tensor).zero)
+
+    def origins(self, tensor: torch.Tensor) -> Origins:
+        """What a tensor is made of; a parameter of one dimension, of itself."""
+        typed = self.recorder.typed(tensor)
+        at = typed.at
+        if typed.origins or at is None or len(at) != 1 or at[0] is None:
+            return typed.origins
+        return (Origin(tuple(tensor.shape), 0, (at[0],)),) if isinstance(tensor, torch.nn.Parameter) else ()
 
     @property
     def outs(self) -> list[torch.Tensor]:
@@ -188,7 +197,7 @@ class Op:
         *,
         out: torch.Tensor | None = None,
         at: Sequence[Place | None] | None = None,
-        origin: Origin | None = None,
+        origins: Origins = (),
     ) -> None:
         """The terms of the result (of its first tensor, unless `out` says which)."""
         tensor = self.outs[0] if out is None else out
@@ -197,4 +206,4 @@ class Op:
         assert zero is None or len(zero) == len(terms), (self.name, zero)
         settle(terms)
         self._note_write(tensor, zero)
-        put(tensor, Typed(terms, zero, at, origin))
+        put(tensor, Typed(terms, zero, at, origins))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -23,14 +23,29 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The chain of shape-only ops between a layer's output and a tensor; `scale` and `shift` are the layer's
-    parameters that make its channels (dimension `channel` of an output of `shape`): scaling both by a factor scales
-    the tensor by that factor."""
+    """One way in which a tensor is made of parameters: scaling the rows it was made of scales it by the same factor.
+
+    A layer's output has a shape, of which dimension `channel` counts the rows of `parameters` (its weight and bias);
+    `steps` are the ops from there on that moved, joined or rescaled elements. Without parameters the elements come
+    from elsewhere, and nothing scales them. A tensor may have several: the terms of a sum, the parts of a `cat`.
+    """
 
     shape: tuple[int, ...]
     channel: int
     parameters: tuple[Place, ...]
-    steps: tuple[tuple[Any, tuple[Any, ...]], ...] = ()
+    steps: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+
+    def then(self, name: str, *arguments: Any) -> Origin:
+        """The same after one more op."""
+        return Origin(self.shape, self.channel, self.parameters, (*self.steps, (name, arguments)))
+
+
+def elsewhere(shape: Sequence[int]) -> Origin:
+    """The origin of elements that nothing scales."""
+    return Origin(tuple(shape), 0, ())
+
+
+Origins: TypeAlias = "tuple[Origin, ...]"
 
 
 class Typed:
@@ -39,19 +54,19 @@ class Typed:
     `groups` is the term of its groups, if the tensor is the weight of a grouped convolution.
     """
 
-    __slots__ = ("at", "dims", "groups", "origin", "zero")
+    __slots__ = ("at", "dims", "groups", "origins", "zero")
 
     def __init__(
         self,
         dims: Sequence[Term],
         zero: Sequence[bool] | None = None,
         at: Sequence[Place | None] | None = None,
-        origin: Origin | None = None,
+        origins: Origins = (),
     ):
         self.dims = list(dims)
         self.zero = list(zero) if zero is not None else [True] * len(self.dims)
         self.at = list(at) if at is not None else None
-        self.origin = origin
+        self.origins = origins
         self.groups: Term | None = None
 
     def found(self) -> list[Term]:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from ...terms import Term
+from ..folds import Query
 from ..registry import Op, function_rule, plain_form
 from ..sizes import plain, uncounted
 from .linear import contract
@@ -24,7 +25,8 @@ def scaled_dot_product_attention(op: Op) -> None:
     _mask(op)
     op.recorder.attention.scores([*op.dims(q)[:-2], *op.dims(k)[:-2]], op.dims(q)[-1], op.dims(v)[-1])
     if op["scale"] is None:
-        op.recorder.folds.append((op.dims(q)[-1], op.typed(q), op.recorder.where()))
+        op.recorder.queries.append(Query(op.dims(q)[-1], op.typed(q).origins, op.recorder.where()))
+        op.along = [q]
     op.macs(*op.dims(q), op.dims(k)[-2])
     op.macs(*op.dims(q)[:-1], *op.dims(v)[-2:])
     op.result([*op.dims(q)[:-1], op.dims(v)[-1]], [*op.zero(v)[:-2], False, op.zero(v)[-1]])

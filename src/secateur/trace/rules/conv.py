@@ -8,7 +8,7 @@ import torch
 
 from ...terms import Term, freeze, product
 from ..registry import Op, rule
-from .linear import contract, origin_of
+from .linear import contract, origins_of
 
 
 @rule("aten::convolution", "aten::_convolution", "aten::convolution_overrideable", "aten::mkldnn_convolution")
@@ -29,8 +29,8 @@ def convolution(op: Op) -> None:
     dims[:channel] = op.dims(x)[:channel]
     dims[channel] = out
     _count(op, channel)
-    origin = None if op["transposed"] else origin_of(op, w, b, 0, channel)
-    op.result(dims, [True] * len(dims), origin=origin)
+    origins = () if op["transposed"] else origins_of(op, w, b, channel)
+    op.result(dims, [True] * len(dims), origins=origins)
 
 
 def _plain(op: Op, channel: int) -> Term:

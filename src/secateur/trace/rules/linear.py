@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from ...terms import Term, axes, collapse, loose, mingle
 from ..registry import Op, function_rule, rule
-from ..typed import Origin, Place
+from ..typed import Origin, Origins, Place, elsewhere
 
 
 def contract(op: Op, x: tuple[str, int], y: tuple[str, int], batch: Sequence[Term]) -> None:
@@ -32,17 +32,25 @@ def contract(op: Op, x: tuple[str, int], y: tuple[str, int], batch: Sequence[Ter
         op.reads(*y)
 
 
-def origin_of(op: Op, weight: torch.Tensor, bias: torch.Tensor | None, out_dim: int, channel: int) -> Origin | None:
-    """A layer's output is proportional to the output slices of its weight and bias."""
+def origins_of(op: Op, weight: torch.Tensor | None, bias: torch.Tensor | None, channel: int) -> Origins:
+    """A layer's output is proportional to the output slices of its weight and bias, its rows along `channel`."""
+    if weight is None:
+        return ()
+    op.along = [weight, bias]
+    shape = tuple(op.outs[0].shape)
+    channel %= len(shape)
     places: list[Place] = []
-    for tensor, dim in ((weight, out_dim), (bias, 0)):
-        if tensor is not None:
-            at = op.typed(tensor).at
-            if at is None or at[dim] is None:
-                return None
-            places.append(at[dim])  # type: ignore[arg-type]
-    out = op.outs[0]
-    return Origin(tuple(out.shape), channel % out.dim(), tuple(places))
+    more: Origins = ()
+    for tensor in (weight, bias):
+        at = op.typed(tensor).at if tensor is not None else None
+        if at is not None and at[0] is not None:
+            places.append(at[0])
+        elif tensor is not None:
+            spread = (1,) * channel + (shape[channel],) + (1,) * (len(shape) - channel - 1)
+            found = op.origins(tensor) if tensor is bias else ()
+            joined = [origin.then("aten::view", spread).then("broadcast", shape) for origin in found]
+            more = (*more, *(joined or [elsewhere(shape)]))
+    return (Origin(shape, channel, tuple(places)), *more) if places else more
 
 
 @function_rule(F.linear, "input weight bias")
@@ -60,7 +68,7 @@ def linear(op: Op) -> None:
     dims, zero = op.dims(x), op.zero(x)
     op.macs(*dims, op.dims(w)[0])
     rows = [flag and (b is None) for flag in zero[:-1]]
-    op.result([*dims[:-1], op.dims(w)[0]], [*rows, True], origin=origin_of(op, w, b, 0, -1))
+    op.result([*dims[:-1], op.dims(w)[0]], [*rows, True], origins=origins_of(op, w, b, -1))
 
 
 def _matrix_roles(op: Op, x: str, w: str) -> None:

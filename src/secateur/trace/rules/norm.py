@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from ...terms import axes, collapse
 from ..registry import Op, function_rule, rule
+from .linear import origins_of
 
 
 @function_rule(F.batch_norm, "input running_mean running_var weight bias training momentum eps")
@@ -29,7 +30,8 @@ def batch_norm(op: Op) -> None:
     read = _over_places(op, "input", [d for d in range(x.dim()) if d != 1]) if batch else set()
     dims, zero = op.dims(x), op.zero(x)
     affine = op["weight"] is not None
-    op.result(dims, [affine if i == 1 else i in read or (z and not affine) for i, z in enumerate(zero)])
+    held = [affine if i == 1 else i in read or (z and not affine) for i, z in enumerate(zero)]
+    op.result(dims, held, origins=origins_of(op, op["weight"], op["bias"], 1))
     for out in op.outs[1:]:
         op.result([dims[1]] if out.shape == (x.shape[1],) else op.fresh(out.shape, "statistics"), out=out)
 
@@ -95,7 +97,9 @@ def _over_last(op: Op, text: str) -> None:
     op.resizes("normalized_shape", *op.dims(x)[-count:])
     affine = op["weight"] is not None and op["bias"] is not None
     zero = op.zero(x)
-    op.result(op.dims(x), [*(z and op["bias"] is None for z in zero[:-count]), *[affine or op["bias"] is None] * count])
+    held = [*(z and op["bias"] is None for z in zero[:-count]), *[affine or op["bias"] is None] * count]
+    origins = origins_of(op, op["weight"], op["bias"], -1) if count == 1 else ()
+    op.result(op.dims(x), held, origins=origins)
 
 
 @function_rule(F.group_norm, "input num_groups weight bias eps")

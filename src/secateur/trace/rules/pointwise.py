@@ -8,7 +8,7 @@ import torch
 
 from ...terms import ONE, Axis, Term
 from ..registry import Op, rule
-from ..typed import Place
+from ..typed import Origins, Place
 
 # f(0) = 0: a silenced unit is still zero behind these.
 ZERO_STAYS = frozenset(
@@ -21,6 +21,8 @@ ZERO_STAYS = frozenset(
 ZERO_IF_ANY = frozenset({"mul", "logical_and", "bitwise_and"})
 ZERO_IF_FIRST = frozenset({"div", "true_divide", "masked_fill_zero"})
 ZERO_IF_ALL = frozenset({"add", "sub", "rsub", "maximum", "minimum", "where", "lerp", "copy", "hypot"})
+# f(s * x) = s * f(x) for s > 0
+PROPORTIONAL = frozenset("neg abs relu clone contiguous _to_copy to mul div detach alias".split())
 ROLES = {"mul": "scale", "div": "scale", "add": "shift", "sub": "shift"}
 
 
@@ -96,13 +98,44 @@ def pointwise(op: Op) -> None:
         for tensor in tensors:
             for dim in range(tensor.dim()):
                 op.role(tensor, dim, ROLES.get(name, "shift"))
-        op.result(dims, zeros(op, tensors, dims), out=out, at=_place(op, tensors, out))
+        origins = _scaled(op, tensors, out)
+        op.result(dims, zeros(op, tensors, dims), out=out, at=_place(op, tensors, out), origins=origins)
 
 
 def _place(op: Op, tensors: Sequence[torch.Tensor], out: torch.Tensor) -> Sequence[Place | None] | None:
     """A rescaled or cast weight is still that weight, for the roles of its dimensions."""
     first = op.typed(tensors[0]) if tensors else None
     return first.at if first is not None and tensors[0].shape == out.shape else None
+
+
+def _scaled(op: Op, tensors: Sequence[torch.Tensor], out: torch.Tensor) -> Origins:
+    """The origins of a result that is proportional to its operands: a sum to both together, a product to either.
+
+    What a factor without origins owes to the same parameters, some other op has read: that op tells.
+    """
+    found = [op.origins(tensor) for tensor in tensors]
+    along = _along(bare(op.name), [op.typed(tensor).origins for tensor in tensors], found)
+    op.along = [tensors[i] for i in along]
+    return tuple(origin.then("broadcast", tuple(out.shape)) for i in along for origin in found[i])
+
+
+def _along(name: str, made: Sequence[Origins], found: Sequence[Origins]) -> Sequence[int]:
+    """The operands to which the result is proportional; `found` counts parameters themselves, `made` does not.
+
+    Of a product with a parameter it is the parameter: behind a norm the other operand is proportional to nothing.
+    """
+    if len(found) == 1:
+        return (0,) if name in PROPORTIONAL else ()
+    if len(found) != 2:
+        return ()
+    if name in ("add", "sub"):
+        return (0, 1) if all(found) else ()
+    if name == "div":
+        return (0,) if made[0] and not made[1] else ()
+    if name != "mul" or all(made):
+        return ()
+    parameters = [i for i in (0, 1) if found[i] and not made[i]]
+    return (parameters or [i for i in (0, 1) if made[i]])[:1]
 
 
 @rule(
@@ -115,12 +148,9 @@ def same(op: Op) -> None:
     """x: [*a] -> [*a]"""
     if bare(op.name) == "alias" or bare(op.name) == "detach":
         typed = op.typed(op.tensors()[0])
-        op.result(typed.found(), typed.zero, at=typed.at, origin=typed.origin)
+        op.result(typed.found(), typed.zero, at=typed.at, origins=typed.origins)
         return
-    origin = op.typed(op.tensors()[0]).origin
     pointwise(op)
-    if bare(op.name) in ("clone", "contiguous", "_to_copy", "to"):
-        op.typed(op.outs[0]).origin = origin
 
 
 @rule(

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import torch
 
 from ...terms import ONE, Axis, Term, axes, cat, find, product, reshape
 from ..registry import Op, rule
-from ..typed import Origin, Place
+from ..typed import Origins, Place, elsewhere
 
 
-def _carried(op: Op, source: torch.Tensor) -> Origin | None:
-    """The origin of the source, one step longer."""
-    origin = op.typed(source).origin
-    if origin is None or op.name not in _REPLAYABLE:
-        return None
+def _carried(op: Op, source: torch.Tensor) -> Origins:
+    """The origins of the source, one step longer."""
+    origins = op.typed(source).origins
+    if not origins or op.name not in _REPLAYABLE:
+        return ()
+    op.along = [source]
     arguments = tuple(v for k, v in op.arguments.items() if k not in ("self", "dtype"))
-    return dataclasses.replace(origin, steps=(*origin.steps, (op.name, arguments)))
+    return tuple(origin.then(op.name, *arguments) for origin in origins)
 
 
 _REPLAYABLE = frozenset(
     f"aten::{name}"
-    for name in "view _unsafe_view permute transpose t unsqueeze squeeze select slice split unbind".split()
+    for name in (
+        "view _unsafe_view permute transpose t unsqueeze squeeze expand select slice split split_with_sizes unbind"
+    ).split()
 )
 
 
 def _result(op: Op, dims: Sequence[Term], zero: Sequence[bool], at: Sequence[Place | None] | None = None) -> None:
-    op.result(dims, zero, at=at, origin=_carried(op, op["self"]))
+    op.result(dims, zero, at=at, origins=_carried(op, op["self"]))
+    if at is not None:
+        op.along = [op["self"]]  # still that parameter: what reads it counts
 
 
 @rule("aten::view", "aten::_unsafe_view", "aten::reshape", "aten::_reshape_alias")
@@ -118,7 +122,7 @@ def expand(op: Op) -> None:
     widened = [n != 1 and term.n == 1 for term, n in zip(terms, out.shape, strict=True)]
     literal = op.recorder.reason(op.why("expanded to a literal size")) if any(widened) else None
     terms = [Axis(n, literal) if w else t for t, n, w in zip(terms, out.shape, widened, strict=True)]
-    op.result(terms, [True] * pad + zero)
+    op.result(terms, [True] * pad + zero, origins=_carried(op, op["self"]))
 
 
 @rule("aten::repeat")
@@ -151,15 +155,11 @@ def unbind(op: Op) -> None:
     i = op.get("dim", 0) % len(dims)
     op.freeze(dims[i], "taken apart unit by unit")
     for k, out in enumerate(op.outs):
-        op.result(dims[:i] + dims[i + 1 :], zero[:i] + zero[i + 1 :], out=out, origin=_piece(op, k))
+        op.result(dims[:i] + dims[i + 1 :], zero[:i] + zero[i + 1 :], out=out, origins=_piece(op, k))
 
 
-def _piece(op: Op, k: int) -> Origin | None:
-    origin = _carried(op, op["self"])
-    if origin is None:
-        return None
-    name, arguments = origin.steps[-1]
-    return dataclasses.replace(origin, steps=(*origin.steps[:-1], (name, arguments), ("piece", (k,))))
+def _piece(op: Op, k: int) -> Origins:
+    return tuple(origin.then("piece", k) for origin in _carried(op, op["self"]))
 
 
 @rule("aten::slice")
@@ -184,10 +184,17 @@ def slice_(op: Op) -> None:
 
 
 def _strided(op: Op, dims: list[Term], zero: list[bool], i: int) -> None:
-    """Every step-th unit: positions count, so the axis stays whole."""
-    op.freeze(dims[i], "a strided slice")
-    dims[i] = Axis(op.outs[0].shape[i], "a strided slice")
-    op.result(dims, zero)
+    """[a, s] -> [a], one of the s in every step; where the steps do not come out even, a stays whole"""
+    step, length = op["step"], op.outs[0].shape[i]
+    even = dims[i].n == step * length and length > 1
+    parts = op.factor(dims[i], [length, step]) if even else None
+    if parts is None:
+        op.freeze(dims[i], "a strided slice")
+        dims[i] = Axis(length, "a strided slice")
+    else:
+        op.freeze(parts[1], "one unit of every step is taken")
+        dims[i] = parts[0]
+    _result(op, dims, zero)
 
 
 @rule("aten::split", "aten::split_with_sizes", "aten::chunk", "aten::tensor_split", "aten::unsafe_split")
@@ -203,7 +210,7 @@ def split(op: Op) -> None:
     for k, out in enumerate(op.outs):
         piece = pieces[k] if pieces is not None else Axis(out.shape[i], "a split that cuts through units")
         at = _shifted(op, i, ends[k] - out.shape[i])
-        op.result([*dims[:i], piece, *dims[i + 1 :]], zero, out=out, at=at, origin=_piece(op, k))
+        op.result([*dims[:i], piece, *dims[i + 1 :]], zero, out=out, at=at, origins=_piece(op, k))
 
 
 def _shifted(op: Op, dim: int, start: int) -> list[Place | None] | None:
@@ -229,7 +236,20 @@ def cat_(op: Op) -> None:
             if d != i:
                 op.unify(x, y)
     dims[i] = cat(op.dims(t)[i] for t in tensors)
-    op.result(dims, [all(flags) for flags in zip(*map(op.zero, tensors), strict=True)])
+    op.result(dims, [all(flags) for flags in zip(*map(op.zero, tensors), strict=True)], origins=_joined(op, tensors, i))
+
+
+def _joined(op: Op, tensors: Sequence[torch.Tensor], dim: int) -> Origins:
+    """The origins of parts laid end to end."""
+    found = [op.origins(tensor) for tensor in tensors]
+    if not any(found):
+        return ()
+    op.along = tensors
+    start, size, joined = 0, sum(tensor.shape[dim] for tensor in tensors), []
+    for tensor, origins in zip(tensors, found, strict=True):
+        joined += [origin.then("placed", dim, start, size) for origin in origins or (elsewhere(tensor.shape),)]
+        start += tensor.shape[dim]
+    return tuple(joined)
 
 
 @rule("aten::stack")
@@ -243,7 +263,11 @@ def stack(op: Op) -> None:
     zero = [all(flags) for flags in zip(*map(op.zero, tensors), strict=True)]
     i = op.get("dim", 0) % (len(dims) + 1)
     count: Term = Axis(len(tensors), "stacked tensors") if len(tensors) > 1 else ONE
-    op.result([*map(find, dims[:i]), count, *dims[i:]], [*zero[:i], True, *zero[i:]])
+    found = [op.origins(tensor) for tensor in tensors]
+    single = [o.then("aten::unsqueeze", i).then("placed", i, k, len(tensors)) for k, os in enumerate(found) for o in os]
+    origins = tuple(single) if all(found) else ()
+    op.along = tensors if origins else ()
+    op.result([*map(find, dims[:i]), count, *dims[i:]], [*zero[:i], True, *zero[i:]], origins=origins)
 
 
 @rule("aten::pixel_shuffle")
