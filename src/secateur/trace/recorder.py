@@ -305,6 +305,10 @@ class Recorder(Interceptor):
         except Exception as error:  # noqa: BLE001 - a rule that did not expect this use must not be fatal
             self.unknown[f"{op.name} (its rule failed: {type(error).__name__})"] += 1
             op.opaque(f"the rule for {op.name} failed")
+        if not self.ledger.uncounted:
+            self._note_uses(op)
+
+    def _note_uses(self, op: Op) -> None:
         for tensor in op.tensors():
             typed = get(tensor)
             if typed is not None and (typed.origins or typed.at) and not any(tensor is other for other in op.along):

@@ -211,6 +211,7 @@ def split(op: Op) -> None:
         piece = pieces[k] if pieces is not None else Axis(out.shape[i], "a split that cuts through units")
         at = _shifted(op, i, ends[k] - out.shape[i])
         op.result([*dims[:i], piece, *dims[i + 1 :]], zero, out=out, at=at, origins=_piece(op, k))
+        op.along = [op["self"]] if at is not None else op.along
 
 
 def _shifted(op: Op, dim: int, start: int) -> list[Place | None] | None:
