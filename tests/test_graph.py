@@ -162,6 +162,20 @@ def test_hooks_are_kept() -> None:
     assert handles[0].id in model.conv1._forward_hooks
 
 
+def test_hooks_that_forward_registers_go_away() -> None:
+    """A flag beside them says that they are there; flag and hooks come back together, or hooks are there twice."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        if not self.hooked:
+            self.a.register_forward_hook(lambda module, args, output: self.seen.append(output))
+            self.hooked = True
+        return self.b(self.a(x))
+
+    model: Any = Parts(run, a=nn.Linear(6, 8), b=nn.Linear(8, 2), hooked=False, seen=[])
+    secateur.trace(model, torch.zeros(1, 6))
+    assert (len(model.a._forward_hooks), model.hooked, model.seen) == (0, False, [])
+
+
 # --- example inputs -------------------------------------------------------------------------------------------------
 
 

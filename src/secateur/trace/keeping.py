@@ -16,7 +16,7 @@ from ..holders import assign, holders, remove, values
 def kept(model: nn.Module) -> Iterator[None]:
     """Whatever happens within, every module's dict and the containers and objects in it get their old content back."""
     dicts = [(module, dict(module.__dict__)) for module in model.modules()]
-    containers = [(c, _copied(c)) for _, held in dicts for c in held.values() if type(c) in (dict, list, set)]
+    containers = [(c, _copied(c)) for _, held in dicts for c in held.values() if isinstance(c, (dict, list, set))]
     objects = [(h.owner, dict(values(h.owner))) for h in holders(model) if h.path]
     with torch.random.fork_rng(devices=_devices(model)):
         try:
@@ -40,7 +40,8 @@ def _restore(owner: Any, held: dict[str, Any]) -> None:
 
 
 def _copied(container: Any) -> Any:
-    return type(container)(container)
+    """The content, in a plain container: subclasses may be made otherwise."""
+    return next(kind(container) for kind in (dict, list, set) if isinstance(container, kind))
 
 
 def _devices(model: nn.Module) -> list[torch.device]:
