@@ -12,7 +12,7 @@ from torch import nn
 
 import laws
 import secateur
-from nets import NETS
+from nets import NETS, Parts
 from secateur.calls import Call
 from secateur.graph import Graph
 from secateur.replay import in_float64, run
@@ -86,3 +86,24 @@ def test_a_cut_that_cannot_be_seen_proves_nothing() -> None:
     verification = secateur.verify(model, secateur.cut(model, plan), plan, net.example())
     assert verification.silence < 1e-9
     assert not verification.passed
+
+
+def test_chosen_outputs_are_what_is_verified() -> None:
+    """What is left out of the outputs may change its width."""
+    net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 2))
+    both = Parts(lambda self, x: (self.net(x), self.net[:2](x)), net=net)
+    x = torch.randn(3, 4)
+    result = secateur.prune(both, x, "channels=0.5", outputs=lambda out: out[0], verify=True)
+    assert result.verification is not None
+    assert result.model(x)[1].shape == (3, 4)
+    everything = secateur.prune(both, x, "channels=0.5", verify=True)
+    assert everything.model(x)[1].shape == (3, 8)
+
+
+def test_a_path_holds_no_ops_of_our_own() -> None:
+    """With as many heads of queries as of keys another shortcut serves; the pruned model walks the same path."""
+    net = NETS["grouped_queries"]
+    graph = secateur.trace(net.make(), net.example())
+    assert {name for name, _ in graph.path} == {"linear", "scaled_dot_product_attention"}
+    result = secateur.prune(net.make(), net.example(), "channels=0.5")
+    assert secateur.trace(result.model, net.example()).path == graph.path

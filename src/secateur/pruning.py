@@ -104,7 +104,7 @@ def prune(
     made = plan(graph, target, importance=importance, select=select, drop=drop, scope=scope, seed=seed)
     pruned = cut(model, made)
     _check_path(graph, pruned, example_inputs, outputs)
-    verification = check(model, pruned, made, example_inputs, calls=calls) if verify else None
+    verification = check(model, pruned, made, example_inputs, calls=calls, outputs=outputs) if verify else None
     if verification is not None and not verification.passed:
         raise PruningError(f"the pruned model could not be verified\n{verification}")
     return Pruned(pruned, made, graph, verification)

@@ -7,7 +7,7 @@ trace whose readings it follows, so a reading is found by the number of its call
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,17 +92,25 @@ class Replay(Interceptor):
         return out.new_zeros(wide).index_copy(dim, self._kept(term), out)
 
 
-def run(model: nn.Module, calls: Sequence[Call], readings: Mapping[int, Reading], keep: Kept) -> list[torch.Tensor]:
-    """The output tensors of all calls, one after another, without gradients."""
-    replay = Replay(readings, keep)
-    outputs: list[torch.Tensor] = []
+def run(
+    model: nn.Module,
+    calls: Sequence[Call],
+    readings: Mapping[int, Reading] | None = None,
+    keep: Kept | None = None,
+    *,
+    outputs: Callable[[Any], Any] | None = None,
+) -> list[torch.Tensor]:
+    """The output tensors of all calls, one after another, without gradients; `outputs` picks them."""
+    replay = Replay(readings or {}, keep or {})
+    found: list[torch.Tensor] = []
     with torch.no_grad(), default_float64(), kept(model):
         for call in calls:
             torch.manual_seed(0)
             set_modes(model, call.training)
             with replay.running():
-                outputs += tensors_in(model(*call.args, **call.kwargs))
-    return outputs
+                result = model(*call.args, **call.kwargs)
+            found += tensors_in(outputs(result) if outputs is not None else result)
+    return found
 
 
 @contextmanager

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,11 +66,17 @@ class Verification:
 
 
 def verify(
-    model: nn.Module, pruned: nn.Module, plan: Plan, example_inputs: Any, *, calls: Iterable[Any] = ()
+    model: nn.Module,
+    pruned: nn.Module,
+    plan: Plan,
+    example_inputs: Any,
+    *,
+    calls: Iterable[Any] = (),
+    outputs: Callable[[Any], Any] | None = None,
 ) -> Verification:
     """Check that `pruned` is what `plan` makes of `model`, on the example inputs, in float64 copies of both.
 
-    Constant float inputs (all zeros, all ones) are replaced by random numbers, which prove more. Raises `InputError`
+    `outputs` picks what counts as output, as it did for the trace that the plan was made on. Constant float inputs (all zeros, all ones) are replaced by random numbers, which prove more. Raises `InputError`
     where the plan is not of this model, `PruningError` where the original's outputs are not finite.
 
     >>> import secateur
@@ -83,18 +89,20 @@ def verify(
     wanted = [_lively(Call.of(call)) for call in (example_inputs, *calls)]
     dense = in_float64(model)
     with default_float64():
-        graph = trace_calls(dense, wanted, run="real", lift=True)
-    reference = run(dense, wanted, {}, {})
+        graph = trace_calls(dense, wanted, outputs, run="real", lift=True)
+    reference = run(dense, wanted, outputs=outputs)
     _check_finite(reference)
-    silenced = run(_silenced(dense, plan), wanted, graph.readings, _keep(graph, plan))
-    small = _run_pruned(_exactly_scaled(in_float64(pruned), pruned, cut(dense, plan), plan), wanted)
-    permuted = run(permutation_of(dense, graph), wanted, {}, {})
+    silenced = run(_silenced(dense, plan), wanted, graph.readings, _keep(graph, plan), outputs=outputs)
+    small = _run_pruned(_exactly_scaled(in_float64(pruned), pruned, cut(dense, plan), plan), wanted, outputs)
+    permuted = run(permutation_of(dense, graph), wanted, outputs=outputs)
     return Verification(_distance(silenced, small), _distance(reference, permuted), _distance(reference, silenced))
 
 
-def _run_pruned(model: nn.Module, calls: Sequence[Call]) -> list[torch.Tensor]:
+def _run_pruned(
+    model: nn.Module, calls: Sequence[Call], outputs: Callable[[Any], Any] | None
+) -> list[torch.Tensor]:
     try:
-        return run(model, calls, {}, {})
+        return run(model, calls, outputs=outputs)
     except Exception as error:
         raise PruningError(f"the pruned model does not run: {type(error).__name__}: {error}") from error
 

@@ -260,9 +260,9 @@ class Recorder(Interceptor):
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         rule, names = FUNCTIONS[func]
         self.step += 1
-        out = self._short(func.__name__, args, kwargs)
-        if out is NotImplemented:
-            with self.silence():
+        with self.silence():  # what a shortcut makes is no op of the model's either
+            out = self._short(func.__name__, args, kwargs)
+            if out is NotImplemented:
                 out = func(*args, **kwargs)
         self._walked(func.__name__, args)
         self._apply(rule, Op(self, func.__name__, _named(names, args, kwargs), out))
