@@ -76,8 +76,9 @@ def verify(
 ) -> Verification:
     """Check that `pruned` is what `plan` makes of `model`, on the example inputs, in float64 copies of both.
 
-    `outputs` picks what counts as output, as it did for the trace that the plan was made on. Constant float inputs (all zeros, all ones) are replaced by random numbers, which prove more. Raises `InputError`
-    where the plan is not of this model, `PruningError` where the original's outputs are not finite.
+    `outputs` picks what counts as output, as it did for the trace that the plan was made on. Constant float inputs (all
+    zeros, all ones) are replaced by random numbers, which prove more. Raises `InputError` where the plan is not of this
+    model, `PruningError` where the original's outputs are not finite.
 
     >>> import secateur
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -98,9 +99,7 @@ def verify(
     return Verification(_distance(silenced, small), _distance(reference, permuted), _distance(reference, silenced))
 
 
-def _run_pruned(
-    model: nn.Module, calls: Sequence[Call], outputs: Callable[[Any], Any] | None
-) -> list[torch.Tensor]:
+def _run_pruned(model: nn.Module, calls: Sequence[Call], outputs: Callable[[Any], Any] | None) -> list[torch.Tensor]:
     try:
         return run(model, calls, outputs=outputs)
     except Exception as error:
