@@ -839,6 +839,26 @@ def position_table() -> nn.Module:
     return Parts(run, patch=patch, token=nn.Parameter(token), table=nn.Parameter(table), a=a, c=c)
 
 
+@net(
+    "scattered_indices",
+    [IMAGE],
+    axes={"a": 4, "b": 4},
+    params=2 * (3 * 4 + 4) + (8 * 5 + 5),
+    macs=64 * 2 * 3 * 4 + 2 * 8 * 5,
+)
+def scattered_indices() -> nn.Module:
+    """Rows and columns picked at once, put into a table of zeros, and picked again from both sides of the channels."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        rows = torch.tensor([1, 3], device=x.device)
+        table = torch.zeros(2, x.shape[0], self.a.weight.shape[0], device=x.device)
+        table[:, 0] = self.a(x)[0, :, rows, rows].t()
+        picked = self.b(x).permute(2, 0, 1, 3)[rows, :, :, rows]
+        return self.c(torch.cat([table[rows - 2][:, 0], picked[:, 0]], -1))
+
+    return Parts(run, a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(3, 4, 1), c=nn.Linear(8, 5))
+
+
 # --- what stays, and says why ---------------------------------------------------------------------------------------
 
 

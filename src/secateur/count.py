@@ -30,44 +30,48 @@ Shape: TypeAlias = "tuple[int, ...]"
 
 # --- what PyTorch has no formula for: functions of shapes, in its operations (two for one multiply-add) --------------
 
-FORMULAS: dict[Any, Callable[..., int]] = {}
+FORMULAS: dict[str, Callable[..., int]] = {}
 
 
 def formula(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Register the operations of aten ops by their arguments' shapes; those that this PyTorch lacks are left out."""
+    """Register the operations of ops by their arguments' shapes."""
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
         def of_tensors(*args: Any, **kwargs: Any) -> int:
             args, kwargs = pytree.tree_map_only(torch.Tensor, lambda tensor: tuple(tensor.shape), (args, kwargs))
             return function(*args, **kwargs)
 
-        for name in names:
-            if hasattr(torch.ops.aten, name):
-                FORMULAS[getattr(torch.ops.aten, name)] = of_tensors
+        FORMULAS.update(dict.fromkeys(names, of_tensors))
         return function
 
     return register
 
 
-@formula("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_fused_attention_overrideable")
+@formula("aten::_scaled_dot_product_flash_attention_for_cpu", "aten::_scaled_dot_product_fused_attention_overrideable")
 def _attention(q: Shape, k: Shape, v: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """q: (*b, n, d), k: (*b, m, d), v: (*b, m, e): q k and its product with v, for every query head."""
     return 2 * math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
 
 
-@formula("mv", "addmv")
+@formula("aten::mv", "aten::addmv")
 def _matrix_vector(*shapes: Any, out_val: Any = None, **kwargs: Any) -> int:
     """x: (a, i), y: (i)"""
     return 2 * math.prod(next(shape for shape in shapes if len(shape) == 2))
 
 
-@formula("addbmm")
+@formula("aten::addbmm")
 def _add_batches(c: Shape, x: Shape, y: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """x: (n, a, i), y: (n, i, b), summed over n"""
     return 2 * math.prod(x) * y[-1]
 
 
-@formula("mkldnn_rnn_layer")
+@formula("torchvision::deform_conv2d")
+def _deformable(x: Shape, w: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """w: (o, i, *k): a convolution, wherever it samples"""
+    return 2 * math.prod(out_val) * math.prod(w[1:])
+
+
+@formula("aten::mkldnn_rnn_layer")
 def _recurrent(x: Shape, w: Shape, u: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """x: (t, n, i), w: (gates * h, i), u: (gates * h, h): both at every step"""
     return 2 * x[0] * x[1] * (math.prod(w) + math.prod(u))
@@ -149,7 +153,7 @@ class _Tally(TorchDispatchMode):
         super().__init__()
         from torch.utils.flop_counter import flop_registry
 
-        self.formulas = {**flop_registry, **FORMULAS}
+        self.registry = flop_registry
         self.visits: dict[int, _Visit] = {}
         self._running: list[_Visit] = []
 
@@ -160,7 +164,7 @@ class _Tally(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        formula = self.formulas.get(func._overloadpacket)
+        formula = FORMULAS.get(func._schema.name) or self.registry.get(func._overloadpacket)
         if formula is None:
             with self:
                 parts = func.decompose(*args, **kwargs)

@@ -215,7 +215,7 @@ def _made(recorder: Recorder, shape: Sequence[Any], out: torch.Tensor) -> None:
     dims: list[Term] = [
         ONE if plain(n) == 1 else Axis(plain(n), None if isinstance(n, Num) else literal) for n in shape
     ]
-    put(out, Typed(dims, [False] * len(dims)))
+    put(out, Typed(dims, recorder.typed(out).zero))
     demand_shape(recorder, shape, out, "a factory")
 
 

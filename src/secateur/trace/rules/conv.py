@@ -1,4 +1,4 @@
-"""Convolutions of one to three dimensions: plain, grouped, depthwise, transposed, dilated."""
+"""Convolutions of one to three dimensions: plain, grouped, depthwise, transposed, dilated; torchvision's deformable."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def convolution(op: Op) -> None:
     for kernel in op.dims(w)[2:]:
         freeze(kernel, "kernel size")
     out = _grouped(op, channel) if op.get("groups", 1) > 1 else _plain(op, channel)
+    _count(op, channel)
     if out is None:
-        _count(op, channel)
         return op.opaque("groups that do not fit the channels")
     if b is not None:
         op.unify(op.dims(b)[0], out)
@@ -28,9 +28,22 @@ def convolution(op: Op) -> None:
     dims = op.fresh(op.outs[0].shape, "spatial")
     dims[:channel] = op.dims(x)[:channel]
     dims[channel] = out
-    _count(op, channel)
     origins = () if op["transposed"] else origins_of(op, w, b, channel)
     op.result(dims, [True] * len(dims), origins=origins)
+
+
+@rule("torchvision::deform_conv2d")
+def deformable(op: Op) -> None:
+    """x: [n, d*c, *], offset: [n, d*k*2, *'], mask: [n, d*k, *'] -> [n, g*o, *'], else like a convolution"""
+    (batch, channels), groups = op.dims(op["input"])[:2], op["offset_groups"]
+    sampled = op.factor(channels, [groups, channels.n // groups])
+    if sampled is not None:
+        op.freeze(sampled[0], "each group of channels is sampled at places of its own")
+    op.unify(batch, op.dims(op["offset"])[0])
+    for name in ("offset", "mask"):
+        for places in op.dims(op[name])[1:]:
+            op.freeze(places, "places at which a deformable convolution samples")
+    convolution(op)
 
 
 def _plain(op: Op, channel: int) -> Term:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
+from ...terms import Term
 from ..registry import Op, function_rule, rule
 
 
@@ -31,22 +34,60 @@ def aten_embedding(op: Op) -> None:
 
 @rule("aten::index")
 def index(op: Op) -> None:
-    """x: [a, b], i: [*] -> [*, b]; a stays whole"""
-    x, indices = op["self"], op["indices"]
+    """x: [a, b], i: [*] -> [*, b]; a stays whole. A mask over [a, a'] picks a row of what it selects."""
+    x = op["self"]
     dims, zero = op.dims(x), op.zero(x)
-    used = [d for d, i in enumerate(indices) if i is not None]
-    tensors = [i for i in indices if i is not None]
+    used = _indexed(op, dims)
+    kept = [d for d in range(len(dims)) if d not in used]
+    picked = op.fresh(op.outs[0].shape[_front(used) :][: op.outs[0].dim() - len(kept)], "indexed by data")
+    before, after = _around(used, kept)
+    terms = [*(dims[d] for d in before), *picked, *(dims[d] for d in after)]
+    op.result(terms, [*(zero[d] for d in before), *[True] * len(picked), *(zero[d] for d in after)])
+
+
+def _indexed(op: Op, dims: Sequence[Term]) -> list[int]:
+    """The dimensions that the indices speak of; these stay whole, and so do the indices."""
+    used, dim = [], 0
+    for tensor in op["indices"]:
+        count = tensor.dim() if tensor is not None and tensor.dtype in (torch.bool, torch.uint8) else 1
+        if tensor is not None:
+            used += range(dim, dim + count)
+            for place in op.dims(tensor):
+                op.freeze(place, "an index is data")
+        dim += count
     for d in used:
         op.freeze(dims[d], "indexed by data")
-    for tensor in tensors:
-        for dim in op.dims(tensor):
-            op.freeze(dim, "an index is data")
-    if any(t.dtype in (torch.bool, torch.uint8) for t in tensors) or used != list(range(used[0], used[-1] + 1)):
-        return op.opaque("indexed by a mask or by scattered indices")
-    width = max(t.dim() for t in tensors)
-    picked = op.fresh(op.outs[0].shape[used[0] : used[0] + width], "indexed by data")
-    rest = slice(used[-1] + 1, None)
-    op.result([*dims[: used[0]], *picked, *dims[rest]], [*zero[: used[0]], *[True] * width, *zero[rest]])
+    return used
+
+
+def _front(used: Sequence[int]) -> int:
+    """Where the picked dimensions stand: in place of the indexed ones, or first if those do not lie side by side."""
+    return used[0] if list(used) == list(range(used[0], used[-1] + 1)) else 0
+
+
+def _around(used: Sequence[int], kept: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The dimensions before the picked ones, and those behind."""
+    front = _front(used)
+    return [d for d in kept if d < front], [d for d in kept if d >= front]
+
+
+@rule("aten::index_put")
+def index_put(op: Op) -> None:
+    """x: [a, b], i: [*], y: [*, b] -> [a, b]; a stays whole"""
+    x, y = op["self"], op["values"]
+    dims, zero, held = op.dims(x), op.zero(x), op.zero(y)
+    used = _indexed(op, dims)
+    before, after = _around(used, [d for d in range(len(dims)) if d not in used])
+    width = max(1 if t.dtype in (torch.bool, torch.uint8) else t.dim() for t in op["indices"] if t is not None)
+    places = [*before, *[None] * width, *after]
+    still = set(used)
+    for place, term, flag in zip(reversed(places), reversed(op.dims(y)), reversed(held), strict=False):
+        if place is None:
+            op.freeze(term, "indexed by data")
+        elif term.n != 1:
+            op.unify(dims[place], term)
+            still |= {place} if flag else set()
+    op.result(dims, [z and d in still for d, z in enumerate(zero)])
 
 
 @rule("aten::index_select")
@@ -91,8 +132,9 @@ def positions(op: Op) -> None:
 def factory(op: Op) -> None:
     """-> [n], n a literal (until the caller's sizes say otherwise)"""
     reason = op.recorder.reason(op.why("made with a literal size")) if op.outs and op.outs[0].dim() else None
+    nothing = "zero" in op.name
     for out in op.outs:
-        op.result(op.fresh(out.shape, reason), [False] * out.dim(), out=out)
+        op.result(op.fresh(out.shape, reason), [nothing] * out.dim(), out=out)
 
 
 @rule("aten::_local_scalar_dense", "aten::is_same_size", "aten::_assert_async", "aten::_assert_tensor_metadata")
@@ -106,7 +148,7 @@ def data_dependent(op: Op) -> None:
     op.opaque("the result's size is data")
 
 
-@rule("aten::diagonal", "aten::diag_embed", "aten::scatter", "aten::scatter_add", "aten::index_put", "aten::index_add")
+@rule("aten::diagonal", "aten::diag_embed", "aten::scatter", "aten::scatter_add", "aten::index_add")
 def placed(op: Op) -> None:
     """Values are put at places that count"""
     op.opaque("values are put at places that count")
