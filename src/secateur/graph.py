@@ -171,8 +171,14 @@ class Graph:
         return names
 
     def axis(self, name: str) -> PrunableAxis:
-        """The axis of that name; raises `InputError` with the nearest names."""
+        """The axis of that name; raises `InputError` with the nearest names, or all where a module has several."""
         found = self.by_name.get(name)
+        several = [axis for axis in self.axes if axis.name.startswith(f"{name}[") and axis is not found]
+        if several and (found is None or found.name != name):
+            told = ", ".join(
+                f"{axis.name} ({axis.size} {axis.kind}s)" for axis in self.axes if axis in (found, *several)
+            )
+            raise InputError(f"{name!r} has several axes, so name one of them: {told}")
         if found is None:
             frozen = next((f for f in self.frozen if f.dim == 0 and f.name in (name, f"{name}.weight")), None)
             why = f"\n{frozen.name}[0] is frozen: {frozen.reason}" if frozen else nearest(name, self.by_name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import InputError, nearest
 from .graph import Graph, GraphSite, PrunableAxis, SiteUse, reason_of
 from .graph_data import ROLES
+from .naming import means
 from .terms import Axis, Cat, Term, axes, find
 from .text import NO_BREAK, counted, folded, times, wrapped
 
@@ -107,7 +107,7 @@ def why(graph: Graph, pattern: str) -> Why:
     reader = _Reader(graph, explanation)
     sites = _matching(graph, pattern)
     found = {axis for site in sites for dim in site.dims for axis in axes(dim)}
-    asked = [a for a in graph.axes if a.term in found or _means(pattern, a.name)]
+    asked = [a for a in graph.axes if a.term in found or means(pattern, a.name)]
     return Why(tuple(map(reader.tensor, sites)), tuple(map(reader.axis, asked)), explanation is not None)
 
 
@@ -118,7 +118,7 @@ def _explained(graph: Graph) -> Explanation | None:
 
 
 def _check_matches(graph: Graph, pattern: str) -> None:
-    if _matching(graph, pattern) or any(_means(pattern, axis.name) for axis in graph.axes):
+    if _matching(graph, pattern) or any(means(pattern, axis.name) for axis in graph.axes):
         return
     names = {axis.name for axis in graph.axes}
     known = {name.rpartition(".")[0] for name in graph.sites} | {*graph.sites, *graph.aliases, *names}
@@ -128,16 +128,8 @@ def _check_matches(graph: Graph, pattern: str) -> None:
 def _matching(graph: Graph, pattern: str) -> list[GraphSite]:
     """Sites with a dimension that a pattern means, parameters first."""
     wanted = {graph.aliases.get(pattern, pattern), pattern}
-    hit = [site for name, site in graph.sites.items() if site.dims and any(_means(p, name) for p in wanted)]
+    hit = [site for name, site in graph.sites.items() if site.dims and any(means(p, name) for p in wanted)]
     return sorted(hit, key=lambda site: site.kind != "parameter")
-
-
-def _means(pattern: str, name: str) -> bool:
-    """A pattern means a name, or every name inside the module it names. The [0] of an axis is no set of letters."""
-    literal = pattern.replace("[", "[[]")
-    parts = name.split(".")
-    heads = [".".join(parts[:i]) for i in range(1, len(parts) + 1)]
-    return any(fnmatch.fnmatchcase(head, p) for head in heads for p in (pattern, literal))
 
 
 # --- what is told ---------------------------------------------------------------------------------------------------

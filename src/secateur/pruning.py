@@ -11,8 +11,9 @@ from typing import Any
 from torch import nn
 
 from .apply import cut
-from .budget import Select, plan
+from .budget import plan
 from .budget.planning import Drop
+from .budget.select import SelectLike
 from .errors import PruningError
 from .graph import Graph
 from .importance import Criterion, Scores
@@ -80,7 +81,7 @@ def prune(
     target: str | Sequence[str] | None = None,
     *,
     importance: str | Criterion | Scores = "l2",
-    select: Select | None = None,
+    select: SelectLike = None,
     drop: Drop | None = None,
     scope: str = "global",
     calls: Iterable[Any] = (),

@@ -43,7 +43,7 @@ def fits(graph: Graph, counts: np.ndarray, target: str) -> bool:
 def too_far_from(graph: Graph, counts: np.ndarray, target: str, select: Select) -> list[str]:
     """Groups above their share that could fall, and groups that could stand one rung higher and still fit."""
     limits, found = Limits.of(graph, parse_targets(target)), []
-    for g, ladder in enumerate(ladders(graph, score(graph, "l2"), select, "global")):
+    for g, ladder in enumerate(ladders(graph, score(graph, "l2"), select.on(graph), "global")):
         members = np.array([i for i, axis in enumerate(graph.axes) if axis.group == g])
         steps, unit = graph.groups[g].steps, Cost.of(graph).full[members] // graph.groups[g].steps
         level = counts[members[0]] // unit[0]
@@ -114,5 +114,5 @@ def test_of_several_targets_only_the_impossible_ones_are_named() -> None:
         secateur.plan(graph_of("plain_cnn"), ["macs=0.001", "params=0.9"], select=Select(floor=0.5))
     assert str(caught.value).splitlines() == [
         "target macs=0.001 cannot be reached: the smallest possible is 7,896 (macs=0.4507)",
-        "lower select.floor, protect less, or see print(graph) for what is frozen and why",
+        "lower select.floor, protect and fix less, or see print(graph) for what is frozen and why",
     ]

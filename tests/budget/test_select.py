@@ -94,7 +94,11 @@ def test_a_tied_axis_takes_the_same_share() -> None:
         ("plain_cnn", {"conv1": 0.5}, "widths gives 'conv1' 0.5; it has 8 units"),
         ("squeezed", {"b": 1}, "widths gives 'b' 1; it has 4 units and keeps 2 or more"),
         ("attention", {"embed": 4}, "it is tied to qkv and moves in steps of 3\nthe nearest widths are 3 and 6"),
-        ("attention", {"embed": 3, "qkv": 2}, "widths gives 'qkv' 2, but it is tied to another axis"),
+        (
+            "attention",
+            {"embed": 3, "qkv": 2},
+            "widths gives 'qkv' 2, but it is tied to another axis with a different share: widths gives 'embed' 3",
+        ),
     ],
 )
 def test_widths_that_cannot_be(name: str, widths: dict[str, Any], message: str) -> None:
@@ -148,11 +152,18 @@ def test_protecting_nothing_is_a_mistake(pattern: str, near: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"align": 0}, "align=0: counts become multiples of it, so it is a whole number from 1 up"),
+        ({"align": 0}, "align=0: counts become multiples of it: a whole number from 1 up, as in align=8"),
         ({"align": 2.5}, "align=2.5"),
-        ({"floor": -0.1}, "floor=-0.1: a share up to 1 \\(0.1\\) or a count above 1 \\(8\\)"),
+        ({"floor": -0.1}, "floor=-0.1: the least that remains: a share up to 1, or a count above 1, as in floor=16"),
         ({"floor": float("nan")}, "floor=nan"),
         ({"floor": float("inf")}, "floor=inf"),
+        ({"floor": "0.1"}, "floor='0.1' is a text: the least that remains"),
+        ({"ceiling": 0}, "ceiling=0: the most that remains"),
+        ({"floor": 0.5, "ceiling": 0.25}, "floor=0.5 is above ceiling=0.25"),
+        ({"floor": 16, "ceiling": 8}, "floor=16 is above ceiling=8"),
+        ({"widths": ["conv1=8"]}, "widths=\\['conv1=8'\\]: counts by axis name"),
+        ({"protect": 5}, "protect=5; give a text"),
+        ({"rules": {"conv1", "conv2"}}, "rules=\\{.*\\}; give a text"),
     ],
 )
 def test_limits_that_cannot_be(options: dict[str, Any], message: str) -> None:

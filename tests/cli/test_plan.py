@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,27 @@ def test_limits(secateur: Command) -> None:
     assert len(plan["axes"]["conv2"]["kept"]) == 8
 
 
+def counts(plan: dict[str, Any]) -> dict[str, int]:
+    return {name: len(axis["kept"]) for name, axis in plan["axes"].items()}
+
+
+def test_rules_and_files_of_rules(secateur: Command) -> None:
+    """conv1 of 12 and conv2 of 16; later words count."""
+    file = secateur.folder / "rules.yaml"
+    file.write_text("select:\n  - conv1: keep=0.5\n  - {match: conv2, width: 4}\n")
+    arguments = ("plan", secateur.net, *SHAPE, "--select")
+    assert counts(secateur.json(*arguments, "conv1: keep=0.25")) == {"conv1": 3, "conv2": 16}
+    assert counts(secateur.json(*arguments, file)) == {"conv1": 6, "conv2": 4}
+    assert counts(secateur.json(*arguments, file, "--select", "type=Conv2d: keep=0.75")) == {"conv1": 9, "conv2": 12}
+    assert counts(secateur.json(*arguments, file, "--width", "conv2=5")) == {"conv1": 6, "conv2": 5}
+
+
+def test_only_and_ceiling(secateur: Command) -> None:
+    arguments = ("plan", secateur.net, *SHAPE)
+    assert counts(secateur.json(*arguments, "--ceiling", "10")) == {"conv1": 10, "conv2": 10}
+    assert counts(secateur.json(*arguments, "--target", "channels=0.5", "--only", "conv2")) == {"conv1": 12, "conv2": 8}
+
+
 def test_by_hand(secateur: Command) -> None:
     plan = secateur.json("plan", secateur.net, *SHAPE, "--drop", "conv1=2,6,9", "--width", "conv2=5")
     assert plan["axes"]["conv1"]["kept"] == [0, 1, 3, 4, 5, 7, 8, 10, 11]
@@ -77,6 +99,12 @@ WRONG = {
     "scope": ([*HALF, "--scope", "local"], "scope='local'; one of 'global', 'axis'"),
     "align": ([*HALF, "--align", "0"], "align=0"),
     "floor": ([*HALF, "--floor", "-1"], "floor=-1"),
+    "ceiling": ([*HALF, "--ceiling", "0.05"], "floor=0.1 is above ceiling=0.05"),
+    "only": ([*HALF, "--only", "conv3"], "--only names 'conv3', which matches no parameter; did you mean 'conv"),
+    "rule": ([*HALF, "--select", "conv1 keep=0.5"], "rule 'conv1 keep=0.5' has no colon"),
+    "setting": ([*HALF, "--select", "conv1: kep=0.5"], "no setting is named 'kep'; did you mean 'keep'?"),
+    "file": ([*HALF, "--select", "nothing.yaml"], "no file nothing.yaml"),
+    "to do": (["--select", "conv1: floor=3"], "nothing to do: give a target such as 'macs=0.5', --drop NAME=UNITS or"),
 }
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from ..cost import Cost, Counts
 from ..errors import TargetError
 from ..graph import Graph
-from .steps import Ladder, descents
+from .bundles import Bundle
+from .steps import descents
 from .targets import Target
 
 
@@ -34,17 +35,20 @@ class Limits:
 
 
 class Allocation:
-    """Rungs chosen on ladders, and their cost."""
+    """Rungs chosen for bundles of groups, and their cost."""
 
-    def __init__(self, graph: Graph, rungs: Sequence[Ladder], limits: Limits):
-        self.graph, self.rungs, self.limits = graph, rungs, limits
+    def __init__(self, graph: Graph, bundles: Sequence[Bundle], limits: Limits):
+        self.graph, self.bundles, self.limits = graph, bundles, limits
         self.cost = Cost.of(graph)
         self._unit = np.array([axis.size // graph.groups[axis.group].steps for axis in graph.axes], dtype=np.int64)
         self._group = np.array([axis.group for axis in graph.axes], dtype=np.intp)
 
     def counts(self, chosen: Sequence[int]) -> Counts:
-        """Units per axis when each group stands on its chosen rung."""
-        levels = np.array([ladder.levels[j] for ladder, j in zip(self.rungs, chosen, strict=True)], dtype=np.int64)
+        """Units per axis when each bundle stands on its chosen rung."""
+        levels = np.zeros(len(self.graph.groups), dtype=np.int64)
+        for bundle, j in zip(self.bundles, chosen, strict=True):
+            for group, level in zip(bundle.groups, bundle.levels[j], strict=True):
+                levels[group] = level
         return levels[self._group] * self._unit if len(levels) else self.cost.full
 
     def fits(self, chosen: Sequence[int]) -> bool:
@@ -56,12 +60,10 @@ class Allocation:
 
         Raises `TargetError` with the smallest reachable value where the lowest rungs do not fit.
         """
-        start = [
-            self._first_rung(ladder, group.steps) for ladder, group in zip(self.rungs, self.graph.groups, strict=True)
-        ]
+        start = [bundle.first(self.limits.share) for bundle in self.bundles]
         if math.isinf(self.limits.params) and math.isinf(self.limits.macs):
             return self.counts(start)
-        order = [(g, j + 1) for _, g, j in descents(self.rungs) if j + 1 > start[g]]
+        order = [(b, j + 1) for _, b, j in descents(self.bundles) if j + 1 > start[b]]
         low, high = 0, len(order)
         if not self.fits(self._after(start, order)):
             raise self._unreachable(targets, self._after(start, order))
@@ -73,29 +75,24 @@ class Allocation:
                 low = middle + 1
         return self.counts(self._taken_back(start, order[:low]))
 
-    def _first_rung(self, ladder: Ladder, steps: int) -> int:
-        """The highest rung within the share that a `channels` target leaves, or the lowest there is."""
-        limit = math.floor(self.limits.share * steps + 1e-9)
-        return next((j for j, level in enumerate(ladder.levels) if level <= limit), len(ladder.levels) - 1)
-
     @staticmethod
     def _after(start: Sequence[int], order: Sequence[tuple[int, int]]) -> list[int]:
         chosen = list(start)
-        for g, j in order:
-            chosen[g] = max(chosen[g], j)
+        for b, j in order:
+            chosen[b] = max(chosen[b], j)
         return chosen
 
     def _taken_back(self, start: Sequence[int], order: Sequence[tuple[int, int]]) -> list[int]:
-        """Climb again, dearest first; a group that no longer fits has had its turn."""
+        """Climb again, dearest first; a bundle that no longer fits has had its turn."""
         chosen = self._after(start, order)
         done: set[int] = set()
-        for g, _ in reversed(order):
-            if g in done:
+        for b, _ in reversed(order):
+            if b in done:
                 continue
-            chosen[g] -= 1
+            chosen[b] -= 1
             if not self.fits(chosen):
-                chosen[g] += 1
-                done.add(g)
+                chosen[b] += 1
+                done.add(b)
         return chosen
 
     def _unreachable(self, targets: Sequence[Target], lowest: Sequence[int]) -> TargetError:
@@ -110,5 +107,5 @@ class Allocation:
                 lines.append(
                     f"target {target} cannot be reached: the smallest possible is {least[kind]:,} ({kind}={share:g})"
                 )
-        hint = "lower select.floor, protect less, or see print(graph) for what is frozen and why"
+        hint = "lower select.floor, protect and fix less, or see print(graph) for what is frozen and why"
         return TargetError("\n".join([*lines, hint]))

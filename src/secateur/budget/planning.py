@@ -17,9 +17,11 @@ from ..trace.algebra import Opaque
 from ..trace.sizes import Attribute, Dim, evaluate, leaves
 from ..trace.solve import holds
 from .allocate import Allocation, Limits
-from .select import Select
+from .bundles import Bundle, bundled
+from .select import Select, SelectLike
 from .steps import Ladder, kept_units, ladders
 from .targets import Target, parse_targets
+from .wishes import Wishes
 
 Drop = Mapping[str, Sequence[int]]
 
@@ -29,7 +31,7 @@ def plan(
     target: str | Sequence[str] | None = None,
     *,
     importance: str | Criterion | Scores = "l2",
-    select: Select | None = None,
+    select: SelectLike = None,
     drop: Drop | None = None,
     scope: str = "global",
     seed: int = 0,
@@ -37,8 +39,10 @@ def plan(
     """Choose which units stay, so that every target is met from below as closely as the steps allow.
 
     target: `"macs=0.5"`, `"params=1.76e6"`, `"channels=0.7"` or a list of them; always what remains. importance: see
-    `secateur.importance`. select: limits. drop: units to cut by hand, by axis name. scope: "global" ranks all units of
-    the network together, "axis" takes the same share of each. The same seed gives the same plan.
+    `secateur.importance`. select: limits, as a `Select` or as rules such as `"layer4.*: keep=0.5"`; a target holds for
+    the whole model, and axes whose size no rule fixes make up for the others. drop: units to cut by hand, by axis name.
+    scope: "global" ranks all units of the network together, "axis" takes the same share of each. The same seed gives
+    the same plan.
 
     Raises `TargetError` for a target that is malformed or out of reach (with the smallest value that is not), and
     `InputError` for unknown names or a model without prunable axes.
@@ -48,25 +52,27 @@ def plan(
     >>> plan(graph, "params=0.6").axes["0"].count
     4
     """
-    select = select or Select()
+    select = Select.of(select)
     targets = parse_targets(target)
-    _check(graph, targets, drop, select, scope)
+    _check_arguments(graph, targets, scope)
+    wishes = select.on(graph)
+    wishes.check()
+    if not targets and not drop and not wishes.act:
+        raise InputError("nothing to do: give a target such as 'macs=0.5', drop={...} or Select(widths={...})")
     scores = score(graph, importance, seed=seed)
-    rungs = ladders(graph, scores, select, scope)
+    rungs = ladders(graph, scores, wishes, scope)
     if drop:
-        scores, rungs = _by_hand(graph, drop, select, scores, rungs)
-    counts = _allowed_counts(graph, rungs, targets)
+        scores, rungs = _by_hand(graph, drop, wishes, scores, rungs)
+    counts = _allowed_counts(graph, bundled(graph, rungs, wishes), targets)
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
     made = build_plan(graph, kept, counts, tuple(map(str, targets)))
     name = importance if isinstance(importance, str) else "given by the user"
     return with_notes(made, importance=name, scope=scope, seed=str(seed))
 
 
-def _check(graph: Graph, targets: Sequence[Target], drop: Drop | None, select: Select, scope: str) -> None:
+def _check_arguments(graph: Graph, targets: Sequence[Target], scope: str) -> None:
     if scope not in ("global", "axis"):
         raise InputError(f"scope={scope!r}; one of 'global', 'axis'")
-    if not targets and not drop and not select.widths:
-        raise InputError("nothing to do: give a target such as 'macs=0.5', drop={...} or Select(widths={...})")
     if not graph.axes:
         reasons = "\n".join(f"  {f.name}[{f.dim}]: {f.reason}" for f in graph.frozen[:5])
         raise InputError(
@@ -82,7 +88,7 @@ def _check(graph: Graph, targets: Sequence[Target], drop: Drop | None, select: S
 
 
 def _by_hand(
-    graph: Graph, drop: Drop, select: Select, scores: dict[str, torch.Tensor], rungs: list[Ladder]
+    graph: Graph, drop: Drop, wishes: Wishes, scores: dict[str, torch.Tensor], rungs: list[Ladder]
 ) -> tuple[dict[str, torch.Tensor], list[Ladder]]:
     """Dropped units score below everything, and their groups start at what is left of them."""
     units: dict[str, list[int]] = {}
@@ -97,7 +103,7 @@ def _by_hand(
         level = _level_by_hand(graph.groups[axis.group], axis, len(wanted))
         if levels.setdefault(axis.group, level) != level:
             raise InputError(f"drop takes {len(wanted)} units of {name!r}, but another share of an axis it is tied to")
-    return scores, _lowered(graph, select, levels, rungs)
+    return scores, _lowered(graph, wishes, levels, rungs)
 
 
 def _level_by_hand(group: Group, axis: PrunableAxis, count: int) -> int:
@@ -109,16 +115,18 @@ def _level_by_hand(group: Group, axis: PrunableAxis, count: int) -> int:
     return level
 
 
-def _lowered(graph: Graph, select: Select, levels: Mapping[int, int], rungs: Sequence[Ladder]) -> list[Ladder]:
-    """Ladders whose top is what hands left of their groups. Hands go before floors and alignment, not before widths."""
-    rungs, protected, fixed = list(rungs), select.protected(graph), select.fixed(graph)
+def _lowered(graph: Graph, wishes: Wishes, levels: Mapping[int, int], rungs: Sequence[Ladder]) -> list[Ladder]:
+    """Ladders whose top is what hands left of their groups. Hands go before floors and alignment, not before sizes."""
+    rungs = list(rungs)
     for g, level in levels.items():
-        name, ladder = graph.groups[g].axes[0].name, rungs[g]
-        if g in protected and level < ladder.levels[0]:
-            raise InputError(f"drop takes units of {name!r}, which protect keeps as it is")
-        if g in fixed and level < fixed[g]:
-            raise InputError(f"drop leaves less of {name!r} than widths asks for")
-        if g not in fixed:
+        axis, ladder, size = graph.groups[g].axes[0], rungs[g], wishes.sizes.get(g)
+        top, unit = ladder.levels[0], axis.size // graph.groups[g].steps
+        if g in wishes.held and level < top:
+            raise InputError(f"drop takes units of {axis.name!r}, which {wishes.held[g]} keeps as it is")
+        if size is not None and level < top:
+            asked = f"{size[1].by} asks for {top * unit}"
+            raise InputError(f"drop leaves less of {axis.name!r} than asked for: it leaves {level * unit}, {asked}")
+        if size is None and level < top:
             lower = [j for j, old in enumerate(ladder.levels) if old < level]
             below, prices = (ladder.levels[j] for j in lower), (ladder.price[j - 1] for j in lower)
             rungs[g] = Ladder((level, *below), tuple(prices))
@@ -140,19 +148,19 @@ def _checked_units(axis: PrunableAxis, name: str, units: Sequence[int]) -> list[
 # --- sizes that the counts must satisfy ---
 
 
-def _allowed_counts(graph: Graph, rungs: list[Ladder], targets: Sequence[Target]) -> Counts:
+def _allowed_counts(graph: Graph, bundles: list[Bundle], targets: Sequence[Target]) -> Counts:
     """Solve; where a comparison in the code would turn out differently, hold the groups that it reads, and again."""
-    rungs = list(rungs)
+    bundles = list(bundles)
     while True:
-        counts = Allocation(graph, rungs, Limits.of(graph, targets)).solve(targets)
+        counts = Allocation(graph, bundles, Limits.of(graph, targets)).solve(targets)
         broken = _broken(graph, counts)
-        movable = {g for g in broken if len(rungs[g].levels) > 1}
+        movable = [i for i, b in enumerate(bundles) if len(b.levels) > 1 and not broken.keys().isdisjoint(b.groups)]
         if not broken:
             return counts
         if not movable:
             raise InputError(f"no plan keeps this true: {next(iter(broken.values()))}")
-        for g in movable:
-            rungs[g] = Ladder(rungs[g].levels[:1], ())
+        for i in movable:
+            bundles[i] = bundles[i].stopped()
 
 
 def _broken(graph: Graph, counts: Counts) -> dict[int, str]:

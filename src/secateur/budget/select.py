@@ -1,99 +1,138 @@
-"""What the user wants kept, aligned, or exactly so wide."""
+"""What the user wants kept, cut, aligned, or exactly so wide."""
 
 from __future__ import annotations
 
-import fnmatch
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeAlias
 
 from ..errors import InputError, nearest
-from ..graph import Graph, Group, PrunableAxis
+from ..graph import Graph
+from .rules import SETTINGS, Rule, RuleLike, setting
+from .selector import Condition, Selector
+from .wishes import General, Wishes
+
+GENERAL = ("align", "floor", "ceiling")  # words for axes of which no rule says otherwise
+SelectLike: TypeAlias = "Select | RuleLike | Sequence[RuleLike] | None"
 
 
 @dataclass(frozen=True)
 class Select:
-    """Limits on a plan.
+    """Limits on a plan. In short: `Select.of(["layer4.*: keep=0.5", "type=Linear: floor=16 align=8"])`.
 
-    protect: modules or parameters (names or globs) that stay as they are. align: counts become multiples of this.
-    floor: the least that stays of every axis, a share up to 1 or a count above 1. widths: exact counts by axis name.
+    protect: modules or parameters (names or globs) that stay as they are. only: nothing else is cut. align: counts
+    become multiples of this. floor, ceiling: the least and the most that stays of every axis, a share up to 1 or a
+    count above 1. widths: exact counts by axis name. rules: the same and more for chosen axes, in the words of
+    `secateur.budget.rules`; what they say of an axis goes before the general words, of two rules the later one counts,
+    and `widths` come last.
 
-    >>> Select(protect=("fc*",), align=8, widths={"conv1": 16}).align
+    Raises `InputError` for words and values that cannot be.
+
+    >>> Select(protect="fc*", align=8, widths={"conv1": 16}).align
     8
     """
 
-    protect: Sequence[str] = ()
+    protect: str | Sequence[str] = ()
     align: int = 1
     floor: float = 0.1
     widths: Mapping[str, int] = field(default_factory=dict)
+    ceiling: float = 1.0
+    only: str | Sequence[str] = ()
+    rules: Sequence[RuleLike] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.protect, str):
-            object.__setattr__(self, "protect", (self.protect,))
-        if not isinstance(self.align, int) or self.align < 1:
-            raise InputError(f"align={self.align!r}: counts become multiples of it, so it is a whole number from 1 up")
-        if not 0 <= self.floor < math.inf:
-            raise InputError(f"floor={self.floor!r}: a share up to 1 (0.1) or a count above 1 (8)")
+        for word in GENERAL:
+            _checked(word, getattr(self, word))
+        same = (self.floor <= 1) == (self.ceiling <= 1)
+        if same and self.floor > self.ceiling:
+            raise InputError(f"floor={self.floor:g} is above ceiling={self.ceiling:g}; what stays lies between them")
+        object.__setattr__(self, "rules", tuple(map(Rule.of, _several("rules", self.rules))))
+        for word in ("protect", "only"):
+            object.__setattr__(self, word, _several(word, getattr(self, word)))
+        if not isinstance(self.widths, Mapping):
+            raise InputError(f"widths={self.widths!r}: counts by axis name, as in {{'conv1': 48}}")
+        self._all()  # shows what is wrong before a model is there
 
-    def least(self, axis: PrunableAxis) -> int:
-        """The smallest count that an axis may have."""
-        floor = math.ceil(self.floor * axis.size - 1e-9) if self.floor <= 1 else math.ceil(self.floor)
-        return min(axis.size, max(1, axis.least, floor))
+    @staticmethod
+    def of(given: SelectLike | Mapping[str, Any]) -> Select:
+        """A Select from rules (texts, mappings or a list of them), or from the words of the constructor.
 
-    def protected(self, graph: Graph) -> set[int]:
-        """The groups that hold a protected parameter. Raises `InputError` for a pattern that matches nothing."""
-        groups: set[int] = set()
-        names = _names(graph)
-        modules = {name[:i] for name in names for i, letter in enumerate(name) if letter == "."}
-        for pattern in self.protect:
-            hit = {site for name, site in names.items() if _means(pattern, name)}
-            if not hit and pattern not in graph.by_name:
-                raise InputError(f"protect names {pattern!r}, which matches no parameter{nearest(pattern, modules)}")
-            groups |= {a.group for a in graph.axes if a.name == pattern or any(use.name in hit for use in a.sites)}
-        return groups
+        >>> Select.of("conv1: width=16") == Select.of({"select": ["conv1: width=16"]})
+        True
+        """
+        if isinstance(given, Select):
+            return given
+        if isinstance(given, Mapping) and "match" not in given:
+            return _from_words(given)
+        return Select(rules=_several("select", given))
 
-    def fixed(self, graph: Graph) -> dict[int, int]:
-        """Steps to keep by group, from `widths`. Raises `InputError` for names, counts or ties that do not fit."""
-        fixed: dict[int, int] = {}
+    @staticmethod
+    def read(path: str | os.PathLike[str]) -> Select:
+        """A Select from a YAML or JSON file: a list of rules, or a mapping with the words of the constructor.
+
+        Raises `FileError` for what is no such file, and `InputError` for what it says wrongly.
+        """
+        from .selection_file import read
+
+        given = read(path)
+        try:
+            return Select.of(given)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def then(self, other: Select) -> Select:
+        """Both selections, the other one coming later.
+
+        >>> Select(floor=0.2, align=8).then(Select.of("conv1: width=16")).floor
+        0.2
+        """
+        usual = Select()
+        later = {word: getattr(other, word) for word in GENERAL if getattr(other, word) != getattr(usual, word)}
+        added = {word: (*getattr(self, word), *getattr(other, word)) for word in ("protect", "only", "rules")}
+        return replace(self, widths={**self.widths, **other.widths}, **added, **later)
+
+    def on(self, graph: Graph) -> Wishes:
+        """The selection read against a graph. Raises `InputError` for names that mean nothing there."""
+        return Wishes(graph, self._all(), General(self.floor, self.ceiling, self.align))
+
+    def _all(self) -> tuple[Rule, ...]:
+        return (*self._named("protect"), *self._named("only"), *self.rules, *self._widths())  # type: ignore[misc]
+
+    def _named(self, word: str) -> Iterator[Rule]:
+        for pattern in getattr(self, word):
+            yield Rule(Selector.parse(pattern, word), {word: True}, word)
+
+    def _widths(self) -> Iterator[Rule]:
         for name, width in self.widths.items():
-            axis = graph.axis(name)
-            steps = width_steps(graph.groups[axis.group], axis, width)
-            if fixed.setdefault(axis.group, steps) != steps:
-                raise InputError(
-                    f"widths gives {name!r} {width}, but it is tied to another axis with a different share"
-                )
-        return fixed
+            yield Rule(Selector(((Condition("axis", name),),)), {"width": width}, "widths")
 
 
-def width_steps(group: Group, axis: PrunableAxis, width: int) -> int:
-    """How many steps of a group leave `width` units of one of its axes."""
-    step = axis.size // group.steps
-    if not isinstance(width, int) or not axis.least <= width <= axis.size:
-        raise InputError(
-            f"widths gives {axis.name!r} {width!r}; it has {axis.size} units and keeps {axis.least} or more"
-        )
-    if width % step:
-        tied = ", ".join(a.name for a in group.axes if a is not axis)
-        below = max(width // step, 1) * step
-        raise InputError(
-            f"widths gives {axis.name!r} {width}, but it is tied to {tied} and moves in steps of {step}\n"
-            f"the nearest widths are {below} and {below + step}"
-        )
-    return width // step
+def _checked(word: str, value: Any) -> None:
+    """Numbers only: the general words are no texts."""
+    if isinstance(value, str):
+        raise InputError(f"{word}={value!r} is a text: {SETTINGS[word].meaning}, as in {SETTINGS[word].example}")
+    setting(word, value)
 
 
-def _names(graph: Graph) -> dict[str, str]:
-    """The sites of a graph by all of their names: shared tensors, and tensors of shared modules, have several."""
-    model = graph.model
-    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    first: dict[int, str] = {}
-    for name, tensor in named:
-        if name in graph.sites:
-            first.setdefault(id(tensor), name)
-    return {**{name: name for name in graph.sites}, **{name: first[id(t)] for name, t in named if id(t) in first}}
+def _several(word: str, given: Any) -> tuple[Any, ...]:
+    """One or several as several."""
+    if given is None:
+        return ()
+    if isinstance(given, (str, Mapping, Rule)):
+        return (given,)
+    if not isinstance(given, (list, tuple)):
+        raise InputError(f"{word}={given!r}; give a text such as 'layer4.*: keep=0.5', or a list of them")
+    return tuple(given)
 
 
-def _means(pattern: str, name: str) -> bool:
-    """A pattern means a parameter by its name, or all parameters of a module by the module's."""
-    parts = name.split(".")
-    return any(fnmatch.fnmatchcase(".".join(parts[:i]), pattern) for i in range(1, len(parts) + 1))
+def _from_words(given: Mapping[str, Any]) -> Select:
+    words = {"rules" if word == "select" else word: value for word, value in given.items()}
+    known = {"select", *(option.name for option in fields(Select))}
+    for word in given:
+        if word not in known:
+            raise InputError(f"a selection says {word!r}{nearest(str(word), known)}\nknown: {', '.join(sorted(known))}")
+    return Select(**words)
+
+
+__all__ = ["Select", "SelectLike"]

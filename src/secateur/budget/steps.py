@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from ..graph import Graph, Group, PrunableAxis
-from .select import Select
+from .wishes import Said, Wishes
 
 
 @dataclass(frozen=True)
@@ -28,22 +30,33 @@ class Ladder:
         return self.levels[-1]
 
 
-def ladders(graph: Graph, scores: Mapping[str, torch.Tensor], select: Select, scope: str) -> list[Ladder]:
+def ladders(graph: Graph, scores: Mapping[str, torch.Tensor], wishes: Wishes, scope: str) -> list[Ladder]:
     """One ladder per group."""
-    protected, fixed = select.protected(graph), select.fixed(graph)
     out = []
     for i, group in enumerate(graph.groups):
-        if i in fixed:
-            out.append(Ladder((fixed[i],), ()))
-        elif i in protected:
+        axis, said = wishes.sizes.get(i, (None, None))
+        if axis is not None and said is not None and said.word == "width":
+            out.append(Ladder((wishes.level(axis, said),), ()))
+        elif i in wishes.held:
             out.append(Ladder((group.steps,), ()))
         else:
-            out.append(_ladder(group, scores, select, scope))
+            ladder = _ladder(group, scores, wishes, scope)
+            out.append(ladder if said is None else Ladder((_kept_level(ladder, said, group),), ()))
     return out
 
 
-def _ladder(group: Group, scores: Mapping[str, torch.Tensor], select: Select, scope: str) -> Ladder:
-    levels = _levels(group, select)
+def _kept_level(ladder: Ladder, said: Said, group: Group) -> int:
+    """The level that a share of what remains gives."""
+    return ladder.levels[highest(ladder.levels, math.floor(said.value * group.steps + 1e-9))]
+
+
+def highest(levels: Sequence[int], limit: float) -> int:
+    """The place of the highest level within a limit, or of the lowest there is."""
+    return next((j for j, level in enumerate(levels) if level <= limit), len(levels) - 1)
+
+
+def _ladder(group: Group, scores: Mapping[str, torch.Tensor], wishes: Wishes, scope: str) -> Ladder:
+    levels = _levels(group, wishes)
     gone = group.steps - levels
     if scope == "axis":
         return Ladder(tuple(levels.tolist()), tuple((gone[1:] / group.steps).tolist()))
@@ -52,13 +65,16 @@ def _ladder(group: Group, scores: Mapping[str, torch.Tensor], select: Select, sc
     return Ladder(tuple(levels.tolist()), tuple(np.maximum.accumulate(prices).tolist()))
 
 
-def _levels(group: Group, select: Select) -> np.ndarray:
-    """All steps, then every lower level at which each axis is aligned and above its floor."""
-    lower = np.arange(group.steps - 1, 0, -1)
+def _levels(group: Group, wishes: Wishes) -> np.ndarray:
+    """All steps, then every lower level at which each axis is aligned and above its floor; all below its ceiling."""
+    levels = np.arange(group.steps, 0, -1)
     for axis in group.axes:
-        counts = axis.size // group.steps * lower
-        lower = lower[(counts >= select.least(axis)) & (counts % select.align == 0)]
-    return np.concatenate([[group.steps], lower])
+        counts = axis.size // group.steps * levels
+        aligned = (counts % wishes.align(axis) == 0) | (levels == group.steps)
+        levels = levels[(counts >= wishes.least(axis)) & (counts <= wishes.most(axis)) & aligned]
+        if not len(levels):
+            raise wishes.nothing_left(group, axis)
+    return levels
 
 
 def _step_scores(group: Group, scores: Mapping[str, torch.Tensor]) -> np.ndarray:
@@ -78,6 +94,13 @@ def kept_units(axis: PrunableAxis, count: int, scores: torch.Tensor) -> tuple:  
     return tuple(best) if axis.outer is not None else best[0]
 
 
-def descents(rungs: Sequence[Ladder]) -> list[tuple[float, int, int]]:
-    """Every descent of every ladder as (price, group, rung), cheapest first; ties break by index."""
-    return sorted((price, g, j) for g, ladder in enumerate(rungs) for j, price in enumerate(ladder.price))
+class Priced(Protocol):
+    """What has a price for each descent."""
+
+    @property
+    def price(self) -> tuple[float, ...]: ...
+
+
+def descents(rungs: Sequence[Priced]) -> list[tuple[float, int, int]]:
+    """Every descent as (price, place of the ladder, rung), cheapest first; ties break by index."""
+    return sorted((price, i, j) for i, ladder in enumerate(rungs) for j, price in enumerate(ladder.price))

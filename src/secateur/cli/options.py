@@ -54,10 +54,22 @@ class CutOptions:
         str, Option(help="global: rank all units of the network together; axis: the same share of each.")
     ] = "global"
     protect: Annotated[
-        list[str], Option(metavar="NAME", help="Module or parameter (or glob) that stays as it is; repeatable.")
+        list[str], Option(metavar="SELECTOR", help="Module or parameter (or glob) that stays as it is; repeatable.")
     ] = field(default_factory=list)
+    only: Annotated[list[str], Option(metavar="SELECTOR", help="Nothing else is cut; repeatable.")] = field(
+        default_factory=list
+    )
     align: Annotated[int, Option(help="Counts become multiples of this.")] = 1
     floor: Annotated[float, Option(help="The least that stays of every axis: a share up to 1, or a count.")] = 0.1
+    ceiling: Annotated[float, Option(help="The most that stays of every axis: a share up to 1, or a count.")] = 1.0
+    select: Annotated[
+        list[str],
+        Option(
+            metavar="RULE",
+            help="For chosen axes: 'layer4.*: keep=0.5', 'type=Linear: floor=16 align=8', '*.attn: prune=heads', "
+            "or a .yaml or .json file of rules; repeatable, later ones count.",
+        ),
+    ] = field(default_factory=list)
     width: Annotated[list[str], Option(metavar="NAME=COUNT", help="An exact width: conv1=16; repeatable.")] = field(
         default_factory=list
     )

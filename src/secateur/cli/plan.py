@@ -14,6 +14,7 @@ from secateur.cli.recipe import open_model
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
+    from secateur.budget import Select
     from secateur.graph import Graph
     from secateur.plan import Plan
 
@@ -30,10 +31,9 @@ def plan(source: ModelOptions, cutting: CutOptions, seed: SEED = 0) -> Result:
 
 def planned(graph: Graph, options: CutOptions, seed: int) -> Plan:
     """The Plan that the options ask for."""
-    from secateur.budget import Select
     from secateur.budget import plan as make
 
-    select = Select(protect=options.protect, align=options.align, floor=options.floor, widths=widths(options.width))
+    select = selection(options)
     with working("planning"):
         return make(
             graph,
@@ -50,11 +50,23 @@ def check(options: CutOptions) -> None:
     """Raise what the options alone show to be wrong, before a model is built."""
     from secateur.budget import parse_targets
 
-    if not (options.target or options.width or options.drop):
-        raise InputError("nothing to do: give --target macs=0.5, or --width NAME=COUNT, or --drop NAME=UNITS")
+    if not (options.target or options.width or options.drop or options.select or options.ceiling != 1):
+        raise InputError("nothing to do: give --target macs=0.5, or --width NAME=COUNT, or --select RULE")
     parse_targets(options.target)
-    widths(options.width)
+    selection(options)
     dropped(options.drop)
+
+
+def selection(options: CutOptions) -> Select:
+    """What the options, and the files that they name, say of chosen axes."""
+    from secateur.budget import Select
+    from secateur.budget.selection_file import is_selection
+
+    select = Select()
+    for text in options.select:
+        select = select.then(Select.read(text) if is_selection(text) else Select.of(text))
+    words = {word: getattr(options, word) for word in ("protect", "only", "align", "floor", "ceiling")}
+    return select.then(Select(widths=widths(options.width), **words))
 
 
 def widths(texts: Iterable[str]) -> dict[str, int]:

@@ -12,7 +12,8 @@ WORDS = {
     r"\bTrainOptions\(lr=([^)]*)\)": r"--lr \1",
     r"\bwidths (?=gives)": "--width ",
     r"\bdrop (?=names|takes|leaves)": "--drop ",
-    r"\bprotect (?=names)": "--protect ",
+    r"\b(protect|only) (?=names)": r"--\1 ",
+    r"drop=\{\.\.\.\} or Select\(widths=\{\.\.\.\}\)": "--drop NAME=UNITS or --width NAME=COUNT",
 }
 """A pattern in what the library says -> what is said instead."""
 

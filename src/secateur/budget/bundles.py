@@ -1,0 +1,99 @@
+"""Groups that keep the same share together, and fall as one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import InputError
+from ..graph import Graph
+from ..text import listed
+from .steps import Ladder, highest
+from .wishes import Wishes
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Groups that share their rungs: on rung j, `groups[i]` keeps `levels[j][i]` of its `steps[i]` steps."""
+
+    groups: tuple[int, ...]
+    steps: tuple[int, ...]
+    levels: tuple[tuple[int, ...], ...]
+    price: tuple[float, ...]
+
+    @staticmethod
+    def of(group: int, steps: int, ladder: Ladder) -> Bundle:
+        """A group by itself."""
+        return Bundle((group,), (steps,), tuple((level,) for level in ladder.levels), ladder.price)
+
+    def first(self, share: float) -> int:
+        """The highest rung on which every group is within a share of its steps, or the lowest rung."""
+        limits = [math.floor(share * steps + 1e-9) for steps in self.steps]
+        within = (all(x <= limit for x, limit in zip(rung, limits, strict=True)) for rung in self.levels)
+        return next((j for j, fits in enumerate(within) if fits), len(self.levels) - 1)
+
+    def stopped(self) -> Bundle:
+        """The same, but it stays on its highest rung."""
+        return replace(self, levels=self.levels[:1], price=())
+
+
+def bundled(graph: Graph, rungs: Sequence[Ladder], wishes: Wishes) -> list[Bundle]:
+    """One bundle for each set of groups that go together, and for each other group."""
+    bundles: list[Bundle] = []
+    for groups, by in wishes.together:
+        bundles.append(_joined(graph, sorted(groups), rungs, by))
+    joined = {g for bundle in bundles for g in bundle.groups}
+    alone = [Bundle.of(g, group.steps, rungs[g]) for g, group in enumerate(graph.groups) if g not in joined]
+    return sorted([*bundles, *alone], key=lambda bundle: bundle.groups)
+
+
+def _joined(graph: Graph, groups: Sequence[int], rungs: Sequence[Ladder], by: str) -> Bundle:
+    """Rungs at every share that one of the groups can have and all of them can follow, each rounded down.
+
+    What is fixed is followed exactly; where several are fixed, they may differ by the rounding.
+    """
+    steps, ladders = [graph.groups[g].steps for g in groups], [rungs[g] for g in groups]
+    pairs = list(zip(ladders, steps, strict=True))
+    shares = sorted({level / n for ladder, n in pairs for level in ladder.levels}, reverse=True)
+    low = max(ladder.bottom / n for ladder, n in pairs)
+    high = min(ladder.levels[0] / n for ladder, n in pairs)
+    near = min((ladder.levels[0] + 1) / n for ladder, n in pairs)
+    common = [share for share in shares if low <= share <= high or (high < low <= share < near)]
+    levels = tuple(dict.fromkeys(_levels_at(share, steps, ladders) for share in common))
+    if not levels:
+        raise _apart(graph, groups, rungs, by)
+    return Bundle(tuple(groups), tuple(steps), levels, _prices(levels, ladders))
+
+
+def _levels_at(share: float, steps: Sequence[int], ladders: Sequence[Ladder]) -> tuple[int, ...]:
+    limits = (math.floor(share * n + 1e-9) for n in steps)
+    return tuple(ladder.levels[highest(ladder.levels, x)] for ladder, x in zip(ladders, limits, strict=True))
+
+
+def _prices(levels: Sequence[Sequence[int]], ladders: Sequence[Ladder]) -> tuple[float, ...]:
+    """Of each descent the mean price of the steps that go, never less than an earlier one."""
+    lost = [[_lost(ladder, level) for ladder, level in zip(ladders, rung, strict=True)] for rung in levels]
+    gone = np.diff(-np.array(levels).sum(1))
+    return tuple(np.maximum.accumulate(np.diff(np.array(lost).sum(1)) / gone).tolist())
+
+
+def _lost(ladder: Ladder, level: int) -> float:
+    """The price of all steps from the top of a ladder down to a level."""
+    down = range(ladder.levels.index(level))
+    return sum(ladder.price[j] * (ladder.levels[j] - ladder.levels[j + 1]) for j in down)
+
+
+def _apart(graph: Graph, groups: Sequence[int], rungs: Sequence[Ladder], by: str) -> InputError:
+    told = []
+    for g in groups:
+        axis, ladder = graph.groups[g].axes[0], rungs[g]
+        unit = axis.size // graph.groups[g].steps
+        low, high = ladder.bottom * unit, ladder.levels[0] * unit
+        told.append(f"{axis.name} keeps {low if low == high else f'{low} to {high}'} of {axis.size}")
+    return InputError(f"{by} asks for the same share, but {listed(told, 4)}")
+
+
+__all__ = ["Bundle", "bundled"]
