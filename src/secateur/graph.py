@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from .errors import InputError, nearest
-from .terms import Axis, Cat, Each, Term, axes, find, freeze, settle
+from .terms import CHANNEL, EXPERT, Axis, Cat, Each, Term, axes, find, freeze, settle
 
 if TYPE_CHECKING:
     from .calls import Call
@@ -77,7 +77,7 @@ class PrunableAxis:
     @property
     def kind(self) -> str:
         """What the units are: "channel", "head" (of attention) or "head_dim" (a dimension inside a head)."""
-        return self.term.kind or "channel"
+        return self.term.kind or CHANNEL
 
     @property
     def outer(self) -> Term | None:
@@ -296,24 +296,29 @@ def _candidates(sites: Mapping[str, GraphSite]) -> list[Axis]:
         if site.kind == "parameter":
             for dim in site.dims:
                 found.update((axis, None) for axis in axes(dim))
-    return [axis for axis in found if axis.frozen is None and not axis.unsafe and axis.n > axis.least]
+    return [axis for axis in found if axis.frozen is None and not _unsafe(axis) and axis.n > axis.least]
+
+
+def _unsafe(axis: Axis) -> bool:
+    """Experts are chosen among, and dropping one is a choice less: that alone is what a softmax over them says."""
+    return axis.unsafe and axis.kind != EXPERT
 
 
 def _mark(solution: Solution) -> None:
     for axis, why in solution.unsafe.items():
-        axis.inexact, axis.unsafe = why, True
+        axis.inexact, axis.unsafe, axis.kind = why, True, None
     for axis, tie in solution.ties.items():
         if tie.frozen:
             freeze(axis, tie.frozen)
     for tie in {id(t): t for t in solution.ties.values()}.values():
-        stuck = next((a for a in tie.members if a.frozen or a.unsafe), None)
+        stuck = next((a for a in tie.members if a.frozen or _unsafe(a)), None)
         if stuck is not None:
             for axis in tie.members:
                 freeze(axis, f"tied to units that stay: {stuck.frozen or stuck.inexact}")
 
 
 def _prunable(axis: Axis, solution: Solution) -> bool:
-    return axis.frozen is None and not axis.unsafe and solution.ties[axis].steps > 1
+    return axis.frozen is None and not _unsafe(axis) and solution.ties[axis].steps > 1
 
 
 def _merged(recorded: Sequence[Any], live: set[Axis]) -> tuple[MacsTerm, ...]:

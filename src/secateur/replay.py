@@ -43,7 +43,7 @@ class Replay(Interceptor):
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.step += 1
         with self.silence():
-            return self._run(func, FUNCTIONS[func][1], args, kwargs)
+            return self._run(self.form(func), FUNCTIONS[func][1], args, kwargs)
 
     def on_opaque(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self.silence():
@@ -68,6 +68,8 @@ class Replay(Interceptor):
             arguments[name] = self._resized(arguments[name], terms)
         given = [arguments.pop(name) for name in names[: len(args)]]
         out = func(*given, **arguments)
+        for place, term in reading.numbered.items():
+            out = self._renumbered(out, place, term)
         for name, _, place, term in reads:
             if place is not None and isinstance(out, torch.Tensor):
                 out = self._spread(out, place, term, full[name])
@@ -84,6 +86,12 @@ class Replay(Interceptor):
     def _resized(self, old: Any, terms: Sequence[Term]) -> Any:
         sizes = [kept_size(term, self.keep) for term in terms]
         return sizes[0] if isinstance(old, int) else sizes
+
+    def _renumbered(self, out: Any, place: int, term: Term) -> Any:
+        """Numbers among the kept units as numbers among all."""
+        if isinstance(out, torch.Tensor):
+            return self._kept(term)[out]
+        return (*out[:place], self._kept(term)[out[place]], *out[place + 1 :])
 
     def _spread(self, out: torch.Tensor, dim: int, term: Term, shape: torch.Size) -> torch.Tensor:
         """Put what was computed on kept units back in their places; silenced units are zero."""

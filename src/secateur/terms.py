@@ -22,6 +22,8 @@ from typing import TypeAlias
 
 Why: TypeAlias = "str | Callable[[], str]"  # a reason, or how to make one: finding a source line costs time
 
+CHANNEL, HEAD, HEAD_DIM, EXPERT = KINDS = ("channel", "head", "head_dim", "expert")  # what the units of an axis are
+
 
 class Axis:
     """`n` units. `frozen` and `inexact` hold the first reason, or None; `least` is the smallest allowed count.

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..terms import Axis, Term, axes, mark_kind
-
-CHANNEL, HEAD, HEAD_DIM = "channel", "head", "head_dim"
-KINDS = (CHANNEL, HEAD, HEAD_DIM)
+from ..terms import HEAD, HEAD_DIM, Axis, Term, axes, mark_kind
 
 
 class Attention:

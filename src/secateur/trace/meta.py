@@ -123,6 +123,13 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *args: Any, **k
     return torch.empty((*q.shape[:-1], v.shape[-1]), dtype=q.dtype, device=q.device) if fits else NotImplemented
 
 
+@shortcut("_grouped_mm")
+def grouped_mm(x: torch.Tensor, w: torch.Tensor, **kwargs: Any) -> Any:
+    if x.dim() != 2 or w.dim() != 3:
+        return NotImplemented
+    return torch.empty((x.shape[0], w.shape[2]), dtype=x.dtype, device=x.device)
+
+
 @shortcut("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
 def norm(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)

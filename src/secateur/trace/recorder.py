@@ -23,8 +23,8 @@ from . import meta, sized
 from .folds import Query
 from .kinds import Attention
 from .meta import SHORTCUTS
-from .registry import ATEN, FUNCTIONS, PLAIN, Op, Rule
-from .rules import pointwise
+from .registry import ATEN, FUNCTIONS, IN_DOUBLE, PLAIN, Op, Rule
+from .rules import pointwise, routing
 from .sizes import Dim, Ledger, Num, source_line
 from .typed import Typed, fresh, get, put
 
@@ -67,6 +67,7 @@ class Reading:
 
     reads: list[tuple[str, int, int | None, Term]] = field(default_factory=list)
     resized: dict[str, tuple[Term, ...]] = field(default_factory=dict)  # size arguments that shrink too
+    numbered: dict[int, Term] = field(default_factory=dict)  # results that number units, by their place
 
 
 class Interceptor:
@@ -92,6 +93,10 @@ class Interceptor:
             yield
         finally:
             self.quiet -= 1
+
+    def form(self, func: Any) -> Any:
+        """A torch function, or its float64 form where everything is lifted."""
+        return IN_DOUBLE.get(func, func) if self.lift else func
 
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a torch function that has a rule."""
@@ -263,7 +268,7 @@ class Recorder(Interceptor):
         with self.silence():  # what a shortcut makes is no op of the model's either
             out = self._short(func.__name__, args, kwargs)
             if out is NotImplemented:
-                out = func(*args, **kwargs)
+                out = self.form(func)(*args, **kwargs)
         self._walked(func.__name__, args)
         self._apply(rule, Op(self, func.__name__, _named(names, args, kwargs), out))
         sized.after(self, func, args, kwargs, out)
@@ -309,8 +314,11 @@ class Recorder(Interceptor):
             self._note_uses(op)
 
     def _note_uses(self, op: Op) -> None:
+        """Uses of what may be scaled, and of numbers of units, beyond what the rule of the op spoke of."""
         for tensor in op.tensors():
             typed = get(tensor)
+            if typed is not None and typed.numbers is not None:
+                routing.follow(op)
             if typed is not None and (typed.origins or typed.at) and not any(tensor is other for other in op.along):
                 self.used.append(typed)
 

@@ -24,6 +24,8 @@ ATEN: dict[str, Rule] = {}
 FUNCTIONS: dict[Callable[..., Any], tuple[Rule, tuple[str, ...]]] = {}
 # Torch functions that are Python inside, replaced by an equivalent of plain ops while a trace runs.
 PLAIN: dict[Callable[..., Any], Callable[..., Any]] = {}
+# What stands in for torch functions without a float64 form where everything is lifted to float64.
+IN_DOUBLE: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 ROLES = ("output", "input", "scale", "statistic", "shift")  # where several are played, the first counts
@@ -66,10 +68,22 @@ def plain_form(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], C
     return register
 
 
+def in_double(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a float64 form of a torch function that has none."""
+
+    def register(body: Callable[..., Any]) -> Callable[..., Any]:
+        if function in IN_DOUBLE:
+            raise ValueError(f"two float64 forms of {function}")
+        IN_DOUBLE[function] = body
+        return body
+
+    return register
+
+
 class Op:
     """One recorded call: its arguments by name, its result, and what a rule may say about them."""
 
-    __slots__ = ("along", "arguments", "name", "out", "recorder", "step")
+    __slots__ = ("along", "arguments", "counted", "name", "out", "recorder", "step")
 
     def __init__(self, recorder: Recorder, name: str, arguments: dict[str, Any], out: Any):
         self.recorder = recorder
@@ -78,6 +92,7 @@ class Op:
         self.out = out
         self.step = recorder.step
         self.along: Sequence[torch.Tensor | None] = ()  # the arguments with which the result scales
+        self.counted: Sequence[torch.Tensor] = ()  # those that number units, and were read as such
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments.get(argument)

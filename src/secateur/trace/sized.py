@@ -225,6 +225,42 @@ def _arange(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) ->
         escape(wanted, "used in arange")
 
 
+@sized("one_hot")
+def _one_hot(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    _bins(recorder, _argument(args, kwargs, 1, "num_classes", -1), out, "one_hot")
+
+
+@sized("bincount")
+def _bincount(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    _bins(recorder, _argument(args, kwargs, 2, "minlength", 0), out, "bincount")
+
+
+@sized("histc")
+def _histc(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    """Bins from 0 to n - 1 count whole numbers; other bounds are values."""
+    bins = _argument(args, kwargs, 1, "bins", 100)
+    low, high = _argument(args, kwargs, 2, "min", 0), _argument(args, kwargs, 3, "max", 0)
+    _bins(recorder, bins, out, "histc")
+    if isinstance(high, Num) and plain(high) == plain(bins) - 1 and not low:
+        recorder.ledger.equations.append(Equation(high.expr, Call("-", Dim(_last(recorder, out)), 1), "histc"))
+    else:
+        for bound in (low, high):
+            escape(bound, "used in histc")
+        freeze(_last(recorder, out), lambda: f"the bounds of a histogram are written at {recorder.where()}")
+
+
+def _bins(recorder: Recorder, count: Any, out: torch.Tensor, name: str) -> None:
+    """A literal count of bins freezes them."""
+    if count in (-1, 0):
+        freeze(_last(recorder, out), lambda: f"{name} takes its size from data at {recorder.where()}")
+    else:
+        demand(recorder, count, _last(recorder, out), name)
+
+
+def _last(recorder: Recorder, tensor: torch.Tensor) -> Term:
+    return recorder.typed(tensor).found()[-1]
+
+
 # --- pieces ---
 
 

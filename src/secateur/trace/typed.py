@@ -51,10 +51,11 @@ Origins: TypeAlias = "tuple[Origin, ...]"
 class Typed:
     """The term of every dimension; whether silenced units hold zeros there; the parameter dimension it is, if any.
 
-    `groups` is the term of its groups, if the tensor is the weight of a grouped convolution.
+    `groups` is the term of its groups, if the tensor is the weight of a grouped convolution; `numbers` the term whose
+    units its values number, if it says which were chosen.
     """
 
-    __slots__ = ("at", "dims", "groups", "origins", "zero")
+    __slots__ = ("at", "dims", "groups", "numbers", "origins", "zero")
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Typed:
         self.at = list(at) if at is not None else None
         self.origins = origins
         self.groups: Term | None = None
+        self.numbers: Term | None = None
 
     def found(self) -> list[Term]:
         """The terms as they are now."""

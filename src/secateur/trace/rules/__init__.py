@@ -1,5 +1,17 @@
 """Every rule, registered by importing its family."""
 
-from . import attention, conv, detection, index, linear, norm, pointwise, reduce, shape, spatial
+from . import attention, conv, detection, index, linear, norm, pointwise, reduce, routing, shape, spatial
 
-__all__ = ["attention", "conv", "detection", "index", "linear", "norm", "pointwise", "reduce", "shape", "spatial"]
+__all__ = [
+    "attention",
+    "conv",
+    "detection",
+    "index",
+    "linear",
+    "norm",
+    "pointwise",
+    "reduce",
+    "routing",
+    "shape",
+    "spatial",
+]

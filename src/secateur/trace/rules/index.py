@@ -116,7 +116,7 @@ def gather(op: Op) -> None:
 
 @rule(
     *("aten::arange", "aten::linspace", "aten::logspace", "aten::eye", "aten::randperm", "aten::tril_indices"),
-    *("aten::triu_indices", "aten::one_hot", "aten::bartlett_window", "aten::hann_window", "aten::range"),
+    *("aten::triu_indices", "aten::bartlett_window", "aten::hann_window", "aten::range"),
 )
 def positions(op: Op) -> None:
     """-> [n], where the place of a unit counts"""
@@ -142,7 +142,7 @@ def silent(op: Op) -> None:
     """Nothing that has dimensions comes out"""
 
 
-@rule("aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim", "aten::bincount")
+@rule("aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim")
 def data_dependent(op: Op) -> None:
     """How many come out is data"""
     op.opaque("the result's size is data")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ...terms import ONE, Term, collapse, mingle
+from ...terms import EXPERT, ONE, Term, axes, collapse, mingle
 from ..registry import Op, plain_form, rule
 
 SUMS = frozenset({"sum", "linalg_vector_norm", "norm", "nansum", "count_nonzero"})
@@ -14,7 +14,7 @@ MEANS = frozenset({"mean", "var", "std", "var_mean", "std_mean"})
 
 @rule(
     *("aten::sum", "aten::mean", "aten::var", "aten::std", "aten::var_mean", "aten::std_mean", "aten::amax"),
-    *("aten::amin", "aten::max", "aten::min", "aten::argmax", "aten::argmin", "aten::linalg_vector_norm"),
+    *("aten::amin", "aten::max", "aten::min", "aten::argmin", "aten::linalg_vector_norm"),
     *("aten::norm", "aten::logsumexp", "aten::any", "aten::all", "aten::prod", "aten::median", "aten::nansum"),
     *("aten::aminmax", "aten::nanmedian", "aten::mode", "aten::count_nonzero"),
 )
@@ -70,11 +70,16 @@ def softmax(op: Op) -> None:
     *("aten::triu", "aten::tril", "aten::roll"),
 )
 def along_positions(op: Op) -> None:
-    """x: [a] -> [a], where the place of a unit counts: a stays whole"""
+    """x: [a] -> [a], where the place of a unit counts: a stays whole
+
+    But for running counts of experts, to which a dropped one adds nothing: they say where rows begin, in any order.
+    """
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     for dim in _positional(op, len(dims)):
-        op.freeze(dims[dim], "the place of a unit counts")
+        if not (op.name == "aten::cumsum" and zero[dim] and all(axis.kind == EXPERT for axis in axes(dims[dim]))):
+            op.freeze(dims[dim], "the place of a unit counts")
         mingle(dims, dim)
+        zero[dim] = zero[dim] and op.name != "aten::cumsum"
     for out in op.outs:
         op.result(dims, zero, out=out)
 
@@ -88,7 +93,7 @@ def _positional(op: Op, count: int) -> list[int]:
     return [d % count for d in ([asked] if isinstance(asked, int) else asked)]
 
 
-@rule("aten::sort", "aten::topk", "aten::argsort", "aten::kthvalue")
+@rule("aten::sort", "aten::argsort", "aten::kthvalue")
 def sort(op: Op) -> None:
     """x: [a] -> [k]: the order is data, so a stays whole"""
     dims = op.dims(op["self"])

@@ -1,0 +1,147 @@
+"""Routing: which units are chosen (by `topk`, `argmax`) is data, but data that numbers the units of an axis.
+
+Tensors of such numbers are followed (`Typed.numbers`): dropping experts renumbers the others, in their old order, so a
+weight that is indexed by the numbers, or a count of them, keeps its units free. Whatever else is computed with numbers
+freezes the axis.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ...terms import EXPERT, ONE, Axis, Term, axes, cat, find, freeze, keep_at_least, mark_kind
+from ..registry import Op, function_rule, in_double, rule
+from .linear import contract
+
+# The same numbers, elsewhere or in another type.
+FOLLOWED = frozenset(
+    f"aten::{name}"
+    for name in (
+        "view _unsafe_view reshape permute transpose t unsqueeze squeeze expand clone contiguous detach alias _to_copy to "
+        "select slice split split_with_sizes unbind index index_select sort"
+    ).split()
+)
+# What comes out depends on the order of the numbers at most, which stays.
+ORDERED = frozenset({"aten::argsort"})
+
+
+def follow(op: Op) -> None:
+    """Pass numbers on, or freeze the axis that they number; called after every op that was given some."""
+    for tensor in op.tensors():
+        numbers = op.typed(tensor).numbers
+        if numbers is None or any(tensor is other for other in op.counted):
+            continue
+        if op.name in FOLLOWED and tensor is op["self"]:
+            for out in op.outs[:1] if op.name == "aten::sort" else op.outs:
+                op.typed(out).numbers = numbers
+        elif op.name not in ORDERED:
+            op.freeze(numbers, "the number of a chosen unit is computed with")
+
+
+def numbers_of(op: Op, tensor: torch.Tensor, term: Term) -> bool:
+    """Whether a tensor numbers the units of this term; they are one axis then."""
+    numbers = op.typed(tensor).numbers
+    if numbers is None or find(numbers).n != term.n:
+        return False
+    op.unify(numbers, term)
+    op.counted = [*op.counted, tensor]
+    return True
+
+
+def chosen(op: Op, dim: int, count: int, place: int) -> None:
+    """The best `count` units of a dimension were chosen; result `place` holds their numbers."""
+    term = op.dims(op["self"])[dim]
+    for axis in axes(term):
+        mark_kind(axis, EXPERT)
+    keep_at_least(term, count)
+    op.inexact(term, "the best of it are chosen")
+    op.reads("self", dim)
+    op.recorder.readings[op.step].numbered[place] = term
+    op.typed(op.outs[place]).numbers = term
+
+
+@rule("aten::topk")
+def topk(op: Op) -> None:
+    """x: [e] -> [k], and k numbers of e"""
+    dims = op.dims(op["self"])
+    dim = op.get("dim", -1) % len(dims)
+    best = op.fresh([op.outs[0].shape[dim]], "the best, in order")
+    for out in op.outs:
+        op.result([*dims[:dim], *best, *dims[dim + 1 :]], [False] * len(dims), out=out)
+    chosen(op, dim, int.__index__(op["k"]), 1)
+
+
+@rule("aten::argmax")
+def argmax(op: Op) -> None:
+    """x: [e] -> [], the number of one unit of e"""
+    x = op["self"]
+    dims, dim = op.dims(x), op["dim"]
+    if dim is None:
+        for term in dims:
+            op.freeze(term, "positions are data")
+        return op.result(op.fresh(op.outs[0].shape, "positions are data"))
+    dim %= max(len(dims), 1)
+    rest = [ONE] if op["keepdim"] else []
+    op.result([*dims[:dim], *rest, *dims[dim + 1 :]])
+    chosen(op, dim, 1, 0)
+
+
+@function_rule(F.one_hot, "input num_classes")
+def one_hot(op: Op) -> None:
+    """n: [*] -> [*, e], one for the unit that is numbered"""
+    tensor, out = op["input"], op.outs[0]
+    numbers = op.typed(tensor).numbers
+    extra = out.shape[-1] - find(numbers).n if numbers is not None else -1
+    units: Term = Axis(out.shape[-1], "the place of a unit counts")
+    if numbers is not None and extra >= 0:
+        op.counted = [tensor]
+        units = cat([numbers, Axis(extra, "no unit")])
+    op.result([*op.dims(tensor), units], [*op.zero(tensor), True])
+
+
+@rule("aten::histc", "aten::bincount")
+def histogram(op: Op) -> None:
+    """n: [*] -> [e], how often each unit is numbered; none of the dropped ones is"""
+    out = op.outs[0]
+    units = op.fresh(out.shape, "how often values occur")
+    for dim in op.dims(op["self"]):
+        op.freeze(dim, "values are counted")
+    if op["weights"] is None and out.dim() == 1 and numbers_of(op, op["self"], Axis(out.shape[0])):
+        units = [op.typed(op["self"]).numbers]  # type: ignore[list-item]
+    op.result(units, [True])
+
+
+@function_rule(torch._grouped_mm, "mat_a mat_b offs bias out_dtype")
+def grouped_mm(op: Op) -> None:
+    """x: [t, i], w: [e, i, o], ends: [e] -> [t, o]: rows up to an end are multiplied by that expert's weight"""
+    x, w, ends = op["mat_a"], op["mat_b"], op["offs"]
+    if x.dim() != 2 or w.dim() != 3 or ends is None or op["bias"] is not None:
+        return op.opaque("groups along a dimension that is summed")
+    op.unify(op.dims(w)[0], op.dims(ends)[0])
+    contract(op, ("mat_a", 1), ("mat_b", 1), [])
+    freeze(op.dims(x)[0], op.why("rows are grouped"))
+    for dim, role in ((0, "output"), (1, "input"), (2, "output")):
+        op.role(w, dim, role)
+    op.macs(*op.dims(x), op.dims(w)[2])
+    op.result([op.dims(x)[0], op.dims(w)[2]], [False, op.zero(w)[2]])
+
+
+@in_double(torch._grouped_mm)
+def grouped_mm_in_double(x: torch.Tensor, w: torch.Tensor, *, offs: torch.Tensor, **_: Any) -> torch.Tensor:
+    """`torch.nn.functional.grouped_mm`, which has no float64. x: (t, i), w: (e, i, o), offs: (e,) -> (t, o); rows past the end are zero."""
+    out = x.new_zeros(x.shape[0], w.shape[2])
+    start = 0
+    for expert, end in enumerate(offs.tolist()):
+        out[start:end] = x[start:end] @ w[expert]
+        start = end
+    return out
+
+
+@rule("transformers::grouped_mm_fallback")
+def grouped_mm_fallback(op: Op) -> None:
+    """The same where PyTorch's kernel cannot run"""
+    op.arguments = {"mat_a": op["input"], "mat_b": op["weight"], "offs": op["offs"]}
+    grouped_mm(op)
