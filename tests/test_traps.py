@@ -52,7 +52,13 @@ def a_query_used_twice(self: Any, y: Tensor) -> Tensor:
     return z.sum((1, 3)).view(1, 1, 12, 12)
 
 
+def counting_with_numbers(self: Any, y: Tensor) -> Tensor:
+    chosen = self.b(y).mean((2, 3)).topk(2, -1)[1]
+    return y * (chosen + 1).sum()
+
+
 VERIFIED: dict[str, Use] = {
+    "numbers of chosen units in arithmetic": counting_with_numbers,
     "a query that is used elsewhere": a_query_used_twice,
     "slice through units": lambda self, y: self.b(y).flatten(2)[:, :, : y.shape[1]].mean(2)[..., None, None],
     "slice past the end": lambda self, y: self.b(y)[..., : y.shape[1]].mean((2, 3), keepdim=True),

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from ...terms import Term
 from ..registry import Op, function_rule, rule
+from .routing import numbers_of
 
 
 @function_rule(F.embedding, "input weight padding_idx")
@@ -54,10 +55,16 @@ def _indexed(op: Op, dims: Sequence[Term]) -> list[int]:
             used += range(dim, dim + count)
             for place in op.dims(tensor):
                 op.freeze(place, "an index is data")
+            for term in dims[dim : dim + count]:
+                _numbered(op, tensor, term)
         dim += count
-    for d in used:
-        op.freeze(dims[d], "indexed by data")
     return used
+
+
+def _numbered(op: Op, index: torch.Tensor, term: Term) -> None:
+    """A dimension stays whole where it is indexed by data, but for numbers of its own units."""
+    if not numbers_of(op, index, term):
+        op.freeze(term, "indexed by data")
 
 
 def _front(used: Sequence[int]) -> int:
@@ -95,7 +102,7 @@ def index_select(op: Op) -> None:
     """x: [a, b], i: [k] -> [k, b]; a stays whole"""
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     dim = op["dim"] % len(dims)
-    op.freeze(dims[dim], "indexed by data")
+    _numbered(op, op["index"], dims[dim])
     dims[dim] = op.fresh([op.outs[0].shape[dim]], "indexed by data")[0]
     op.result(dims, zero)
 
@@ -105,7 +112,7 @@ def gather(op: Op) -> None:
     """x: [a, b], i: [k, b] -> [k, b]; a stays whole"""
     dims, places = op.dims(op["self"]), op.dims(op["index"])
     dim = op["dim"] % max(len(dims), 1)
-    op.freeze(dims[dim], "indexed by data")
+    _numbered(op, op["index"], dims[dim])
     for d, (x, y) in enumerate(zip(dims, places, strict=True)):
         if d != dim and x.n == y.n:
             op.unify(x, y)
@@ -148,7 +155,38 @@ def data_dependent(op: Op) -> None:
     op.opaque("the result's size is data")
 
 
-@rule("aten::diagonal", "aten::diag_embed", "aten::scatter", "aten::scatter_add", "aten::index_add")
+@rule("aten::scatter", "aten::scatter_add", "aten::scatter_reduce")
+def scatter(op: Op) -> None:
+    """x: [a, b], i, y: [k, b] -> [a, b]; a stays whole"""
+    x, index, values = op["self"], op["index"], op["src"]
+    dims, zero = op.dims(x), op.zero(x)
+    dim = op["dim"] % max(len(dims), 1)
+    _numbered(op, index, dims[dim])
+    for tensor in (index, values) if isinstance(values, torch.Tensor) else (index,):
+        for d, term in enumerate(op.dims(tensor)):
+            if d != dim and term.n == dims[d].n:
+                op.unify(dims[d], term)
+            else:
+                op.freeze(term, "put at places that are data")
+    held = op.zero(values) if isinstance(values, torch.Tensor) else [False] * len(dims)
+    op.result(dims, [z and (d == dim or h) for d, (z, h) in enumerate(zip(zero, held, strict=True))])
+
+
+@rule("aten::index_add", "aten::index_copy")
+def index_add(op: Op) -> None:
+    """x: [a, b], i: [k], y: [k, b] -> [a, b]; a stays whole"""
+    x, values = op["self"], op["source"]
+    dims, dim = op.dims(x), op["dim"] % max(x.dim(), 1)
+    _numbered(op, op["index"], dims[dim])
+    for d, (term, mine) in enumerate(zip(dims, op.dims(values), strict=True)):
+        if d == dim:
+            op.freeze(mine, "put at places that are data")
+        else:
+            op.unify(term, mine)
+    op.result(dims, [z and (d == dim or h) for d, (z, h) in enumerate(zip(op.zero(x), op.zero(values), strict=True))])
+
+
+@rule("aten::diagonal", "aten::diag_embed")
 def placed(op: Op) -> None:
     """Values are put at places that count"""
     op.opaque("values are put at places that count")

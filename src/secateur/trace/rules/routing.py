@@ -16,12 +16,13 @@ from ...terms import EXPERT, ONE, Axis, Term, axes, cat, find, freeze, keep_at_l
 from ..registry import Op, function_rule, in_double, rule
 from .linear import contract
 
+_GROUPED = vars(torch)["_grouped_mm"]  # what torch.nn.functional.grouped_mm comes to
 # The same numbers, elsewhere or in another type.
 FOLLOWED = frozenset(
     f"aten::{name}"
     for name in (
-        "view _unsafe_view reshape permute transpose t unsqueeze squeeze expand clone contiguous detach alias _to_copy to "
-        "select slice split split_with_sizes unbind index index_select sort"
+        "view _unsafe_view reshape permute transpose t unsqueeze squeeze expand clone contiguous detach alias "
+        "_to_copy to select slice split split_with_sizes unbind index index_select sort"
     ).split()
 )
 # What comes out depends on the order of the numbers at most, which stays.
@@ -106,15 +107,15 @@ def one_hot(op: Op) -> None:
 def histogram(op: Op) -> None:
     """n: [*] -> [e], how often each unit is numbered; none of the dropped ones is"""
     out = op.outs[0]
-    units = op.fresh(out.shape, "how often values occur")
     for dim in op.dims(op["self"]):
         op.freeze(dim, "values are counted")
-    if op["weights"] is None and out.dim() == 1 and numbers_of(op, op["self"], Axis(out.shape[0])):
-        units = [op.typed(op["self"]).numbers]  # type: ignore[list-item]
-    op.result(units, [True])
+    units = Axis(out.shape[0])
+    if op["weights"] is not None or not numbers_of(op, op["self"], units):
+        freeze(units, "how often values occur")
+    op.result([units], [True])
 
 
-@function_rule(torch._grouped_mm, "mat_a mat_b offs bias out_dtype")
+@function_rule(_GROUPED, "mat_a mat_b offs bias out_dtype")
 def grouped_mm(op: Op) -> None:
     """x: [t, i], w: [e, i, o], ends: [e] -> [t, o]: rows up to an end are multiplied by that expert's weight"""
     x, w, ends = op["mat_a"], op["mat_b"], op["offs"]
@@ -129,9 +130,9 @@ def grouped_mm(op: Op) -> None:
     op.result([op.dims(x)[0], op.dims(w)[2]], [False, op.zero(w)[2]])
 
 
-@in_double(torch._grouped_mm)
+@in_double(_GROUPED)
 def grouped_mm_in_double(x: torch.Tensor, w: torch.Tensor, *, offs: torch.Tensor, **_: Any) -> torch.Tensor:
-    """`torch.nn.functional.grouped_mm`, which has no float64. x: (t, i), w: (e, i, o), offs: (e,) -> (t, o); rows past the end are zero."""
+    """x: (t, i), w: (e, i, o), offs: (e,) -> (t, o); rows past the last end are zero."""
     out = x.new_zeros(x.shape[0], w.shape[2])
     start = 0
     for expert, end in enumerate(offs.tolist()):
