@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError, nearest
-from ..trace.kinds import KINDS
+from ..terms import KINDS
 
 NAME = "name"
 
