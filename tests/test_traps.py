@@ -96,6 +96,22 @@ def test_what_python_hides_is_refused(name: str) -> None:
         secateur.prune(net, torch.randn(1, 3, 12, 12), "channels=0.6", importance="random")
 
 
+def test_a_path_that_values_decide_is_verified_instead() -> None:
+    """How often the loop runs depends on weights, so the pruned model walks the path of the silenced one."""
+
+    def run(self: Any, y: Tensor) -> Tensor:
+        z = self.b(y)
+        for _ in range(int((z[:, 0] > 0.5).sum())):
+            z = z * 0.9 + 0.1
+        return z.sum(1, True)
+
+    net, x = laws.randomized(Net(run)), torch.randn(1, 3, 12, 12)
+    result = secateur.prune(net, x, "channels=0.6", importance="random")
+    assert result.verification is not None
+    assert result.verification.passed
+    assert secateur.trace(result.model, x).path != result.graph.path
+
+
 def test_a_forward_that_closes_over_its_modules_is_not_copied() -> None:
     net = Net(lambda self, y: y)
     net.forward = lambda x: net.h(net.b(net.a(x)))  # type: ignore[method-assign]

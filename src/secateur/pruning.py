@@ -59,20 +59,30 @@ class Pruned:
         return "\n\n".join(line for line in lines if line)
 
 
-def _check_path(graph: Graph, pruned: nn.Module, example_inputs: Any, outputs: Callable[[Any], Any] | None) -> None:
+# Ops by which values decide what Python does next.
+DECIDING = frozenset(
+    f"aten::{name}" for name in "_local_scalar_dense nonzero masked_select _unique2 unique_dim bincount".split()
+) | {"torchvision::nms"}
+
+
+def _walks_alike(graph: Graph, pruned: nn.Module, example_inputs: Any, outputs: Callable[[Any], Any] | None) -> bool:
     """The pruned model must run, through the same ops, with the same numbers in their arithmetic.
 
-    What Python hides from a trace (`range(channels)`, `1.0 / channels`, a table of sizes) shows here.
+    What Python hides from a trace (`range(channels)`, `1.0 / channels`, a table of sizes) shows here. Where values
+    decide on the path (how many boxes a detector finds), another path says nothing: then it gives False.
     """
     hint = "some size reached code that a trace cannot see; name the module in Select(protect=...) and report it"
     try:
         path = trace(pruned, example_inputs, outputs=outputs).path
     except PruningError as error:
         raise PruningError(f"the pruned model does not run: {error}\n{hint}") from error
-    if path != graph.path:
-        pairs = enumerate(itertools.zip_longest(graph.path, path))
-        at, (old, new) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
-        raise PruningError(f"the pruned model takes another path: op {at} was {old}, is {new}\n{hint}")
+    if path == graph.path:
+        return True
+    if any(name in DECIDING for name, _ in graph.path):
+        return False
+    pairs = enumerate(itertools.zip_longest(graph.path, path))
+    at, (old, new) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+    raise PruningError(f"the pruned model takes another path: op {at} was {old}, is {new}\n{hint}")
 
 
 def prune(
@@ -93,7 +103,7 @@ def prune(
 
     Arguments go to the stage that owns them: `example_inputs`, `calls` and `outputs` to `trace`; `target`,
     `importance`, `select`, `drop`, `scope` and `seed` to `plan`. `verify=True` proves the result in float64 and raises
-    `PruningError` if it does not hold.
+    `PruningError` if it does not hold; so is a model in which values decide what runs.
 
     >>> import torch
     >>> result = prune(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 4), "macs=0.5")
@@ -104,8 +114,8 @@ def prune(
     graph = trace(model, example_inputs, calls=calls, outputs=outputs)
     made = plan(graph, target, importance=importance, select=select, drop=drop, scope=scope, seed=seed)
     pruned = cut(model, made)
-    _check_path(graph, pruned, example_inputs, outputs)
-    verification = check(model, pruned, made, example_inputs, calls=calls, outputs=outputs) if verify else None
+    needed = not _walks_alike(graph, pruned, example_inputs, outputs) or verify
+    verification = check(model, pruned, made, example_inputs, calls=calls, outputs=outputs) if needed else None
     if verification is not None and not verification.passed:
         raise PruningError(f"the pruned model could not be verified\n{verification}")
     return Pruned(pruned, made, graph, verification)

@@ -287,8 +287,8 @@ class Recorder(Interceptor):
         out = self._short(key, args, kwargs)
         if out is NotImplemented:
             out = func(*args, **kwargs)
+        self._walked(func._schema.name, args)
         if isinstance(out, (torch.Tensor, tuple, list)):
-            self._walked(func._schema.name, args)
             op = Op(self, func._schema.name, _named(names, args, kwargs), out)
             self._apply(rule, op)
             if not self.open and op.name in SIZED_OPS:
