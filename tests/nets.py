@@ -797,6 +797,31 @@ def windows() -> nn.Module:
     return Parts(run, a=nn.Conv2d(3, 8, 1), mlp=nn.Linear(8, 6), out=nn.Linear(6, 8), fc=nn.Linear(8, 5))
 
 
+@net(
+    "heads_in_parts",
+    [TOKENS],
+    axes={"embed": 12, "one": 4},
+    frozen={"v.weight[0]": "no plan can satisfy the sizes at"},
+    params=(6 * 12 + 12) + (12 * 12 + 12) + (4 * 3 + 4) + (8 * 3 + 8) + (12 * 12 + 12) + (12 * 5 + 5),
+    macs=10 * (6 * 12 + 12 * 12 + 12 * 3 + 12 * 12 + 12 * 5),
+)
+def heads_in_parts() -> nn.Module:
+    """One head goes through a kernel, two through another; their sum of heads is reshaped to the width."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        b, n, c = x.shape
+        heads = self.v(x).reshape(b, n, self.heads, c // self.heads)
+        one, two = heads.permute(0, 2, 3, 1).flatten(1, 2).split(self.widths, 1)
+        y = torch.cat([self.one(one), self.two(two)], 1)
+        y = y.reshape(b, self.heads, c // self.heads, n).permute(0, 3, 1, 2).reshape(b, n, c)
+        return self.fc(x + self.proj(y))
+
+    one, two = nn.Conv1d(4, 4, 3, padding=1, groups=4), nn.Conv1d(8, 8, 3, padding=1, groups=8)
+    layers = {"embed": nn.Linear(6, 12), "v": nn.Linear(12, 12), "proj": nn.Linear(12, 12), "fc": nn.Linear(12, 5)}
+    return Parts(run, heads=3, widths=[4, 8], one=one, two=two, **layers)
+
+
 # --- tables, shared and derived weights -----------------------------------------------------------------------------
 
 

@@ -104,6 +104,7 @@ A, B, E, G = many(4, 6, 4, 6)
         ([(Call("//", Dim(A), 2), Call("//", Dim(B), 3))], [{A, B}]),
         ([(Call("+", Dim(A), Dim(B)), Dim(cat([G, E])))], [{A, E}, {B, G}]),
         ([(Dim(product([A, B])), Dim(product([B, E])))], [{A, E}]),
+        ([(Dim(cat([A, B, B])), Dim(cat([E, D, E, A])))], [{B, D, E}]),
         ([(Dim(A), Dim(A))], []),
     ],
 )

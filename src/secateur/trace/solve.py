@@ -244,15 +244,31 @@ class Solver:
             self._balance(left, right, equation.where)
 
     def _balance(self, left: Poly, right: Poly, where: str) -> None:
-        """Two polynomials without common terms must be equal for every plan."""
+        """Two polynomials without common terms must be equal for every plan.
+
+        Sums of counts (a + b == c) are, when all of them keep the same share.
+        """
         if len(left) == len(right) == 1:
             (x,), (y,) = left, right
             self._proportional(x, y, where)
         elif pairs := self._paired(left, right):
             for a, b in pairs:
                 self._proportional((a,), (b,), where)
+        elif beside := self._beside_factors(left) | self._beside_factors(right):
+            self._freeze(beside, where)
+            self._balance(*balanced(*map(self.reduced, (Ratio.of(left), Ratio.of(right)))), where)
+        elif all(len(monomial) == 1 for monomial in (*left, *right)):
+            first, *rest = sorted(left.variables | right.variables, key=lambda axis: axis.serial)
+            for axis in rest:
+                self._tie(first, axis, where)
         else:
             self._freeze(left.variables | right.variables, where)
+
+    @staticmethod
+    def _beside_factors(poly: Poly) -> set[Axis]:
+        """Of `(a + b) * c`, a and b: with these fixed, c alone can change in proportion to something else."""
+        shared = set.intersection(*map(set, poly)) if poly else set()
+        return poly.variables - shared if shared and len(poly) > 1 else set()
 
     def _proportional(self, left: Monomial, right: Monomial, where: str) -> None:
         """One count stays free on each side, in proportion; the step is as fine as it can be."""
