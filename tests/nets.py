@@ -699,6 +699,43 @@ def normed_queries() -> nn.Module:
 
 
 @net(
+    "multi_query",
+    [TOKENS],
+    axes={"embed": 12, "fused[0]": 2, "fused[1]": 4},
+    params=(6 * 12 + 12) + (12 * 16 + 16) + (8 * 5 + 5),
+    macs=10 * (6 * 12 + 12 * 16 + 8 * 5) + 2 * 2 * 5 * 5 * 8,
+)
+def multi_query() -> nn.Module:
+    """All heads share one key and one value, which lie behind them in one layer and are picked by lists."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        b, n, _ = x.shape
+        fused = self.fused(self.embed(x)).view(b, n, self.heads + 2, -1).transpose(1, 2)
+        q, k, v = fused[:, :-2], fused[:, [-2]], fused[:, [-1]]
+        return self.fc(F.scaled_dot_product_attention(q, k, v, scale=0.5).transpose(1, 2).flatten(2))
+
+    return Parts(run, heads=2, embed=nn.Linear(6, 12), fused=nn.Linear(12, 16), fc=nn.Linear(8, 5))
+
+
+@net(
+    "halves_of_unequal_parts",
+    [(4, 6)],
+    axes={"a[0]": 8, "a[1]": 4, "a[2]": 12},
+    params=(6 * 24 + 24) + (24 * 5 + 5),
+    macs=4 * (6 * 24 + 24 * 5),
+)
+def halves_of_unequal_parts() -> nn.Module:
+    """Of two halves that stay equally long, one is made of two parts: all three keep the same share."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        first, second = self.a(x).chunk(2, -1)
+        first = torch.cat([first[:, : self.cut], first[:, self.cut :].relu()], -1)
+        return self.fc(torch.cat([first, second], -1))
+
+    return Parts(run, cut=8, a=nn.Linear(6, 24), fc=nn.Linear(24, 5))
+
+
+@net(
     "multihead",
     [TOKENS],
     axes={"embed": 12, "attn.in_proj_weight[0]": 4, "attn.in_proj_weight[1]": 4},

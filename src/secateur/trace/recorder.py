@@ -23,7 +23,7 @@ from . import meta, sized
 from .folds import Query
 from .kinds import Attention
 from .meta import SHORTCUTS
-from .registry import ATEN, FUNCTIONS, IN_DOUBLE, PLAIN, Op, Rule
+from .registry import ATEN, FUNCTIONS, IN_DOUBLE, PLAIN, PLAINER, Op, Rule
 from .rules import pointwise, routing
 from .sizes import Dim, Ledger, Num, source_line
 from .typed import Typed, fresh, get, put
@@ -138,6 +138,8 @@ class _Functions(TorchFunctionMode):
             with self:
                 out = PLAIN[func](*args, **kwargs)
             return self.owner.on_opaque(func, args, kwargs) if out is NotImplemented else out
+        if func in PLAINER:
+            args = PLAINER[func](*args)
         if func in FUNCTIONS and not self.owner.quiet:
             return self.owner.on_function(func, args, kwargs)
         self.owner.open += 1

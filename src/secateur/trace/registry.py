@@ -24,6 +24,8 @@ ATEN: dict[str, Rule] = {}
 FUNCTIONS: dict[Callable[..., Any], tuple[Rule, tuple[str, ...]]] = {}
 # Torch functions that are Python inside, replaced by an equivalent of plain ops while a trace runs.
 PLAIN: dict[Callable[..., Any], Callable[..., Any]] = {}
+# Torch functions whose arguments are put in a plainer way first.
+PLAINER: dict[Callable[..., Any], Callable[..., tuple[Any, ...]]] = {}
 # What stands in for torch functions without a float64 form where everything is lifted to float64.
 IN_DOUBLE: dict[Callable[..., Any], Callable[..., Any]] = {}
 
@@ -63,6 +65,18 @@ def plain_form(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], C
         if function in PLAIN:
             raise ValueError(f"two plain forms for {function}")
         PLAIN[function] = body
+        return body
+
+    return register
+
+
+def plainer(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register what gives the arguments of a torch function in a plainer way, of the same meaning."""
+
+    def register(body: Callable[..., Any]) -> Callable[..., Any]:
+        if function in PLAINER:
+            raise ValueError(f"two ways to put the arguments of {function}")
+        PLAINER[function] = body
         return body
 
     return register

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from ...terms import Term
-from ..registry import Op, function_rule, rule
+from ..registry import Op, function_rule, plainer, rule
 from .routing import numbers_of
 
 
@@ -31,6 +32,23 @@ def aten_embedding(op: Op) -> None:
     rows, width = op.dims(op["weight"])
     op.freeze(rows, "embedding rows are chosen by data")
     op.result([*op.dims(op["indices"]), width], [*op.zero(op["indices"]), True])
+
+
+@plainer(torch.Tensor.__getitem__)
+def one_by_list(x: torch.Tensor, index: Any) -> tuple[torch.Tensor, Any]:
+    """`x[..., [k]]` picks the same as `x[..., k : k + 1]`, which says where."""
+    items = index if isinstance(index, tuple) else (index,)
+    if sum(isinstance(item, (list, torch.Tensor)) for item in items) != 1:
+        return x, index
+    return x, tuple(_piece(item) if _is_number(item) else item for item in items)
+
+
+def _is_number(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 1 and type(item[0]) is int
+
+
+def _piece(item: list[int]) -> slice:
+    return slice(item[0], item[0] + 1 if item[0] != -1 else None)
 
 
 @rule("aten::index")
