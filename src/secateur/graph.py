@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .calls import Call
     from .graph_why import Why
     from .trace.algebra import Ratio
-    from .trace.recorder import Reading, Recorder, Step
+    from .trace.recorder import At, Reading, Recorder, Step
     from .trace.sizes import Attribute, Guard
     from .trace.solve import Solution
     from .trace.staging import Stage
@@ -154,7 +154,7 @@ class Graph:
     aliases: Mapping[str, str]
     unreached: tuple[str, ...]
     unknown: Mapping[str, int]
-    readings: Mapping[int, Reading] = field(repr=False)
+    readings: Mapping[At, Reading] = field(repr=False)
     source: Source = field(repr=False)
     path: tuple[Step, ...] = field(repr=False)  # the ops of the first call, with the floats in their arguments
     model: nn.Module = field(repr=False)

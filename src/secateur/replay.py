@@ -1,7 +1,7 @@
 """Run a model in float64, reading kept units only wherever a traced run found a reduction over units.
 
-Casts and factories of a lower precision are lifted to float64. A replay sees the same calls in the same order as the
-trace whose readings it follows, so a reading is found by the number of its call.
+Casts and factories of a lower precision are lifted to float64. Within a module a replay sees the same calls in the same
+order as the trace whose readings it follows, so a reading is found by the number of its call there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .calls import Call, tensors_in
 from .errors import InputError
 from .terms import Kept, Term, axes, kept_size, positions
 from .trace.keeping import kept, set_modes
-from .trace.recorder import Interceptor, Reading
+from .trace.recorder import At, Interceptor, Reading
 from .trace.registry import FUNCTIONS
 
 
@@ -35,13 +35,13 @@ def in_float64(model: nn.Module) -> nn.Module:
 class Replay(Interceptor):
     """Runs every op as it is, but those with a reading on kept units only."""
 
-    def __init__(self, readings: Mapping[int, Reading], keep: Kept):
-        super().__init__(None, lift=True)
+    def __init__(self, model: nn.Module, readings: Mapping[At, Reading], keep: Kept):
+        super().__init__({id(m): name for name, m in model.named_modules()}, None, lift=True)
         self.readings = readings
         self.keep = keep
 
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self.step += 1
+        self.advance()
         with self.silence():
             return self._run(self.form(func), FUNCTIONS[func][1], args, kwargs)
 
@@ -50,13 +50,15 @@ class Replay(Interceptor):
             return func(*args, **kwargs)
 
     def on_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self.step += 1
-        if self.step not in self.readings:
+        if not self.readings:
+            return func(*args, **kwargs)
+        self.advance()
+        if self.at not in self.readings:
             return func(*args, **kwargs)
         return self._run(func, [a.name for a in func._schema.arguments], args, kwargs)
 
     def _run(self, func: Any, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        reading = self.readings.get(self.step)
+        reading = self.readings.get(self.at)
         reads = [read for read in reading.reads if self._shrinks(read[3])] if reading is not None else []
         if reading is None or not reads:
             return func(*args, **kwargs)
@@ -103,13 +105,13 @@ class Replay(Interceptor):
 def run(
     model: nn.Module,
     calls: Sequence[Call],
-    readings: Mapping[int, Reading] | None = None,
+    readings: Mapping[At, Reading] | None = None,
     keep: Kept | None = None,
     *,
     outputs: Callable[[Any], Any] | None = None,
 ) -> list[torch.Tensor]:
     """The output tensors of all calls, one after another, without gradients; `outputs` picks them."""
-    replay = Replay(readings or {}, keep or {})
+    replay = Replay(model, readings or {}, keep or {})
     found: list[torch.Tensor] = []
     with torch.no_grad(), default_float64(), kept(model):
         for call in calls:

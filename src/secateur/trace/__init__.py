@@ -19,6 +19,7 @@ from ..graph import Graph, Source, build
 from .ground import RUNS, Ground
 from .keeping import set_modes
 from .recorder import Recorder
+from .siblings import trace_missed
 from .sizes import open_ledger
 from .staging import Stage, layer_equations, staged
 from .typed import Typed, fresh, put
@@ -102,6 +103,9 @@ def _traced(model: nn.Module, source: Source, kind: type[Recorder]) -> tuple[Gra
         if _unreached(stage, recorder) and not any(call.training for call in calls):
             recorder.counting = False
             _try_training(model, calls[0], outputs, recorder, ground)
+        if left := _unreached(stage, recorder):
+            recorder.counting = False
+            trace_missed(model, left, recorder, lambda: _record(model, calls[0], outputs, recorder, ground))
         recorder.ledger.equations += layer_equations(model)
     return build(model, stage, recorder, _unreached(stage, recorder), source), recorder
 

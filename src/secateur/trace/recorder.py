@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -61,6 +61,13 @@ class Macs:
     layer: str
 
 
+class At(NamedTuple):
+    """Which call it is: the innermost module whose code runs, and the number of the call there."""
+
+    module: str
+    number: int
+
+
 @dataclass(slots=True)
 class Reading:
     """Where an op reduces over units: (argument, dim, dim of the result or None, term) each."""
@@ -73,12 +80,30 @@ class Reading:
 class Interceptor:
     """The two modes and their nesting; what to do at each seen call is left to `on_function` and `on_op`."""
 
-    def __init__(self, device: torch.device | None, *, lift: bool = False):
+    def __init__(self, module_names: Mapping[int, str], device: torch.device | None, *, lift: bool = False):
+        self.module_names = module_names  # by the id of the module
         self.device = device  # where stray tensors are moved; None: nowhere
         self.lift = lift  # whether lower float precisions become float64
         self.quiet = 0
-        self.step = 0
+        self.at = At("", 0)
+        self._steps: Counter[str] = Counter()
         self.open = 0  # torch functions of the user's code that are running
+
+    def module_path(self) -> str:
+        """The innermost module of the model whose code is running."""
+        frame: Any = sys._getframe(1)
+        while frame is not None:
+            name = self.module_names.get(id(frame.f_locals.get("self")))
+            if name is not None:
+                return name
+            frame = frame.f_back
+        return ""
+
+    def advance(self) -> None:
+        """Go on to the next call. Runs to be compared count within each module: which experts run may differ."""
+        path = self.module_path() if self.lift else ""
+        self._steps[path] += 1
+        self.at = At(path, self._steps[path])
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -184,7 +209,7 @@ class Recorder(Interceptor):
     """Everything that one or several recorded runs say, before it is solved."""
 
     def __init__(self, module_names: dict[int, str], device: torch.device | None, *, lift: bool = False):
-        super().__init__(device, lift=lift)
+        super().__init__(module_names, device, lift=lift)
         self.ledger = Ledger()
         self.roles: dict[tuple[str, int], str] = {}
         self.macs: list[Macs] = []
@@ -193,11 +218,10 @@ class Recorder(Interceptor):
         self.reached: set[str] = set()
         self.written: dict[int, torch.UntypedStorage] = {}  # overwritten in place with what is no longer zero
         self.path: list[Step] = []
-        self.readings: dict[int, Reading] = {}
+        self.readings: dict[At, Reading] = {}
         self.attention = Attention()
         self.queries: list[Query] = []
         self.used: list[Typed] = []  # what was computed with in ways that do not scale along
-        self.module_names = module_names
 
     # --- what rules use ---
 
@@ -216,16 +240,6 @@ class Recorder(Interceptor):
         """Source line and module path of the call being recorded."""
         path = self.module_path()
         return f"{source_line()} in {path}" if path else source_line()
-
-    def module_path(self) -> str:
-        """The innermost module of the model whose code is running."""
-        frame: Any = sys._getframe(1)
-        while frame is not None:
-            name = self.module_names.get(id(frame.f_locals.get("self")))
-            if name is not None:
-                return name
-            frame = frame.f_back
-        return ""
 
     def reason(self, why: Why) -> str:
         return reason(why)
@@ -252,7 +266,7 @@ class Recorder(Interceptor):
     def note_read(self, op: Op, argument: str, dim: int, out: int | None) -> None:
         tensor = op[argument]
         dim %= tensor.dim()
-        reading = self.readings.setdefault(op.step, Reading())
+        reading = self.readings.setdefault(op.at, Reading())
         reading.reads.append((argument, dim, out, self.typed(tensor).dims[dim]))
         mingle(self.typed(tensor).found(), dim)
 
@@ -266,7 +280,7 @@ class Recorder(Interceptor):
 
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         rule, names = FUNCTIONS[func]
-        self.step += 1
+        self.advance()
         with self.silence():  # what a shortcut makes is no op of the model's either
             out = self._short(func.__name__, args, kwargs)
             if out is NotImplemented:
@@ -284,7 +298,7 @@ class Recorder(Interceptor):
         return out
 
     def on_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self.step += 1
+        self.advance()
         rule, names, key = _aten_rule(func)
         out = self._short(key, args, kwargs)
         if out is NotImplemented:

@@ -97,14 +97,14 @@ def in_double(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Ca
 class Op:
     """One recorded call: its arguments by name, its result, and what a rule may say about them."""
 
-    __slots__ = ("along", "arguments", "counted", "name", "out", "recorder", "step")
+    __slots__ = ("along", "arguments", "at", "counted", "name", "out", "recorder")
 
     def __init__(self, recorder: Recorder, name: str, arguments: dict[str, Any], out: Any):
         self.recorder = recorder
         self.name = name
         self.arguments = arguments
         self.out = out
-        self.step = recorder.step
+        self.at = recorder.at
         self.along: Sequence[torch.Tensor | None] = ()  # the arguments with which the result scales
         self.counted: Sequence[torch.Tensor] = ()  # those that number units, and were read as such
 
@@ -201,7 +201,7 @@ class Op:
 
     def resizes(self, argument: str, *terms: Term) -> None:
         """A size argument is the size of these terms when kept units only are read."""
-        self.recorder.readings[self.step].resized[argument] = terms
+        self.recorder.readings[self.at].resized[argument] = terms
 
     def _note_write(self, tensor: torch.Tensor, zero: Sequence[bool] | None) -> None:
         """An in-place op that leaves no zeros where there were some. The storage is kept, lest its id be used again."""
