@@ -17,7 +17,7 @@ from .apply.surgery import PLANS, alike, plans_of
 from .errors import FileError, InputError, nearest
 from .holders import assign, owner_of, values
 from .plan import AttributeChange, Plan
-from .slots import Slot, slots
+from .slots import Slot, replace_held, slots
 from .text import listed
 
 SHOWN = 5
@@ -57,6 +57,7 @@ class Fitted:
 
     def put(self) -> None:
         """Change the model. Plain dict entries are set, so no code of the model runs that could refuse."""
+        new = {id(slot.tensor): tensor for slot, tensor in self.tensors}
         for slot, tensor in self.tensors:
             slot.table[slot.leaf] = tensor
         for owner, leaf, change in self.values:
@@ -65,6 +66,7 @@ class Fitted:
                 old = values(owner)[leaf]
                 value = type(old)([*old[: change.index], change.new, *old[change.index + 1 :]])
             assign(owner, leaf, value)
+        replace_held(self.model, new)
         if self.plans:
             self.model.__dict__[PLANS] = self.plans
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,3 +38,32 @@ def slots(model: nn.Module) -> Iterator[Slot]:
             for leaf, value in table.items():
                 if isinstance(value, torch.Tensor):
                     yield Slot(prefix + leaf, table, leaf, table is not module.__dict__ and leaf not in lost)
+
+
+def replace_held(model: nn.Module, new: Mapping[int, torch.Tensor]) -> None:
+    """Put new tensors, by the id of the old ones, into the lists, tuples and dicts in which modules keep their tensors.
+
+    `nn.LSTM` holds its weights a second time in such a list. Changed containers are new ones, the old stay as they are.
+    """
+    for module in model.modules():
+        for name, value in list(module.__dict__.items()):
+            if name not in ("_parameters", "_buffers", "_modules"):
+                changed = _replaced(value, new, NESTED)
+                if changed is not value:
+                    module.__dict__[name] = changed
+
+
+NESTED = 3  # containers in containers in containers
+
+
+def _replaced(value: Any, new: Mapping[int, torch.Tensor], depth: int) -> Any:
+    """The new tensor, the container with new tensors in it, or the value itself if it holds none of the old."""
+    if isinstance(value, torch.Tensor):
+        return new.get(id(value), value)
+    if not depth or type(value) not in (dict, list, tuple):
+        return value
+    held = list(value.values() if type(value) is dict else value)
+    made = [_replaced(item, new, depth - 1) for item in held]
+    if all(a is b for a, b in zip(made, held, strict=True)):
+        return value
+    return dict(zip(value, made, strict=True)) if type(value) is dict else type(value)(made)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 import secateur
 from nets import NETS, Parts, graph_of
@@ -184,6 +185,24 @@ def test_shared_tensors_stay_shared(function: Cut) -> None:
     assert pruned.up is pruned.again
     assert pruned.bias is pruned.up.bias
     assert sum(1 for _ in pruned.parameters()) == sum(1 for _ in NETS["shared"].make().parameters())
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [list, tuple, lambda held: {"nested": [tuple(held)]}])
+def test_containers_of_the_models_own_tensors_hold_the_new_ones(kind: Callable[..., Any], function: Cut) -> None:
+    model, plan = NETS["weights_in_a_list"].make(), planned("weights_in_a_list")
+    model.weights = kind([model.a, model.b, model.c])
+    pruned = function(model, plan)
+    expected = kind([pruned.a, pruned.b, pruned.c])
+    assert type(pruned.weights) is type(expected)
+    for held, tensor in zip(tree_leaves(pruned.weights), tree_leaves(expected), strict=True):
+        assert held is tensor
+
+
+@BOTH
+def test_a_recurrent_layer_holds_its_new_weights(function: Cut) -> None:
+    pruned = function(NETS["tagger"].make(), planned("tagger"))
+    assert all(held is own for held, own in zip(pruned.rnn._flat_weights, pruned.rnn.parameters(), strict=True))
 
 
 @BOTH

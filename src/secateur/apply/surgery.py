@@ -17,7 +17,7 @@ from torch import nn
 from ..errors import InputError, nearest
 from ..holders import assign, owner_of, values
 from ..plan import AttributeChange, Plan, Scale
-from ..slots import slots
+from ..slots import replace_held, slots
 from ..trace import check_model
 
 PLANS = "_secateur_plans"  # the plans that a model went through, oldest first
@@ -76,6 +76,7 @@ def cut_(model: nn.Module, plan: Plan) -> nn.Module:
         new = made.get(id(slot.tensor))
         if new is not None:
             slot.table[slot.leaf] = new
+    replace_held(model, made)
     _finish(model, body.modules, plan)
     return model
 

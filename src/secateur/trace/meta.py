@@ -135,6 +135,21 @@ def norm(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
+@shortcut("lstm", "gru", "rnn_tanh", "rnn_relu")
+def recurrent(x: torch.Tensor, *args: Any) -> Any:
+    """Of a whole layer, or of a packed one, whose batch sizes come before its states."""
+    states, *_, bidirectional = args[1:8] if isinstance(args[2], (tuple, list)) else args[:7]
+    held = states if isinstance(states, (tuple, list)) else (states,)
+    width = held[0].shape[-1] * (2 if bidirectional else 1)
+    out = torch.empty((*x.shape[:-1], width), dtype=x.dtype, device=x.device)
+    return out, *(torch.empty(state.shape, dtype=x.dtype, device=x.device) for state in held)
+
+
+@shortcut("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+def recurrent_cell(x: torch.Tensor, states: torch.Tensor | Sequence[torch.Tensor], *args: Any) -> Any:
+    return like(states) if isinstance(states, torch.Tensor) else tuple(map(like, states))
+
+
 def key(func: Any) -> str:
     """The name under which an aten overload may have a shortcut."""
     overload = func._overloadname

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..terms import Term, Why, freeze, keep_at_least, mingle, reason, unify
-from . import meta, sized
+from . import meta, sized, stacked
 from .folds import Query
 from .kinds import Attention
 from .meta import SHORTCUTS
@@ -273,7 +273,7 @@ class Recorder(Interceptor):
     def returned(self, tensors: Sequence[torch.Tensor]) -> None:
         """The model gave these: their dimensions stay."""
         for typed in filter(None, map(get, tensors)):
-            for dim in typed.dims:
+            for dim in typed.found():
                 freeze(dim, "model output")
 
     # --- running ---
@@ -322,7 +322,7 @@ class Recorder(Interceptor):
             self.unknown[op.name] += 1
             return op.opaque(f"no rule for {op.name}")
         try:
-            rule(op)
+            stacked.apply(rule, op)
         except Exception as error:  # noqa: BLE001 - a rule that did not expect this use must not be fatal
             self.unknown[f"{op.name} (its rule failed: {type(error).__name__})"] += 1
             op.opaque(f"the rule for {op.name} failed")

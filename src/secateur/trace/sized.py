@@ -14,7 +14,7 @@ import torch
 
 from ..terms import ONE, Axis, Term, cut, factor, find, freeze, product
 from .sizes import Call, Dim, Equation, Guard, Num, escape, expression, plain
-from .typed import Typed, get, put
+from .typed import Typed, get, is_blank, mark_blank, put
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -75,7 +75,7 @@ def demand(recorder: Recorder, wanted: Any, term: Term, name: str) -> None:
 def demand_shape(recorder: Recorder, shape: Sequence[Any], out: torch.Tensor, name: str) -> None:
     typed = get(out)
     if typed is not None:
-        for wanted, term in zip(shape, typed.found(), strict=True):
+        for wanted, term in zip(shape, typed.counted(), strict=True):
             demand(recorder, wanted, term, name)
 
 
@@ -215,7 +215,10 @@ def _made(recorder: Recorder, shape: Sequence[Any], out: torch.Tensor) -> None:
     dims: list[Term] = [
         ONE if plain(n) == 1 else Axis(plain(n), None if isinstance(n, Num) else literal) for n in shape
     ]
+    blank = is_blank(out)
     put(out, Typed(dims, recorder.typed(out).zero))
+    if blank:
+        mark_blank(out)
     demand_shape(recorder, shape, out, "a factory")
 
 
@@ -336,7 +339,7 @@ def _span(recorder: Recorder, source: torch.Tensor, dim: int, start: Any, stop: 
 
     A number counted from the end speaks of the units behind it; one beyond the ends must stay beyond them.
     """
-    term = recorder.typed(source).found()[dim]
+    term = recorder.typed(source).counted()[dim]
     for bound in (start, stop):
         if bound is None or isinstance(bound, torch.Tensor):
             continue

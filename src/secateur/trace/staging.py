@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..holders import Holder, assign, holders, is_public, values
+from ..slots import replace_held
 from ..terms import ONE, Axis, Term, product
 from .ground import Ground
 from .keeping import kept
@@ -23,7 +24,8 @@ from .typed import Place, Typed, drop, get, put
 # Sizes that torch's own modules keep; everything else they hold (strides, paddings, ...) is no size of a parameter.
 _TORCH_SIZES = frozenset(
     "d_model groups num_groups normalized_shape num_features num_channels embed_dim num_heads head_dim kdim vdim "
-    "in_features out_features in_channels out_channels embedding_dim num_parameters".split()
+    "in_features out_features in_channels out_channels embedding_dim num_parameters input_size hidden_size "
+    "proj_size".split()
 )
 
 
@@ -55,6 +57,7 @@ def staged(model: nn.Module, ground: Ground, stage: Stage) -> Iterator[None]:
         with kept(model):
             for name, module in model.named_modules():
                 _stand_in(name, module, ground, stage)
+            replace_held(model, {old: made for old, (_, made) in stage.stand_ins.items()})
             for holder in list(holders(model)):
                 _tag(holder, stage)
             yield
@@ -143,11 +146,31 @@ def _sizes_of(path: str, module: nn.Module) -> Iterator[tuple[str, Expr]]:
         yield "embedding_dim", Dim(weight[1])
     elif isinstance(module, nn.PReLU) and weight:
         yield "num_parameters", Dim(weight[0])
+    elif isinstance(module, nn.modules.rnn.RNNBase):
+        yield from _recurrent_sizes(module, GATES.get(module.mode, 1))
+    elif isinstance(module, nn.modules.rnn.RNNCellBase):
+        rows = _terms(module, "weight_hh")
+        yield from (("hidden_size", Dim(rows[1])), ("input_size", Dim(_terms(module, "weight_ih")[1])))
     elif isinstance(module, nn.MultiheadAttention):
         width, heads = Attribute(path, "embed_dim"), Attribute(path, "num_heads")
         yield "head_dim", Call("//", width, heads)
         for name in ("kdim", "vdim"):
             yield name, width if module._qkv_same_embed_dim else Dim(_terms(module, f"{name[0]}_proj_weight")[1])
+
+
+GATES = {"LSTM": 4, "GRU": 3}
+
+
+def _recurrent_sizes(module: nn.modules.rnn.RNNBase, gates: int) -> Iterator[tuple[str, Expr]]:
+    """One hidden size for all layers and directions; the rows of a weight are that many of each gate."""
+    for name in module._flat_weights_names:
+        terms = _terms(module, name)
+        if terms and name.startswith("weight_hh"):
+            yield "hidden_size", Call("//", Dim(terms[0]), gates)
+        elif terms and name.startswith("weight_hr"):
+            yield "proj_size", Dim(terms[0])
+    if inputs := _terms(module, "weight_ih_l0"):
+        yield "input_size", Dim(inputs[1])
 
 
 def _conv_sizes(module: nn.modules.conv._ConvNd, weight: list[Term]) -> Iterator[tuple[str, Expr]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
-from ..terms import ONE, Axis, Term, find
+from ..terms import ONE, Axis, Term, find, unify
 
 _SLOT = "_secateur_type"
 
@@ -48,14 +48,19 @@ def elsewhere(shape: Sequence[int]) -> Origin:
 Origins: TypeAlias = "tuple[Origin, ...]"
 
 
+Rows: TypeAlias = "Term | list[Rows]"
+
+
 class Typed:
     """The term of every dimension; whether silenced units hold zeros there; the parameter dimension it is, if any.
 
     `groups` is the term of its groups, if the tensor is the weight of a grouped convolution; `numbers` the term whose
-    units its values number, if it says which were chosen.
+    units its values number, if it says which were chosen. `rows`: the tensor stacks, along its first dimensions,
+    tensors whose last dimensions have these terms; until something reads that dimension as one (`found`), they share no
+    more than their count. `blank`: its version while it held nothing but zeros.
     """
 
-    __slots__ = ("at", "dims", "groups", "numbers", "origins", "zero")
+    __slots__ = ("at", "blank", "dims", "groups", "numbers", "origins", "rows", "zero")
 
     def __init__(
         self,
@@ -70,11 +75,30 @@ class Typed:
         self.origins = origins
         self.groups: Term | None = None
         self.numbers: Term | None = None
+        self.rows: list[Rows] | None = None
+        self.blank: int | None = None
 
     def found(self) -> list[Term]:
-        """The terms as they are now."""
+        """The terms as they are now, the same for all that is stacked."""
+        if self.rows is not None:
+            for term in leaves(self.rows):
+                unify(self.dims[-1], term, "stacked states without a common refinement")
+            self.rows = None
+        return self.counted()
+
+    def counted(self) -> list[Term]:
+        """The terms as they are now, for who asks for no more than sizes and leaves the last dimension alone."""
         self.dims = [find(dim) for dim in self.dims]
         return self.dims
+
+
+def leaves(rows: Rows) -> Iterator[Term]:
+    """The terms that are stacked, first to last."""
+    if isinstance(rows, list):
+        for row in rows:
+            yield from leaves(row)
+    else:
+        yield rows
 
 
 def fresh(shape: Sequence[int], frozen: str | None) -> list[Term]:
@@ -90,6 +114,20 @@ def get(tensor: torch.Tensor) -> Typed | None:
 def put(tensor: torch.Tensor, typed: Typed) -> None:
     """Give a tensor its type."""
     vars(tensor)[_SLOT] = typed
+
+
+def mark_blank(tensor: torch.Tensor) -> None:
+    """Note that a tensor holds nothing but zeros, as long as nothing is written to it (through whatever view)."""
+    typed = get(tensor)
+    if typed is not None and not tensor.is_inference():
+        typed.blank = tensor._version
+        typed.zero = [True] * len(typed.zero)
+
+
+def is_blank(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is known to hold nothing but zeros."""
+    typed = get(tensor)
+    return typed is not None and typed.blank is not None and typed.blank == tensor._version
 
 
 def drop(tensor: torch.Tensor) -> None:

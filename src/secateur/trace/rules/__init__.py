@@ -1,6 +1,6 @@
 """Every rule, registered by importing its family."""
 
-from . import attention, conv, detection, index, linear, norm, pointwise, reduce, routing, shape, spatial
+from . import attention, conv, detection, index, linear, norm, pointwise, recurrent, reduce, routing, shape, spatial
 
 __all__ = [
     "attention",
@@ -10,6 +10,7 @@ __all__ = [
     "linear",
     "norm",
     "pointwise",
+    "recurrent",
     "reduce",
     "routing",
     "shape",

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from ...terms import Term
 from ..registry import Op, function_rule, plainer, rule
+from ..typed import mark_blank
 from .routing import numbers_of
 
 
@@ -160,6 +161,8 @@ def factory(op: Op) -> None:
     nothing = "zero" in op.name
     for out in op.outs:
         op.result(op.fresh(out.shape, reason), [nothing] * out.dim(), out=out)
+        if nothing:
+            mark_blank(out)
 
 
 @rule("aten::_local_scalar_dense", "aten::is_same_size", "aten::_assert_async", "aten::_assert_tensor_metadata")

@@ -8,7 +8,7 @@ import torch
 
 from ...terms import ONE, Axis, Term
 from ..registry import Op, rule
-from ..typed import Origins, Place
+from ..typed import Origins, Place, is_blank, mark_blank
 
 # f(0) = 0: a silenced unit is still zero behind these.
 ZERO_STAYS = frozenset(
@@ -23,6 +23,7 @@ ZERO_IF_FIRST = frozenset({"div", "true_divide", "masked_fill_zero"})
 ZERO_IF_ALL = frozenset({"add", "sub", "rsub", "maximum", "minimum", "where", "lerp", "copy", "hypot"})
 # f(s * x) = s * f(x) for s > 0
 PROPORTIONAL = frozenset("neg abs relu clone contiguous _to_copy to mul div detach alias".split())
+COPIES = frozenset({"clone", "contiguous", "_to_copy", "to", "alias", "detach"})
 ROLES = {"mul": "scale", "div": "scale", "add": "shift", "sub": "shift"}
 
 
@@ -146,11 +147,15 @@ def _along(name: str, made: Sequence[Origins], found: Sequence[Origins]) -> Sequ
 )
 def same(op: Op) -> None:
     """x: [*a] -> [*a]"""
-    if bare(op.name) == "alias" or bare(op.name) == "detach":
-        typed = op.typed(op.tensors()[0])
+    name, source = bare(op.name), op.tensors()[0]
+    blank = name == "zeros_like" or (is_blank(source) and name in COPIES)
+    if name in ("alias", "detach"):
+        typed = op.typed(source)
         op.result(typed.found(), typed.zero, at=typed.at, origins=typed.origins)
-        return
-    pointwise(op)
+    else:
+        pointwise(op)
+    if blank:
+        mark_blank(op.outs[0])
 
 
 @rule(

@@ -8,7 +8,7 @@ import torch
 
 from ...terms import ONE, Axis, Term, axes, cat, find, product, reshape
 from ..registry import Op, rule
-from ..typed import Origins, Place, elsewhere
+from ..typed import Origins, Place, elsewhere, is_blank, mark_blank
 
 
 def _carried(op: Op, source: torch.Tensor) -> Origins:
@@ -33,6 +33,8 @@ def _result(op: Op, dims: Sequence[Term], zero: Sequence[bool], at: Sequence[Pla
     op.result(dims, zero, at=at, origins=_carried(op, op["self"]))
     if at is not None:
         op.along = [op["self"]]  # still that parameter: what reads it counts
+    if is_blank(op["self"]):
+        mark_blank(op.outs[0])
 
 
 @rule("aten::view", "aten::_unsafe_view", "aten::reshape", "aten::_reshape_alias")
@@ -122,7 +124,7 @@ def expand(op: Op) -> None:
     widened = [n != 1 and term.n == 1 for term, n in zip(terms, out.shape, strict=True)]
     literal = op.recorder.reason(op.why("expanded to a literal size")) if any(widened) else None
     terms = [Axis(n, literal) if w else t for t, n, w in zip(terms, out.shape, widened, strict=True)]
-    op.result(terms, [True] * pad + zero, origins=_carried(op, op["self"]))
+    _result(op, terms, [True] * pad + zero)
 
 
 @rule("aten::repeat")
@@ -133,7 +135,7 @@ def repeat(op: Op) -> None:
     terms: list[Term] = []
     for term, copies in zip([ONE] * pad + dims, op["repeats"], strict=True):
         terms.append(product([Axis(copies, "repeated a literal number of times"), term]) if copies != 1 else term)
-    op.result(terms, [True] * pad + zero)
+    _result(op, terms, [True] * pad + zero)
 
 
 # --- pieces ---
