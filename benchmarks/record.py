@@ -24,7 +24,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "torchvision", "torch-pruning", "secateur")},
+        **{name: version_of(name) for name in ("torch", "torchvision", "torch-pruning", "secateur")},
     }
 
 
@@ -56,7 +56,8 @@ def _command() -> str:
     return shlex.join(["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]])
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """The version of an installed package, None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

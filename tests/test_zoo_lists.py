@@ -45,6 +45,17 @@ def test_torchvision_has_no_model_that_is_neither_listed_nor_large_nor_quantized
     assert not listed & (LARGE | quantized)
 
 
+def test_timm_has_two_models_of_every_family_that_has_two() -> None:
+    timm = pytest.importorskip("timm")
+    listed: dict[str, set[str]] = {}
+    for entry in zoo.entries("timm:*"):
+        listed.setdefault(entry.family, set()).add(entry.name.partition(":")[2])
+    for family in timm.list_modules():
+        names = set(timm.list_models(module=family))
+        assert listed[family] <= names
+        assert len(listed[family]) == min(2, len(names))
+
+
 def test_hugging_face_has_every_family_that_was_promised() -> None:
     pytest.importorskip("transformers")
     assert {entry.family for entry in zoo.entries("hf:*")} >= set(FAMILIES)

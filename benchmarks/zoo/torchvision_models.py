@@ -1,8 +1,7 @@
 """Every model of torchvision up to 100 M parameters. Quantised ones are left out: no float weights to cut.
 
 Built as `get_model(name, weights=None)` builds them, but for what makes them slow: detectors resize their images to
-128 pixels instead of 800 and look at 20 proposals instead of 1,000; multiscale vision transformers for video are made
-for clips of 8 x 112 x 112.
+128 pixels instead of 800 and look at 20 proposals instead of 1,000.
 """
 
 from __future__ import annotations
@@ -31,12 +30,10 @@ SIDES = {"alexnet": 96, "googlenet": 96, "inception_v3": 160, "maxvit_t": 224, "
 OPTIONS: dict[str, dict[str, Any]] = {
     "googlenet": {"init_weights": False},  # the default initialisation takes a minute
     "inception_v3": {"init_weights": False},
-    "mvit_v1_b": {"spatial_size": (112, 112), "temporal_size": 8},
-    "mvit_v2_s": {"spatial_size": (112, 112), "temporal_size": 8},
 }
 SMALL_DETECTOR = {"min_size": 128, "max_size": 160}
 FEW_BOXES = {"rpn_post_nms_top_n_test": 20, "box_detections_per_img": 10}
-CLIPS = {"s3d": (14, 224, 224), "mvit_v1_b": (8, 112, 112), "mvit_v2_s": (8, 112, 112)}
+CLIPS = {"s3d": (14, 224, 224), "mvit_v1_b": (16, 224, 224), "mvit_v2_s": (16, 224, 224)}
 CLIP = (4, 64, 64)
 
 

@@ -1,0 +1,50 @@
+"""What both sides of the survey share: the models, their random weights, and how outputs are compared."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+
+import zoo
+from laws import randomized
+from secateur.calls import Call
+
+KEPT = 0.7
+TARGET = f"channels={KEPT:g}"
+
+
+def subject(name: str) -> tuple[zoo.Entry, nn.Module, Call]:
+    """A model of the zoo with random weights and buffers, and its example call."""
+    torch.set_num_threads(1)
+    entry = zoo.find(name)
+    return entry, randomized(entry.build()), entry.call()
+
+
+def params_of(model: nn.Module) -> int:
+    """The number of parameters, shared ones once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> float:
+    """The largest difference over the largest value, over all outputs; infinite where they do not match at all."""
+    if len(a) != len(b) or any(x.shape != y.shape for x, y in zip(a, b, strict=True)):
+        return float("inf")
+    return max((_relative(x.double(), y.double()) for x, y in zip(a, b, strict=True) if x.numel()), default=0.0)
+
+
+def _relative(x: torch.Tensor, y: torch.Tensor) -> float:
+    scale = max(float(x.abs().max()), float(y.abs().max()), 1e-300)
+    found = float((x - y).abs().max()) / scale
+    return found if found == found else float("inf")
+
+
+def tiny() -> tuple[nn.Module, Call]:
+    """A network that pays for what is imported late."""
+    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)]
+    return nn.Sequential(*layers).eval(), Call((torch.zeros(1, 3, 8, 8),))

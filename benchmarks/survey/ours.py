@@ -1,0 +1,98 @@
+"""Our side: laws 1 and 2 in float64 on a model of the zoo at `channels=0.7`, what is left, and what holds the rest."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from typing import Any
+
+from torch import nn
+
+import secateur
+import zoo
+from secateur.calls import Call
+from secateur.graph import Graph, covered
+
+from .common import TARGET, params_of, subject
+from .pool import told
+
+ORDINARY = ("kernel size", "spatial", "model input", "model output")
+REASONS = 6
+
+
+def examine(name: str) -> dict[str, Any]:
+    """Everything that the survey says of one model; whatever goes wrong is part of it.
+
+    verdict: right, wrong, unproved (the outputs say nothing), refused (an error of ours that explains), crash.
+    """
+    entry, model, call = subject(name)
+    try:
+        with_units = secateur.prune(model, call, TARGET, importance="random")
+    except secateur.PruningError as error:
+        return {"verdict": "refused", "params": params_of(model), **told(error), **_graph_of(model, call)}
+    found = {**_left(with_units.plan), **_held(with_units.graph)}
+    try:
+        found |= _proved(entry, model, with_units, call)
+    except Exception as error:
+        kind = "refused" if isinstance(error, secateur.PruningError) else "crash"
+        found |= {"verdict": kind, "stage": "verify", **told(error)}
+    return found
+
+
+def _graph_of(model: nn.Module, call: Call) -> dict[str, Any]:
+    """What a refused model was held by, where a trace says so."""
+    try:
+        return _held(secateur.trace(model, call))
+    except secateur.PruningError:
+        return {}
+
+
+def _left(plan: secateur.Plan) -> dict[str, Any]:
+    before, after = plan.before, plan.after
+    return {
+        "params": before.params,
+        "macs": before.macs,
+        "params_left": after.params / before.params,
+        "macs_left": after.macs / max(before.macs, 1),
+    }
+
+
+def _proved(entry: zoo.Entry, model: nn.Module, result: secateur.Pruned, call: Call) -> dict[str, Any]:
+    if entry.raw is None:
+        check = secateur.verify(model, result.model, result.plan, call)
+        return {"verdict": _verdict(check), **check.as_dict()}
+    check = secateur.verify(entry.raw(model), entry.raw(result.model), result.plan, call)
+    whole = secateur.verify(model, result.model, result.plan, call)
+    return {"verdict": _verdict(check), **check.as_dict(), "end_to_end": whole.as_dict()}
+
+
+def _verdict(check: secateur.Verification) -> str:
+    if check.passed:
+        return "right"
+    return "unproved" if not check.visible > 1e-6 and max(check.silence, check.permutation) < 1e-9 else "wrong"
+
+
+def _held(graph: Graph) -> dict[str, Any]:
+    """Coverage, unknown ops, and the reasons that hold parameters, by the number of parameters that they hold."""
+    live = {axis.term for axis in graph.axes}
+    reasons: dict[str, list[str]] = {}
+    for frozen in graph.frozen:
+        if frozen.reason not in ORDINARY:
+            reasons.setdefault(frozen.name, []).append(_placeless(frozen.reason))
+    lost: Counter[str] = Counter()
+    for name, why in reasons.items():
+        site = graph.sites[name]
+        for reason in dict.fromkeys(why):
+            lost[reason] += round(math.prod(site.shape) * (1 - covered(site.dims, live)))
+    return {
+        "axes": len(graph.axes),
+        "coverage": graph.coverage.params,
+        "unknown": dict(graph.unknown),
+        "unreached": sum(math.prod(graph.sites[name].shape) for name in graph.unreached) / max(graph.params, 1),
+        "frozen": [[reason, count / max(graph.params, 1)] for reason, count in lost.most_common(REASONS)],
+    }
+
+
+def _placeless(reason: str) -> str:
+    return re.sub(r" in [^\s(),]+(?=\)?$)", "", reason)

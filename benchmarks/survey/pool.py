@@ -1,0 +1,107 @@
+"""Each task in a forked process of its own, ended when its time is over. Libraries are imported once, by the parent."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+Work = Callable[[str], dict[str, Any]]
+MEMORY = 14 * 2**30
+"""Bytes that one child may use: a model that wants more fails alone, the machine lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    task: str
+    process: BaseProcess
+    answer: Connection
+    end: float
+
+
+def run(tasks: Sequence[str], work: Work, *, jobs: int, limit: float) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`work(task)` for every task, `jobs` at a time, as they end. One that takes more than `limit` s is killed."""
+    waiting, living = list(tasks), list[_Child]()
+    while waiting or living:
+        while waiting and len(living) < jobs:
+            living.append(_start(waiting.pop(0), work, limit))
+        ready = wait([child.answer for child in living], timeout=1.0)
+        for child in [*living]:
+            if child.answer in ready or time.monotonic() > child.end:
+                living.remove(child)
+                yield child.task, _finish(child, limit)
+
+
+def _start(task: str, work: Work, limit: float) -> _Child:
+    context = multiprocessing.get_context("fork")
+    answer, end = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(end, work, task), daemon=True)
+    process.start()
+    end.close()
+    return _Child(task, process, answer, time.monotonic() + limit)
+
+
+def _finish(child: _Child, limit: float) -> dict[str, Any]:
+    try:
+        found = child.answer.recv() if child.answer.poll() else {"verdict": "timeout", "error": f"over {limit:.0f} s"}
+    except EOFError:
+        found = {"verdict": "crash", "error": "the process died (out of memory?)"}
+    child.process.kill()
+    child.process.join()
+    return found
+
+
+def _serve(answer: Connection, work: Work, task: str) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    try:
+        answer.send(work(task))
+    except Exception as error:
+        answer.send({"verdict": "crash", **told(error)})
+
+
+class OutOfTime(BaseException):
+    """Raised in the middle of whatever is running; no `except Exception` takes it."""
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Within, `OutOfTime` is raised after so many seconds of the processor, however busy the machine is."""
+
+    def ring(*_: object) -> None:
+        raise OutOfTime
+
+    signal.signal(signal.SIGPROF, ring)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def told(error: BaseException, frames: int = 3) -> dict[str, Any]:
+    """An exception as data: its text, and the last frames outside of torch of it and of what caused it."""
+    at: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(at) < 5 * frames:
+        lines = [f for f in traceback.extract_tb(cause.__traceback__) if not _dull(f.filename)]
+        at += [f"{'/'.join(f.filename.split('/')[-3:])}:{f.lineno} {f.name}: {f.line}" for f in lines[-frames:]]
+        cause = cause.__cause__
+        if cause is not None:
+            at.append(f"caused by {type(cause).__name__}: {str(cause)[:200]}")
+    return {"error": f"{type(error).__name__}: {error}"[:1500], "at": at}
+
+
+def _dull(file: str) -> bool:
+    return "/torch/" in file or "/trace/recorder.py" in file
