@@ -139,8 +139,9 @@ def test_long_lists_of_reasons_stop() -> None:
 def test_unknown_ops_come_with_the_lines_that_teach_them() -> None:
     text = table(graph_of("unknown_op"))
     name = NETS["unknown_op"].unknown[0]
-    assert f"no rule for {name} (x1); what they touched is frozen. These lines teach one:" in text
-    assert f'  @secateur.trace.registry.rule("{name}")\n  def {name.rpartition("::")[2]}(op):' in text
+    assert f"no rule for {name} (x1); what they touched is frozen. These lines teach one, once its" in text
+    assert "  import secateur\n  # (2x5x4) -> 2x5x3. One letter: " in text
+    assert f'  secateur.rule("{name}", "a b c -> a b d")' in text
 
 
 def test_unreached_parameters_are_named_with_the_mend() -> None:

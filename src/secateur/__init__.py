@@ -13,6 +13,7 @@ from .graph import Graph
 from .io import load, save
 from .pruning import Pruned, prune
 from .trace import trace
+from .trace.teach import rule
 from .verify import Verification, verify
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ __all__ = [
     "load",
     "plan",
     "prune",
+    "rule",
     "save",
     "trace",
     "verify",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .calls import Call
     from .graph_why import Why
     from .trace.algebra import Ratio
-    from .trace.recorder import At, Reading, Recorder, Step
+    from .trace.recorder import At, Reading, Recorder, Sample, Step
     from .trace.sizes import Attribute, Guard
     from .trace.solve import Solution
     from .trace.staging import Stage
@@ -154,6 +154,7 @@ class Graph:
     aliases: Mapping[str, str]
     unreached: tuple[str, ...]
     unknown: Mapping[str, int]
+    samples: Mapping[str, Sample] = field(repr=False)  # of unknown ops
     readings: Mapping[At, Reading] = field(repr=False)
     source: Source = field(repr=False)
     path: tuple[Step, ...] = field(repr=False)  # the ops of the first call, with the floats in their arguments
@@ -273,6 +274,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
         aliases=dict(stage.aliases),
         unreached=tuple(unreached),
         unknown=dict(Counter(recorder.unknown)),
+        samples=dict(recorder.samples),
         readings=recorder.readings,
         source=source,
         path=tuple(recorder.path),

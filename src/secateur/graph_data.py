@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from .graph import Graph, PrunableAxis, covered
+from .graph_frozen import lesson
 from .terms import Axis, axes
 
 ROLES = ("output", "input", "scale", "shift", "statistic")
@@ -56,6 +57,7 @@ def as_dict(graph: Graph) -> dict[str, Any]:
         "frozen": [{"name": f.name, "dim": f.dim, "reason": f.reason} for f in graph.frozen],
         "unreached": list(graph.unreached),
         "unknown": dict(graph.unknown),
+        "lessons": {name: "\n".join(lesson(name, sample)) for name, sample in graph.samples.items()},
         "aliases": dict(graph.aliases),
     }
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from .graph import Frozen, Graph
 from .text import counted, listed, share, wrapped
+from .trace.equation import guess
+
+if TYPE_CHECKING:
+    from .trace.recorder import Sample
 
 ORDINARY = {  # reasons that are no news: what a line calls them, one and many
     "kernel size": ("kernel size", "kernel sizes"),
@@ -68,13 +73,30 @@ def _unknown_block(graph: Graph) -> list[str]:
     if not ops:
         return lines
     named = listed([f"{name} (x{n})" for name, n in ops.items()], 12)
-    first = next(iter(ops))
+    first = next((name for name in ops if name in graph.samples), None)
+    if first is None:
+        return [*lines, *wrapped("no rule for ", f"{named}; what they touched is frozen")]
+    text = f"{named}; what they touched is frozen. These lines teach one, once its letters are right:"
+    return [*lines, *wrapped("no rule for ", text), *(f"  {line}" for line in lesson(first, graph.samples[first]))]
+
+
+def lesson(name: str, sample: Sample) -> list[str]:
+    """The three lines that teach an op, with a first draft of its equation: equal sizes get one letter.
+
+    >>> from secateur.trace.recorder import Sample
+    >>> print("\\n".join(lesson("mylib::scale", Sample(((2, 8, 4, 4), (8,)), ((2, 8, 4, 4),)))))
+    import secateur
+    # (2x8x4x4, 8) -> 2x8x4x4. One letter: units that stay or go together. !a: all of them stay
+    secateur.rule("mylib::scale", "a b c d, b -> a b c d")
+    """
+    took, gave = (
+        ", ".join("x".join(map(str, shape)) or "scalar" for shape in shapes)
+        for shapes in (sample.operands, sample.results)
+    )
     return [
-        *lines,
-        *wrapped("no rule for ", f"{named}; what they touched is frozen. These lines teach one:"),
-        f'  @secateur.trace.registry.rule("{first}")',
-        f"  def {first.rpartition('::')[2]}(op):  # x: [n, c, *] -> [n, c, *]",
-        '      op.result(op.dims(op["self"]))',
+        "import secateur",
+        f"# ({took}) -> {gave}. One letter: units that stay or go together. !a: all of them stay",
+        f'secateur.rule("{name}", "{guess(sample.operands, sample.results)}")',
     ]
 
 

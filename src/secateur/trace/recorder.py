@@ -18,6 +18,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..errors import InputError
 from ..terms import Term, Why, freeze, keep_at_least, mingle, reason, unify
 from . import meta, sized, stacked
 from .folds import Query
@@ -53,6 +54,11 @@ def _aten_rule(func: Any) -> tuple[Rule | None, tuple[str, ...], str]:
     return _aten_rules[func]
 
 
+def forget_rules() -> None:
+    """Look rules up anew: there is another one."""
+    _aten_rules.clear()
+
+
 @dataclass(frozen=True, slots=True)
 class Macs:
     """One op multiplies and adds once per element of the product of `terms`; `layer` is its weight or its source."""
@@ -66,6 +72,14 @@ class At(NamedTuple):
 
     module: str
     number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The shapes of the tensors that an op took and gave."""
+
+    operands: tuple[tuple[int, ...], ...]
+    results: tuple[tuple[int, ...], ...]
 
 
 @dataclass(slots=True)
@@ -215,6 +229,7 @@ class Recorder(Interceptor):
         self.macs: list[Macs] = []
         self.counting = True
         self.unknown: Counter[str] = Counter()
+        self.samples: dict[str, Sample] = {}  # the shapes that an op without a rule was first met with
         self.reached: set[str] = set()
         self.written: dict[int, torch.UntypedStorage] = {}  # overwritten in place with what is no longer zero
         self.path: list[Step] = []
@@ -320,12 +335,13 @@ class Recorder(Interceptor):
         """What no rule knows, and what a rule did not expect, freezes and is reported."""
         if rule is None:
             self.unknown[op.name] += 1
+            self.samples.setdefault(op.name, Sample(*(_shapes(tensors) for tensors in (op.tensors(), op.outs))))
             return op.opaque(f"no rule for {op.name}")
         try:
             stacked.apply(rule, op)
         except Exception as error:  # noqa: BLE001 - a rule that did not expect this use must not be fatal
             self.unknown[f"{op.name} (its rule failed: {type(error).__name__})"] += 1
-            op.opaque(f"the rule for {op.name} failed")
+            op.opaque(str(error) if isinstance(error, InputError) else f"the rule for {op.name} failed")
         if not self.ledger.uncounted:
             self._note_uses(op)
 
@@ -357,5 +373,11 @@ class Recorder(Interceptor):
 
 def _named(names: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = dict(zip(names, args, strict=False))
+    if not kwargs:
+        return arguments
     arguments.update(kwargs)
-    return arguments
+    return {name: arguments[name] for name in dict.fromkeys((*names, *kwargs)) if name in arguments}
+
+
+def _shapes(tensors: Sequence[torch.Tensor]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(tensor.shape) for tensor in tensors)

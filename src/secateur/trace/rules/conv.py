@@ -18,6 +18,8 @@ def convolution(op: Op) -> None:
     channel = x.dim() - w.dim() + 1
     for kernel in op.dims(w)[2:]:
         freeze(kernel, "kernel size")
+    for place in op.dims(x)[channel + 1 :]:
+        freeze(place, "spatial")
     out = _grouped(op, channel) if op.get("groups", 1) > 1 else _plain(op, channel)
     _count(op, channel)
     if out is None:
@@ -29,7 +31,7 @@ def convolution(op: Op) -> None:
     dims[:channel] = op.dims(x)[:channel]
     dims[channel] = out
     origins = () if op["transposed"] else origins_of(op, w, b, channel)
-    op.result(dims, [True] * len(dims), origins=origins)
+    op.result(dims, _zero(op, channel), origins=origins)
 
 
 @rule("torchvision::deform_conv2d")
@@ -65,10 +67,24 @@ def _grouped(op: Op, channel: int) -> Term | None:
         return None
     op.unify(xs[0], ws[0])
     op.unify(xs[1], ws[1] if transposed else op.dims(w)[1])
+    inner = 0 if transposed else 1
+    if not (op.zero(x)[channel] or op.zero(w)[inner]):
+        op.inexact(xs[1], "units that are no longer zero are contracted", unsafe=True)
+        op.reads("input", channel)
+        op.reads("weight", inner)
     op.typed(w).groups = ws[0]
     op.role(w, 0, "output" if not transposed or w.shape[1] == 1 else "input")
     op.role(w, 1, "output" if transposed else "input")
     return product([ws[0], op.dims(w)[1]]) if transposed else op.dims(w)[0]
+
+
+def _zero(op: Op, channel: int) -> list[bool]:
+    """Channels are zero where all that makes them is; a weight that is computed may be other than zero throughout."""
+    x, w, b = op["input"], op["weight"], op["bias"]
+    makers = (0, 1) if op["transposed"] and op.get("groups", 1) > 1 else (1,) if op["transposed"] else (0,)
+    made = all(op.zero(w)[dim] for dim in makers) and (b is None or op.zero(b)[0])
+    batch = [zero and b is None for zero in op.zero(x)[:channel]]
+    return [*batch, made, *[True] * (x.dim() - channel - 1)]
 
 
 def _count(op: Op, channel: int) -> None:

@@ -68,7 +68,8 @@ def linear(op: Op) -> None:
     dims, zero = op.dims(x), op.zero(x)
     op.macs(*dims, op.dims(w)[0])
     rows = [flag and (b is None) for flag in zero[:-1]]
-    op.result([*dims[:-1], op.dims(w)[0]], [*rows, True], origins=origins_of(op, w, b, -1))
+    made = op.zero(w)[0] and (b is None or op.zero(b)[0])  # not so for a weight that is computed by exp and the like
+    op.result([*dims[:-1], op.dims(w)[0]], [*rows, made], origins=origins_of(op, w, b, -1))
 
 
 def _matrix_roles(op: Op, x: str, w: str) -> None:
