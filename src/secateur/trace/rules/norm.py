@@ -30,7 +30,7 @@ def batch_norm(op: Op) -> None:
     read = _over_places(op, "input", [d for d in range(x.dim()) if d != 1]) if batch else set()
     dims, zero = op.dims(x), op.zero(x)
     affine = op["weight"] is not None
-    held = [affine if i == 1 else i in read or (z and not affine) for i, z in enumerate(zero)]
+    held = [affine or bool(batch) if i == 1 else i in read or (z and not affine) for i, z in enumerate(zero)]
     op.result(dims, held, origins=origins_of(op, op["weight"], op["bias"], 1))
     for out in op.outs[1:]:
         op.result([dims[1]] if out.shape == (x.shape[1],) else op.fresh(out.shape, "statistics"), out=out)
