@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,15 @@ def _as_call(example_inputs: Any) -> Call:
         f"example_inputs is a {type(example_inputs).__name__}: {example_inputs!r}\n"
         "give what the model is called with: a tensor, a tuple of arguments or a dict of keyword arguments"
     )
+
+
+def further(calls: Any) -> tuple[Call, ...]:
+    """Several calls. Raises `InputError` for what is no list of them; one call alone is none."""
+    if isinstance(calls, (Call, Mapping, str, bytes, torch.Tensor)) or not isinstance(calls, Iterable):
+        raise InputError(
+            f"calls is a {type(calls).__name__}; give a list of further calls, each as example_inputs are given"
+        )
+    return tuple(map(Call.of, calls))
 
 
 def tensors_in(output: Any) -> list[torch.Tensor]:

@@ -32,5 +32,5 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     >>> nearest("layer1.conv", ["layer1.conv1", "fc"])
     "; did you mean 'layer1.conv1'?"
     """
-    near = difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), list(known), n=count, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

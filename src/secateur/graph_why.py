@@ -118,6 +118,8 @@ def _explained(graph: Graph) -> Explanation | None:
 
 
 def _check_matches(graph: Graph, pattern: str) -> None:
+    if not isinstance(pattern, str):
+        raise InputError(f"pattern={pattern!r}: the name of a parameter, module or axis, or a glob of them")
     if _matching(graph, pattern) or any(means(pattern, axis.name) for axis in graph.axes):
         return
     names = {axis.name for axis in graph.axes}

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,15 +24,13 @@ from torch import nn
 from .apply.surgery import plans_of
 from .errors import FileError, InputError, nearest
 from .fitting import Slot, Stored, fit, slots
+from .paths import PathLike, path_of
 from .plan import Plan
-from .plan_check import check_plan
 from .text import listed
 from .trace import check_model
 
 FORMAT = 1
 VERSION, PLANS, ALIASES = "secateur_format", "secateur_plans", "secateur_aliases"
-
-PathLike: TypeAlias = "str | os.PathLike[str]"
 
 
 def save(model: nn.Module, path: PathLike) -> None:
@@ -195,7 +193,9 @@ def _opened(path: PathLike) -> Iterator[Any]:
     """The safetensors file at a path. Raises `FileError` where there is none."""
     from safetensors import safe_open
 
-    file = Path(path)
+    file = path_of(path)
+    if file.is_dir():
+        raise FileError(f"{path} is a folder\nname the file in it, such as {file / 'model.safetensors'}")
     if not file.is_file():
         near = nearest(file.name, (other.name for other in file.parent.glob("*")))
         raise FileError(f"no file {path}{near}")
@@ -245,9 +245,7 @@ def _json_list(text: str) -> list[Any]:
 
 
 def _plan(data: Any) -> Plan:
-    plan = Plan.from_json(json.dumps(data))
-    check_plan(plan)
-    return plan
+    return Plan.from_json(json.dumps(data))
 
 
 def _aliases(data: Any, names: set[str]) -> dict[str, str]:
@@ -277,7 +275,7 @@ def _write(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str
 @contextmanager
 def _replacing(path: PathLike) -> Iterator[Path]:
     """A new file beside `path` to write to, which takes its place in the end; nothing is left of it on a failure."""
-    target = Path(path)
+    target = path_of(path)
     if target.is_dir():
         raise InputError(
             f"cannot write {path}: it is a folder\nname a file in it, such as {target / 'model.safetensors'}"

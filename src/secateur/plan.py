@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from .errors import FileError, PruningError
+from .errors import FileError, InputError, PruningError
 from .terms import Axis, Cat, Each, Product, Term, axes, positions, size
 
 Code: TypeAlias = "str | int | Mapping[str, Sequence[Code]]"
@@ -175,12 +175,12 @@ class Plan:
 
     @staticmethod
     def from_json(text: str) -> Plan:
-        """Read a plan back. Raises `FileError` where the text is none."""
+        """Read a plan back. Raises `FileError` where the text is none, or where it makes no sense in itself."""
         try:
             data = json.loads(text)
             if data["format"] != FORMAT:
                 raise FileError(f"a plan of format {data['format']!r}; this secateur reads format {FORMAT}: update it")
-            return _from_data(data)
+            return _checked(_from_data(data))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             if isinstance(error, FileError):
                 raise
@@ -190,6 +190,22 @@ class Plan:
         from .plan_text import table
 
         return table(self)
+
+
+def _checked(plan: Plan) -> Plan:
+    from .plan_check import check_plan
+
+    check_plan(plan)
+    return plan
+
+
+def needs_plan(plan: object) -> None:
+    """Raise `InputError` for anything but a Plan."""
+    if not isinstance(plan, Plan):
+        raise InputError(
+            f"plan is a {type(plan).__name__}: {str(plan)[:60]}\n"
+            "make one with secateur.plan(graph, target), or read one with Plan.from_json(text)"
+        )
 
 
 def _from_data(data: Mapping[str, Any]) -> Plan:
@@ -258,4 +274,14 @@ def with_notes(plan: Plan, **notes: str) -> Plan:
     return replace(plan, notes={**plan.notes, **notes})
 
 
-__all__ = ["AttributeChange", "AxisPlan", "Plan", "PruningError", "Scale", "Totals", "encoded", "with_notes"]
+__all__ = [
+    "AttributeChange",
+    "AxisPlan",
+    "Plan",
+    "PruningError",
+    "Scale",
+    "Totals",
+    "encoded",
+    "needs_plan",
+    "with_notes",
+]

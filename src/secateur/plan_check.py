@@ -7,7 +7,7 @@ A plan that `secateur.plan` made always passes; one from a file may be damaged o
 2. A term is an axis of the plan, a positive number, or a cat or product of terms, nested at most `DEPTH` deep.
 3. A scale names a site of the plan, a dimension of it, rows within, and a positive finite factor.
 4. An attribute is a public name, or several with dots (an attribute of an object that a module holds), and changes from
-   one whole number to another.
+   one whole number to another; none becomes negative.
 """
 
 from __future__ import annotations
@@ -132,5 +132,5 @@ def _check_attribute(change: AttributeChange) -> None:
             f"the plan sets an attribute {name!r} of {change.module!r}; plans set public integer attributes"
         )
     numbers = (change.old, change.new, 0 if change.index is None else change.index)
-    if any(type(number) is not int for number in numbers) or numbers[2] < 0:
+    if any(type(number) is not int for number in numbers) or numbers[2] < 0 or change.new < 0 <= change.old:
         raise FileError(f"the plan sets {change.module}.{name}[{change.index!r}] from {change.old!r} to {change.new!r}")

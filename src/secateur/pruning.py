@@ -14,6 +14,7 @@ from .apply import cut
 from .budget import plan
 from .budget.planning import Drop
 from .budget.select import SelectLike
+from .calls import further
 from .errors import PruningError
 from .graph import Graph
 from .importance import Criterion, Scores
@@ -110,7 +111,7 @@ def prune(
     >>> result.model[0]
     Linear(in_features=4, out_features=4, bias=True)
     """
-    calls = tuple(calls)
+    calls = further(calls)
     graph = trace(model, example_inputs, calls=calls, outputs=outputs)
     made = plan(graph, target, importance=importance, select=select, drop=drop, scope=scope, seed=seed)
     pruned = cut(model, made)

@@ -18,11 +18,11 @@ from torch import nn
 
 from .apply.surgery import cut
 from .budget.planning import build_plan
-from .calls import Call
+from .calls import Call, further
 from .cost import Cost
 from .errors import InputError, PruningError
 from .graph import Graph
-from .plan import Plan
+from .plan import Plan, needs_plan
 from .replay import default_float64, in_float64, run
 from .slots import slots
 from .terms import Each
@@ -87,7 +87,9 @@ def verify(
     True
     """
     check_model(model)
-    wanted = [_lively(Call.of(call)) for call in (example_inputs, *calls)]
+    check_model(pruned)
+    needs_plan(plan)
+    wanted = [_lively(call) for call in (Call.of(example_inputs), *further(calls))]
     dense = in_float64(model)
     with default_float64():
         graph = trace_calls(dense, wanted, outputs, run="real", lift=True)

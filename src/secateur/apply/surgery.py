@@ -16,7 +16,7 @@ from torch import nn
 
 from ..errors import InputError, nearest
 from ..holders import assign, owner_of, values
-from ..plan import AttributeChange, Plan, Scale
+from ..plan import AttributeChange, Plan, Scale, needs_plan
 from ..slots import replace_held, slots
 from ..trace import check_model
 
@@ -114,6 +114,7 @@ def _finish(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan) -> N
 
 def _made(body: _Body, plan: Plan) -> dict[int, torch.Tensor]:
     """New tensors by the id of those they replace. Everything that can be wrong is found here."""
+    needs_plan(plan)
     _check_tensors(body, plan)
     _check_attributes(body, plan)
     scales: dict[str, list[Scale]] = {}

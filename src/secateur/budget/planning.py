@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -52,6 +54,11 @@ def plan(
     >>> plan(graph, "params=0.6").axes["0"].count
     4
     """
+    if not isinstance(graph, Graph):
+        kind = type(graph).__name__
+        raise InputError(f"graph is a {kind}; make one first: secateur.trace(model, example_inputs)")
+    if not isinstance(seed, int):
+        raise InputError(f"seed={seed!r} is no whole number")
     select = Select.of(select)
     targets = parse_targets(target)
     _check_arguments(graph, targets, scope)
@@ -91,9 +98,11 @@ def _by_hand(
     graph: Graph, drop: Drop, wishes: Wishes, scores: dict[str, torch.Tensor], rungs: list[Ladder]
 ) -> tuple[dict[str, torch.Tensor], list[Ladder]]:
     """Dropped units score below everything, and their groups start at what is left of them."""
+    if not isinstance(drop, Mapping):
+        raise InputError(f"drop={drop!r}: units by axis name, as in drop={{'conv1': [2, 6, 9]}}")
     units: dict[str, list[int]] = {}
     for name, more in drop.items():
-        units.setdefault(graph.axis(name).name, []).extend(more)
+        units.setdefault(graph.axis(name).name, []).extend(_numbers(name, more))
     scores = {name: value.clone() for name, value in scores.items()}
     levels: dict[int, int] = {}
     for name, asked in units.items():
@@ -133,8 +142,21 @@ def _lowered(graph: Graph, wishes: Wishes, levels: Mapping[int, int], rungs: Seq
     return rungs
 
 
+def _numbers(name: str, units: Any) -> list[int]:
+    """Numbers of units from any sequence, array or tensor of whole numbers; a mask is none."""
+    try:
+        listed = list(units.tolist() if hasattr(units, "tolist") else units)
+        if any(isinstance(unit, bool) for unit in listed):
+            raise TypeError("a mask")
+        return [operator.index(unit) for unit in listed]
+    except TypeError:
+        raise InputError(
+            f"drop gives {name!r} {units!r}; give the numbers of its units, as in drop={{{name!r}: [2, 6, 9]}}"
+        ) from None
+
+
 def _checked_units(axis: PrunableAxis, name: str, units: Sequence[int]) -> list[int]:
-    wanted = sorted({int(u) for u in units})
+    wanted = sorted(set(units))
     bad = [u for u in wanted if not 0 <= u < axis.size]
     if bad:
         raise InputError(f"drop names unit {bad[0]} of {name!r}, which has {axis.size}: 0 to {axis.size - 1}")

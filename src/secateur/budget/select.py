@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
 from ..errors import InputError, nearest
 from ..graph import Graph
+from ..paths import PathLike
 from .rules import SETTINGS, Rule, RuleLike, setting
 from .selector import Condition, Selector
 from .wishes import General, Wishes
@@ -52,6 +52,9 @@ class Select:
             object.__setattr__(self, word, _several(word, getattr(self, word)))
         if not isinstance(self.widths, Mapping):
             raise InputError(f"widths={self.widths!r}: counts by axis name, as in {{'conv1': 48}}")
+        for name in self.widths:
+            if not isinstance(name, str):
+                raise InputError(f"widths names {name!r}; the names of axes are texts, as in {{'conv1': 48}}")
         self._all()  # shows what is wrong before a model is there
 
     @staticmethod
@@ -68,7 +71,7 @@ class Select:
         return Select(rules=_several("select", given))
 
     @staticmethod
-    def read(path: str | os.PathLike[str]) -> Select:
+    def read(path: PathLike) -> Select:
         """A Select from a YAML or JSON file: a list of rules, or a mapping with the words of the constructor.
 
         Raises `FileError` for what is no such file, and `InputError` for what it says wrongly.

@@ -10,19 +10,19 @@ floor: 0.1
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import FileError, nearest
+from ..paths import PathLike, path_of
 
 MEND = "write a list of rules, or a mapping with a list of rules under 'select'"
 
 
-def read(path: str | os.PathLike[str]) -> Any:
+def read(path: PathLike) -> Any:
     """The lists and mappings of a file. Raises `FileError` where there is none, or where they cannot be read."""
-    file = Path(path)
+    file = path_of(path)
     reader = READERS.get(file.suffix.lower())
     if reader is None:
         raise FileError(f"{path} is no selection: its name ends in none of {', '.join(READERS)}")

@@ -57,5 +57,9 @@ def parse_targets(target: str | Sequence[str] | None) -> list[Target]:
     """One target or several; all are to be met."""
     if target is None:
         return []
-    texts = [target] if isinstance(target, str) else list(target)
+    if not isinstance(target, (str, list, tuple)):
+        raise TargetError(
+            f"target {target!r} is a {type(target).__name__}\nwrite e.g. 'macs=0.5', or a list of such texts"
+        )
+    texts = [target] if isinstance(target, str) else target
     return [Target.parse(part) for text in texts for part in str(text).split(",")]

@@ -238,7 +238,7 @@ WIDTH_BREAKS: dict[str, Callable[[int, Any, int], bool]] = {
 def width_steps(group: Group, axis: PrunableAxis, said: Said) -> int:
     """How many steps of a group leave a width of one of its axes. Raises `InputError` where none do."""
     step, width = axis.size // group.steps, said.value
-    if not isinstance(width, int) or not axis.least <= width <= axis.size:
+    if type(width) is not int or not axis.least <= width <= axis.size:
         raise InputError(
             f"{said.by} gives {axis.name!r} {width!r}; it has {axis.size} units and keeps {axis.least} or more"
         )

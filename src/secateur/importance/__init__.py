@@ -38,6 +38,9 @@ def score(graph: Graph, importance: str | Criterion | Scores = "l2", *, seed: in
     torch.Size([8])
     """
     if not callable(importance) and type(importance) is not str:  # ready scores
+        if not isinstance(importance, Mapping):
+            known = ", ".join(CRITERIA)
+            raise InputError(f"importance={importance!r}; give a name ({known}), a function, or scores by axis name")
         ready = cast("Scores", importance)
         given = {graph.axis(name).name: value for name, value in ready.items()}
         return {axis.name: _checked(axis, given.get(axis.name, torch.ones(axis.size))) for axis in graph.axes}
@@ -59,7 +62,13 @@ def _criterion(importance: str | Criterion, seed: int) -> Criterion:
 
 
 def _checked(axis: PrunableAxis, scores: torch.Tensor) -> torch.Tensor:
-    scores, name = torch.as_tensor(scores).detach().to("cpu", torch.float64), axis.name
+    name = axis.name
+    try:
+        scores = torch.as_tensor(scores).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"the scores of {name!r} are no numbers: {error}; give one for each of {axis.size} units"
+        ) from error
     shape = (axis.size,) if axis.outer is None else (axis.outer.n, axis.size)
     if tuple(scores.shape) not in (shape, shape[-1:]):
         raise InputError(f"the scores of {name!r} have shape {tuple(scores.shape)}; give one for each unit: {shape}")

@@ -5,7 +5,6 @@ All of a file is checked before any of it is used, so a refused file leaves the 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import FileError, nearest
+from secateur.paths import PathLike, path_of
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts put the state dict, beside their epoch and optimizer."""
@@ -27,7 +27,7 @@ SHOWN = 5
 """Names listed of each kind of mismatch."""
 
 
-def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
+def load_weights(model: nn.Module, path: PathLike) -> None:
     """Copy the weights of `path` into `model`: every name and every shape must agree, or nothing changes.
 
     A `.safetensors` file, or a torch file that is read with `weights_only=True`, so that no code in it runs. State
@@ -44,7 +44,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
     >>> model.weight.tolist()
     [[1.0, 1.0]]
     """
-    file = Path(path)
+    file = path_of(path)
     own = model.state_dict(keep_vars=True)
     state = _strip_prefixes(_check_tensors(_unwrap(_read(file)), file), own)
     state = _complete(state, own)
@@ -56,6 +56,8 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> None:
 
 
 def _read(path: Path) -> object:
+    if path.is_dir():
+        raise FileError(f"{path} is a folder\nname the file in it that holds the weights")
     if not path.is_file():
         near = nearest(path.name, (file.name for file in path.parent.glob("*")))
         raise FileError(f"no weights file {path}{near}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..calls import Call, refusal, tensors_in
+from ..calls import Call, further, refusal, tensors_in
 from ..errors import InputError, PruningError, TraceError
 from ..graph import Graph, Source, build
 from .ground import RUNS, Ground
@@ -53,7 +53,11 @@ def trace(
     check_model(model)
     if run not in ("auto", *RUNS):
         raise InputError(f"run={run!r}; one of 'auto', {', '.join(map(repr, RUNS))}")
-    wanted = [Call.of(example_inputs), *(Call.of(call) for call in calls)]
+    if outputs is not None and not callable(outputs):
+        raise InputError(
+            f"outputs={outputs!r}: a function that picks what counts as output from what the model returns"
+        )
+    wanted = [Call.of(example_inputs), *further(calls)]
     if run != "auto":
         return trace_calls(model, wanted, outputs, run)
     try:
