@@ -6,6 +6,7 @@ import pytest
 
 import secateur
 from nets import NETS
+from secateur.caches import Cache
 from secateur.errors import FileError
 from secateur.plan import AttributeChange, AxisPlan, Plan, Scale
 from secateur.plan_check import DEPTH, check_plan
@@ -50,6 +51,13 @@ def test_attribute_names(name: str) -> None:
     plan = replace(plan_of("plain_cnn"), attributes=(AttributeChange("conv1", name, None, 1, 2),))
     with pytest.raises(FileError, match=f"sets an attribute '{name}' of 'conv1'; plans set public integer attributes"):
         check_plan(plan)
+
+
+def test_caches_are_named_by_text() -> None:
+    plan = Plan.from_json(replace(plan_of("plain_cnn"), caches=(Cache("", "table"),)).to_json())
+    check_plan(plan)
+    with pytest.raises(FileError, match=r"the plan empties a cache \['', 3\]; a module and an attribute are named by"):
+        check_plan(replace(plan, caches=(Cache("", 3),)))  # type: ignore[arg-type]
 
 
 def test_nested_units_need_outer_units() -> None:

@@ -78,6 +78,7 @@ def _rest(first: Plan, second: Plan) -> dict[str, Any]:
         "after": second.after,
         "target": (*first.target, *second.target),
         "notes": {**first.notes, **second.notes},
+        "caches": tuple(dict.fromkeys((*first.caches, *second.caches))),
     }
 
 

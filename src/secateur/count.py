@@ -25,6 +25,7 @@ from .calls import Call, refusal, tensors_in
 from .errors import InputError
 from .text import counted, paged
 from .trace import check_model
+from .trace.keeping import kept
 
 Shape: TypeAlias = "tuple[int, ...]"
 
@@ -230,20 +231,13 @@ def _no_fast_path() -> Iterator[None]:
 @contextmanager
 def _standing_in(model: nn.Module, device: torch.device | None, training: bool) -> Iterator[None]:
     """For one run: tensors on `device` (or copies of buffers in place) and the mode; everything is put back."""
-    saved = [(table, dict(table)) for module in model.modules() for table in _tables(module)]
     made: dict[int, torch.Tensor] = {}
-    devices = list({p.device for p in model.parameters() if p.device.type == "cuda"})
-    try:
-        with torch.random.fork_rng(devices=devices):
-            for table, content in saved:
-                table.update({k: _replaced(v, device, made) for k, v in content.items() if isinstance(v, torch.Tensor)})
-            for module in model.modules():
-                module.training = training
-            yield
-    finally:
-        for table, content in saved:
-            table.clear()
-            table.update(content)
+    with kept(model):
+        for module in model.modules():
+            module.training = training
+            for table in _tables(module):
+                table.update({k: _replaced(v, device, made) for k, v in table.items() if isinstance(v, torch.Tensor)})
+        yield
 
 
 def _tables(module: nn.Module) -> Sequence[dict[str, Any]]:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from .apply.surgery import PLANS, alike, plans_of
+from .caches import forget
 from .errors import FileError, InputError, nearest
 from .holders import assign, owner_of, values
 from .plan import AttributeChange, Plan
@@ -67,6 +68,7 @@ class Fitted:
                 value = type(old)([*old[: change.index], change.new, *old[change.index + 1 :]])
             assign(owner, leaf, value)
         replace_held(self.model, new)
+        forget(self.model, (cache for plan in self.plans for cache in plan.caches))
         if self.plans:
             self.model.__dict__[PLANS] = self.plans
 

@@ -15,6 +15,7 @@ from .errors import InputError, nearest
 from .terms import CHANNEL, EXPERT, Axis, Cat, Each, Term, axes, find, freeze, settle
 
 if TYPE_CHECKING:
+    from .caches import Cache
     from .calls import Call
     from .graph_why import Why
     from .trace.algebra import Ratio
@@ -149,6 +150,7 @@ class Graph:
     attributes: Mapping[Attribute, Ratio]
     attribute_values: Mapping[Attribute, int]
     guards: tuple[Guard, ...]
+    caches: tuple[Cache, ...]
     folds: tuple[Fold, ...]
     frozen: tuple[Frozen, ...]
     aliases: Mapping[str, str]
@@ -269,6 +271,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
         attributes=solution.attributes,
         attribute_values=stage.attributes,
         guards=tuple(solution.guards),
+        caches=tuple(stage.caches),
         folds=tuple(folds),
         frozen=_frozen(sites, set(live)),
         aliases=dict(stage.aliases),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from .caches import Cache
 from .errors import FileError, InputError, PruningError
 from .terms import Axis, Cat, Each, Product, Term, axes, positions, size
 
@@ -77,6 +78,7 @@ class Plan:
     after: Totals
     target: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
+    caches: tuple[Cache, ...] = ()  # to be emptied: `forward` fills them again
 
     @cached_property
     def _terms(self) -> dict[str, Axis]:
@@ -169,6 +171,7 @@ class Plan:
                 "after": [self.after.params, self.after.macs],
                 "target": list(self.target),
                 "notes": dict(self.notes),
+                **({"caches": self.caches} if self.caches else {}),
             },
             separators=(",", ":"),
         )
@@ -221,6 +224,7 @@ def _from_data(data: Mapping[str, Any]) -> Plan:
         after=Totals(*data["after"]),
         target=tuple(data["target"]),
         notes=dict(data["notes"]),
+        caches=tuple(Cache(*cache) for cache in data.get("caches", ())),
     )
 
 

@@ -8,6 +8,7 @@ A plan that `secateur.plan` made always passes; one from a file may be damaged o
 3. A scale names a site of the plan, a dimension of it, rows within, and a positive finite factor.
 4. An attribute is a public name, or several with dots (an attribute of an object that a module holds), and changes from
    one whole number to another; none becomes negative.
+5. A cache to be emptied is named by two texts: a module and its attribute.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ def check_plan(plan: Plan) -> None:
         _check_scale(scale, plan)
     for change in plan.attributes:
         _check_attribute(change)
+    for cache in plan.caches:  # Rule 5
+        if not all(isinstance(name, str) for name in cache):
+            raise FileError(f"the plan empties a cache {list(cache)!r}; a module and an attribute are named by text")
 
 
 def _is_count(value: Any) -> bool:

@@ -7,7 +7,7 @@ order as the trace whose readings it follows, so a reading is found by the numbe
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from .apply.surgery import check_copies
+from .caches import Cache, forget, left_out
 from .calls import Call, tensors_in
 from .errors import InputError
 from .terms import Kept, Term, axes, kept_size, positions
@@ -23,13 +24,16 @@ from .trace.recorder import At, Interceptor, Reading
 from .trace.registry import FUNCTIONS
 
 
-def in_float64(model: nn.Module) -> nn.Module:
-    """A float64 copy. Raises `InputError` where the model cannot be copied."""
+def in_float64(model: nn.Module, caches: Iterable[Cache] = ()) -> nn.Module:
+    """A float64 copy, its caches empty. Raises `InputError` where the model cannot be copied."""
     check_copies(model)
+    caches = tuple(caches)
     try:
-        return copy.deepcopy(model).double()
+        copied = copy.deepcopy(model, left_out(model, caches)).double()
     except Exception as error:
         raise InputError(f"the model cannot be copied, so it cannot be verified: {error}") from error
+    forget(copied, caches)
+    return copied
 
 
 class Replay(Interceptor):

@@ -90,13 +90,15 @@ def verify(
     check_model(pruned)
     needs_plan(plan)
     wanted = [_lively(call) for call in (Call.of(example_inputs), *further(calls))]
-    dense = in_float64(model)
+    dense = in_float64(model, plan.caches)
     with default_float64():
         graph = trace_calls(dense, wanted, outputs, run="real", lift=True)
     reference = run(dense, wanted, outputs=outputs)
     _check_finite(reference)
     silenced = run(_silenced(dense, plan), wanted, graph.readings, _keep(graph, plan), outputs=outputs)
-    small = _run_pruned(_exactly_scaled(in_float64(pruned), pruned, cut(dense, plan), plan), wanted, outputs)
+    small = _run_pruned(
+        _exactly_scaled(in_float64(pruned, plan.caches), pruned, cut(dense, plan), plan), wanted, outputs
+    )
     permuted = run(permutation_of(dense, graph), wanted, outputs=outputs)
     return Verification(_distance(silenced, small), _distance(reference, permuted), _distance(reference, silenced))
 

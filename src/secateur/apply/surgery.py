@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..caches import forget, left_out
 from ..errors import InputError, nearest
 from ..holders import assign, owner_of, values
 from ..plan import AttributeChange, Plan, Scale, needs_plan
@@ -48,7 +49,8 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     check_copies(model)
     made = _copies(body, _made(body, plan))
     try:
-        copied = copy.deepcopy(model, dict(made))  # what is in the memo is taken for copied already
+        memo = {**left_out(model, plan.caches), **made}  # what is in it is taken for copied already
+        copied = copy.deepcopy(model, memo)
     except Exception as error:
         raise InputError(
             f"the model cannot be copied: {type(error).__name__}: {error}\n"
@@ -109,6 +111,7 @@ def plans_of(model: nn.Module) -> tuple[Plan, ...]:
 def _finish(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan) -> None:
     for change in plan.attributes:
         _set(modules[change.module], change)
+    forget(model, plan.caches)
     model.__dict__[PLANS] = (*plans_of(model), plan)
 
 

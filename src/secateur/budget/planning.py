@@ -254,6 +254,7 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
         before=Totals(graph.params, graph.total_macs),
         after=Totals(cost.params(counts), cost.macs(counts)),
         target=target,
+        caches=graph.caches,
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from ..caches import Cache, contents, filled
 from ..holders import Holder, assign, holders, is_public, values
 from ..slots import replace_held
 from ..terms import ONE, Axis, Term, product
@@ -48,6 +49,7 @@ class Stage:
     attributes: dict[Attribute, int] = field(default_factory=dict)
     stand_ins: dict[int, tuple[str, torch.Tensor]] = field(default_factory=dict)
     originals: list[torch.Tensor] = field(default_factory=list)  # kept alive: `stand_ins` goes by id
+    caches: list[Cache] = field(default_factory=list)
 
 
 @contextmanager
@@ -60,7 +62,9 @@ def staged(model: nn.Module, ground: Ground, stage: Stage) -> Iterator[None]:
             replace_held(model, {old: made for old, (_, made) in stage.stand_ins.items()})
             for holder in list(holders(model)):
                 _tag(holder, stage)
+            before = contents(model)
             yield
+            stage.caches = filled(model, before)
     finally:
         for _, tensor in stage.stand_ins.values():
             drop(tensor)
