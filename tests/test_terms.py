@@ -32,6 +32,7 @@ from secateur.terms import (
     loose,
     mark_inexact,
     mingle,
+    pick,
     positions,
     product,
     reshape,
@@ -686,3 +687,58 @@ def test_unifying_equal_shapes_ends_and_makes_them_one(shape: list[int], data: s
     unify(*terms_, why="no refinement")
     frozen = {axis.frozen for term in terms_ for axis in axes(term)}
     assert same(*terms_) or frozen - {None} == {"no refinement"}
+
+
+# --- cases ----------------------------------------------------------------------------------------------------------
+
+
+def fused() -> tuple[Axis, list[Term]]:
+    """A dimension of 2 x 3 x 4 units, told apart along the 2."""
+    whole = Axis(24)
+    dims = factor(whole, [2, 3, 4])
+    assert dims is not None
+    return whole, dims
+
+
+def test_what_is_picked_chooses_for_itself() -> None:
+    whole, dims = fused()
+    (_, first), (_, second) = pick(dims, 0)
+    assert first is not second
+    assert same(whole, cat([product([dims[1], first]), product([dims[1], second])]))
+
+
+def test_cases_merge_where_they_cannot_be_told_apart() -> None:
+    _, dims = fused()
+    (_, first), (_, second) = pick(dims, 0)
+    settle([dims[1], find(dims[2])])
+    assert find(first) is find(second)
+
+
+def test_cases_merge_where_units_meet() -> None:
+    _, dims = fused()
+    (_, first), (_, second) = pick(dims, 0)
+    mingle(dims, 0)
+    assert find(first) is find(second)
+
+
+def test_a_case_that_meets_an_axis_is_that_axis() -> None:
+    _, dims = fused()
+    (_, first), (_, second) = pick(dims, 0)
+    other = Axis(4)
+    unify(dims[2], other)
+    assert find(first) is find(second) is find(other)
+    assert isinstance(find(other), Axis)
+
+
+def test_marks_reach_every_case() -> None:
+    _, dims = fused()
+    (_, first), (_, second) = pick(dims, 0)
+    freeze(dims[2], "because")
+    assert {axis.frozen for axis in (*axes(first), *axes(second))} == {"because"}
+
+
+def test_a_frozen_axis_is_not_told_apart() -> None:
+    _, dims = fused()
+    freeze(dims[2], "because")
+    (_, first), (_, second) = pick(dims, 0)
+    assert first is second

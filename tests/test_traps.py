@@ -52,12 +52,19 @@ def a_query_used_twice(self: Any, y: Tensor) -> Tensor:
     return z.sum((1, 3)).view(1, 1, 12, 12)
 
 
+def parts_that_meet_again(self: Any, y: Tensor) -> Tensor:
+    pair = self.b(y).flatten(2).mean(2).view(-1, 2, y.shape[1] // 2)
+    first, second = pair[:, 0], pair[:, 1].relu()
+    return (first.sum(1) + second.pow(2).sum(1) + (pair.sum(1) * first).sum(1)).view(-1, 1, 1, 1)
+
+
 def counting_with_numbers(self: Any, y: Tensor) -> Tensor:
     chosen = self.b(y).mean((2, 3)).topk(2, -1)[1]
     return y * (chosen + 1).sum()
 
 
 VERIFIED: dict[str, Use] = {
+    "parts of a fused layer that meet again": parts_that_meet_again,
     "numbers of chosen units in arithmetic": counting_with_numbers,
     "a query that is used elsewhere": a_query_used_twice,
     "slice through units": lambda self, y: self.b(y).flatten(2)[:, :, : y.shape[1]].mean(2)[..., None, None],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from .errors import InputError, nearest
-from .terms import CHANNEL, EXPERT, Axis, Cat, Each, Term, axes, find, freeze, settle
+from .terms import CHANNEL, EXPERT, Axis, Cat, Each, Term, axes, find, freeze, merged, settle
 
 if TYPE_CHECKING:
     from .caches import Cache
@@ -290,7 +290,7 @@ def _settle_sites(sites: Mapping[str, GraphSite], unreached: Sequence[str]) -> N
     missed = set(unreached)
     for name, site in sites.items():
         for dim in site.dims:
-            settle([dim])
+            settle([merged(dim)])
             if name in missed:
                 freeze(dim, f"no call reached {name}")
 
@@ -330,7 +330,7 @@ def _merged(recorded: Sequence[Any], live: set[Axis]) -> tuple[MacsTerm, ...]:
     out = []
     for macs in recorded:
         coefficient, terms = 1, []
-        for term in map(find, macs.terms):
+        for term in map(merged, macs.terms):
             if any(axis in live for axis in axes(term)):
                 terms.append(term)
             else:

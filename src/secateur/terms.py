@@ -2,6 +2,7 @@
 
     term := Axis(n)               n units that live and die one by one
           | Each(n, outer)        an axis whose n units are chosen anew for every unit of `outer`; the counts are equal
+          | Case(selector, axes)  for each unit of the axis `selector` another axis; the counts are equal
           | Cat(term, ...)        laid end to end
           | Product(term, ...)    row-major, outer first
 
@@ -10,7 +11,8 @@ bindings. Every binding removes one free axis, so unification ends. Where two te
 are frozen with a reason: nothing here ever guesses, and nothing here knows what a tensor is.
 
 Normal form (kept by `cat` and `product`): no Cat directly in a Cat, no Product directly in a Product, no empty part
-of a Cat, no factor of size one, at least two parts. The term of size one is `ONE`.
+of a Cat, no factor of size one, at least two parts; a Case behind its selector is written out as a Cat. The term of
+size one is `ONE`.
 """
 
 from __future__ import annotations
@@ -54,14 +56,32 @@ class Each(Axis):
     `outer = None` (see `collapse`) makes it an ordinary axis: one choice for all.
     """
 
-    __slots__ = ("outer",)
+    __slots__ = ("beside", "outer")
 
-    def __init__(self, n: int, outer: Term | None):
+    def __init__(self, n: int, outer: Term | None, beside: Sequence[Term] = ()):
         super().__init__(n)
         self.outer = outer
+        self.beside = beside  # what it was factored out with
 
     def __repr__(self) -> str:
         return super().__repr__() + ("" if self.outer is None else "/each")
+
+
+class Case(Axis):
+    """Another axis for each unit of `selector`, as the q, k and v of a fused layer have; the counts are equal.
+
+    A stand-in where the selector is a dimension of its own. What cannot tell the cases apart merges them (`settle`).
+    """
+
+    __slots__ = ("cases", "selector")
+
+    def __init__(self, selector: Axis, cases: Sequence[Axis]):
+        super().__init__(cases[0].n)
+        self.selector = selector
+        self.cases = cases
+
+    def __repr__(self) -> str:
+        return f"{self.selector!r}?{'|'.join(map(repr, self.cases))}"
 
 
 class Cat:
@@ -127,7 +147,28 @@ def product(terms: Iterable[Term]) -> Term:
     parts = tuple(part for part in _spliced(Product, terms) if part.n != 1)
     if not parts:
         return ONE
+    if any(isinstance(part, Case) for part in parts):
+        return _written_out(parts)
     return parts[0] if len(parts) == 1 else Product(parts)
+
+
+def _written_out(parts: tuple[Term, ...]) -> Term:
+    """Product(a, s, b, Case(s, (x, y))) = Product(a, Cat(Product(b, x), Product(b, y)))."""
+    selectors = [find(part.selector) for part in parts if isinstance(part, Case)]
+    at = next((i for i, part in enumerate(parts) if any(part is s for s in selectors)), None)
+    if at is None or not any(isinstance(p, Case) and find(p.selector) is parts[at] for p in parts[at:]):
+        return parts[0] if len(parts) == 1 else Product(parts)
+    behind = (product(in_case(part, parts[at], k) for part in parts[at + 1 :]) for k in range(parts[at].n))
+    return product([*parts[:at], cat(behind)])
+
+
+def in_case(term: Term, selector: Term, k: int) -> Term:
+    """A term for unit k of a selector."""
+    term = find(term)
+    if isinstance(term, Axis):
+        return find(term.cases[k]) if isinstance(term, Case) and find(term.selector) is selector else term
+    parts = (in_case(part, selector, k) for part in term.parts)
+    return cat(parts) if isinstance(term, Cat) else product(parts)
 
 
 def find(term: Term) -> Term:
@@ -157,12 +198,22 @@ def _stale(term: Term) -> bool:
 
 def axes(term: Term) -> Iterator[Axis]:
     """The free axes of a term, left to right."""
+    for leaf in _leaves(term):
+        if isinstance(leaf, Case):
+            for case in leaf.cases:
+                yield from axes(case)
+        else:
+            yield leaf
+
+
+def _leaves(term: Term) -> Iterator[Axis]:
+    """The free axes of a term and its cases, left to right."""
     term = find(term)
     if isinstance(term, Axis):
         yield term
     else:
         for part in term.parts:
-            yield from axes(part)
+            yield from _leaves(part)
 
 
 def same(x: Term, y: Term) -> bool:
@@ -242,13 +293,65 @@ def _sights(term: Term, beside: Sequence[Sequence[Term]] = ()) -> Iterator[tuple
 
 
 def settle(dims: Sequence[Term]) -> None:
-    """Collapse each Each that can no longer tell in these dimensions which outer unit it belongs to."""
+    """Collapse each Each that can no longer tell in these dimensions which outer unit it belongs to, and each Case."""
+    cases = [leaf for dim in dims for leaf in _leaves(dim) if isinstance(leaf, Case)]
+    if cases:
+        seen = {axis for dim in dims for axis in axes(dim)}
+        for case in cases:
+            if not seen.issuperset(axes(case.selector)):
+                merge(case)
     for axis in loose(dims):
         axis.outer = None
 
 
+def merge(case: Case) -> None:
+    """One axis for all cases."""
+    if case.ref is None:
+        for other in case.cases[1:]:
+            unify(case.cases[0], other)
+        case.ref = find(case.cases[0])
+
+
+def merged(term: Term) -> Term:
+    """A term with all of its cases merged."""
+    for leaf in list(_leaves(term)):
+        if isinstance(leaf, Case):
+            merge(leaf)
+    return find(term)
+
+
+def pick(dims: Sequence[Term], i: int) -> list[list[Term]]:
+    """The other dimensions for each unit of dimension i, which are told apart from here on.
+
+    What each of these units may choose for itself (the head dims of q, k and v, say) goes separate ways; the counts
+    stay equal, which is for the caller to say.
+    """
+    selector = find(dims[i])
+    others = [dim for j, dim in enumerate(dims) if j != i]
+    if isinstance(selector, Case) or not isinstance(selector, Axis):
+        return [others] * selector.n
+    for axis in [leaf for dim in others for leaf in _leaves(dim)]:
+        if isinstance(axis, Each) and axis.ref is None and axis.frozen is None and _chosen_by(axis, selector):
+            _bind(axis, Case(selector, [_free_of(axis, selector) for _ in range(selector.n)]))
+    return [[in_case(dim, selector, k) for dim in others] for k in range(selector.n)]
+
+
+def _chosen_by(axis: Each, selector: Axis) -> bool:
+    """Whether each unit of the selector may have an axis of its own: they were factored out of one."""
+    outer = set(axes(axis.outer)) if axis.outer is not None else set()
+    return bool(outer) and (selector in outer or any(find(part) is selector for part in axis.beside))
+
+
+def _free_of(axis: Each, selector: Axis) -> Axis:
+    outer = [part for part in factors(axis.outer or ONE) if part is not selector]
+    return Each(axis.n, product(outer)) if outer else Axis(axis.n)
+
+
 def mingle(dims: Sequence[Term], i: int) -> None:
     """The units of one dimension meet each other: what was chosen anew for each of them no longer can be."""
+    for leaf in [leaf for dim in dims for leaf in _leaves(dim) if isinstance(leaf, Case)]:
+        if leaf in set(_leaves(dims[i])) or not set(axes(leaf.selector)).isdisjoint(axes(dims[i])):
+            merge(leaf)
     met = set(axes(dims[i]))
     for dim in (*dims[:i], *dims[i + 1 :]):
         for axis in axes(dim):
@@ -300,7 +403,9 @@ def unify(x: Term, y: Term, why: Why = "unified") -> None:
     """
     x, y = find(x), find(y)
     if x is y or x.n == y.n == 1:
-        return
+        return None
+    if isinstance(x, Case) or isinstance(y, Case):
+        return unify(merged(x), merged(y), why)
     assert x.n == y.n, (x, y)
     if isinstance(x, Axis) and isinstance(y, Axis):
         _unify_axes(x, y)
@@ -361,7 +466,7 @@ def cut(term: Term, offsets: Sequence[int], why: Why = "cut") -> list[Term] | No
     >>> [piece.n for piece in cut(Axis(7), [3, 7])]
     [3, 4]
     """
-    term = find(term)
+    term = merged(term)
     assert offsets[-1] == term.n, (term, offsets)
     if len(offsets) == 1:
         return [term]
@@ -442,7 +547,7 @@ def factor(term: Term, sizes: Sequence[int], why: Why = "factored") -> list[Term
     >>> [part.n for part in factor(Axis(12), [3, 4])]
     [3, 4]
     """
-    term = find(term)
+    term = merged(term)
     assert term.n == math.prod(sizes), (term, sizes)
     if len(sizes) == 1:
         return [term]
@@ -468,7 +573,7 @@ def _factor_axis(axis: Axis, sizes: Sequence[int]) -> list[Term]:
         parts: list[Axis] = [Each(n, outer) for n in sizes]
     else:
         parts = [Axis(n) for n in sizes[:-1]]
-        parts.append(Each(sizes[-1], parts[-1]))
+        parts.append(Each(sizes[-1], parts[-1], tuple(parts)))
     _bind(axis, Product(tuple(parts)))
     return list(parts)
 
@@ -571,6 +676,8 @@ def reshape(dims: Sequence[Term], shape: Sequence[int], why: Why = "reshape") ->
 def size(term: Term, counts: Mapping[Axis, int]) -> int:
     """The size of a term when its axes have the given counts (all their units where not given)."""
     term = find(term)
+    if isinstance(term, Case):
+        return size(term.cases[0], counts)
     if isinstance(term, Axis):
         return counts.get(term, term.n)
     if isinstance(term, Cat):

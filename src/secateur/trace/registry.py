@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from ..terms import Term, Why, cut, factor, find, freeze, mark_inexact, settle, unify
+from .sizes import Dim, Equation
 from .typed import Origin, Origins, Place, Typed, fresh, get, put
 
 if TYPE_CHECKING:
@@ -164,6 +165,10 @@ class Op:
 
     def unify(self, x: Term, y: Term) -> None:
         unify(x, y, self.why("no common refinement"))
+
+    def same_size(self, x: Term, y: Term) -> None:
+        """Two terms stay equally long, whichever of their units stay."""
+        self.recorder.ledger.equations.append(Equation(Dim(x), Dim(y), f"{self.name} at {self.recorder.where()}"))
 
     def freeze(self, term: Term, text: str) -> None:
         freeze(term, self.why(text))

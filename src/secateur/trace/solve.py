@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
-from ..terms import Axis, Cat, Term, find
+from ..terms import Axis, Case, Cat, Term, find
 from .algebra import Monomial, Opaque, Poly, Ratio, balanced
 from .sizes import COMPARE, Attribute, Call, Dim, Equation, Escape, Expr, Guard, Ledger, evaluate, leaves
 
@@ -106,6 +106,8 @@ class Solver:
     def term(self, term: Term) -> Poly:
         """The size of a term as a polynomial over the counts of axes."""
         term = find(term)
+        if isinstance(term, Case):
+            return self.term(term.cases[0])
         if isinstance(term, Axis):
             return Poly.variable(term) if self._free(term) else Poly.constant(term.n)
         parts = [self.term(part) for part in term.parts]

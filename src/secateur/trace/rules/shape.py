@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ...terms import ONE, Axis, Term, axes, cat, find, product, reshape
+from ...terms import ONE, Axis, Term, axes, cat, find, pick, product, reshape
 from ..registry import Op, rule
 from ..typed import Origins, Place, elsewhere, is_blank, mark_blank
 
@@ -147,7 +147,19 @@ def select(op: Op) -> None:
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     i = op["dim"] % len(dims)
     op.freeze(dims[i], "one unit is selected")
-    _result(op, dims[:i] + dims[i + 1 :], zero[:i] + zero[i + 1 :])
+    _result(op, _picked(op, dims, i)[op["index"]], zero[:i] + zero[i + 1 :])
+
+
+def _picked(op: Op, dims: Sequence[Term], i: int) -> list[list[Term]]:
+    """The other dimensions for each unit of one; where units have axes of their own, these stay equally long."""
+    if dims[i].n == 1:
+        return [[dim for j, dim in enumerate(dims) if j != i]]
+    first, *rest = picked = pick(dims, i)
+    for others in rest:
+        for x, y in zip(first, others, strict=True):
+            if find(x) is not find(y):
+                op.same_size(x, y)
+    return picked
 
 
 @rule("aten::unbind")
@@ -156,8 +168,9 @@ def unbind(op: Op) -> None:
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     i = op.get("dim", 0) % len(dims)
     op.freeze(dims[i], "taken apart unit by unit")
+    picked = _picked(op, dims, i)
     for k, out in enumerate(op.outs):
-        op.result(dims[:i] + dims[i + 1 :], zero[:i] + zero[i + 1 :], out=out, origins=_piece(op, k))
+        op.result(picked[k], zero[:i] + zero[i + 1 :], out=out, origins=_piece(op, k))
 
 
 def _piece(op: Op, k: int) -> Origins:
