@@ -37,7 +37,7 @@ def row(text: str, name: str) -> dict[str, str]:
     return cells
 
 
-CELLS = {"units", "sites", "out", "in", "norm", "params", "MACs", "kind"}
+CELLS = {"units", "of", "sites", "out", "in", "norm", "params", "MACs", "kind"}
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -215,3 +215,10 @@ def test_graphs_print_through_their_own_methods() -> None:
     graph = graph_of("plain_cnn")
     assert (str(graph), graph.as_dict()) == (table(graph), as_dict(graph))
     assert str(graph.why("fc")) == str(why(graph, "fc"))
+
+
+def test_the_table_names_units_that_are_no_channels() -> None:
+    text = table(graph_of("grouped_queries"))
+    assert [row(text, name)["of"] for name in ("q[0]", "q[2]", "embed")] == ["heads", "head_dims", ""]
+    assert "of" not in row(table(graph_of("plain_cnn")), "conv1")
+    assert "axis q[0]: 2 heads, exact" in str(graph_of("grouped_queries").why("q"))

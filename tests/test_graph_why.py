@@ -39,7 +39,7 @@ def test_why_by_axis_parameter_module_and_glob() -> None:
 
 def test_why_of_an_axis_with_a_number_in_brackets() -> None:
     text = str(why(graph_of("multihead"), "attn.in_proj_weight[1]"))
-    assert text.startswith("axis attn.in_proj_weight[1]: 4 units for each of 3, exact\n")
+    assert text.startswith("axis attn.in_proj_weight[1]: 4 head_dims for each of 3, exact\n")
     assert "tied to  embed, attn.in_proj_weight[0]" in text
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from .graph import Graph, PrunableAxis
 from .graph_data import ROLES, Shares
 from .graph_frozen import frozen_summary, placeless
+from .terms import CHANNEL
 from .text import NO_BREAK, counted, folded, paged, share, span, times, wrapped
 
-HEAD = ("units", "sites", "out", "in", "norm", "params", "MACs", "tie", "kind")
+HEAD = ("units", "of", "sites", "out", "in", "norm", "params", "MACs", "tie", "kind")
 ROWS = 40  # of a table
 FOLD_ABOVE = 24  # as many axes are listed one by one
 
@@ -50,6 +51,7 @@ class _Row:
     """What the table says of an axis, but for its name and shares: axes with equal rows may be folded."""
 
     units: str
+    of: str
     roles: tuple[int, ...]
     tie: str
     kind: str
@@ -60,7 +62,7 @@ def _axis_table(graph: Graph) -> list[str]:
         return ["no prunable axis"]
     notes = _Notes()
     ties = _tie_marks(graph)
-    rows = [_Row(_units(a), _roles(a), ties.get(a.group, ""), notes.kind(a)) for a in graph.axes]
+    rows = [_Row(_units(a), _of(a), _roles(a), ties.get(a.group, ""), notes.kind(a)) for a in graph.axes]
     folds = _folds(graph, rows)
     shares = Shares(graph)
     lines = [[counted(len(graph.axes), "prunable axis", "prunable axes"), *HEAD]]
@@ -81,7 +83,7 @@ def _folds(graph: Graph, rows: Sequence[_Row]) -> list[tuple[str, list[int]]]:
     if len(names) <= FOLD_ABOVE:
         return [(name, [place]) for place, name in enumerate(names)]
     equal = folded(names, rows)
-    return equal if len(equal) <= ROWS else folded(names, [(row.units, row.tie, row.kind) for row in rows])
+    return equal if len(equal) <= ROWS else folded(names, [(row.units, row.of, row.tie, row.kind) for row in rows])
 
 
 def _cells(members: Sequence[PrunableAxis], rows: Sequence[_Row], shares: Shares) -> list[str]:
@@ -90,7 +92,7 @@ def _cells(members: Sequence[PrunableAxis], rows: Sequence[_Row], shares: Shares
     roles = [span(played) if any(played) else "" for played in (out, into)]
     roles.append("/".join(map(span, norm)) if any(map(any, norm)) else "")
     params, macs = sum(map(shares.params, members)), sum(map(shares.macs, members))
-    return [rows[0].units, sites, *roles, share(params), share(macs), rows[0].tie, rows[0].kind]
+    return [rows[0].units, rows[0].of, sites, *roles, share(params), share(macs), rows[0].tie, rows[0].kind]
 
 
 def _fitted(lines: list[list[str]]) -> list[str]:
@@ -102,6 +104,11 @@ def _fitted(lines: list[list[str]]) -> list[str]:
 
 def _units(axis: PrunableAxis) -> str:
     return str(axis.size) if axis.outer is None else f"{axis.outer.n}x{axis.size}"
+
+
+def _of(axis: PrunableAxis) -> str:
+    """What the units are, where they are no channels."""
+    return "" if axis.kind == CHANNEL else f"{axis.kind}s"
 
 
 def _roles(axis: PrunableAxis) -> tuple[int, ...]:
@@ -143,6 +150,10 @@ def _legend(graph: Graph, notes: _Notes, some_folded: bool) -> list[str]:
         lines.append("  * (xN)    N axes whose names differ in one number; the shares are of all of them together")
     if any(axis.outer is not None for axis in graph.axes):
         lines.append("  MxN       N units for each of M, which choose for themselves, all equally many")
+    if any(axis.kind != CHANNEL for axis in graph.axes):
+        lines.append(
+            "  of        what the units are, if no channels: heads of attention, dimensions inside a head, ..."
+        )
     if any(len(group.axes) > 1 for group in graph.groups):
         lines.append("  tie       axes with the same letter keep the same share of their units")
     for reason, number in notes.reasons.items():

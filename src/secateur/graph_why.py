@@ -10,7 +10,7 @@ from .errors import InputError, nearest
 from .graph import Graph, GraphSite, PrunableAxis, SiteUse, reason_of
 from .graph_data import ROLES
 from .naming import means
-from .terms import Axis, Cat, Term, axes, find
+from .terms import CHANNEL, Axis, Cat, Term, axes, find
 from .text import NO_BREAK, counted, folded, times, wrapped
 
 if TYPE_CHECKING:
@@ -250,7 +250,8 @@ def _axis_lines(told: AxisWhy) -> list[str]:
     bodies |= {"via": _way(told.chain)} if told.chain else {}
     width = max(map(len, bodies), default=0)
     kind = "inexact" if axis.inexact else "exact"
-    lines = [f"axis {axis.name}: {counted(axis.size, 'unit')}{each}{least}, {kind}"]
+    units = counted(axis.size, "unit" if axis.kind == CHANNEL else axis.kind)
+    lines = [f"axis {axis.name}: {units}{each}{least}, {kind}"]
     for head, body in bodies.items():
         lines += wrapped(f"  {head:<{width}}  ", body)
     return lines

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError
 from ..graph import Graph
 from ..text import listed
-from .steps import Ladder, highest
+from .steps import Ladder
 from .wishes import Wishes
 
 
@@ -57,33 +57,38 @@ def _joined(graph: Graph, groups: Sequence[int], rungs: Sequence[Ladder], by: st
     """
     steps, ladders = [graph.groups[g].steps for g in groups], [rungs[g] for g in groups]
     pairs = list(zip(ladders, steps, strict=True))
-    shares = sorted({level / n for ladder, n in pairs for level in ladder.levels}, reverse=True)
+    shares = np.unique(np.concatenate([np.array(ladder.levels) / n for ladder, n in pairs]))[::-1]
     low = max(ladder.bottom / n for ladder, n in pairs)
     high = min(ladder.levels[0] / n for ladder, n in pairs)
     near = min((ladder.levels[0] + 1) / n for ladder, n in pairs)
-    common = [share for share in shares if low <= share <= high or (high < low <= share < near)]
-    levels = tuple(dict.fromkeys(_levels_at(share, steps, ladders) for share in common))
-    if not levels:
+    common = shares[(low <= shares) & (shares <= high if low <= high else shares < near)]
+    if not len(common):
         raise _apart(graph, groups, rungs, by)
-    return Bundle(tuple(groups), tuple(steps), levels, _prices(levels, ladders))
+    levels = np.stack([_at(common, ladder, n) for ladder, n in pairs], axis=1)
+    levels = levels[np.append(True, np.diff(levels, axis=0).any(1))]
+    rows = tuple(map(tuple, levels.tolist()))
+    return Bundle(tuple(groups), tuple(steps), rows, _prices(levels, ladders))
 
 
-def _levels_at(share: float, steps: Sequence[int], ladders: Sequence[Ladder]) -> tuple[int, ...]:
-    limits = (math.floor(share * n + 1e-9) for n in steps)
-    return tuple(ladder.levels[highest(ladder.levels, x)] for ladder, x in zip(ladders, limits, strict=True))
+def _at(shares: np.ndarray, ladder: Ladder, steps: int) -> np.ndarray:
+    """The highest level of a ladder within each share of its steps, or its lowest."""
+    rising = np.array(ladder.levels[::-1])
+    within = np.searchsorted(rising, np.floor(shares * steps + 1e-9), side="right") - 1
+    return rising[np.maximum(within, 0)]
 
 
-def _prices(levels: Sequence[Sequence[int]], ladders: Sequence[Ladder]) -> tuple[float, ...]:
+def _prices(levels: np.ndarray, ladders: Sequence[Ladder]) -> tuple[float, ...]:
     """Of each descent the mean price of the steps that go, never less than an earlier one."""
-    lost = [[_lost(ladder, level) for ladder, level in zip(ladders, rung, strict=True)] for rung in levels]
-    gone = np.diff(-np.array(levels).sum(1))
-    return tuple(np.maximum.accumulate(np.diff(np.array(lost).sum(1)) / gone).tolist())
+    lost = sum(_lost(ladder, levels[:, i]) for i, ladder in enumerate(ladders))
+    return tuple(np.maximum.accumulate(np.diff(lost) / -np.diff(levels.sum(1))).tolist())
 
 
-def _lost(ladder: Ladder, level: int) -> float:
-    """The price of all steps from the top of a ladder down to a level."""
-    down = range(ladder.levels.index(level))
-    return sum(ladder.price[j] * (ladder.levels[j] - ladder.levels[j + 1]) for j in down)
+def _lost(ladder: Ladder, levels: np.ndarray) -> np.ndarray:
+    """The price of all steps from the top of a ladder down to each of these levels of it."""
+    steps = -np.diff(np.array(ladder.levels))
+    total = np.append(0.0, np.cumsum(np.array(ladder.price) * steps))
+    places = np.searchsorted(-np.array(ladder.levels), -levels)
+    return total[places]
 
 
 def _apart(graph: Graph, groups: Sequence[int], rungs: Sequence[Ladder], by: str) -> InputError:

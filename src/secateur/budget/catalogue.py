@@ -13,7 +13,7 @@ from torch import nn
 from ..errors import InputError, nearest
 from ..graph import Frozen, Graph, PrunableAxis
 from ..naming import enclosing, means
-from ..terms import axes
+from ..terms import CHANNEL, axes
 from ..text import listed
 from .selector import NAME, Condition, Conditions, Selector
 
@@ -147,7 +147,7 @@ class Catalogue:
 
     def _of_kind(self, frozen: Frozen, kinds: Sequence[str]) -> bool:
         there = list(axes(self.graph.sites[frozen.name].dims[frozen.dim]))
-        return all(any((axis.kind or KINDLESS) == kind for axis in there) for kind in kinds)
+        return all(any((axis.kind or CHANNEL) == kind for axis in there) for kind in kinds)
 
     @cached_property
     def _all_names(self) -> set[str]:
@@ -157,9 +157,6 @@ class Catalogue:
     def _modules(self) -> Iterable[str]:
         names = (name for site in self.sites for name in enclosing(site.rpartition(".")[0]) if name)
         return dict.fromkeys([*(axis.name for axis in self.graph.axes), *names])
-
-
-KINDLESS = "channel"
 
 
 def home(axis: PrunableAxis) -> str:
