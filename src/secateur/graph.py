@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .graph_why import Why
     from .trace.algebra import Ratio
     from .trace.recorder import At, Reading, Recorder, Sample, Step
-    from .trace.sizes import Attribute, Guard
+    from .trace.sizes import Attribute, Guard, Ledger
     from .trace.solve import Solution
     from .trace.staging import Stage
 
@@ -129,6 +129,7 @@ class Source:
     outputs: Callable[[Any], Any] | None
     run: str
     lift: bool
+    uniform: bool = False
 
 
 @dataclass(frozen=True)
@@ -253,13 +254,12 @@ def _live_share(term: Term, live: set[Axis]) -> float:
 def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[str], source: Source) -> Graph:
     """Solve the sizes of a recorded run and gather what remains."""
     from .trace.folds import place_folds
-    from .trace.solve import Solver
 
     sites = {name: GraphSite(name, s.kind, tuple(find(d) for d in s.dims)) for name, s in stage.sites.items()}
     _settle_sites(sites, unreached)
     folds = place_folds(recorder.queries, recorder.used)
     candidates = _candidates(sites)
-    solution = Solver(candidates, stage.attributes).run(recorder.ledger)
+    solution = _solved(candidates, stage, recorder.ledger, source)
     _mark(solution)
     live = [axis for axis in candidates if _prunable(axis, solution)]
     named = _named(live, sites, recorder, solution)
@@ -283,6 +283,20 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
         path=tuple(recorder.path),
         model=model,
     )
+
+
+def _solved(candidates: Sequence[Axis], stage: Stage, ledger: Ledger, source: Source) -> Solution:
+    """Solve the sizes. What would be a quotient of counts in a config is a ratio, of widths say, and stays as it is."""
+    from .trace.sizes import Equation
+    from .trace.solve import Solver
+
+    solver = Solver(candidates, stage.attributes)
+    solution = solver.run(ledger)
+    quotients = [a for a, ratio in solution.attributes.items() if solver.reduced(ratio).under.variables]
+    if not source.uniform or not quotients:
+        return solution
+    pinned = [Equation(a, stage.attributes[a], f"{a} is a ratio of sizes") for a in quotients]
+    return Solver(candidates, stage.attributes).run(replace(ledger, equations=[*pinned, *ledger.equations]))
 
 
 def _settle_sites(sites: Mapping[str, GraphSite], unreached: Sequence[str]) -> None:

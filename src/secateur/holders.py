@@ -40,6 +40,12 @@ def holders(model: nn.Module) -> Iterator[Holder]:
         yield from _below(holder, seen, DEPTH)
 
 
+def below(owner: Any) -> Iterator[Any]:
+    """A plain object, and those that it holds."""
+    yield owner
+    yield from (holder.owner for holder in _below(Holder("", "", owner), {id(owner)}, DEPTH - 1))
+
+
 def _below(holder: Holder, seen: set[int], depth: int) -> Iterator[Holder]:
     for name, value in list(values(holder.owner).items()):
         if _is_open(value) and id(value) not in seen and is_public(name):

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -20,7 +21,9 @@ from .graph import Graph
 from .importance import Criterion, Scores
 from .io import save
 from .plan import Plan
+from .pretrained import check_rebuilds, save_folder
 from .trace import trace
+from .trace.constructing import is_pretrained
 from .verify import Verification
 from .verify import verify as check
 
@@ -48,7 +51,13 @@ class Pruned:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights and plan to one safetensors file; see `secateur.save`."""
+        """Write weights and plan to one safetensors file; see `secateur.save`.
+
+        A Hugging Face model goes to a folder for `from_pretrained` where the path has no suffix; raises `InputError`
+        where no config describes it, as where layers differ in width (`uniform=True` keeps them equal).
+        """
+        if is_pretrained(self.model) and not Path(path).suffix:
+            return save_folder(self.model, path, self.graph.source.calls, self.graph.source.outputs)
         save(self.model, path)
 
     def __str__(self) -> str:
@@ -97,12 +106,13 @@ def prune(
     scope: str = "global",
     calls: Iterable[Any] = (),
     outputs: Callable[[Any], Any] | None = None,
+    uniform: bool = False,
     verify: bool = False,
     seed: int = 0,
 ) -> Pruned:
     """A smaller copy of `model` that meets the target; the model itself is left as it is.
 
-    Arguments go to the stage that owns them: `example_inputs`, `calls` and `outputs` to `trace`; `target`,
+    Arguments go to the stage that owns them: `example_inputs`, `calls`, `outputs` and `uniform` to `trace`; `target`,
     `importance`, `select`, `drop`, `scope` and `seed` to `plan`. `verify=True` proves the result in float64 and raises
     `PruningError` if it does not hold; so is a model in which values decide what runs.
 
@@ -112,9 +122,11 @@ def prune(
     Linear(in_features=4, out_features=4, bias=True)
     """
     calls = further(calls)
-    graph = trace(model, example_inputs, calls=calls, outputs=outputs)
+    graph = trace(model, example_inputs, calls=calls, outputs=outputs, uniform=uniform)
     made = plan(graph, target, importance=importance, select=select, drop=drop, scope=scope, seed=seed)
     pruned = cut(model, made)
+    if uniform:
+        check_rebuilds(pruned)
     needed = not _walks_alike(graph, pruned, example_inputs, outputs) or verify
     verification = check(model, pruned, made, example_inputs, calls=calls, outputs=outputs) if needed else None
     if verification is not None and not verification.passed:

@@ -92,7 +92,7 @@ def verify(
     wanted = [_lively(call) for call in (Call.of(example_inputs), *further(calls))]
     dense = in_float64(model, plan.caches)
     with default_float64():
-        graph = trace_calls(dense, wanted, outputs, run="real", lift=True)
+        graph = trace_calls(dense, wanted, outputs, "real", lift=True, uniform="uniform" in plan.notes)
     reference = run(dense, wanted, outputs=outputs)
     _check_finite(reference)
     silenced = run(_silenced(dense, plan), wanted, graph.readings, _keep(graph, plan), outputs=outputs)
@@ -100,7 +100,7 @@ def verify(
         _exactly_scaled(in_float64(pruned, plan.caches), pruned, cut(dense, plan), plan), wanted, outputs
     )
     permuted = run(permutation_of(dense, graph), wanted, outputs=outputs)
-    return Verification(_distance(silenced, small), _distance(reference, permuted), _distance(reference, silenced))
+    return Verification(distance(silenced, small), distance(reference, permuted), distance(reference, silenced))
 
 
 def _run_pruned(model: nn.Module, calls: Sequence[Call], outputs: Callable[[Any], Any] | None) -> list[torch.Tensor]:
@@ -181,7 +181,7 @@ def _shuffled(n: int, random: np.random.Generator) -> tuple[int, ...]:
     return tuple(order.tolist())
 
 
-def _distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> float:
+def distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> float:
     """The largest difference over the largest value, over all outputs; infinite where they do not match at all."""
     if len(a) != len(b) or any(x.shape != y.shape for x, y in zip(a, b, strict=False)):
         return float("inf")

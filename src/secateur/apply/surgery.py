@@ -110,7 +110,7 @@ def plans_of(model: nn.Module) -> tuple[Plan, ...]:
 
 def _finish(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan) -> None:
     for change in plan.attributes:
-        _set(modules[change.module], change)
+        put(modules[change.module], change)
     forget(model, plan.caches)
     model.__dict__[PLANS] = (*plans_of(model), plan)
 
@@ -242,7 +242,8 @@ def _owner(module: nn.Module, change: AttributeChange) -> tuple[Any, str]:
     return found
 
 
-def _set(module: nn.Module, change: AttributeChange) -> None:
+def put(module: nn.Module, change: AttributeChange) -> None:
+    """Set an integer of a module, or of an object below it."""
     owner, leaf = _owner(module, change)
     value: Any = change.new
     if change.index is not None:

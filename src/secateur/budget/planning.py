@@ -74,7 +74,12 @@ def plan(
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
     made = build_plan(graph, kept, counts, tuple(map(str, targets)))
     name = importance if isinstance(importance, str) else "given by the user"
-    return with_notes(made, importance=name, scope=scope, seed=str(seed))
+    return with_notes(made, importance=name, scope=scope, seed=str(seed), **_way(graph))
+
+
+def _way(graph: Graph) -> dict[str, str]:
+    """How the graph was made, for whoever traces the model again."""
+    return {"uniform": "yes"} if graph.source.uniform else {}
 
 
 def _check_arguments(graph: Graph, targets: Sequence[Target], scope: str) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 from ..calls import Call, further, refusal, tensors_in
 from ..errors import InputError, PruningError, TraceError
 from ..graph import Graph, Source, build
+from .constructing import construct
 from .ground import RUNS, Ground
 from .keeping import set_modes
 from .recorder import Recorder
@@ -35,13 +36,16 @@ def trace(
     calls: Iterable[Any] = (),
     outputs: Callable[[Any], Any] | None = None,
     run: str = "auto",
+    uniform: bool = False,
 ) -> Graph:
     """Record `model` on `example_inputs` and give its Graph: prunable axes, what is frozen and why, costs.
 
     `example_inputs`: a tensor, a tuple of arguments, a dict of keyword arguments, or a `Call`. `calls`: further calls
     whose paths belong to the model too (training mode, other flags). Where the first calls leave parameters unreached,
     a call in training mode is tried as well. `outputs`: picks what counts as output from what the model returns; the
-    dimensions of outputs are never pruned. `run`: "meta", "real", "fake" or "auto" (meta, then real).
+    dimensions of outputs are never pruned. `run`: "meta", "real", "fake" or "auto" (meta, then real). `uniform`: a
+    Hugging Face model stays one that its class builds from a config, so that `save_pretrained` and `from_pretrained`
+    work on what is cut: layers that share a number in the config keep equal widths, and the config follows.
 
     Raises `InputError` for a model that is wrapped, quantised or spread over devices, and for inputs that the model
     refuses; `TraceError` if it fails for another reason. The model is left as it was.
@@ -59,11 +63,11 @@ def trace(
         )
     wanted = [Call.of(example_inputs), *further(calls)]
     if run != "auto":
-        return trace_calls(model, wanted, outputs, run)
+        return trace_calls(model, wanted, outputs, run, uniform=uniform)
     try:
-        return trace_calls(model, wanted, outputs, "meta")
+        return trace_calls(model, wanted, outputs, "meta", uniform=uniform)
     except Exception:  # noqa: BLE001 - forward wants values, which meta tensors lack; the real run has the last word
-        return trace_calls(model, wanted, outputs, "real")
+        return trace_calls(model, wanted, outputs, "real", uniform=uniform)
 
 
 def trace_calls(
@@ -73,9 +77,10 @@ def trace_calls(
     run: str = "real",
     *,
     lift: bool = False,
+    uniform: bool = False,
 ) -> Graph:
     """One Graph of all these calls, in one kind of run; `lift` makes every float tensor float64."""
-    return _traced(model, Source(tuple(calls), outputs, run, lift), Recorder)[0]
+    return _traced(model, Source(tuple(calls), outputs, run, lift, uniform), Recorder)[0]
 
 
 def explained(graph: Graph) -> Explanation | None:
@@ -110,6 +115,8 @@ def _traced(model: nn.Module, source: Source, kind: type[Recorder]) -> tuple[Gra
         if left := _unreached(stage, recorder):
             recorder.counting = False
             trace_missed(model, left, recorder, lambda: _record(model, calls[0], outputs, recorder, ground))
+        if source.uniform:
+            construct(model, recorder.ledger, _unreached(stage, recorder))
         recorder.ledger.equations += layer_equations(model)
     return build(model, stage, recorder, _unreached(stage, recorder), source), recorder
 

@@ -79,7 +79,7 @@ def demand_shape(recorder: Recorder, shape: Sequence[Any], out: torch.Tensor, na
             demand(recorder, wanted, term, name)
 
 
-def _shape_args(args: Sequence[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
+def shape_args(args: Sequence[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
     """Sizes given as `f(2, 3)`, `f((2, 3))`, `f(size=...)` or `f(shape=...)`."""
     sizes = args or kwargs.get("size") or kwargs.get("shape") or ()
     return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
@@ -133,7 +133,7 @@ def _len(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> An
 def _view(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     if (len(args) > 1 and isinstance(args[1], torch.dtype)) or "dtype" in kwargs:
         return
-    demand_shape(recorder, _shape_args(args[1:], kwargs), out, "reshape")
+    demand_shape(recorder, shape_args(args[1:], kwargs), out, "reshape")
 
 
 @sized("unflatten")
@@ -146,7 +146,7 @@ def _unflatten(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any)
 
 @sized("expand")
 def _expand(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    shape = list(_shape_args(args[1:], kwargs))
+    shape = list(shape_args(args[1:], kwargs))
     typed = recorder.typed(out)
     added = out.dim() - args[0].dim()
     for i, wanted in enumerate(shape):
@@ -166,7 +166,7 @@ def _as(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> Non
 
 @sized("repeat", "tile")
 def _repeat(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    repeats = list(_shape_args(args[1:], kwargs)) or list(kwargs.get("repeats", ()))
+    repeats = list(shape_args(args[1:], kwargs)) or list(kwargs.get("repeats", ()))
     repeats = [1] * (out.dim() - len(repeats)) + repeats
     source = recorder.typed(args[0]).found()
     inner = [ONE] * (out.dim() - len(source)) + source
@@ -187,7 +187,7 @@ def _repeat_interleave(recorder: Recorder, args: Args, kwargs: dict[str, Any], o
 
 @sized("zeros", "ones", "empty", "rand", "randn")
 def _factory(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    _made(recorder, _shape_args(args, kwargs), out)
+    _made(recorder, shape_args(args, kwargs), out)
 
 
 @sized("full")
@@ -198,7 +198,7 @@ def _full(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> N
 
 @sized("new_zeros", "new_ones", "new_empty")
 def _new(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    _made(recorder, _shape_args(args[1:], kwargs), out)
+    _made(recorder, shape_args(args[1:], kwargs), out)
 
 
 @sized("new_full")

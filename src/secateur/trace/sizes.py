@@ -104,6 +104,7 @@ class Ledger:
     guards: list[Guard] = field(default_factory=list)
     escapes: list[Escape] = field(default_factory=list)
     uncounted: bool = False  # whether what runs now is no work of the model's own
+    whole: Callable[[str, Any, Any], Any] | None = None  # gives `left op right` a history where floats come in
 
 
 _active: list[Ledger] = []
@@ -203,13 +204,27 @@ def _arithmetic(method: str, op: str, reflected: bool) -> Callable[[Num, Any], A
 
     def apply(self: Num, other: Any) -> Any:
         if not isinstance(other, int):
-            escape(self, "met something that is no int")
-            return base(self, other)
+            return _met(self, op, other, reflected, base)
         mine, its = self.expr, expression(other)
         value = base(self, plain(other))
         return Num(value, Call(op, its, mine) if reflected else Call(op, mine, its))
 
     return apply
+
+
+def _met(number: Num, op: str, other: Any, reflected: bool, base: Callable[[Num, Any], Any]) -> Any:
+    """What a number becomes with a float, or divided by one with `/`."""
+    whole = _active[-1].whole if _active else None
+    made = whole(op, *((other, number) if reflected else (number, other))) if whole is not None else None
+    if made is None:
+        escape(number, "met something that is no int")
+        return base(number, other)
+    return made
+
+
+def _divided(method: str, reflected: bool) -> Callable[[Num, Any], Any]:
+    base = getattr(int, method)
+    return lambda self, other: _met(self, "/", other, reflected, base)
 
 
 def _compared(method: str, op: str) -> Callable[[Num, Any], Any]:
@@ -246,8 +261,10 @@ for _method, _op in (("add", "+"), ("sub", "-"), ("mul", "*"), ("floordiv", "//"
     setattr(Num, f"__r{_method}__", _arithmetic(f"__r{_method}__", _op, reflected=True))
 for _method, _op in (("eq", "=="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">=")):
     setattr(Num, f"__{_method}__", _compared(f"__{_method}__", _op))
+for _method in ("__truediv__", "__rtruediv__"):
+    setattr(Num, _method, _divided(_method, reflected=_method.startswith("__r")))
 for _method in (
-    *("__int__", "__float__", "__truediv__", "__rtruediv__", "__rpow__"),
+    *("__int__", "__float__", "__rpow__"),
     *("__str__", "__repr__", "__format__", "bit_length"),
     *("__and__", "__rand__", "__or__", "__ror__", "__xor__", "__rxor__", "__lshift__", "__rshift__", "__invert__"),
 ):

@@ -210,7 +210,7 @@ class Solver:
 
     def _remember(self, equation: Equation) -> None:
         for side, other in ((equation.left, equation.right), (equation.right, equation.left)):
-            if isinstance(side, Call) and isinstance(other, Dim):
+            if isinstance(side, Call) and isinstance(other, (Dim, Attribute)):
                 try:
                     self.known[self.ratio(side).key] = self.ratio(other)
                 except Opaque:

@@ -61,7 +61,7 @@ def staged(model: nn.Module, ground: Ground, stage: Stage) -> Iterator[None]:
                 _stand_in(name, module, ground, stage)
             replace_held(model, {old: made for old, (_, made) in stage.stand_ins.items()})
             for holder in list(holders(model)):
-                _tag(holder, stage)
+                tag(holder, stage)
             before = contents(model)
             yield
             stage.caches = filled(model, before)
@@ -104,7 +104,8 @@ def _site(name: str, kind: str, tensor: torch.Tensor) -> Site:
     return Site(name, kind, tuple(Axis(n, frozen) if n != 1 else ONE for n in tensor.shape), floating)
 
 
-def _tag(holder: Holder, stage: Stage) -> None:
+def tag(holder: Holder, stage: Stage) -> None:
+    """Give the integers of a module, or of an object below it, their history."""
     ours = type(holder.owner).__module__.startswith("torch.nn")
     for name, value in list(values(holder.owner).items()):
         if not is_public(name) or (ours and name not in _TORCH_SIZES):

@@ -1,0 +1,253 @@
+"""A model's constructor as a part of the program: what it makes of its config, as equations between sizes.
+
+The class of a Hugging Face model is called once more on the meta device, with a copy of the config whose integers are
+`Num`s. Every dimension of its parameters and every integer of its modules is then an expression over the config, and a
+number that the constructor computes with otherwise (`head_dim ** -0.5`) escapes as it would in `forward`. A plan that
+satisfies these equations leaves a model that its class builds again from a config of other integers, and from nothing
+else: layers that the config describes together keep equal widths.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ..errors import InputError
+from ..holders import assign, below, holders, values
+from ..slots import slots
+from .sized import shape_args
+from .sizes import Call, Dim, Equation, Expr, Ledger, Num, escape, expression, open_ledger, plain
+from .typed import get
+
+FACTORIES = frozenset(("zeros", "ones", "empty", "rand", "randn", "full"))
+
+
+def is_pretrained(model: nn.Module) -> bool:
+    """Whether a model is one of Hugging Face's, which their class builds from a config."""
+    kinds = ((kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__)
+    return ("transformers", "PreTrainedModel") in kinds
+
+
+def construct(model: nn.Module, ledger: Ledger, unreached: Sequence[str]) -> None:
+    """Add to the ledger what the constructor says, while the stand-ins of a trace are in."""
+    if not is_pretrained(model):
+        raise InputError(
+            f"uniform=True asks for a model that its class builds again from a config; {type(model).__name__} is no"
+            " transformers.PreTrainedModel\nleave uniform out, and save with secateur.save"
+        )
+    built = Built.of(model, copy.deepcopy(model.config))  # its integers are Nums already
+    ledger.escapes += built.said.escapes
+    ledger.guards += built.said.guards
+    ledger.equations += _of_tensors(model, built, unreached)
+    ledger.equations += _of_integers(model, built)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model made anew on the meta device, from a config of Nums: what its constructor said, and its sizes."""
+
+    model: nn.Module
+    said: Ledger
+    sizes: Sizes
+
+    @staticmethod
+    def of(model: nn.Module, config: Any) -> Built:
+        """The model that the class of `model` makes of `config`. Raises `InputError` where it makes none."""
+        said, sizes = Ledger(whole=whole), Sizes()
+        with _tracked_int(model), open_ledger(said), sizes:
+            built = anew(model, _with_factors(config))
+            _let_quotients_escape(built)
+        return Built(built, said, sizes)
+
+
+def anew(model: nn.Module, config: Any) -> Any:
+    """What the class of a model makes of a config, on the meta device and without values.
+
+    Random ones have a spread that is computed from sizes, which would bind them. Raises `InputError`.
+    """
+    try:
+        from transformers.initialization import no_init_weights
+
+        with no_init_weights(), torch.device("meta"):
+            return type(model)(config)
+    except Exception as error:
+        raise InputError(
+            f"{type(model).__name__} cannot be built from its config: {type(error).__name__}: {error}\n"
+            "leave uniform out, and save with secateur.save"
+        ) from error
+
+
+def _with_factors(config: Any) -> Any:
+    for holder in below(config):
+        for name, value in list(values(holder).items()):
+            if type(value) is float:
+                assign(holder, name, Factor(value))
+    return config
+
+
+def _let_quotients_escape(built: nn.Module) -> None:
+    for holder in holders(built):
+        for value in values(holder.owner).values():
+            if isinstance(value, Quotient):
+                float(value)
+
+
+# --- equations ------------------------------------------------------------------------------------------------------
+
+
+class Sizes(TorchFunctionMode):
+    """Sees the tensors that the constructor makes: the expressions of their sizes, by storage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: dict[int, tuple[torch.UntypedStorage, tuple[Expr, ...]]] = {}  # the storage, lest its id serve again
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if getattr(func, "__name__", "") in FACTORIES:
+            shape = kwargs.get("size", args[0] if args else ()) if func is torch.full else shape_args(args, kwargs)
+            storage = out.untyped_storage()
+            self.made[storage._cdata] = storage, tuple(map(expression, shape))
+        else:
+            for value in _flat((*args, *kwargs.values())):
+                escape(value, f"used in {getattr(func, '__name__', func)}")
+        return out
+
+    def of(self, tensor: torch.Tensor) -> Sequence[Expr]:
+        """The expressions of a tensor's sizes; none for a tensor that was computed."""
+        _, sizes = self.made.get(tensor.untyped_storage()._cdata, (None, ()))
+        return sizes if len(sizes) == tensor.dim() else ()
+
+
+def _flat(arguments: Sequence[Any]) -> Iterator[Any]:
+    for value in arguments:
+        if isinstance(value, (tuple, list)):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+def _of_tensors(model: nn.Module, built: Built, unreached: Sequence[str]) -> Iterator[Equation]:
+    missed = dict.fromkeys(unreached, ", which no call reached")
+    theirs = {slot.name: slot.tensor for slot in slots(built.model)}
+    for slot in slots(model):
+        typed, other = get(slot.tensor), theirs.get(slot.name)
+        if typed is not None and other is not None and other.shape == slot.tensor.shape:
+            for term, size in zip(typed.found(), built.sizes.of(other), strict=False):
+                if term.n > 1:
+                    yield Equation(Dim(term), size, f"the constructor, for {slot.name}{missed.get(slot.name, '')}")
+
+
+def _of_integers(model: nn.Module, built: Built) -> Iterator[Equation]:
+    theirs = {(holder.module, holder.path): values(holder.owner) for holder in holders(built.model)}
+    for holder in holders(model):
+        other = theirs.get((holder.module, holder.path), {})
+        for name, value in values(holder.owner).items():
+            for mine, its in _pairs(value, other.get(name)):
+                if isinstance(mine, Num) and mine.expr != expression(its):
+                    yield Equation(mine.expr, expression(its), f"the constructor, for {holder.name(name)}")
+
+
+def _pairs(mine: Any, its: Any) -> Iterator[tuple[Any, int]]:
+    if isinstance(mine, int) and isinstance(its, int):
+        yield mine, its
+    elif isinstance(mine, (tuple, list)) and isinstance(its, (tuple, list)) and len(mine) == len(its):
+        for a, b in zip(mine, its, strict=True):
+            yield from _pairs(a, b)
+
+
+# --- int(hidden / heads) --------------------------------------------------------------------------------------------
+
+
+class Quotient:
+    """A whole number that code holds for a float: `int()` makes it a size again, all else lets it escape."""
+
+    def __init__(self, value: int, expr: Expr):
+        self.number = Num(value, expr)
+
+    def __float__(self) -> float:
+        return float(self.number)  # escapes
+
+
+def _escaping(name: str) -> Any:
+    def method(self: Quotient, *others: Any) -> Any:
+        return getattr(float(self), name)(*others)
+
+    return method
+
+
+for _name in (
+    *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "rfloordiv", "mod", "rmod"),
+    *("pow", "rpow", "neg", "pos", "abs", "eq", "ne", "lt", "le", "gt", "ge", "hash", "bool"),
+    *("round", "trunc", "floor", "ceil", "str", "repr", "format"),
+):
+    setattr(Quotient, f"__{_name}__", _escaping(f"__{_name}__"))
+
+
+def whole(op: str, left: Any, right: Any) -> Quotient | None:
+    """`left op right` where one of them is a float, or `/`: a Quotient if the result is a whole number."""
+    if (
+        op == "/"
+        and isinstance(left, int)
+        and isinstance(right, int)
+        and plain(right)
+        and not plain(left) % plain(right)
+    ):
+        return Quotient(plain(left) // plain(right), Call("//", expression(left), expression(right)))
+    number, factor = (left, right) if isinstance(left, Num) else (right, left)
+    if op == "*" and type(factor) is float and factor.is_integer() and factor > 0:
+        return Quotient(plain(number) * int(factor), Call("*", expression(number), int(factor)))
+    return None
+
+
+class Factor(float):
+    """A float of the config: `config.mlp_ratio * dim` would not ask the size otherwise."""
+
+    def __mul__(self, other: Any) -> Any:
+        return other * float(self) if isinstance(other, Num) else float(self) * other
+
+    __rmul__ = __mul__
+
+
+class _Kind(type):
+    """Makes `isinstance(x, int)` true of ints, and `int(x)` keep the history of a size."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, int)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and isinstance(args[0], (Num, Quotient)):
+            return args[0] if isinstance(args[0], Num) else args[0].number
+        return int(*args, **kwargs)
+
+
+class _Int(int, metaclass=_Kind):
+    pass
+
+
+@contextmanager
+def _tracked_int(model: nn.Module) -> Iterator[None]:
+    """Within, `int` keeps the history of sizes in the files that hold the model's classes."""
+    kinds = {kind for module in model.modules() for kind in type(module).__mro__}
+    files = {file for kind in kinds if (file := sys.modules.get(kind.__module__)) is not None and _is_users(file)}
+    for file in files:
+        vars(file)["int"] = _Int
+    try:
+        yield
+    finally:
+        for file in files:
+            del vars(file)["int"]
+
+
+def _is_users(file: ModuleType) -> bool:
+    return file.__name__.partition(".")[0] not in ("torch", "builtins") and "int" not in vars(file)
