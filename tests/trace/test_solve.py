@@ -203,6 +203,7 @@ def test_a_quotient_that_is_computed_with_is_checked_for_every_plan() -> None:
 @pytest.mark.parametrize(
     ("guard", "still_open"),
     [
+        (Guard("==", Call("%", Dim(C), 5), 1, False, ""), True),
         (Guard(">", Dim(C), 3, True, ""), True),
         (Guard("<", Call("-", Dim(C), Dim(C)), 3, True, ""), False),
         (Guard(">", Dim(Axis(7)), 3, True, ""), False),

@@ -328,7 +328,7 @@ class Recorder(Interceptor):
 
     def _walked(self, name: str, args: Sequence[Any]) -> None:
         """Note the step: a pruned model must walk the same path, with the same numbers in its arithmetic."""
-        if self.counting and name not in LAYOUT_OPS:
+        if self.counting and not self.ledger.uncounted and name not in LAYOUT_OPS:
             self.path.append((name, tuple(a for a in args if type(a) is float)))
 
     def _apply(self, rule: Rule | None, op: Op) -> None:

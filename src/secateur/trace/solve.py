@@ -319,9 +319,8 @@ class Solver:
         """Whether the outcome of a comparison could depend on the plan."""
         try:
             return bool(self.reduced(self.ratio(guard.left) - self.ratio(guard.right)).variables)
-        except Opaque:
-            self._freeze(self._variables(guard.left, guard.right), guard.where)
-            return False
+        except Opaque:  # a plan gives numbers, and those can be compared
+            return bool(self._variables(guard.left, guard.right))
 
 
 def holds(guard: Guard, value: Callable[[Expr], int]) -> bool:

@@ -86,9 +86,9 @@ def multi_head_attention(
 ) -> Any:
     """`F.multi_head_attention_forward` in ops that a trace can see. query: (L, N, E), key and value: (S, N, E).
 
-    Gives `NotImplemented` for a key bias, a zero key or static keys: those stay opaque.
+    Gives `NotImplemented` for static keys: those stay opaque.
     """
-    if static_k is not None or static_v is not None or bias_k is not None or add_zero_attn:
+    if static_k is not None or static_v is not None:
         return NotImplemented
     assert query.shape[-1] == embed_dim_to_check
     batched = query.dim() == 3
@@ -101,9 +101,13 @@ def multi_head_attention(
         assert in_proj_weight is not None
         weights = in_proj_weight.chunk(3)
     biases: Any = in_proj_bias.chunk(3) if in_proj_bias is not None else (None, None, None)
-    inputs = zip((query, key, value), weights, biases, strict=True)
-    q, k, v = (_heads(F.linear(x, w, b), num_heads) for x, w, b in inputs)
+    inputs = zip((query, key, value), weights, biases, (None, bias_k, bias_v), strict=True)
+    q, k, v = (_heads(_longer(F.linear(x, w, b), row), num_heads) for x, w, b, row in inputs)
+    if add_zero_attn:
+        k, v = (F.pad(x, (0, 0, 0, 1)) for x in (k, v))
     mask = _merged_mask(attn_mask, key_padding_mask, query, num_heads)
+    if mask is not None:
+        mask = F.pad(mask, (0, k.shape[-2] - mask.shape[-1]))
     out = F.scaled_dot_product_attention(q, k, v, mask, dropout_p if training else 0.0, is_causal and mask is None)
     length, batch = query.shape[0], query.shape[1]
     out = out.permute(2, 0, 1, 3).reshape(length, batch, embed_dim_to_check)
@@ -114,6 +118,11 @@ def multi_head_attention(
         out = out.squeeze(1)
         weights_out = weights_out.squeeze(0) if weights_out is not None else None
     return out, weights_out
+
+
+def _longer(x: torch.Tensor, row: torch.Tensor | None) -> torch.Tensor:
+    """One more key or value, the same for all of a batch. x: (S, N, E), row: (1, 1, E)."""
+    return x if row is None else torch.cat([x, row.expand(-1, x.shape[1], -1)])
 
 
 def _heads(x: torch.Tensor, num_heads: int) -> torch.Tensor:

@@ -19,7 +19,7 @@ ZERO_STAYS = frozenset(
 )
 # zero times anything; for a quotient only the numerator counts
 ZERO_IF_ANY = frozenset({"mul", "logical_and", "bitwise_and"})
-ZERO_IF_FIRST = frozenset({"div", "true_divide", "masked_fill_zero"})
+ZERO_IF_FIRST = frozenset({"div", "true_divide"})
 ZERO_IF_ALL = frozenset({"add", "sub", "rsub", "maximum", "minimum", "where", "lerp", "copy", "hypot"})
 # f(s * x) = s * f(x) for s > 0
 PROPORTIONAL = frozenset("neg abs relu clone contiguous _to_copy to mul div detach alias".split())
@@ -74,6 +74,8 @@ def _still_zero(name: str, held: list[bool], op: Op) -> bool:
         return any(held)
     if name in ZERO_IF_FIRST:
         return held[0]
+    if name == "masked_fill":
+        return held[0] and op["value"] == 0
     return name in ZERO_IF_ALL and all(held) and not _scalar_operand(op)
 
 
@@ -86,7 +88,7 @@ def _scalar_operand(op: Op) -> bool:
     return isinstance(op["other"], (int, float)) and op["other"] != 0
 
 
-@rule(*(f"aten::{name}" for name in "hardswish mish rsub polar floor_divide log_sigmoid".split()))
+@rule(*(f"aten::{name}" for name in "hardswish mish rsub polar floor_divide log_sigmoid masked_fill".split()))
 def pointwise(op: Op) -> None:
     """x: [*a], y: [*a] -> [*a]"""
     tensors = op.tensors()
