@@ -3,7 +3,7 @@
 `ignored_layers`: the layers whose units are outputs of the model; taken from our Graph, so none is forgotten, with what
 its torchvision example adds for detectors. Heads: fused qkv, separate query, key and value, and `nn.MultiheadAttention`
 are declared as its timm, transformers, LLM and torchvision examples declare them, and the attributes that those
-examples repair by hand after the cut are repaired here. `round_to` is none.
+examples repair by hand after the cut are repaired here. `round_to` is none. Caches of keys are off, which it trips over.
 """
 
 from __future__ import annotations
@@ -115,6 +115,16 @@ def _attention(module: nn.Module, hints: Hints) -> None:
             fewer = getattr(getattr(module, "config", None), "num_key_value_heads", None) or heads
             for layer, count in zip(layers, (heads, fewer, fewer), strict=True):
                 hints.num_heads[layer] = count  # type: ignore[index]
+
+
+def prepare(model: nn.Module) -> None:
+    """What is set before its graph is built: every float parameter wants a gradient, nothing is cached."""
+    for p in model.parameters():
+        p.requires_grad_(p.is_floating_point())
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if hasattr(config, "use_cache"):
+            config.use_cache = False  # type: ignore[union-attr]
 
 
 def repair(model: nn.Module, pruner: Any) -> None:

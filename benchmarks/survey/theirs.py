@@ -38,8 +38,7 @@ def pruner(model: nn.Module, call: Call, known: hints.Known, entry: zoo.Entry, i
     """Its pruner, graph built. `model` is pruned in place by `step()`."""
     import torch_pruning as tp
 
-    for p in model.parameters():
-        p.requires_grad_(p.is_floating_point())
+    hints.prepare(model)
     view = entry.raw(model) if entry.raw else model
 
     return tp.pruner.BasePruner(
