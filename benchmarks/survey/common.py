@@ -13,17 +13,29 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import zoo
 from laws import randomized
-from secateur.calls import Call
+from secateur.calls import Call, tensors_in
 
 KEPT = 0.7
 TARGET = f"channels={KEPT:g}"
 
 
 def subject(name: str) -> tuple[zoo.Entry, nn.Module, Call]:
-    """A model of the zoo with random weights and buffers, and its example call."""
+    """A model of the zoo with random weights and (where its outputs stay finite) buffers, and its example call."""
     torch.set_num_threads(1)
     entry = zoo.find(name)
-    return entry, randomized(entry.build()), entry.call()
+    model, call = entry.build(), entry.call()
+    buffers = {key: tensor.clone() for key, tensor in model.named_buffers()}
+    randomized(model)
+    if not _finite(model, call):  # some buffers are constants, of which a root is taken
+        for key, tensor in model.named_buffers():
+            tensor.copy_(buffers[key])
+    return entry, model, call
+
+
+def _finite(model: nn.Module, call: Call) -> bool:
+    with torch.no_grad():
+        outputs = tensors_in(model(*call.args, **call.kwargs))
+    return all(bool(torch.isfinite(t).all()) for t in outputs if t.is_floating_point())
 
 
 def params_of(model: nn.Module) -> int:

@@ -3,7 +3,7 @@
 `ignored_layers`: the layers whose units are outputs of the model; taken from our Graph, so none is forgotten, with what
 its torchvision example adds for detectors. Heads: fused qkv, separate query, key and value, and `nn.MultiheadAttention`
 are declared as its timm, transformers, LLM and torchvision examples declare them, and the attributes that those
-examples repair by hand after the cut are repaired here. `round_to` is none. Caches of keys are off, which it trips over.
+examples repair by hand after the cut are repaired here. `round_to` is none. Key caches, which it trips over, are off.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from secateur.calls import Call
 
 PROJECTIONS = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("q_lin", "k_lin", "v_lin"), ("q", "k", "v"))
 FUSED = ("qkv", "qkv_proj", "query_key_value", "c_attn", "in_proj")
-WIDTHS = ("all_head_size", "attention_head_size", "head_dim", "num_heads", "num_attention_heads", "inner_dim", "dim")
 
 
 @dataclass(frozen=True, slots=True)

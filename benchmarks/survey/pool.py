@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 Work = Callable[[str], dict[str, Any]]
-MEMORY = 14 * 2**30
+MEMORY = 12 * 2**30
 """Bytes that one child may use: a model that wants more fails alone, the machine lives."""
 
 

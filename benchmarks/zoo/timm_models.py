@@ -21,10 +21,17 @@ from torch import nn
 LISTING = Path(__file__).with_suffix(".json")
 SIDES = (96, 128, 160, 192, 224, 256)
 PER_FAMILY = 2
+SMALLER: dict[str, dict[str, Any]] = {
+    "deepseek_vit_412m": {"depth": 4},
+    "deepseek_vit_412m_align": {"depth": 4},
+    "mobilenetv5_300m": {"channel_multiplier": 0.5},
+}
+"""The smallest of their families and still too large for several copies in float64: fewer of the same blocks, or
+narrower ones."""
 
 
 def _maker(name: str) -> Callable[[], nn.Module]:
-    return lambda: timm.create_model(name, pretrained=False)
+    return lambda: timm.create_model(name, pretrained=False, **SMALLER.get(name, {}))
 
 
 def _entries() -> Iterator[Any]:
