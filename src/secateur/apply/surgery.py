@@ -65,7 +65,8 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
 def cut_(model: nn.Module, plan: Plan) -> nn.Module:
     """Cut `model` itself, all or nothing, and return it.
 
-    An object that its modules hold, such as a config, is changed too: whoever else holds it sees the new sizes. Raises `InputError` where the plan is not of this model.
+    An object that its modules hold, such as a config, is changed too: whoever else holds it sees the new sizes.
+    Raises `InputError` where the plan is not of this model.
 
     >>> import secateur
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
