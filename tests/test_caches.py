@@ -37,6 +37,13 @@ def appended(self: Any, x: Tensor) -> Tensor:
     return self.c(self.a(x).relu() * self.rows[-1])
 
 
+def moved(self: Any, x: Tensor) -> Tensor:
+    """What torchvision's anchors do: the only copy there is, cast to the type of the input."""
+    self.constants = [row.to(x.dtype).to(x.device) for row in self.constants]
+    self.named = {name: row.to(x.dtype).to(x.device) for name, row in self.named.items()}
+    return self.c(self.a(x).relu()) * self.constants[0] + self.named["shift"]
+
+
 def net(run: Any) -> nn.Module:
     layers = {"a": nn.Linear(6, 8), "c": nn.Linear(8, 5), "scale": nn.Parameter(torch.randn(8))}
     return laws.randomized(Parts(run, table={}, rows=["first"], **layers))
@@ -68,3 +75,11 @@ def test_what_looks_at_a_model_leaves_its_caches_alone(run: Any) -> None:
     count(model, X)
     secateur.trace(model, X)
     assert torch.equal(model(X), full)
+
+
+def test_what_forward_only_replaces_is_no_cache() -> None:
+    model = net(moved)
+    model.constants, model.named = [torch.full((5,), 2.0)], {"shift": torch.ones(5)}
+    result = secateur.prune(model, X, "channels=0.6", importance="random", verify=True)
+    assert result.plan.caches == ()
+    assert result.plan.axes["a"].count == 4

@@ -7,12 +7,14 @@ them again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
 
 from .calls import tensors_in
+
+Container: TypeAlias = "dict[Any, Any] | list[Any]"
 
 _OWN = frozenset(vars(nn.Module()))
 
@@ -24,14 +26,17 @@ class Cache(NamedTuple):
     name: str
 
 
-def contents(model: nn.Module) -> dict[Cache, list[Any]]:
+def contents(model: nn.Module) -> dict[Cache, Container]:
     """What every container of a model holds."""
-    return {cache: _entries(container) for cache, container in _containers(model)}
+    return {
+        cache: dict(container) if isinstance(container, dict) else list(container)
+        for cache, container in _containers(model)
+    }
 
 
-def filled(model: nn.Module, before: Mapping[Cache, list[Any]]) -> list[Cache]:
-    """The caches that hold a tensor which was not among their contents `before`."""
-    return [cache for cache, entries in contents(model).items() if _gained(entries, before.get(cache, ()))]
+def filled(model: nn.Module, before: Mapping[Cache, Container]) -> list[Cache]:
+    """The caches that `forward` added tensors to; what it only replaced may be all that there is of it."""
+    return [cache for cache, now in _containers(model) if _gained(now, before.get(cache, {}))]
 
 
 def forget(model: nn.Module, caches: Iterable[Cache]) -> None:
@@ -49,23 +54,26 @@ def left_out(model: nn.Module, caches: Iterable[Cache]) -> dict[int, torch.Tenso
     return {id(tensor): torch.empty(0) for container in held for tensor in tensors_in(_entries(container))}
 
 
-def _containers(model: nn.Module) -> Iterator[tuple[Cache, dict[Any, Any] | list[Any]]]:
+def _containers(model: nn.Module) -> Iterator[tuple[Cache, Container]]:
     for path, module in model.named_modules():
         for name, value in vars(module).items():
             if name not in _OWN and isinstance(value, (dict, list)):
                 yield Cache(path, name), value
 
 
-def _gained(entries: Iterable[Any], before: Iterable[Any]) -> bool:
-    old = set(map(id, before))
-    return any(id(entry) not in old and tensors_in(entry) for entry in entries)
+def _gained(now: Container, before: Container) -> bool:
+    """Tensors in a list that held none, or new entries in a dict whose old ones are untouched."""
+    if isinstance(now, list) or isinstance(before, list):
+        return bool(tensors_in(_entries(now))) and not tensors_in(_entries(before))
+    untouched = all(now.get(key) is value for key, value in before.items())
+    return untouched and any(tensors_in(value) for key, value in now.items() if key not in before)
 
 
-def _entries(container: Any) -> list[Any]:
+def _entries(container: Container) -> list[Any]:
     return list(container.values() if isinstance(container, dict) else container)
 
 
-def _empty(container: dict[Any, Any] | list[Any]) -> None:
+def _empty(container: Container) -> None:
     if isinstance(container, dict):
         for key in [key for key, value in container.items() if tensors_in(value)]:
             del container[key]
