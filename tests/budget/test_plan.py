@@ -185,7 +185,7 @@ def test_a_width_below_what_hands_leave() -> None:
         ("plain_cnn", {"drop": {"conv1": [-1]}}, "drop names unit -1 of 'conv1', which has 8: 0 to 7"),
         ("plain_cnn", {"drop": {"conv1": range(8)}}, "drop leaves 0 of 8 units of 'conv1'; at least 1 must stay"),
         ("squeezed", {"drop": {"b": [0, 1, 2]}}, "drop leaves 1 of 4 units of 'b'; at least 2 must stay"),
-        ("attention", {"drop": {"embed": [0]}}, "drop takes 1 units of 'embed', but with qkv it moves in steps of 3"),
+        ("attention", {"drop": {"embed": [0]}}, "drop takes 1 units of 'embed', but with qkv.* it moves in steps of 3"),
         ("c2f", {"drop": {"a[0]": [0, 1], "a[1]": [2]}}, "drop takes 1 units of 'a\\[1\\]', but another share"),
         ("plain_cnn", {"drop": {"conv1": [0]}, "select": Select(protect="conv1")}, "'conv1', which protect keeps"),
         ("plain_cnn", {"drop": {"conv1": [0]}, "select": Select(widths={"conv1": 8})}, "drop leaves less of 'conv1'"),

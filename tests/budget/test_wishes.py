@@ -131,11 +131,11 @@ def test_heads_or_head_dims(rules: Any, expected: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
-        ("embed: keep=0.5", {"embed": 6, "qkv": 2}),
-        ("qkv: keep=0.5", {"embed": 6, "qkv": 2}),
-        (["embed: keep=0.5", "qkv: width=2"], {"embed": 6, "qkv": 2}),
-        ("embed: ceiling=11", {"embed": 9, "qkv": 3}),
-        ("qkv: keep=0.5 floor=3", {"embed": 9, "qkv": 3}),
+        ("embed: keep=0.5", {"embed": 6, "qkv[0]": 2, "qkv[1]": 2}),
+        ("qkv: keep=0.5", {"embed": 6, "qkv[0]": 2, "qkv[1]": 2}),
+        (["embed: keep=0.5", "qkv: width=2"], {"embed": 6, "qkv[0]": 2, "qkv[1]": 2}),
+        ("embed: ceiling=11", {"embed": 9, "qkv[0]": 3, "qkv[1]": 3}),
+        ("qkv: keep=0.5 floor=3", {"embed": 9, "qkv[0]": 3, "qkv[1]": 3}),
     ],
 )
 def test_what_is_tied_follows(rules: Any, expected: dict[str, int]) -> None:
@@ -202,7 +202,7 @@ def test_contradictions_name_both(case: str) -> None:
     [
         (
             ["embed: keep=0.5", "qkv: keep=0.25"],
-            "gives 'qkv' 0.25, but it is tied to another axis with a different share",
+            "gives 'qkv[0]' 0.25, but it is tied to another axis with a different share",
         ),
         (["embed: keep=0.5", "qkv: width=3"], "rule 'embed: keep=0.5' gives 'embed' 0.5"),
         ("embed: ceiling=2", "no count of 'embed', 12 units, is at most 2"),
