@@ -7,6 +7,7 @@ random buffers from a fixed seed.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -876,6 +877,73 @@ def heads_in_parts() -> nn.Module:
     one, two = nn.Conv1d(4, 4, 3, padding=1, groups=4), nn.Conv1d(8, 8, 3, padding=1, groups=8)
     layers = {"embed": nn.Linear(6, 12), "v": nn.Linear(12, 12), "proj": nn.Linear(12, 12), "fc": nn.Linear(12, 5)}
     return Parts(run, heads=3, widths=[4, 8], one=one, two=two, **layers)
+
+
+@net(
+    "bilinear",
+    [TOKENS],
+    axes={"a": 8, "b": 7, "bi": 9},
+    params=(6 * 8 + 8) + (6 * 7 + 7) + (9 * 8 * 7 + 9) + (9 * 5 + 5),
+    macs=10 * (6 * 8 + 6 * 7 + 9 * 8 * 7 + 9 * 5),
+)
+def bilinear() -> nn.Module:
+    run = lambda self, x: self.fc(self.bi(self.a(x).relu(), self.b(x).sigmoid()))  # noqa: E731
+    return Parts(run, a=nn.Linear(6, 8), b=nn.Linear(6, 7), bi=nn.Bilinear(8, 7, 9), fc=nn.Linear(9, 5))
+
+
+@net(
+    "prototypes",
+    [TOKENS],
+    axes={"a": 8},
+    params=(6 * 8 + 8) + 4 * 8 + (8 * 5 + 5),
+    macs=10 * (6 * 8 + 8 * 5),
+)
+def prototypes() -> nn.Module:
+    """Distances and cosines between tokens and the rows of a table."""
+
+    def run(self: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = self.a(x).relu()
+        near = F.cosine_similarity(x[:, :, None], self.prototypes, dim=-1)
+        return torch.cdist(x, self.prototypes[None]), near, self.fc(x)
+
+    table = nn.Parameter(torch.randn(4, 8))
+    return Parts(run, a=nn.Linear(6, 8), prototypes=table, fc=nn.Linear(8, 5))
+
+
+@net(
+    "narrowed",
+    [TOKENS],
+    axes={"b": 4},
+    frozen={"a.weight[0]": "narrow(..., 8) is written at"},
+    params=(6 * 8 + 8) + (8 * 8 + 8) + (4 * 5 + 5),
+    macs=10 * (6 * 8 + 8 * 8 + 4 * 5),
+)
+def narrowed() -> nn.Module:
+    """`narrow` over all units, as many as are written there, and over halves that are computed."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.b(self.a(x).narrow(-1, 0, 8).relu())
+        half = x.shape[-1] // 2
+        return self.fc(x.narrow(2, 0, half) * torch.narrow(x, 2, half, half))
+
+    return Parts(run, a=nn.Linear(6, 8), b=nn.Linear(8, 8), fc=nn.Linear(4, 5))
+
+
+@net(
+    "scaled_sums",
+    [TOKENS],
+    axes={"a": 8},
+    params=2 * (6 * 8 + 8) + (40 * 5 + 5),
+    macs=10 * 2 * 6 * 8 + 2 * 40 * 5,
+)
+def scaled_sums() -> nn.Module:
+    """`torch.add` with a factor, and a flatten by `math.prod`."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = torch.add(self.a(x), self.b(x), alpha=2).relu()
+        return self.fc(x.reshape(x.shape[0], math.prod(x.shape[1:])))
+
+    return Parts(run, a=nn.Linear(6, 8), b=nn.Linear(6, 8), fc=nn.Linear(40, 5))
 
 
 # --- recurrent layers -----------------------------------------------------------------------------------------------

@@ -31,8 +31,13 @@ def _recurrent(x: torch.Size, w: torch.Size, u: torch.Size, *args: Any, **kwargs
     return 2 * steps * batch * (w.numel() + u.numel())
 
 
-# On CPU torch counts attention and recurrent layers as nothing.
+def _bilinear(x: torch.Size, w: torch.Size, *args: Any, **kwargs: Any) -> int:
+    return 2 * x[0] * w.numel()
+
+
+# On CPU torch counts attention, recurrent and bilinear layers as nothing.
 UNCOUNTED = {
+    torch.ops.aten._trilinear: _bilinear,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten.mkldnn_rnn_layer: _recurrent,
 }

@@ -72,6 +72,12 @@ def _deformable(x: Shape, w: Shape, *args: Any, out_val: Any = None, **kwargs: A
     return 2 * math.prod(out_val) * math.prod(w[1:])
 
 
+@formula("aten::_trilinear")
+def _bilinear(x: Shape, w: Shape, y: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """x: (n, i), w: (o, i, j), y: (n, j): every pair of inputs times w"""
+    return 2 * math.prod(x[:-1]) * math.prod(w)
+
+
 @formula("aten::mkldnn_rnn_layer")
 def _recurrent(x: Shape, w: Shape, u: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """x: (t, n, i), w: (gates * h, i), u: (gates * h, h): both at every step"""

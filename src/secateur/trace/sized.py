@@ -297,8 +297,10 @@ def _chunk(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> 
 
 @sized("narrow")
 def _narrow(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    """As a slice, but what is missing at the end is an error: the length must be that of the piece."""
     dim, start, length = (_argument(args, kwargs, i, n) for i, n in ((1, "dim"), (2, "start"), (3, "length")))
-    _span(recorder, args[0], dim, start, start + length)
+    _span(recorder, args[0], dim, start, None)
+    demand(recorder, length, recorder.typed(out).counted()[dim], "narrow")
 
 
 @sized("__getitem__")

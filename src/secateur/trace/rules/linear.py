@@ -72,6 +72,23 @@ def linear(op: Op) -> None:
     op.result([*dims[:-1], op.dims(w)[0]], [*rows, made], origins=origins_of(op, w, b, -1))
 
 
+@function_rule(F.bilinear, "input1 input2 weight bias")
+def bilinear(op: Op) -> None:
+    """x: [*, i], y: [*, j], w: [o, i, j], b: [o] -> [*, o]"""
+    x, y, w, b = op["input1"], op["input2"], op["weight"], op["bias"]
+    for a, c in zip(op.dims(x)[:-1], op.dims(y)[:-1], strict=True):
+        op.unify(a, c)
+    contract(op, ("input1", -1), ("weight", 1), [])
+    contract(op, ("input2", -1), ("weight", 2), [])
+    if b is not None:
+        op.unify(op.dims(b)[0], op.dims(w)[0])
+    for tensor, dim, role in ((w, 0, "output"), (w, 1, "input"), (w, 2, "input"), (b, 0, "output")):
+        op.role(tensor, dim, role)
+    op.macs(*op.dims(x)[:-1], *op.dims(w))
+    rows = [b is None and (p or q) for p, q in zip(op.zero(x)[:-1], op.zero(y)[:-1], strict=True)]
+    op.result([*op.dims(x)[:-1], op.dims(w)[0]], [*rows, True], origins=origins_of(op, w, b, -1))
+
+
 def _matrix_roles(op: Op, x: str, w: str) -> None:
     for name in (x, w):
         op.role(op[name], -2, "input" if name == w else "output")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
-from ...terms import EXPERT, ONE, Term, axes, collapse, mingle
+from ...terms import EXPERT, ONE, Term, axes, collapse, loose, mingle
 from ..registry import Op, plain_form, rule
 
 SUMS = frozenset({"sum", "linalg_vector_norm", "norm", "nansum", "count_nonzero"})
@@ -110,8 +112,28 @@ def sort(op: Op) -> None:
 
 @rule("aten::_cdist_forward", "aten::cdist", "aten::_euclidean_dist")
 def cdist(op: Op) -> None:
-    """x: [*, a, i], y: [*, b, i] -> [*, a, b]"""
-    op.opaque("distances between units")
+    """x: [*, a, i], y: [*, b, i] -> [*, a, b]; units that are zero in both add nothing to a distance"""
+    x, y = op["x1"], op["x2"]
+    batch = [_along(op, [x, y], dim) for dim in range(-op.outs[0].dim(), -2)]
+    term = _along(op, [x, y], -1)
+    for axis in loose([*batch, term]):
+        if axis in set(axes(term)):
+            collapse(axis)
+    for tensor in (x, y):
+        mingle(op.dims(tensor), tensor.dim() - 1)
+    if not (op.zero(x)[-1] and op.zero(y)[-1]):
+        op.inexact(term, "a distance is taken over it", unsafe=True)
+        op.reads("x1", -1)
+        op.reads("x2", -1)
+    op.result([*batch, op.dims(x)[-2], op.dims(y)[-2]], [False] * op.outs[0].dim())
+
+
+def _along(op: Op, tensors: Sequence[torch.Tensor], dim: int) -> Term:
+    """The term of a dimension that operands share; size one broadcasts."""
+    terms = [op.dims(t)[dim] for t in tensors if t.dim() >= -dim and t.shape[dim] != 1]
+    for term in terms[1:]:
+        op.unify(terms[0], term)
+    return terms[0] if terms else ONE
 
 
 @plain_form(F.normalize)
