@@ -946,6 +946,24 @@ def scaled_sums() -> nn.Module:
     return Parts(run, a=nn.Linear(6, 8), b=nn.Linear(6, 8), fc=nn.Linear(40, 5))
 
 
+@net(
+    "mean_by_size",
+    [TOKENS],
+    axes={"a": 8},
+    inexact=["a"],
+    params=(6 * 8 + 8) + (8 * 5 + 5),
+    macs=10 * (6 * 8 + 8 * 5),
+)
+def mean_by_size() -> nn.Module:
+    """An RMS norm whose mean is a sum over a size."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.a(x)
+        return self.fc(x * (x.pow(2).sum(-1, keepdim=True) / x.shape[-1] + 1e-5).rsqrt())
+
+    return Parts(run, a=nn.Linear(6, 8), fc=nn.Linear(8, 5))
+
+
 # --- recurrent layers -----------------------------------------------------------------------------------------------
 
 

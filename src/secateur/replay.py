@@ -64,7 +64,7 @@ class Replay(Interceptor):
     def _run(self, func: Any, names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         reading = self.readings.get(self.at)
         reads = [read for read in reading.reads if self._shrinks(read[3])] if reading is not None else []
-        if reading is None or not reads:
+        if reading is None or not (reads or self._resizes(reading)):
             return func(*args, **kwargs)
         arguments: dict[str, Any] = {**dict(zip(names, args, strict=False)), **kwargs}
         full = {name: arguments[name].shape for name, *_ in reads}
@@ -85,6 +85,10 @@ class Replay(Interceptor):
 
     def _shrinks(self, term: Term) -> bool:
         return any(axis in self.keep for axis in axes(term))
+
+    def _resizes(self, reading: Reading) -> bool:
+        """Whether sizes shrink by themselves, as in a sum over units that is divided by their number."""
+        return not reading.reads and any(self._shrinks(term) for terms in reading.resized.values() for term in terms)
 
     def _kept(self, term: Term) -> torch.Tensor:
         return torch.tensor(positions(term, self.keep))

@@ -285,6 +285,10 @@ class Recorder(Interceptor):
         reading.reads.append((argument, dim, out, self.typed(tensor).dims[dim]))
         mingle(self.typed(tensor).found(), dim)
 
+    def note_resized(self, argument: str, *terms: Term) -> None:
+        """An argument of the op that just ran is the size of these terms when kept units only are read."""
+        self.readings.setdefault(self.at, Reading()).resized[argument] = terms
+
     def returned(self, tensors: Sequence[torch.Tensor]) -> None:
         """The model gave these: their dimensions stay."""
         for typed in filter(None, map(get, tensors)):

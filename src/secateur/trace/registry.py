@@ -206,7 +206,7 @@ class Op:
 
     def resizes(self, argument: str, *terms: Term) -> None:
         """A size argument is the size of these terms when kept units only are read."""
-        self.recorder.readings[self.at].resized[argument] = terms
+        self.recorder.note_resized(argument, *terms)
 
     def _note_write(self, tensor: torch.Tensor, zero: Sequence[bool] | None) -> None:
         """An in-place op that leaves no zeros where there were some. The storage is kept, lest its id be used again."""

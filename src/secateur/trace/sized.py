@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from ..terms import ONE, Axis, Term, cut, factor, find, freeze, product
+from ..terms import ONE, Axis, Term, collapse, cut, factor, find, freeze, mark_inexact, product, same
 from .sizes import Call, Dim, Equation, Guard, Num, escape, expression, plain
 from .typed import Typed, get, is_blank, mark_blank, put
 
@@ -370,6 +370,27 @@ def _beyond(recorder: Recorder, bound: Any, at: int, term: Term) -> None:
         recorder.ledger.guards.append(Guard(">=", bound.expr, Dim(term), True, recorder.where()))
     else:
         escape(bound, "used as a slice bound at the front")
+
+
+# --- means ---
+
+
+@sized("div", "true_divide")
+def _divide(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    """A sum over units, divided by their number, is their mean; any other size that divides has escaped."""
+    size = _argument(args, kwargs, 1, "other")
+    typed = get(args[0]) if isinstance(args[0], torch.Tensor) else None
+    summed = typed.summed if typed is not None else None
+    if not isinstance(size, Num) or not _counts(size, summed) or "rounding_mode" in kwargs:
+        return _let_escape((args[0], size), "div")
+    assert summed is not None
+    collapse(summed)
+    mark_inexact(summed, lambda: f"a mean is taken over it at {recorder.where()}", unsafe=False)
+    recorder.note_resized("other", summed)
+
+
+def _counts(size: Num, term: Term | None) -> bool:
+    return term is not None and isinstance(size.expr, Dim) and same(size.expr.term, term)
 
 
 # --- group counts and normalised shapes ---

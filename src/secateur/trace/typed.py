@@ -57,10 +57,10 @@ class Typed:
     `groups` is the term of its groups, if the tensor is the weight of a grouped convolution; `numbers` the term whose
     units its values number, if it says which were chosen. `rows`: the tensor stacks, along its first dimensions,
     tensors whose last dimensions have these terms; until something reads that dimension as one (`found`), they share no
-    more than their count. `blank`: its version while it held nothing but zeros.
+    more than their count. `blank`: its version while it held nothing but zeros. `summed`: it is the sum over this term.
     """
 
-    __slots__ = ("at", "blank", "dims", "groups", "numbers", "origins", "rows", "zero")
+    __slots__ = ("at", "blank", "dims", "groups", "numbers", "origins", "rows", "summed", "zero")
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class Typed:
         self.numbers: Term | None = None
         self.rows: list[Rows] | None = None
         self.blank: int | None = None
+        self.summed: Term | None = None
 
     def found(self) -> list[Term]:
         """The terms as they are now, the same for all that is stacked."""

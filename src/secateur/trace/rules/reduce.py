@@ -33,6 +33,8 @@ def reduction(op: Op) -> None:
         else:
             kept = [d for d in range(len(dims)) if d not in reduced]
             op.result([dims[d] for d in kept], [zero[d] for d in kept], out=out)
+        if op.name == "aten::sum" and len(reduced) == 1:
+            op.typed(out).summed = dims[reduced[0]]
 
 
 def _reduced(op: Op, count: int) -> list[int]:
