@@ -169,6 +169,16 @@ def test_a_model_that_left_its_config_is_noticed() -> None:
         check_rebuilds(model)
 
 
+def test_two_uniform_cuts_in_turn(tmp_path: Path) -> None:
+    once = pruned("llama", "channels=0.75", uniform=True)
+    twice = secateur.prune(once.model, inputs("llama"), "channels=0.75", uniform=True, verify=True)
+    twice.save(tmp_path / "small.safetensors")
+    again: Any = secateur.load(make("llama"), tmp_path / "small.safetensors")
+    assert (again.config.hidden_size, again.config.intermediate_size) == (18, 27)
+    assert same(twice.model, again, "llama")
+    check_rebuilds(again)
+
+
 # --- not uniform ----------------------------------------------------------------------------------------------------
 
 
