@@ -60,6 +60,12 @@ def _matrix_vector(*shapes: Any, out_val: Any = None, **kwargs: Any) -> int:
     return 2 * math.prod(next(shape for shape in shapes if len(shape) == 2))
 
 
+@formula("aten::_grouped_mm", "transformers::grouped_mm_fallback")
+def _grouped(x: Shape, w: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """x: (t, i), w: (e, i, o): every row with the weight of its group"""
+    return 2 * math.prod(x) * w[-1]
+
+
 @formula("aten::addbmm")
 def _add_batches(c: Shape, x: Shape, y: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """x: (n, a, i), y: (n, i, b), summed over n"""

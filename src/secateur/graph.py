@@ -72,6 +72,11 @@ class PrunableAxis:
         return self.term.least
 
     @property
+    def multiple(self) -> int:
+        """What a smaller count is a multiple of: kernels may ask for aligned rows."""
+        return self.term.multiple
+
+    @property
     def inexact(self) -> str | None:
         return self.term.inexact
 

@@ -30,10 +30,11 @@ CHANNEL, HEAD, HEAD_DIM, EXPERT = KINDS = ("channel", "head", "head_dim", "exper
 class Axis:
     """`n` units. `frozen` and `inexact` hold the first reason, or None; `least` is the smallest allowed count.
 
-    `kind` says what the units are (heads, ...), where something told; it changes nothing here.
+    Counts that are not all of the units are multiples of `multiple`. `kind` says what the units are (heads, ...), where
+    something told; it changes nothing here.
     """
 
-    __slots__ = ("frozen", "inexact", "kind", "least", "n", "ref", "serial", "unsafe")
+    __slots__ = ("frozen", "inexact", "kind", "least", "multiple", "n", "ref", "serial", "unsafe")
     _serial = itertools.count()
 
     def __init__(self, n: int, frozen: str | None = None):
@@ -43,6 +44,7 @@ class Axis:
         self.inexact: str | None = None
         self.unsafe = False  # inexact by more than a mean or a variance
         self.least = 1
+        self.multiple = 1
         self.kind: str | None = None
         self.serial = next(Axis._serial)
 
@@ -260,6 +262,19 @@ def keep_at_least(term: Term, count: int) -> None:
         axis.least = max(axis.least, min(count, axis.n))
 
 
+def keep_multiple(term: Term, of: int) -> None:
+    """The size of the term stays a multiple: of a product, the innermost factor does."""
+    term = find(term)
+    if isinstance(term, Product):
+        keep_multiple(term.parts[-1], of)
+    elif isinstance(term, Cat):
+        for part in term.parts:
+            keep_multiple(part, of)
+    else:
+        for axis in axes(term):
+            axis.multiple = math.lcm(axis.multiple, of)
+
+
 def mark_kind(term: Term, kind: str) -> None:
     """Say what the units of the term are. What was said first is kept."""
     for axis in axes(term):
@@ -389,6 +404,8 @@ def _bind(axis: Axis, term: Term) -> None:
         mark_inexact(term, axis.inexact, unsafe=axis.unsafe)
     if axis.least > 1:
         keep_at_least(term, axis.least)
+    if axis.multiple > 1:
+        keep_multiple(term, axis.multiple)
     if axis.kind is not None:
         mark_kind(term, axis.kind)
     axis.ref = term

@@ -165,6 +165,11 @@ def _checked_units(axis: PrunableAxis, name: str, units: Sequence[int]) -> list[
     bad = [u for u in wanted if not 0 <= u < axis.size]
     if bad:
         raise InputError(f"drop names unit {bad[0]} of {name!r}, which has {axis.size}: 0 to {axis.size - 1}")
+    if (axis.size - len(wanted)) % axis.multiple and wanted:
+        raise InputError(
+            f"drop leaves {axis.size - len(wanted)} of {axis.size} units of {name!r}; a kernel asks for a multiple of "
+            f"{axis.multiple} there"
+        )
     if axis.size - len(wanted) < axis.least:
         raise InputError(
             f"drop leaves {axis.size - len(wanted)} of {axis.size} units of {name!r}; at least {axis.least} must stay"

@@ -64,7 +64,7 @@ class Wishes:
     def align(self, axis: PrunableAxis) -> int:
         """What its count is a multiple of, unless the axis stays whole."""
         said = self._said(axis, "align")
-        return said.value if said else self.general.align
+        return math.lcm(axis.multiple, said.value if said else self.general.align)
 
     def _most(self, axis: PrunableAxis, ceiling: Said | None) -> int:
         value = ceiling.value if ceiling else self.general.ceiling
@@ -241,6 +241,12 @@ def width_steps(group: Group, axis: PrunableAxis, said: Said) -> int:
     if type(width) is not int or not axis.least <= width <= axis.size:
         raise InputError(
             f"{said.by} gives {axis.name!r} {width!r}; it has {axis.size} units and keeps {axis.least} or more"
+        )
+    if width % axis.multiple and width != axis.size:
+        below = max(width // axis.multiple, 1) * axis.multiple
+        raise InputError(
+            f"{said.by} gives {axis.name!r} {width}, but a kernel asks for multiples of {axis.multiple} there\n"
+            f"the nearest widths are {below} and {below + axis.multiple}"
         )
     if width % step:
         tied = ", ".join(a.name for a in group.axes if a is not axis)

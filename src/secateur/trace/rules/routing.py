@@ -12,11 +12,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ...terms import EXPERT, ONE, Axis, Term, axes, cat, find, freeze, keep_at_least, mark_kind
+from ...terms import EXPERT, ONE, Axis, Term, axes, cat, find, freeze, keep_at_least, keep_multiple, mark_kind
 from ..registry import Op, function_rule, in_double, rule
 from .linear import contract
 
 _GROUPED = vars(torch)["_grouped_mm"]  # what torch.nn.functional.grouped_mm comes to
+ALIGNED = 16  # bytes: rows of grouped products begin at multiples of it
 # The same numbers, elsewhere or in another type.
 FOLLOWED = frozenset(
     f"aten::{name}"
@@ -124,6 +125,8 @@ def grouped_mm(op: Op) -> None:
     op.unify(op.dims(w)[0], op.dims(ends)[0])
     contract(op, ("mat_a", 1), ("mat_b", 1), [])
     freeze(op.dims(x)[0], op.why("rows are grouped"))
+    for term in (op.dims(x)[1], op.dims(w)[2 if w.stride(2) == 1 else 1]):
+        keep_multiple(term, max(ALIGNED // w.itemsize, 1))
     for dim, role in ((0, "output"), (1, "input"), (2, "output")):
         op.role(w, dim, role)
     op.macs(*op.dims(x), op.dims(w)[2])
