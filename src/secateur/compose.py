@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from .bypass import inside
 from .errors import PruningError
 from .plan import AttributeChange, AxisPlan, Code, Plan, Scale
 from .terms import positions
@@ -17,6 +18,10 @@ def compose(first: Plan, second: Plan) -> Plan:
     Axis by axis where the two plans speak of the same axes; else with the positions of every site written out.
     Raises `PruningError` where the second was not made on the model that the first gives.
     """
+    for name in (*second.sites, *second.removed):
+        if inside(name, first.removed):
+            raise PruningError(f"the second plan does not continue the first: {name} is removed by the first")
+    first = _left_by(first, second.removed)
     for name in second.sites:
         if name in first.sites and first.shape(name) != second.old_shape(name):
             raise PruningError(
@@ -79,7 +84,37 @@ def _rest(first: Plan, second: Plan) -> dict[str, Any]:
         "target": (*first.target, *second.target),
         "notes": {**first.notes, **second.notes},
         "caches": tuple(dict.fromkeys((*first.caches, *second.caches))),
+        "removed": {**first.removed, **second.removed},
     }
+
+
+def _left_by(plan: Plan, removed: Collection[str]) -> Plan:
+    """A plan without what it does within modules that are removed afterwards."""
+    sites = {name: codes for name, codes in plan.sites.items() if not inside(name, removed)}
+    if len(sites) == len(plan.sites):
+        axes = plan.axes
+    else:
+        seen = {axis for codes in sites.values() for code in codes for axis in _axes_in(code)}
+        outer = {n for axis in seen if (code := plan.axes[axis].outer) is not None for n in _axes_in(code)}
+        axes = {name: axis for name, axis in plan.axes.items() if name in seen | outer}
+    return replace(
+        plan,
+        axes=axes,
+        sites=sites,
+        attributes=tuple(change for change in plan.attributes if not inside(change.module, removed)),
+        scales=tuple(scale for scale in plan.scales if not inside(scale.name, removed)),
+        caches=tuple(cache for cache in plan.caches if not inside(cache.module, removed)),
+        removed={name: gives for name, gives in plan.removed.items() if not inside(name, removed)},
+    )
+
+
+def _axes_in(code: Code) -> Iterator[str]:
+    if isinstance(code, str):
+        yield code
+    elif not isinstance(code, int):
+        for parts in code.values():
+            for part in parts:
+                yield from _axes_in(part)
 
 
 # --- names: an axis whose neighbours were cut down to one unit may be called differently afterwards ---

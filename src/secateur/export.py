@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 
+from .bypass import Bypass
 from .io import FORMAT, read_plans
 
 _LOADER = '''\
@@ -19,9 +21,12 @@ import json
 
 import torch
 from safetensors import safe_open
+from torch import nn
 
 FORMAT = "__FORMAT__"
 
+
+__BYPASS__
 
 def load_pruned(model, path):
     """Turn `model`, freshly built as it was before pruning, into the one saved at `path`, and return it."""
@@ -31,9 +36,17 @@ def load_pruned(model, path):
     if metadata.get("secateur_format") != FORMAT:
         raise ValueError(f"{path} is of secateur format {metadata.get('secateur_format')}, this loader reads {FORMAT}")
     sources = {**{name: name for name in stored}, **json.loads(metadata["secateur_aliases"])}
-    changes = [change for plan in json.loads(metadata["secateur_plans"]) for change in plan["attributes"]]
-    places = _places(model)
-    _check(model, places, sources, stored, changes)
+    plans = json.loads(metadata["secateur_plans"])
+    removed = {name: gives for plan in plans for name, gives in plan.get("removed", {}).items()}
+    changes = [c for plan in plans for c in plan["attributes"] if not _inside(c[0], removed)]
+    places = {name: place for name, place in _places(model).items() if not _inside(name, removed)}
+    _check(model, places, sources, stored, changes, removed)
+    for name in sorted(removed):
+        holder, _, leaf = name.rpartition(".")
+        gives = tuple(removed[name]) if isinstance(removed[name], list) else removed[name]
+        training = model.get_submodule(name).training
+        bypass = nn.Identity() if gives is None else Bypass(gives)
+        model.get_submodule(holder)._modules[leaf] = bypass.train(training)
     made = {}
     for name, source in sources.items():
         table, leaf = places[name]
@@ -66,6 +79,11 @@ def _attributes(module, dotted):
     return table, leaf
 
 
+def _inside(name, removed):
+    """Whether a name lies in a module that is bypassed."""
+    return any(name == module or name.startswith(module + ".") for module in removed)
+
+
 def _places(model):
     """Where each tensor of the model lies: the dict that holds it, and its name there."""
     return {
@@ -81,9 +99,12 @@ def _device(tensor):
     return "cpu" if tensor.is_meta else tensor.device
 
 
-def _check(model, places, sources, stored, changes):
+def _check(model, places, sources, stored, changes, removed):
     """Refuse a file of another model before anything is changed."""
-    missing = [name for name in model.state_dict() if name not in sources]
+    strange = [name for name in removed if not name or name not in dict(model.named_modules(remove_duplicate=False))]
+    if strange:
+        raise ValueError(f"the file is of another model: the model has no module {strange[0]!r}")
+    missing = [name for name in model.state_dict() if name not in sources and not _inside(name, removed)]
     unknown = [name for name in sources if name not in places]
     if missing or unknown:
         raise ValueError(f"the file is of another model: it lacks {missing[:5]}, the model lacks {unknown[:5]}")
@@ -118,4 +139,10 @@ def loader_source(path: str | os.PathLike[str]) -> str:
     """
     read_plans(path)
     name = json.dumps(os.fspath(path)).replace("\\\\", "\\\\\\\\")
-    return _LOADER.replace("__FILE__", name).replace("__FORMAT__", str(FORMAT))
+    return _LOADER.replace("__FILE__", name).replace("__FORMAT__", str(FORMAT)).replace("__BYPASS__", _plain(Bypass))
+
+
+def _plain(kind: type) -> str:
+    """The source of a class as it stands in a file of its own, where no type checker looks."""
+    lines = inspect.getsource(kind).splitlines()
+    return "\n".join(line.partition("  # type: ignore")[0] for line in lines) + "\n"

@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from .apply.surgery import PLANS, alike, plans_of
+from .bypass import inside, put_bypasses
 from .caches import forget
 from .errors import FileError, InputError, nearest
 from .holders import assign, owner_of, values
-from .plan import AttributeChange, Plan
+from .plan import AttributeChange, Gives, Plan
 from .slots import Slot, replace_held, slots
 from .text import listed
 
@@ -54,10 +55,12 @@ class Fitted:
     model: nn.Module
     tensors: Sequence[tuple[Slot, torch.Tensor]]
     values: Sequence[tuple[Any, str, AttributeChange]]  # the object that holds an attribute, and its name there
+    removed: Mapping[str, Gives]
     plans: tuple[Plan, ...]
 
     def put(self) -> None:
         """Change the model. Plain dict entries are set, so no code of the model runs that could refuse."""
+        put_bypasses(dict(self.model.named_modules(remove_duplicate=False)), self.removed)
         new = {id(slot.tensor): tensor for slot, tensor in self.tensors}
         for slot, tensor in self.tensors:
             slot.table[slot.leaf] = tensor
@@ -88,7 +91,7 @@ def fit(model: nn.Module, plans: tuple[Plan, ...], stored: Stored, device: torch
     for plan in plans[len(done) :]:
         outline.follow(plan)
     outline.compare({name for plan in plans for name in plan.sites})
-    return Fitted(model, list(_made(outline, device)), outline.changes, plans)
+    return Fitted(model, list(_made(outline, device)), outline.changes, outline.removed, plans)
 
 
 class _Outline:
@@ -107,6 +110,7 @@ class _Outline:
         self.shapes = {self.key[slot.name]: tuple(slot.tensor.shape) for slot in self.slots}
         self.values: dict[tuple[int, str, int | None], int] = {}
         self.changes: list[tuple[Any, str, AttributeChange]] = []
+        self.removed: dict[str, Gives] = {}
         for alias, name in stored.aliases.items():
             self._share(alias, name)
 
@@ -124,6 +128,8 @@ class _Outline:
 
     def follow(self, plan: Plan) -> None:
         """What the model becomes by a plan."""
+        for name, gives in plan.removed.items():
+            self._remove(name, gives)
         for name in plan.sites:
             self._check_site(name, plan)
         self.shapes.update({self.key[name]: plan.shape(name) for name in plan.sites})
@@ -137,6 +143,16 @@ class _Outline:
                 )
             self.values[place] = change.new
             self.changes.append((owner, leaf, change))
+
+    def _remove(self, name: str, gives: Gives) -> None:
+        if name not in self.modules:
+            raise FileError(
+                f"removes {name!r}, which this {self.kind} does not have{nearest(name, self.modules)}\n{OTHER}"
+            )
+        self.removed = {**{n: g for n, g in self.removed.items() if not inside(n, {name})}, name: gives}
+        self.modules = {n: module for n, module in self.modules.items() if n == name or not inside(n, {name})}
+        self.slots = [slot for slot in self.slots if not inside(slot.name, {name})]
+        self.key = {n: key for n, key in self.key.items() if not inside(n, {name})}
 
     def _check_site(self, name: str, plan: Plan) -> None:
         if name not in self.key:

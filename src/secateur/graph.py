@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from .bypass import inside
 from .errors import InputError, nearest
+from .plan import Gives, Totals
 from .terms import CHANNEL, EXPERT, Axis, Cat, Each, Term, axes, find, freeze, merged, settle
 
 if TYPE_CHECKING:
+    from .blocks import Block
     from .caches import Cache
     from .calls import Call
     from .graph_why import Why
@@ -167,6 +170,10 @@ class Graph:
     source: Source = field(repr=False)
     path: tuple[Step, ...] = field(repr=False)  # the ops of the first call, with the floats in their arguments
     model: nn.Module = field(repr=False)
+    blocks: tuple[Block, ...] = ()  # modules that can be bypassed, or look like it
+    removed: Mapping[str, Gives] = field(default_factory=dict)  # blocks that this Graph is without
+    ghosts: tuple[PrunableAxis, ...] = field(default=(), repr=False)  # axes that went with them
+    whole: Totals | None = None  # the size of the model with them
 
     @cached_property
     def by_name(self) -> dict[str, PrunableAxis]:
@@ -190,6 +197,9 @@ class Graph:
             raise InputError(f"{name!r} has several axes, so name one of them: {told}")
         if found is None:
             frozen = next((f for f in self.frozen if f.dim == 0 and f.name in (name, f"{name}.weight")), None)
+            gone = next((block for block in self.removed if inside(name, {block})), None)
+            if gone is not None:
+                raise InputError(f"{name!r} lies in the block {gone!r}, which is dropped")
             why = f"\n{frozen.name}[0] is frozen: {frozen.reason}" if frozen else nearest(name, self.by_name)
             raise InputError(f"no prunable axis is named {name!r}{why}")
         return found
@@ -203,6 +213,11 @@ class Graph:
     def total_macs(self) -> int:
         """Multiply-adds of the first traced call."""
         return sum(m.coefficient * math.prod(t.n for t in m.terms) for m in self.macs)
+
+    @property
+    def totals(self) -> Totals:
+        """The size of the model that was traced, with blocks that this Graph is without."""
+        return self.whole or Totals(self.params, self.total_macs)
 
     @cached_property
     def coverage(self) -> Coverage:

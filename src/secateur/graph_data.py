@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from .graph import Graph, PrunableAxis, covered
+from .graph_blocks import block_data
 from .graph_frozen import lesson
 from .terms import Axis, axes
 
@@ -54,6 +55,7 @@ def as_dict(graph: Graph) -> dict[str, Any]:
     return {
         **overview(graph),
         "axes": [_axis_data(graph, axis, shares) for axis in graph.axes],
+        "blocks": [block_data(block) for block in graph.blocks],
         "frozen": [{"name": f.name, "dim": f.dim, "reason": f.reason} for f in graph.frozen],
         "unreached": list(graph.unreached),
         "unknown": dict(graph.unknown),

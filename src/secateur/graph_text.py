@@ -1,4 +1,4 @@
-"""How a Graph prints: the axes, and below them what is not prunable."""
+"""How a Graph prints: the axes, the blocks, and below them what is not prunable."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .graph import Graph, PrunableAxis
+from .graph_blocks import block_lines
 from .graph_data import ROLES, Shares
 from .graph_frozen import frozen_summary, placeless
 from .terms import CHANNEL
@@ -31,7 +32,8 @@ def table(graph: Graph) -> str:
     frozen, as always: 1 model input, 2 model outputs
     graph.why('0') tells what an axis couples, and why a dimension is frozen
     """
-    blocks = [coverage_lines(graph), "\n".join(_axis_table(graph)), frozen_summary(graph)]
+    tables = ("\n".join(lines) for lines in (_axis_table(graph), block_lines(graph)))
+    blocks = [coverage_lines(graph), *tables, frozen_summary(graph)]
     text = "\n\n".join(filter(None, blocks))
     example = graph.axes[0].name if graph.axes else next(iter(graph.sites), "*")
     return f"{text}\ngraph.why({example!r}) tells what an axis couples, and why a dimension is frozen"

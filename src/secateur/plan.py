@@ -18,6 +18,9 @@ from .errors import FileError, InputError, PruningError
 from .terms import Axis, Cat, Each, Product, Term, axes, positions, size
 
 Code: TypeAlias = "str | int | Mapping[str, Sequence[Code]]"
+# What a block gave of its arguments, by position or keyword: one, or a tuple of them and None for what else it gave.
+# None alone: the only argument it had.
+Gives: TypeAlias = "int | str | tuple[int | str | None, ...] | None"
 FORMAT = 1
 
 
@@ -68,7 +71,10 @@ class Totals:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is cut. `print(plan)` shows it; `Plan.from_json(plan.to_json()) == plan`."""
+    """What is cut. `print(plan)` shows it; `Plan.from_json(plan.to_json()) == plan`.
+
+    `removed`: modules that are bypassed, with what they gave back of their arguments.
+    """
 
     axes: Mapping[str, AxisPlan]
     sites: Mapping[str, tuple[Code, ...]]
@@ -79,6 +85,7 @@ class Plan:
     target: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
     caches: tuple[Cache, ...] = ()  # to be emptied: `forward` fills them again
+    removed: Mapping[str, Gives] = field(default_factory=dict)
 
     @cached_property
     def _terms(self) -> dict[str, Axis]:
@@ -95,7 +102,7 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is cut."""
-        return all(axis.count == axis.size for axis in self.axes.values())
+        return not self.removed and all(axis.count == axis.size for axis in self.axes.values())
 
     def term(self, code: Code) -> Term:
         """The term that a code stands for."""
@@ -172,6 +179,7 @@ class Plan:
                 "target": list(self.target),
                 "notes": dict(self.notes),
                 **({"caches": self.caches} if self.caches else {}),
+                **({"removed": dict(self.removed)} if self.removed else {}),
             },
             separators=(",", ":"),
         )
@@ -225,6 +233,7 @@ def _from_data(data: Mapping[str, Any]) -> Plan:
         target=tuple(data["target"]),
         notes=dict(data["notes"]),
         caches=tuple(Cache(*cache) for cache in data.get("caches", ())),
+        removed={name: _gives(gives) for name, gives in data.get("removed", {}).items()},
     )
 
 
@@ -241,6 +250,10 @@ def _tupled(kept: Any) -> Any:
     if not isinstance(kept, list) or not all(type(k) in (int, list) for k in kept):
         raise TypeError(f"kept units are lists of whole numbers, not {kept!r}")
     return tuple(_tupled(k) if isinstance(k, list) else k for k in kept)
+
+
+def _gives(gives: Any) -> Gives:
+    return tuple(gives) if isinstance(gives, list) else gives
 
 
 def _code(code: Any) -> Code:
@@ -281,6 +294,7 @@ def with_notes(plan: Plan, **notes: str) -> Plan:
 __all__ = [
     "AttributeChange",
     "AxisPlan",
+    "Gives",
     "Plan",
     "PruningError",
     "Scale",

@@ -9,6 +9,8 @@ A plan that `secateur.plan` made always passes; one from a file may be damaged o
 4. An attribute is a public name, or several with dots (an attribute of an object that a module holds), and changes from
    one whole number to another; none becomes negative.
 5. A cache to be emptied is named by two texts: a module and its attribute.
+6. A module that is removed has a name and lies in no other one that is, gives back arguments by position or keyword (or
+   None in a tuple of them), and nothing within it is cut, scaled or set.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from .bypass import inside
 from .errors import FileError
 from .holders import DEPTH as OBJECTS
 from .holders import is_public
@@ -50,6 +53,8 @@ def check_plan(plan: Plan) -> None:
     for cache in plan.caches:  # Rule 5
         if not all(isinstance(name, str) for name in cache):
             raise FileError(f"the plan empties a cache {list(cache)!r}; a module and an attribute are named by text")
+    for name, gives in plan.removed.items():
+        _check_removed(name, gives, plan)
 
 
 def _is_count(value: Any) -> bool:
@@ -138,3 +143,20 @@ def _check_attribute(change: AttributeChange) -> None:
     numbers = (change.old, change.new, 0 if change.index is None else change.index)
     if any(type(number) is not int for number in numbers) or numbers[2] < 0 or change.new < 0 <= change.old:
         raise FileError(f"the plan sets {change.module}.{name}[{change.index!r}] from {change.old!r} to {change.new!r}")
+
+
+# --- Rule 6 ---
+
+
+def _check_removed(name: str, gives: Any, plan: Plan) -> None:
+    places = gives if isinstance(gives, tuple) else (gives,)
+    if not name or not all(place is None or isinstance(place, str) or _is_place(place) for place in places):
+        raise FileError(f"the plan removes {name!r}, which gives {gives!r}; a module gives back some of its arguments")
+    touched = [*plan.sites, *(scale.name for scale in plan.scales), *(change.module for change in plan.attributes)]
+    within = next((n for n in (*touched, *plan.removed) if n != name and inside(n, {name})), None)
+    if within is not None:
+        raise FileError(f"the plan removes {name!r}, and changes {within} within it")
+
+
+def _is_place(value: Any) -> bool:
+    return type(value) is int and value >= 0

@@ -30,7 +30,7 @@ def table(plan: Plan) -> str:
     <BLANKLINE>
     2 attributes change: 0.out_features 8 -> 6, 1.in_features 8 -> 6
     """
-    blocks = [[_head(plan)], _totals(plan), _axis_table(plan), _changes(plan)]
+    blocks = [[_head(plan)], _totals(plan), _removed(plan), _axis_table(plan), _changes(plan)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
@@ -46,10 +46,18 @@ def _totals(plan: Plan) -> list[str]:
     return columns([("", "before", "after", "remains"), *rows], right=(1, 2, 3))
 
 
+def _removed(plan: Plan) -> list[str]:
+    count = len(plan.removed)
+    if not count:
+        return []
+    names = listed(plan.removed, 12, "plan.removed")
+    return wrapped("", f"{counted(count, 'block')} {'is' if count == 1 else 'are'} dropped whole: {names}")
+
+
 def _axis_table(plan: Plan) -> list[str]:
     cut = list(plan.dropped())
     if not cut:
-        return ["nothing is cut"]
+        return [] if plan.removed else ["nothing is cut"]
     own = sum(axis.kept is not None for axis in plan.axes.values())
     head = f"{len(cut)} of {counted(own, 'axis', 'axes')} {'is' if len(cut) == 1 else 'are'} cut"
     tensors = _tensors(plan)

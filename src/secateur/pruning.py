@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from .apply import cut
+from .blocks import without
 from .budget import plan
 from .budget.planning import Drop
 from .budget.select import SelectLike
@@ -45,6 +46,7 @@ class Pruned:
             "params": {"before": before.params, "after": after.params},
             "macs": {"before": before.macs, "after": after.macs},
             "target": list(self.plan.target),
+            "removed": list(self.plan.removed),
             "axes": {name: {"before": axis.size, "after": axis.count} for name, axis in self.plan.dropped()},
             "coverage": {"params": self.graph.coverage.params, "macs": self.graph.coverage.macs},
             "verification": self.verification.as_dict() if self.verification is not None else None,
@@ -127,7 +129,7 @@ def prune(
     pruned = cut(model, made)
     if uniform:
         check_rebuilds(pruned)
-    needed = not _walks_alike(graph, pruned, example_inputs, outputs) or verify
+    needed = not _walks_alike(without(graph, made.removed), pruned, example_inputs, outputs) or verify
     verification = check(model, pruned, made, example_inputs, calls=calls, outputs=outputs) if needed else None
     if verification is not None and not verification.passed:
         raise PruningError(f"the pruned model could not be verified\n{verification}")

@@ -1,7 +1,7 @@
 """Prove on the user's own model that a pruned one is right: laws 1 and 2, in float64.
 
 1. Silence: the pruned model computes what the original computes with the dropped units zeroed wherever they occur
-   (a mean or variance over units reads the kept ones only).
+   (a mean or variance over units reads the kept ones only) and with removed blocks giving what they are given.
 2. Permutation: reordering the units of every axis, everywhere at once, changes nothing; so every place that an axis
    reaches is known.
 """
@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from .apply.surgery import cut
 from .budget.planning import build_plan
 from .calls import Call, further
 from .cost import Cost
-from .errors import InputError, PruningError
+from .errors import InputError, PruningError, nearest
 from .graph import Graph
-from .plan import Plan, needs_plan
+from .plan import Gives, Plan, needs_plan
 from .replay import default_float64, in_float64, run
 from .slots import slots
 from .terms import Each
@@ -89,6 +90,7 @@ def verify(
     check_model(model)
     check_model(pruned)
     needs_plan(plan)
+    _check_removed(model, plan)
     wanted = [_lively(call) for call in (Call.of(example_inputs), *further(calls))]
     dense = in_float64(model, plan.caches)
     with default_float64():
@@ -124,6 +126,13 @@ def _lively(call: Call) -> Call:
     return call.map(change)
 
 
+def _check_removed(model: nn.Module, plan: Plan) -> None:
+    modules = dict(model.named_modules())
+    for name in plan.removed:
+        if name not in modules:
+            raise InputError(f"the plan removes {name!r}, which this model does not have{nearest(name, modules)}")
+
+
 def _check_finite(outputs: Sequence[torch.Tensor]) -> None:
     for i, tensor in enumerate(outputs):
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -148,7 +157,27 @@ def _silenced(model: nn.Module, plan: Plan) -> nn.Module:
                 if kept is not None:
                     gone = sorted(set(range(named[name].shape[dim])) - set(kept))
                     named[name].index_fill_(dim, torch.tensor(gone, dtype=torch.long, device=named[name].device), 0)
+    for name, gives in plan.removed.items():
+        copied.get_submodule(name).register_forward_hook(_giving_back(gives), with_kwargs=True)
     return copied
+
+
+def _giving_back(gives: Gives) -> Callable[..., Any]:
+    """A hook that lets a block run and do whatever else it does, but puts what it was given for what it made."""
+
+    def hook(module: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
+        def given(key: int | str) -> torch.Tensor:
+            tensor = kwargs[key] if isinstance(key, str) else args[key]
+            with torch._C.DisableTorchFunction(), _disable_current_modes():  # a replay counts what the model does
+                return tensor.clone()
+
+        if not isinstance(gives, tuple):
+            return given(gives or 0)
+        at = next(i for i, part in enumerate(out) if isinstance(part, torch.Tensor))
+        key = gives[at]
+        return (*out[:at], given(0 if key is None else key), *out[at + 1 :])
+
+    return hook
 
 
 def _exactly_scaled(small: nn.Module, pruned: nn.Module, exact: nn.Module, plan: Plan) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Slice parameters and buffers by a Plan, set the integers it changes, fold the scales it names.
+"""Slice parameters and buffers by a Plan, bypass blocks, set the integers it changes, fold the scales it names.
 
 All new tensors are made before anything is touched, so a failure leaves the model whole. Parameters that change are
 new `Parameter` objects (an optimizer must be built anew, or its state carried over); the others stay the same objects.
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..bypass import bypass, inside, put_bypasses
 from ..caches import forget, left_out
 from ..errors import InputError, nearest
 from ..holders import assign, owner_of, values
@@ -47,9 +48,10 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     """
     body = _Body(model)
     check_copies(model)
-    made = _copies(body, _made(body, plan))
+    made = _copies(body, plan, _made(body, plan))
+    gone = {id(body.modules[name]): bypass(gives, body.modules[name].training) for name, gives in plan.removed.items()}
     try:
-        memo = {**left_out(model, plan.caches), **made}  # what is in it is taken for copied already
+        memo = {**left_out(model, plan.caches), **made, **gone}  # what is in it is taken for copied already
         copied = copy.deepcopy(model, memo)
     except Exception as error:
         raise InputError(
@@ -80,6 +82,7 @@ def cut_(model: nn.Module, plan: Plan) -> nn.Module:
         if new is not None:
             slot.table[slot.leaf] = new
     replace_held(model, made)
+    put_bypasses(body.modules, plan.removed)
     _finish(model, body.modules, plan)
     return model
 
@@ -121,6 +124,7 @@ def _made(body: _Body, plan: Plan) -> dict[int, torch.Tensor]:
     needs_plan(plan)
     _check_tensors(body, plan)
     _check_attributes(body, plan)
+    _check_removed(body, plan)
     scales: dict[str, list[Scale]] = {}
     for scale in plan.scales:
         scales.setdefault(scale.name, []).append(scale)
@@ -173,6 +177,12 @@ def _check_apart(modules: Mapping[str, nn.Module], copied: Mapping[str, nn.Modul
             )
 
 
+def _check_removed(body: _Body, plan: Plan) -> None:
+    for name in plan.removed:
+        if not name or name not in body.modules:
+            raise InputError(f"the plan removes {name!r}, which this model does not have{nearest(name, body.modules)}")
+
+
 def _sliced(tensor: torch.Tensor, kept: Sequence[list[int] | None], indices: dict[int, torch.Tensor]) -> torch.Tensor:
     """Take the kept positions, the dimension that loses most first. `indices`: lists made tensors before, by id."""
     shares = [(len(k) / tensor.shape[d], d, k) for d, k in enumerate(kept) if k is not None]
@@ -218,10 +228,10 @@ def _hooks(tensor: torch.Tensor) -> list[str]:
     return [name for name in ("_backward_hooks", "_post_accumulate_grad_hooks") if getattr(tensor, name, None)]
 
 
-def _copies(body: _Body, made: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+def _copies(body: _Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
     """The new tensors, and copies of parameters whose hooks or attributes `deepcopy` would lose."""
     copies = dict(made)
-    for old in (slot.tensor for slot in body.slots):
+    for old in (slot.tensor for slot in body.slots if not inside(slot.name, plan.removed)):
         if isinstance(old, nn.Parameter) and id(old) not in copies and (vars(old) or _hooks(old)):
             copies[id(old)] = alike(old, old.detach().clone())
     for new in copies.values():

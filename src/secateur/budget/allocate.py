@@ -27,8 +27,10 @@ class Limits:
     @staticmethod
     def of(graph: Graph, targets: Sequence[Target]) -> Limits:
         least = {"params": math.inf, "macs": math.inf, "channels": 1.0}
-        totals = {"params": graph.params, "macs": graph.total_macs}
+        totals = {"params": graph.totals.params, "macs": graph.totals.macs}
         for target in targets:
+            if target.kind not in least:  # depth was met before
+                continue
             limit = target.value if target.kind == "channels" else target.limit(totals[target.kind])
             least[target.kind] = min(least[target.kind], limit)
         return Limits(least["params"], least["macs"], least["channels"])
@@ -98,7 +100,7 @@ class Allocation:
     def _unreachable(self, targets: Sequence[Target], lowest: Sequence[int]) -> TargetError:
         counts = self.counts(lowest)
         least = {"params": self.cost.params(counts), "macs": self.cost.macs(counts)}
-        totals = {"params": self.graph.params, "macs": self.graph.total_macs}
+        totals = {"params": self.graph.totals.params, "macs": self.graph.totals.macs}
         lines = []
         for target in targets:
             if target.kind in least and least[target.kind] > target.limit(totals[target.kind]):

@@ -49,6 +49,25 @@ class Catalogue:
             found.update(hit)
         return [axis for axis in self.graph.axes if axis.name in found]
 
+    def covers(self, selector: Selector, name: str) -> bool:
+        """Whether a selector means a parameter by name or type; what it says of axes and kinds alone means none."""
+        alternatives = [c for c in selector.alternatives if any(one.form not in ("axis", "kind") for one in c)]
+        return any(self._lies(conditions, name) for conditions in alternatives)
+
+    def left(self, selector: Selector, *, axes: bool) -> Selector | None:
+        """The alternatives of a selector that mean something here (axes, or any parameter), or None."""
+        left = tuple(conditions for conditions in selector.alternatives if self._means_some(conditions, axes))
+        return Selector(left) if left else None
+
+    def _means_some(self, conditions: Conditions, axes: bool) -> bool:
+        try:
+            return bool(self._meant(conditions)) or (not axes and any(self._lies(conditions, n) for n in self.sites))
+        except InputError:  # an axis by its exact name, which is no longer there
+            return False
+
+    def _lie_somewhere(self, conditions: Conditions) -> bool:
+        return any(self._lies(conditions, name) for name in self.sites)
+
     def _meant(self, conditions: Conditions) -> set[str]:
         for names in (self._own, self._others):
             found = {a.name for a in self.graph.axes if any(self._hold(conditions, a, name) for name in names(a))}

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from ..blocks import counts_by_axis
 from ..cost import Cost, Counts
 from ..errors import InputError, TargetError
 from ..graph import Graph, Group, PrunableAxis
-from ..importance import Criterion, Scores, score
+from ..importance import Criterion, Scores, by_own_names, is_ready, score
 from ..plan import AttributeChange, AxisPlan, Code, Plan, Scale, Totals, encoded, with_notes
 from ..terms import Axis, axes, find, size
 from ..trace.algebra import Opaque
@@ -20,12 +21,13 @@ from ..trace.sizes import Attribute, Dim, evaluate, leaves
 from ..trace.solve import holds
 from .allocate import Allocation, Limits
 from .bundles import Bundle, bundled
+from .depth import shortened, split_by_hand
 from .select import Select, SelectLike
 from .steps import Ladder, kept_units, ladders
 from .targets import Target, parse_targets
 from .wishes import Wishes
 
-Drop = Mapping[str, Sequence[int]]
+Drop = Mapping[str, Sequence[int] | str]
 
 
 def plan(
@@ -40,11 +42,12 @@ def plan(
 ) -> Plan:
     """Choose which units stay, so that every target is met from below as closely as the steps allow.
 
-    target: `"macs=0.5"`, `"params=1.76e6"`, `"channels=0.7"` or a list of them; always what remains. importance: see
-    `secateur.importance`. select: limits, as a `Select` or as rules such as `"layer4.*: keep=0.5"`; a target holds for
-    the whole model, and axes whose size no rule fixes make up for the others. drop: units to cut by hand, by axis name.
-    scope: "global" ranks all units of the network together, "axis" takes the same share of each. The same seed gives
-    the same plan.
+    target: `"macs=0.5"`, `"params=1.76e6"`, `"channels=0.7"`, `"depth=0.75"` (blocks) or a list of them; always what
+    remains. importance: see `secateur.importance`; ready scores may score blocks too, by name. select: limits, as a
+    `Select` or as rules such as `"layer4.*: keep=0.5"`; a target holds for the whole model, and axes whose size no rule
+    fixes make up for the others. drop: units to cut by hand, by axis name, or "all" of a block:
+    `{"conv1": [2, 6], "layer1.1": "all"}`. scope: "global" ranks all units of the network together, "axis" takes the
+    same share of each. The same seed gives the same plan.
 
     Raises `TargetError` for a target that is malformed or out of reach (with the smallest value that is not), and
     `InputError` for unknown names or a model without prunable axes.
@@ -66,7 +69,11 @@ def plan(
     wishes.check()
     if not targets and not drop and not wishes.act:
         raise InputError("nothing to do: give a target such as 'macs=0.5', drop={...} or Select(widths={...})")
-    scores = score(graph, importance, seed=seed)
+    blocks, drop = split_by_hand(drop or {})
+    scored = by_own_names(graph, importance) if is_ready(importance) else importance
+    wishes = shortened(wishes, targets, by_hand=blocks, importance=scored, seed=seed)
+    graph = wishes.graph
+    scores = score(graph, scored, seed=seed)
     rungs = ladders(graph, scores, wishes, scope)
     if drop:
         scores, rungs = _by_hand(graph, drop, wishes, scores, rungs)
@@ -85,7 +92,7 @@ def _way(graph: Graph) -> dict[str, str]:
 def _check_arguments(graph: Graph, targets: Sequence[Target], scope: str) -> None:
     if scope not in ("global", "axis"):
         raise InputError(f"scope={scope!r}; one of 'global', 'axis'")
-    if not graph.axes:
+    if not graph.axes and not any(block.why is None for block in graph.blocks):
         reasons = "\n".join(f"  {f.name}[{f.dim}]: {f.reason}" for f in graph.frozen[:5])
         raise InputError(
             f"this model has no prunable axis\n{reasons}\nprint(graph) lists everything that is frozen and why"
@@ -100,11 +107,13 @@ def _check_arguments(graph: Graph, targets: Sequence[Target], scope: str) -> Non
 
 
 def _by_hand(
-    graph: Graph, drop: Drop, wishes: Wishes, scores: dict[str, torch.Tensor], rungs: list[Ladder]
+    graph: Graph,
+    drop: Mapping[str, Sequence[int]],
+    wishes: Wishes,
+    scores: dict[str, torch.Tensor],
+    rungs: list[Ladder],
 ) -> tuple[dict[str, torch.Tensor], list[Ladder]]:
     """Dropped units score below everything, and their groups start at what is left of them."""
-    if not isinstance(drop, Mapping):
-        raise InputError(f"drop={drop!r}: units by axis name, as in drop={{'conv1': [2, 6, 9]}}")
     units: dict[str, list[int]] = {}
     for name, more in drop.items():
         units.setdefault(graph.axis(name).name, []).extend(_numbers(name, more))
@@ -197,8 +206,8 @@ def _allowed_counts(graph: Graph, bundles: list[Bundle], targets: Sequence[Targe
 
 def _broken(graph: Graph, counts: Counts) -> dict[int, str]:
     """Groups whose new counts change the outcome of a comparison or make an attribute no whole number."""
-    by_axis = {axis.term: int(n) for axis, n in zip(graph.axes, counts, strict=True)}
-    group_of = {axis.term: axis.group for axis in graph.axes}
+    by_axis = counts_by_axis(graph, counts)
+    group_of = {axis.term: axis.group for axis in (*graph.axes, *graph.ghosts) if axis.group >= 0}
     broken: dict[int, str] = {}
 
     def blame(variables: set[Axis], where: str) -> None:
@@ -242,7 +251,7 @@ def _leaf_value(graph: Graph, leaf: Dim | Attribute, counts: Mapping[Axis, int])
 
 def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: tuple[str, ...] = ()) -> Plan:  # type: ignore[type-arg]
     """The Plan that keeps these units of each axis."""
-    by_axis = {axis.term: int(n) for axis, n in zip(graph.axes, counts, strict=True)}
+    by_axis = counts_by_axis(graph, counts)
     names: dict[Axis, str] = {axis.term: axis.name for axis in graph.axes}
     for axis in graph.axes:
         for outer in axes(axis.outer) if axis.outer is not None else ():
@@ -261,10 +270,11 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
         sites=_sites(graph, by_axis, name_of),
         attributes=_attributes(graph, by_axis),
         scales=_scales(graph, by_axis),
-        before=Totals(graph.params, graph.total_macs),
+        before=graph.totals,
         after=Totals(cost.params(counts), cost.macs(counts)),
         target=target,
         caches=graph.caches,
+        removed=graph.removed,
     )
 
 

@@ -1,4 +1,4 @@
-"""Targets: `"macs=0.5"`, `["params=1.76e6", "macs=8.98e9"]`, `"channels=0.7"`. Always what remains."""
+"""Targets: `"macs=0.5"`, `["params=1.76e6", "macs=8.98e9"]`, `"channels=0.7"`, `"depth=9"`. Always what remains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from ..errors import TargetError, nearest
 
-KINDS = ("channels", "params", "macs")
+KINDS = ("channels", "params", "macs", "depth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class Target:
         kind, equals, number = (part.strip() for part in str(text).partition("="))
         if not equals or kind not in KINDS:
             raise TargetError(
-                f"target {text!r}{nearest(kind, KINDS)}\nwrite e.g. 'macs=0.5', 'params=1.76e6', 'channels=0.7'"
+                f"target {text!r}{nearest(kind, KINDS)}\n"
+                "write e.g. 'macs=0.5', 'params=1.76e6', 'channels=0.7', 'depth=9'"
             )
         try:
             value = float(number)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from ..bypass import inside
 from ..errors import InputError
 from ..graph import Graph, Group, PrunableAxis
 from ..text import listed
@@ -201,7 +202,25 @@ class Wishes:
         said = self._said(axis, word)
         return said.by if said else f"{word}={getattr(self.general, word):g}"
 
+    # --- of one block ---
+
+    def keeps(self, block: str) -> str | None:
+        """Who keeps a block as it is, if anyone does: by protecting something in it, or by allowing only others."""
+        sites = [name for name in self.graph.sites if inside(name, {block})]
+        for rule in self.rules:
+            if "protect" in rule.settings and any(self._catalogue.covers(rule.match, name) for name in sites):
+                return rule.name
+        only = [rule for rule in self.rules if "only" in rule.settings]
+        allowed = not only or all(any(self._catalogue.covers(rule.match, n) for rule in only) for n in sites)
+        return None if allowed else only[0].name
+
     # --- of the whole ---
+
+    def about(self, graph: Graph) -> Wishes:
+        """The same rules, as far as they mean something in a part of the graph."""
+        catalogue = Catalogue(graph)
+        left = [(rule, catalogue.left(rule.match, axes=set(rule.settings) != {"protect"})) for rule in self.rules]
+        return Wishes(graph, [replace(rule, match=match) for rule, match in left if match is not None], self.general)
 
     @property
     def act(self) -> bool:

@@ -47,7 +47,9 @@ class CutOptions:
 
     target: Annotated[
         list[str],
-        Option(metavar="KIND=NUMBER", help="What remains: macs=0.5, params=1.76e6, channels=0.7; repeatable, all met."),
+        Option(
+            metavar="KIND=NUMBER", help="What remains: macs=0.5, params=1.76e6, channels=0.7, depth=0.75; repeatable."
+        ),
     ] = field(default_factory=list)
     importance: Annotated[str, Option(help="What makes a unit worth keeping: l2, l1, bn_scale, random.")] = "l2"
     scope: Annotated[
@@ -73,9 +75,9 @@ class CutOptions:
     width: Annotated[list[str], Option(metavar="NAME=COUNT", help="An exact width: conv1=16; repeatable.")] = field(
         default_factory=list
     )
-    drop: Annotated[list[str], Option(metavar="NAME=UNITS", help="Cut by hand: conv1=2,6,9; repeatable.")] = field(
-        default_factory=list
-    )
+    drop: Annotated[
+        list[str], Option(metavar="NAME=UNITS", help="By hand: conv1=2,6,9, or layer1.1=all; repeatable.")
+    ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

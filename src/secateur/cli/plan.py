@@ -78,13 +78,19 @@ def widths(texts: Iterable[str]) -> dict[str, int]:
     return {name: numbers[0] for name, numbers in _named(texts, "--width", "conv1=16", most=1)}
 
 
-def dropped(texts: Iterable[str]) -> dict[str, list[int]]:
-    """`NAME=UNIT,UNIT,...` texts as units to cut.
+def dropped(texts: Iterable[str]) -> dict[str, list[int] | str]:
+    """`NAME=UNIT,UNIT,...` texts as units to cut, `NAME=all` as blocks.
 
-    >>> dropped(["conv1=2,6,9"])
-    {'conv1': [2, 6, 9]}
+    >>> dropped(["conv1=2,6,9", "layer1.1=all"])
+    {'conv1': [2, 6, 9], 'layer1.1': 'all'}
     """
-    return dict(_named(texts, "--drop", "conv1=2,6,9", most=None))
+    texts = list(texts)
+    blocks = [text[: -len("=all")] for text in texts if text.endswith("=all")]
+    units = dict(_named((text for text in texts if not text.endswith("=all")), "--drop", "conv1=2,6,9", most=None))
+    twice = next((name for i, name in enumerate(blocks) if name in units or name in blocks[:i]), None)
+    if twice is not None:
+        raise InputError(f"--drop names {twice!r} twice; keep one")
+    return {**units, **dict.fromkeys(blocks, "all")}
 
 
 def _named(texts: Iterable[str], option: str, example: str, most: int | None) -> Iterator[tuple[str, list[int]]]:

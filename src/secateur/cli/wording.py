@@ -6,13 +6,14 @@ import re
 
 WORDS = {
     r"graph\.why\('([^']*)'\)": r"--why '\1'",
-    r"\bplan\.(attributes|axes|scales)\b": "--json",
+    r"\bplan\.(attributes|axes|removed|scales)\b": "--json",
+    r"\bgraph\.blocks\b": "--json",
     r"\bselect\.floor\b": "--floor",
     r"\bprint\(graph\)": "secateur inspect",
     r"\bTrainOptions\(lr=([^)]*)\)": r"--lr \1",
     r"\bwidths (?=gives)": "--width ",
     r"\bdrop (?=names|takes|leaves)": "--drop ",
-    r"\b(protect|only) (?=names)": r"--\1 ",
+    r"\b(protect|only) (?=names|keeps)": r"--\1 ",
     r"drop=\{\.\.\.\} or Select\(widths=\{\.\.\.\}\)": "--drop NAME=UNITS or --width NAME=COUNT",
 }
 """A pattern in what the library says -> what is said instead."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
@@ -11,8 +11,12 @@ from ..errors import InputError, PruningError, nearest
 from ..graph import Graph, PrunableAxis
 from ..slices import AxisSlices
 from .batch_norm import BatchNormScale
+from .depth import BlockSlices, score_blocks
 from .magnitude import L1, L2
 from .random import Random
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 Criterion: TypeAlias = "Callable[[AxisSlices], torch.Tensor]"
 Scores: TypeAlias = "Mapping[str, torch.Tensor]"
@@ -37,21 +41,31 @@ def score(graph: Graph, importance: str | Criterion | Scores = "l2", *, seed: in
     >>> score(graph, "l1")["0"].shape
     torch.Size([8])
     """
-    if not callable(importance) and type(importance) is not str:  # ready scores
-        if not isinstance(importance, Mapping):
-            known = ", ".join(CRITERIA)
-            raise InputError(f"importance={importance!r}; give a name ({known}), a function, or scores by axis name")
-        ready = cast("Scores", importance)
-        given = {graph.axis(name).name: value for name, value in ready.items()}
+    if is_ready(importance):
+        given = by_own_names(graph, importance)
         return {axis.name: _checked(axis, given.get(axis.name, torch.ones(axis.size))) for axis in graph.axes}
-    criterion = _criterion(importance, seed)
+    criterion = named_criterion(importance, seed)
     tensors = dict(graph.model.named_parameters())
     dims = {name: site.dims for name, site in graph.sites.items()}
     slices = [AxisSlices(axis, tensors, dims) for axis in graph.axes]
     return {a.name: _normalised(_checked(a, criterion(s))) for a, s in zip(graph.axes, slices, strict=True)}
 
 
-def _criterion(importance: str | Criterion, seed: int) -> Criterion:
+def by_own_names(graph: Graph, scores: Scores) -> Scores:
+    """Ready scores by the names of axes and blocks. Raises `InputError` for a name that is neither."""
+    if not isinstance(scores, Mapping):
+        known = ", ".join(CRITERIA)
+        raise InputError(f"importance={scores!r}; give a name ({known}), a function, or scores by axis name")
+    others = {*(b.name for b in graph.blocks), *(ghost.name for ghost in graph.ghosts), *graph.removed}
+    return {name if name in others else graph.axis(name).name: value for name, value in scores.items()}
+
+
+def is_ready(importance: str | Criterion | Scores) -> TypeIs[Scores]:
+    """Whether these are scores, not what makes them."""
+    return not callable(importance) and not isinstance(importance, str)
+
+
+def named_criterion(importance: str | Criterion, seed: int) -> Criterion:
     if callable(importance):  # a user's own function
         return importance
     if importance not in CRITERIA:
@@ -85,4 +99,16 @@ def _normalised(scores: torch.Tensor) -> torch.Tensor:
     return scores / mean if mean > 0 else scores
 
 
-__all__ = ["CRITERIA", "L1", "L2", "AxisSlices", "BatchNormScale", "Criterion", "Random", "Scores", "score"]
+__all__ = [
+    "CRITERIA",
+    "L1",
+    "L2",
+    "AxisSlices",
+    "BatchNormScale",
+    "BlockSlices",
+    "Criterion",
+    "Random",
+    "Scores",
+    "score",
+    "score_blocks",
+]

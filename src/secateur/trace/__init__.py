@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,8 @@ from torch import nn
 from ..calls import Call, further, refusal, tensors_in
 from ..errors import InputError, PruningError, TraceError
 from ..graph import Graph, Source, build
+from .blocks import blocks_of
+from .bypassing import proved
 from .constructing import construct
 from .ground import RUNS, Ground
 from .keeping import set_modes
@@ -63,11 +66,11 @@ def trace(
         )
     wanted = [Call.of(example_inputs), *further(calls)]
     if run != "auto":
-        return trace_calls(model, wanted, outputs, run, uniform=uniform)
+        return trace_calls(model, wanted, outputs, run, uniform=uniform, prove=True)
     try:
-        return trace_calls(model, wanted, outputs, "meta", uniform=uniform)
+        return trace_calls(model, wanted, outputs, "meta", uniform=uniform, prove=True)
     except Exception:  # noqa: BLE001 - forward wants values, which meta tensors lack; the real run has the last word
-        return trace_calls(model, wanted, outputs, "real", uniform=uniform)
+        return trace_calls(model, wanted, outputs, "real", uniform=uniform, prove=True)
 
 
 def trace_calls(
@@ -78,9 +81,13 @@ def trace_calls(
     *,
     lift: bool = False,
     uniform: bool = False,
+    prove: bool = False,
 ) -> Graph:
-    """One Graph of all these calls, in one kind of run; `lift` makes every float tensor float64."""
-    return _traced(model, Source(tuple(calls), outputs, run, lift, uniform), Recorder)[0]
+    """One Graph of all these calls, in one kind of run; `lift` makes every float tensor float64. `prove`: see whether
+    the model runs without its blocks.
+    """
+    graph, recorder = _traced(model, Source(tuple(calls), outputs, run, lift, uniform), Recorder)
+    return replace(graph, blocks=proved(model, graph.blocks, recorder.watch.ran, Ground(run))) if prove else graph
 
 
 def explained(graph: Graph) -> Explanation | None:
@@ -118,21 +125,24 @@ def _traced(model: nn.Module, source: Source, kind: type[Recorder]) -> tuple[Gra
         if source.uniform:
             construct(model, recorder.ledger, _unreached(stage, recorder))
         recorder.ledger.equations += layer_equations(model)
-    return build(model, stage, recorder, _unreached(stage, recorder), source), recorder
+    graph = build(model, stage, recorder, _unreached(stage, recorder), source)
+    return replace(graph, blocks=blocks_of(model, graph, recorder.watch, recorder.roles)), recorder
 
 
 def _record(
     model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: Ground
 ) -> None:
+    given = call
     call = call.map(lambda t: _input(t, ground))
     set_modes(model, call.training)
     try:
-        with warnings.catch_warnings(), recorder.running():
+        with warnings.catch_warnings(), recorder.watch.following(), recorder.running():
             warnings.simplefilter("ignore")
             result = model(*call.args, **call.kwargs)
     except Exception as error:
         raise _refusal(error, call) from error
     recorder.returned(tensors_in(outputs(result) if outputs is not None else result))
+    recorder.watch.gave(given, tensors_in(result))
 
 
 def _input(tensor: torch.Tensor, ground: Ground) -> torch.Tensor:

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..errors import InputError
 from ..terms import Term, Why, freeze, keep_at_least, mingle, reason, unify
 from . import meta, sized, stacked
+from .blocks import SUMS, Watch
 from .folds import Query
 from .kinds import Attention
 from .meta import SHORTCUTS
@@ -237,6 +238,7 @@ class Recorder(Interceptor):
         self.attention = Attention()
         self.queries: list[Query] = []
         self.used: list[Typed] = []  # what was computed with in ways that do not scale along
+        self.watch = Watch(self)
 
     # --- what rules use ---
 
@@ -244,6 +246,7 @@ class Recorder(Interceptor):
         """The type of a tensor; a constant that no rule made is frozen."""
         typed = get(tensor)
         if typed is not None:
+            typed.read = True
             if typed.at is not None:
                 self.reached.update(place.name for place in typed.at if place is not None)
             return typed
@@ -326,6 +329,8 @@ class Recorder(Interceptor):
         if isinstance(out, (torch.Tensor, tuple, list)):
             op = Op(self, func._schema.name, _named(names, args, kwargs), out)
             self._apply(rule, op)
+            if op.name in SUMS:
+                self.watch.add(out)
             if not self.open and op.name in SIZED_OPS:
                 op.opaque("its sizes come from code that cannot be seen, such as a script")
         return out
@@ -372,6 +377,7 @@ class Recorder(Interceptor):
         typed = get(tensor)
         if typed is None:
             return tensor.shape
+        typed.read = True
         return torch.Size([Num(int.__index__(n), Dim(d)) for n, d in zip(tensor.shape, typed.dims, strict=True)])
 
 

@@ -58,9 +58,10 @@ class Typed:
     units its values number, if it says which were chosen. `rows`: the tensor stacks, along its first dimensions,
     tensors whose last dimensions have these terms; until something reads that dimension as one (`found`), they share no
     more than their count. `blank`: its version while it held nothing but zeros. `summed`: it is the sum over this term.
+    `read`: whether anything has looked at it.
     """
 
-    __slots__ = ("at", "blank", "dims", "groups", "numbers", "origins", "rows", "summed", "zero")
+    __slots__ = ("at", "blank", "dims", "groups", "numbers", "origins", "read", "rows", "summed", "zero")
 
     def __init__(
         self,
@@ -78,6 +79,7 @@ class Typed:
         self.rows: list[Rows] | None = None
         self.blank: int | None = None
         self.summed: Term | None = None
+        self.read = False
 
     def found(self) -> list[Term]:
         """The terms as they are now, the same for all that is stacked."""

@@ -1,0 +1,52 @@
+"""What stands where a block of layers was: a module that gives back what it is given.
+
+Every other module keeps its name and place, so indices, caches kept by layer and state dicts stay as they are. Where
+the block was called with one tensor and gave one, `nn.Identity` does; else `Bypass`, which arranges its arguments as
+the block's output was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from torch import nn
+
+from .plan import Gives
+
+
+class Bypass(nn.Module):
+    """Gives its arguments `gives`, each by position or keyword: one alone, or a tuple of them with None for the rest.
+
+    >>> Bypass((0, None, "mask"))(1, mask=2)
+    (1, None, 2)
+    """
+
+    def __init__(self, gives):  # type: ignore[no-untyped-def]
+        super().__init__()
+        self._gives = gives
+
+    def forward(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        def given(key):  # type: ignore[no-untyped-def]
+            return None if key is None else kwargs[key] if isinstance(key, str) else args[key]
+
+        return tuple(map(given, self._gives)) if isinstance(self._gives, tuple) else given(self._gives)
+
+    def extra_repr(self) -> str:
+        return f"gives={self._gives!r}"
+
+
+def put_bypasses(modules: Mapping[str, nn.Module], removed: Mapping[str, Gives]) -> None:
+    """Replace modules, by name, in the modules that hold them."""
+    for name, gives in removed.items():
+        holder, _, leaf = name.rpartition(".")
+        modules[holder]._modules[leaf] = bypass(gives, modules[name].training)
+
+
+def bypass(gives: Gives, training: bool) -> nn.Module:
+    """What stands for a block that gave `gives`."""
+    return (nn.Identity() if gives is None else Bypass(gives)).train(training)
+
+
+def inside(name: str, modules: Collection[str]) -> bool:
+    """Whether a dotted name lies in one of these modules, or is one."""
+    return any(name[:i] in modules for i in (*(i for i, letter in enumerate(name) if letter == "."), len(name)))

@@ -1,0 +1,90 @@
+"""Run a model with its blocks bypassed: some code looks at what it calls, and counts what comes back."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+
+from ..blocks import Block
+from ..bypass import inside, put_bypasses
+from ..calls import tensors_in
+from ..plan import Gives
+from .blocks import Ran
+from .ground import Ground
+from .keeping import kept, set_modes
+from .recorder import Interceptor
+from .staging import Stage, staged
+
+
+class _Walk(Interceptor):
+    """Runs everything as it is, stray tensors moved to where the others are."""
+
+    def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with self.silence():
+            return func(*args, **kwargs)
+
+    on_opaque = on_function
+
+    def on_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return func(*args, **kwargs)
+
+
+def proved(model: nn.Module, blocks: Sequence[Block], ran: Sequence[Ran], ground: Ground) -> tuple[Block, ...]:
+    """The same blocks; those without which the model does not run must stay.
+
+    Blocks of one level are bypassed all at once, which leaves little to run; only where that fails they are halved
+    until the culprits are found.
+    """
+    free = {block.name: block for block in blocks if block.why is None}
+    levels: dict[int, list[Block]] = {}
+    for block in free.values():
+        level = sum(inside(block.name, {other}) for other in free)
+        levels.setdefault(level, []).append(block)
+    if not free:
+        return tuple(blocks)
+    faults: dict[str, str] = {}
+    with staged(model, ground, Stage()), ground.running(), torch.no_grad():
+        for level in levels.values():
+            faults |= _faults(model, level, ran, ground)
+    return tuple(replace(block, why=faults[block.name]) if block.name in faults else block for block in blocks)
+
+
+def _faults(model: nn.Module, blocks: Sequence[Block], ran: Sequence[Ran], ground: Ground) -> dict[str, str]:
+    error = _fault(model, {block.name: block.gives for block in blocks}, ran, ground)
+    if error is None:
+        return {}
+    if len(blocks) == 1:
+        return {blocks[0].name: error}
+    half = len(blocks) // 2
+    return {**_faults(model, blocks[:half], ran, ground), **_faults(model, blocks[half:], ran, ground)}
+
+
+def _fault(model: nn.Module, removed: dict[str, Gives], ran: Sequence[Ran], ground: Ground) -> str | None:
+    """What goes wrong without these blocks."""
+    with kept(model), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        modules = dict(model.named_modules())
+        put_bypasses(modules, removed)
+        for name in removed:
+            modules[name].__dict__["forward"] = _refuse
+        for one in ran:
+            call = one.call.map(lambda t: ground.stand_in(t, shared=False))
+            set_modes(model, call.training)
+            try:
+                with _Walk({}, ground.device).running():
+                    outputs = len(tensors_in(model(*call.args, **call.kwargs)))
+            except Exception as error:  # noqa: BLE001 - whatever the model's own code raises
+                text = str(error).strip().partition("\n")[0]
+                return f"the model does not run without it: {type(error).__name__}: {text}"
+            if outputs != one.outputs:
+                return f"without it the model gives {outputs} tensors, not {one.outputs}"
+    return None
+
+
+def _refuse(*args: object, **kwargs: object) -> NoReturn:
+    raise RuntimeError("it is called from elsewhere too")
