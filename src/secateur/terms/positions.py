@@ -1,0 +1,134 @@
+"""Evaluation: the sizes of terms, and the positions that stay when axes lose units."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+from .choices import places, sightings, sights
+from .term import Axis, Case, Cat, Each, Kept, Product, Term, axes, factors, find, same
+
+
+def size(term: Term, counts: Mapping[Axis, int]) -> int:
+    """The size of a term when its axes have the given counts (all their units where not given)."""
+    term = find(term)
+    if isinstance(term, Case):
+        return size(term.cases[0], counts)
+    if isinstance(term, Axis):
+        return counts.get(term, term.n)
+    if isinstance(term, Cat):
+        return sum(size(part, counts) for part in term.parts)
+    return math.prod(size(part, counts) for part in term.parts)
+
+
+def kept_size(term: Term, keep: Kept) -> int:
+    """The size of a term when its axes keep the given units (see `positions`)."""
+    kept = ((axis, keep.get(axis)) for axis in axes(term))
+    counts = {axis: len(k[0] if _per_outer(k) else k) for axis, k in kept if k}  # type: ignore[arg-type]
+    return size(term, counts)
+
+
+def positions(term: Term, keep: Kept) -> list[int]:
+    """The flat positions of a term that stay when its axes keep the given units, in order.
+
+    An `Each` with an outer term keeps a list per outer unit; everything else keeps a list. The k-th place of a pruned
+    `Each` holds the k-th unit that its outer unit keeps, whichever of the two digits comes first.
+
+    >>> a, b = Axis(2), Axis(3)
+    >>> positions(product([a, b]), {b: [0, 2]})
+    [0, 2, 3, 5]
+    """
+    term = find(term)
+    if isinstance(term, Axis):
+        kept = keep.get(term)
+        assert kept is None or not _per_outer(kept), (term, "without its outer units")
+        return list(range(term.n)) if kept is None else list(kept)  # type: ignore[arg-type]
+    if isinstance(term, Cat):
+        starts = itertools.accumulate((part.n for part in term.parts), initial=0)
+        return [start + i for start, part in zip(starts, term.parts, strict=False) for i in positions(part, keep)]
+    waiting = [_waiting(part, keep) for part in term.parts]
+    columns = _dependent_columns(term, keep, waiting) if any(waiting) else _columns(term, keep)
+    return _flat(columns, [part.n for part in term.parts])
+
+
+def _per_outer(kept: Sequence[int] | Sequence[Sequence[int]]) -> bool:
+    return bool(kept) and isinstance(kept[0], Sequence)
+
+
+def _flat(columns: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[int]:
+    """Row-major indices from columns of digits, outermost first."""
+    flat = list(columns[0])
+    for column, n in zip(columns[1:], sizes[1:], strict=True):
+        flat = [index * n + digit for index, digit in zip(flat, column, strict=True)]
+    return flat
+
+
+def _columns(term: Product, keep: Kept) -> list[list[int]]:
+    """The digits of every kept element of a product whose factors do not depend on each other."""
+    rows = itertools.product(*(positions(part, keep) for part in term.parts))
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in term.parts]
+
+
+def _waiting(term: Term, keep: Kept) -> list[Each]:
+    """The Eachs in a term that keep a list per outer unit, and cannot see that unit within the term."""
+    return list(dict.fromkeys(a for a, count in sights(term) if not count and _per_outer(keep.get(a, ()))))
+
+
+def _dependent_columns(term: Product, keep: Kept, waiting: Sequence[Sequence[Each]]) -> list[list[int]]:
+    """The same where a factor's units depend on the units of others: those come first."""
+    sizes = [kept_size(part, keep) for part in term.parts]
+    ranks = list(zip(*itertools.product(*map(range, sizes)), strict=True)) or [()] * len(sizes)
+    done: dict[int, list[int]] = {}
+    while len(done) < len(sizes):
+        before = len(done)
+        for i, part in enumerate(term.parts):
+            outers = [_outer_column(term.parts, done, axis) for axis in waiting[i]]
+            if i not in done and None not in outers:
+                done[i] = _column(part, keep, waiting[i], outers, ranks[i])  # type: ignore[arg-type]
+        assert len(done) > before, (term, "an Each without its outer units")
+    return [done[i] for i in range(len(sizes))]
+
+
+def _column(
+    part: Term, keep: Kept, waiting: Sequence[Each], outers: Sequence[Sequence[int]], ranks: Sequence[int]
+) -> list[int]:
+    """One factor's digits, where `outers` gives for each Each that waits its outer unit in every row."""
+    tables: dict[tuple[int, ...], list[int]] = {}
+    column = []
+    for row, rank in enumerate(ranks):
+        units = tuple(outer[row] for outer in outers)
+        if units not in tables:
+            chosen = {axis: keep[axis][unit] for axis, unit in zip(waiting, units, strict=True)}
+            tables[units] = positions(part, {**{a: keep[a] for a in axes(part) if a in keep}, **chosen})  # type: ignore[dict-item]
+        column.append(tables[units][rank])
+    return column
+
+
+def _outer_column(parts: Sequence[Term], done: Mapping[int, Sequence[int]], axis: Each) -> list[int] | None:
+    """The outer unit of an Each in every row, once the digits that tell it are done."""
+    assert axis.outer is not None
+    span = next(places(parts, axis.outer), None)
+    if span is not None:
+        return _flat([done[i] for i in span], [parts[i].n for i in span]) if all(i in done for i in span) else None
+    i = next((i for i, part in enumerate(parts) if sightings([part], axis.outer)), None)
+    return [_unit(parts[i], at, axis.outer) for at in done[i]] if i is not None and i in done else None
+
+
+def _unit(term: Term, at: int, outer: Term) -> int:
+    """Which unit of `outer` a position of a term belongs to."""
+    term = find(term)
+    if isinstance(term, Cat) and not same(term, outer):
+        for part in term.parts:
+            if at < part.n:
+                return _unit(part, at, outer)
+            at -= part.n
+    parts, digits = factors(term), []
+    for part in reversed(parts):
+        at, digit = divmod(at, part.n)
+        digits.insert(0, digit)
+    span = next(places(parts, outer), None)
+    if span is not None:
+        return _flat([[digits[i]] for i in span], [parts[i].n for i in span])[0]
+    i = next(i for i, part in enumerate(parts) if isinstance(part, Cat) and sightings([part], outer))
+    return _unit(parts[i], digits[i], outer)

@@ -1,0 +1,216 @@
+"""What a term is, how it is built in normal form, and how it is read."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+Why: TypeAlias = "str | Callable[[], str]"  # a reason, or how to make one: finding a source line costs time
+
+CHANNEL, HEAD, HEAD_DIM, EXPERT = KINDS = ("channel", "head", "head_dim", "expert")  # what the units of an axis are
+
+
+class Axis:
+    """`n` units. `frozen` and `inexact` hold the first reason, or None; `least` is the smallest allowed count.
+
+    Counts that are not all of the units are multiples of `multiple`. `kind` says what the units are (heads, ...), where
+    something told; it changes nothing here.
+    """
+
+    __slots__ = ("frozen", "inexact", "kind", "least", "multiple", "n", "ref", "serial", "unsafe")
+    _serial = itertools.count()
+
+    def __init__(self, n: int, frozen: str | None = None):
+        self.n = n
+        self.ref: Term | None = None
+        self.frozen = frozen
+        self.inexact: str | None = None
+        self.unsafe = False  # inexact by more than a mean or a variance
+        self.least = 1
+        self.multiple = 1
+        self.kind: str | None = None
+        self.serial = next(Axis._serial)
+
+    def __repr__(self) -> str:
+        return f"a{self.serial}:{self.n}{'!' if self.frozen else ''}"
+
+
+class Each(Axis):
+    """The inner axis of a product with `outer`: every outer unit keeps its own choice, all of them equally many.
+
+    `outer = None` (see `collapse`) makes it an ordinary axis: one choice for all.
+    """
+
+    __slots__ = ("beside", "outer")
+
+    def __init__(self, n: int, outer: Term | None, beside: Sequence[Term] = ()):
+        super().__init__(n)
+        self.outer = outer
+        self.beside = beside  # what it was factored out with
+
+    def __repr__(self) -> str:
+        return super().__repr__() + ("" if self.outer is None else "/each")
+
+
+class Case(Axis):
+    """Another axis for each unit of `selector`, as the q, k and v of a fused layer have; the counts are equal.
+
+    A stand-in where the selector is a dimension of its own. What cannot tell the cases apart merges them (`settle`).
+    """
+
+    __slots__ = ("cases", "selector")
+
+    def __init__(self, selector: Axis, cases: Sequence[Axis]):
+        super().__init__(cases[0].n)
+        self.selector = selector
+        self.cases = cases
+
+    def __repr__(self) -> str:
+        return f"{self.selector!r}?{'|'.join(map(repr, self.cases))}"
+
+
+class Cat:
+    """Terms laid end to end."""
+
+    __slots__ = ("n", "parts")
+
+    def __init__(self, parts: tuple[Term, ...]):
+        self.parts = parts
+        self.n = sum(part.n for part in parts)
+
+    def __repr__(self) -> str:
+        return "(" + " + ".join(map(repr, self.parts)) + ")"
+
+
+class Product:
+    """Terms as the digits of one index, outermost first."""
+
+    __slots__ = ("n", "parts")
+
+    def __init__(self, parts: tuple[Term, ...]):
+        self.parts = parts
+        self.n = math.prod(part.n for part in parts)
+
+    def __repr__(self) -> str:
+        return "(" + " * ".join(map(repr, self.parts)) + ")"
+
+
+Term: TypeAlias = Axis | Cat | Product
+Kept: TypeAlias = "Mapping[Axis, Sequence[int] | Sequence[Sequence[int]]]"
+
+ONE = Axis(1, "size one")
+
+
+def _spliced(kind: type[Cat] | type[Product], terms: Iterable[Term]) -> Iterator[Term]:
+    for term in terms:
+        found = find(term)
+        if isinstance(found, kind):
+            yield from found.parts
+        else:
+            yield found
+
+
+def cat(terms: Iterable[Term]) -> Term:
+    """Terms laid end to end, in normal form.
+
+    >>> cat([Axis(2), cat([Axis(3), Axis(4)])]).n
+    9
+    """
+    parts = tuple(part for part in _spliced(Cat, terms) if part.n != 0)
+    return parts[0] if len(parts) == 1 else Cat(parts)
+
+
+def product(terms: Iterable[Term]) -> Term:
+    """The row-major product of terms, in normal form.
+
+    >>> product([Axis(2), ONE, Axis(3)]).n
+    6
+    """
+    parts = tuple(part for part in _spliced(Product, terms) if part.n != 1)
+    if not parts:
+        return ONE
+    if any(isinstance(part, Case) for part in parts):
+        return _written_out(parts)
+    return parts[0] if len(parts) == 1 else Product(parts)
+
+
+def _written_out(parts: tuple[Term, ...]) -> Term:
+    """Product(a, s, b, Case(s, (x, y))) = Product(a, Cat(Product(b, x), Product(b, y)))."""
+    selectors = [find(part.selector) for part in parts if isinstance(part, Case)]
+    at = next((i for i, part in enumerate(parts) if any(part is s for s in selectors)), None)
+    if at is None or not any(isinstance(p, Case) and find(p.selector) is parts[at] for p in parts[at:]):
+        return parts[0] if len(parts) == 1 else Product(parts)
+    behind = (product(in_case(part, parts[at], k) for part in parts[at + 1 :]) for k in range(parts[at].n))
+    return product([*parts[:at], cat(behind)])
+
+
+def in_case(term: Term, selector: Term, k: int) -> Term:
+    """A term for unit k of a selector."""
+    term = find(term)
+    if isinstance(term, Axis):
+        return find(term.cases[k]) if isinstance(term, Case) and find(term.selector) is selector else term
+    parts = (in_case(part, selector, k) for part in term.parts)
+    return cat(parts) if isinstance(term, Cat) else product(parts)
+
+
+def find(term: Term) -> Term:
+    """What a term stands for now, bindings read through (and shortened on the way)."""
+    if isinstance(term, Axis):
+        return term if term.ref is None else _find_bound(term)
+    if not _stale(term):
+        return term
+    return cat(term.parts) if isinstance(term, Cat) else product(term.parts)
+
+
+def _find_bound(axis: Axis) -> Term:
+    chain = [axis]
+    while isinstance(ref := chain[-1].ref, Axis) and ref.ref is not None:
+        chain.append(ref)
+    end = find(ref) if ref is not None else chain[-1]
+    for link in chain:
+        link.ref = end
+    return end
+
+
+def _stale(term: Term) -> bool:
+    if isinstance(term, Axis):
+        return term.ref is not None
+    return any(_stale(part) for part in term.parts)
+
+
+def axes(term: Term) -> Iterator[Axis]:
+    """The free axes of a term, left to right."""
+    for leaf in leaves(term):
+        if isinstance(leaf, Case):
+            for case in leaf.cases:
+                yield from axes(case)
+        else:
+            yield leaf
+
+
+def leaves(term: Term) -> Iterator[Axis]:
+    """The free axes of a term and its cases, left to right."""
+    term = find(term)
+    if isinstance(term, Axis):
+        yield term
+    else:
+        for part in term.parts:
+            yield from leaves(part)
+
+
+def same(x: Term, y: Term) -> bool:
+    """Whether two terms are equal part by part (not merely of equal size)."""
+    x, y = find(x), find(y)
+    if x is y:
+        return True
+    if isinstance(x, Axis) or isinstance(y, Axis) or type(x) is not type(y) or len(x.parts) != len(y.parts):
+        return False
+    return all(map(same, x.parts, y.parts))
+
+
+def factors(term: Term) -> tuple[Term, ...]:
+    """The factors of a product, or the term alone."""
+    term = find(term)
+    return term.parts if isinstance(term, Product) else (term,)

@@ -1,0 +1,303 @@
+"""Unification: making two terms one, and finding the parts or factors of a term that must have some."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from . import choices
+from .marks import collapse, freeze, keep_at_least, keep_multiple, mark_inexact, mark_kind, reason
+from .term import ONE, Axis, Case, Cat, Each, Product, Term, Why, cat, find, product, same
+
+
+def bind(axis: Axis, term: Term) -> None:
+    if isinstance(term, Axis) and term is axis:
+        return
+    if axis.frozen is not None:
+        freeze(term, axis.frozen)
+    if axis.inexact is not None:
+        mark_inexact(term, axis.inexact, unsafe=axis.unsafe)
+    if axis.least > 1:
+        keep_at_least(term, axis.least)
+    if axis.multiple > 1:
+        keep_multiple(term, axis.multiple)
+    if axis.kind is not None:
+        mark_kind(term, axis.kind)
+    axis.ref = term
+
+
+def unify(x: Term, y: Term, why: Why = "unified") -> None:
+    """Make two terms of one size the same, unit by unit; freeze both where they have no common refinement.
+
+    >>> c, a, b = Axis(5), Axis(2), Axis(3)
+    >>> unify(c, cat([a, b])); same(c, cat([a, b]))
+    True
+    """
+    x, y = find(x), find(y)
+    if x is y or x.n == y.n == 1:
+        return None
+    if isinstance(x, Case) or isinstance(y, Case):
+        return unify(choices.merged(x), choices.merged(y), why)
+    assert x.n == y.n, (x, y)
+    if isinstance(x, Axis) and isinstance(y, Axis):
+        _unify_axes(x, y)
+    elif isinstance(x, Axis) or isinstance(y, Axis):
+        axis, term = (x, y) if isinstance(x, Axis) else (y, x)
+        assert isinstance(axis, Axis)
+        collapse(axis)
+        choices.settle([term])  # the axis says nothing of outer units, so only those inside the term count
+        bind(axis, term)
+    elif isinstance(x, Product) and isinstance(y, Product):
+        _unify_products(x, y, why)
+    else:
+        _unify_cats(x, y, why)
+
+
+def _unify_axes(x: Axis, y: Axis) -> None:
+    x_outer = x.outer if isinstance(x, Each) else None
+    y_outer = y.outer if isinstance(y, Each) else None
+    if x_outer is None or y_outer is None or not same(x_outer, y_outer):
+        collapse(x)
+        collapse(y)
+    bind(x, y)
+
+
+def _unify_products(x: Product, y: Product, why: Why) -> None:
+    sizes = _refine([part.n for part in x.parts], [part.n for part in y.parts])
+    xs = factor(x, sizes, why) if sizes else None
+    ys = factor(y, sizes, why) if sizes else None
+    if xs is None or ys is None:
+        freeze(x, why)
+        freeze(y, why)
+        return
+    for a, b in zip(xs, ys, strict=True):
+        unify(a, b, why)
+
+
+def _unify_cats(x: Term, y: Term, why: Why) -> None:
+    offsets = sorted({*_bounds(x), *_bounds(y)})
+    xs = cut(x, offsets, why)
+    ys = cut(y, offsets, why)
+    if xs is None or ys is None:
+        freeze(x, why)
+        freeze(y, why)
+        return
+    for a, b in zip(xs, ys, strict=True):
+        unify(a, b, why)
+
+
+def _bounds(term: Term) -> list[int]:
+    return list(itertools.accumulate(part.n for part in term.parts)) if isinstance(term, Cat) else [term.n]
+
+
+def cut(term: Term, offsets: Sequence[int], why: Why = "cut") -> list[Term] | None:
+    """Split a term into consecutive pieces that end at the given offsets (ascending, the last is its size).
+
+    Returns None, with the term frozen, where a boundary falls inside a unit of a product.
+
+    >>> [piece.n for piece in cut(Axis(7), [3, 7])]
+    [3, 4]
+    """
+    term = choices.merged(term)
+    assert offsets[-1] == term.n, (term, offsets)
+    if len(offsets) == 1:
+        return [term]
+    if any(a == b for a, b in itertools.pairwise([0, *offsets])):
+        return _cut_with_nothing(term, offsets, why)
+    if isinstance(term, Axis):
+        return _cut_axis(term, offsets)
+    return _cut_cat(term, offsets, why) if isinstance(term, Cat) else _cut_product(term, offsets, why)
+
+
+def _cut_with_nothing(term: Term, offsets: Sequence[int], why: Why) -> list[Term] | None:
+    """Some pieces are empty."""
+    ends = sorted({*offsets} - {0})
+    pieces = cut(term, ends, why) if ends else []
+    if pieces is None:
+        return None
+    rest = iter(pieces)
+    return [next(rest) if a != b else Axis(0, "nothing") for a, b in itertools.pairwise([0, *offsets])]
+
+
+def _cut_axis(axis: Axis, offsets: Sequence[int]) -> list[Term]:
+    widths = [b - a for a, b in itertools.pairwise([0, *offsets])]
+    outer = axis.outer if isinstance(axis, Each) else None
+    parts = [Axis(n) if outer is None else Each(n, outer) for n in widths]
+    bind(axis, Cat(tuple(parts)))
+    return list(parts)
+
+
+def _cut_cat(term: Cat, offsets: Sequence[int], why: Why) -> list[Term] | None:
+    ends, pieces, current, start = set(offsets), [], [], 0
+    for part in term.parts:
+        inner = [o - start for o in offsets if start < o < start + part.n]
+        split = cut(part, [*inner, part.n], why)
+        if split is None:
+            freeze(term, why)
+            return None
+        for piece in split:
+            current.append(piece)
+            start += piece.n
+            if start in ends:
+                pieces.append(cat(current))
+                current = []
+    return pieces
+
+
+def _cut_product(term: Product, offsets: Sequence[int], why: Why) -> list[Term] | None:
+    head, rest = term.parts[0], product(term.parts[1:])
+    if any(o % rest.n for o in offsets):
+        freeze(term, why)
+        return None
+    collapse(rest)  # its outer units are about to be told apart
+    heads = cut(head, [o // rest.n for o in offsets], why)
+    return None if heads is None else [product([h, rest]) for h in heads]
+
+
+def _refine(a: Sequence[int], b: Sequence[int]) -> list[int] | None:
+    """The coarsest factorisation that refines two factorisations of one number, or None."""
+
+    def stops(sizes: Sequence[int]) -> set[int]:
+        return set(itertools.accumulate(reversed(sizes), lambda x, y: x * y))
+
+    out, previous = [], 1
+    for stop in sorted(stops(a) | stops(b)):
+        if stop % previous:
+            return None
+        if stop > previous:
+            out.append(stop // previous)
+        previous = stop
+    return out[::-1]
+
+
+def factor(term: Term, sizes: Sequence[int], why: Why = "factored") -> list[Term] | None:
+    """Write a term as a product of terms of the given sizes, outermost first.
+
+    The last factor of a free axis is chosen anew for each unit of the one before it (`Each`), until something says
+    otherwise. Returns None, with the term frozen, where the sizes do not fit its structure.
+
+    >>> [part.n for part in factor(Axis(12), [3, 4])]
+    [3, 4]
+    """
+    term = choices.merged(term)
+    assert term.n == math.prod(sizes), (term, sizes)
+    if len(sizes) == 1:
+        return [term]
+    if 1 in sizes:
+        return _factor_with_ones(term, sizes, why)
+    if isinstance(term, Axis):
+        return _factor_axis(term, sizes)
+    return _factor_product(term, sizes, why) if isinstance(term, Product) else _factor_cat(term, sizes, why)
+
+
+def _factor_with_ones(term: Term, sizes: Sequence[int], why: Why) -> list[Term] | None:
+    real = [size for size in sizes if size != 1]
+    parts = factor(term, real, why) if real else []
+    if parts is None:
+        return None
+    rest = iter(parts)
+    return [ONE if size == 1 else next(rest) for size in sizes]
+
+
+def _factor_axis(axis: Axis, sizes: Sequence[int]) -> list[Term]:
+    outer = axis.outer if isinstance(axis, Each) else None
+    if outer is not None:
+        parts: list[Axis] = [Each(n, outer) for n in sizes]
+    else:
+        parts = [Axis(n) for n in sizes[:-1]]
+        parts.append(Each(sizes[-1], parts[-1], tuple(parts)))
+    bind(axis, Product(tuple(parts)))
+    return list(parts)
+
+
+def _factor_product(term: Product, sizes: Sequence[int], why: Why) -> list[Term] | None:
+    fine = _refine([part.n for part in term.parts], sizes)
+    flat = _split_factors(term, fine, why) if fine else None
+    groups = _group(flat, sizes) if flat else None
+    if groups is None:
+        freeze(term, why)
+    return groups
+
+
+def _split_factors(term: Product, fine: Sequence[int], why: Why) -> list[Term] | None:
+    flat: list[Term] = []
+    rest = iter(fine)
+    for part in term.parts:
+        take, have = [], 1
+        while have < part.n:
+            take.append(next(rest))
+            have *= take[-1]
+        split = factor(part, take, why)
+        if split is None:
+            return None
+        flat += split
+    return flat
+
+
+def _group(flat: Sequence[Term], sizes: Sequence[int]) -> list[Term] | None:
+    out, rest = [], iter(flat)
+    for size in sizes:
+        group, have = [], 1
+        while have < size:
+            group.append(next(rest))
+            have *= group[-1].n
+        if have != size:
+            return None
+        out.append(product(group))
+    return out
+
+
+def _factor_cat(term: Cat, sizes: Sequence[int], why: Why) -> list[Term] | None:
+    """Product(Cat(a, b), c) = Cat(Product(a, c), Product(b, c)): each part must hold whole rows, all alike."""
+    row = math.prod(sizes[1:])
+    if any(part.n % row for part in term.parts):
+        freeze(term, why)
+        return None
+    heads: list[Term] = []
+    rows: list[Term] = []
+    for part in term.parts:
+        split = factor(part, [part.n // row, row], why)
+        if split is None:
+            freeze(term, why)
+            return None
+        heads.append(split[0])
+        rows.append(split[1])
+    for other in rows:
+        collapse(other)  # the parts have outer units of their own
+        unify(rows[0], other, why)
+    inner = factor(rows[0], sizes[1:], why)
+    if inner is None:
+        freeze(term, why)
+        return None
+    return [cat(heads), *inner]
+
+
+def reshape(dims: Sequence[Term], shape: Sequence[int], why: Why = "reshape") -> list[Term]:
+    """The terms of a row-major tensor after `reshape` to `shape`.
+
+    >>> [dim.n for dim in reshape([Axis(2), Axis(6)], [4, 3])]
+    [4, 3]
+    """
+    if 0 in shape:
+        return [Axis(n, "empty tensor") if n != 1 else ONE for n in shape]
+    out: list[Term] = []
+    olds, news = [d for d in map(find, dims) if d.n != 1], list(shape)
+    i = j = 0
+    while j < len(news):
+        old, new = [], [news[j]]
+        have, want = 1, news[j]
+        j += 1
+        while have != want:
+            if have < want:
+                old.append(olds[i])
+                have *= olds[i].n
+                i += 1
+            else:
+                new.append(news[j])
+                want *= news[j]
+                j += 1
+        merged = product(old)
+        parts = factor(merged, new, why)
+        out += parts if parts is not None else [Axis(n, reason(why)) if n != 1 else ONE for n in new]
+    return out
