@@ -35,6 +35,7 @@ def positions(term: Term, keep: Kept) -> list[int]:
     An `Each` with an outer term keeps a list per outer unit; everything else keeps a list. The k-th place of a pruned
     `Each` holds the k-th unit that its outer unit keeps, whichever of the two digits comes first.
 
+    >>> from secateur.terms import product
     >>> a, b = Axis(2), Axis(3)
     >>> positions(product([a, b]), {b: [0, 2]})
     [0, 2, 3, 5]
