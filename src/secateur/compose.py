@@ -79,6 +79,7 @@ def _rest(first: Plan, second: Plan) -> dict[str, Any]:
     return {
         "attributes": _attributes(first, second),
         "scales": (*first.scales, *(_scale(scale, first) for scale in second.scales)),
+        "renorms": tuple(dict.fromkeys((*first.renorms, *second.renorms))),  # one ratio of the last norm to the first
         "before": first.before,
         "after": second.after,
         "target": (*first.target, *second.target),

@@ -13,7 +13,7 @@ from torch import nn
 
 from .bypass import inside
 from .errors import InputError, nearest
-from .plan import Gives, Totals
+from .plan import Gives, Renorm, Totals
 from .terms import CHANNEL, EXPERT, Axis, Cat, Each, Term, axes, find, freeze, merged, settle
 
 if TYPE_CHECKING:
@@ -161,6 +161,7 @@ class Graph:
     guards: tuple[Guard, ...]
     caches: tuple[Cache, ...]
     folds: tuple[Fold, ...]
+    renorms: tuple[Renorm, ...]
     frozen: tuple[Frozen, ...]
     aliases: Mapping[str, str]
     unreached: tuple[str, ...]
@@ -293,6 +294,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
         guards=tuple(solution.guards),
         caches=tuple(stage.caches),
         folds=tuple(folds),
+        renorms=tuple(recorder.renorms.values()),
         frozen=_frozen(sites, set(live)),
         aliases=dict(stage.aliases),
         unreached=tuple(unreached),

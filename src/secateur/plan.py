@@ -62,6 +62,17 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True)
+class Renorm:
+    """A gain `name` scales a weight `of` after each slice along `dim` was divided by its norm (weight norm). What is
+    dropped of the slices shortens them: the gain is multiplied by what is left of their norm, so that what is kept of
+    the weight stays what it was."""
+
+    name: str
+    of: str
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """Parameters and multiply-adds."""
 
@@ -82,6 +93,7 @@ class Plan:
     scales: tuple[Scale, ...]
     before: Totals
     after: Totals
+    renorms: tuple[Renorm, ...] = ()
     target: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
     caches: tuple[Cache, ...] = ()  # to be emptied: `forward` fills them again
@@ -174,6 +186,7 @@ class Plan:
                 "sites": {name: list(codes) for name, codes in self.sites.items()},
                 "attributes": [[a.module, a.name, a.index, a.old, a.new] for a in self.attributes],
                 "scales": [[s.name, s.dim, s.rows, s.factor] for s in self.scales],
+                "renorms": [[r.name, r.of, r.dim] for r in self.renorms],
                 "before": [self.before.params, self.before.macs],
                 "after": [self.after.params, self.after.macs],
                 "target": list(self.target),
@@ -228,6 +241,7 @@ def _from_data(data: Mapping[str, Any]) -> Plan:
         sites={name: tuple(map(_code, codes)) for name, codes in data["sites"].items()},
         attributes=tuple(AttributeChange(*a) for a in data["attributes"]),
         scales=tuple(Scale(n, d, tuple((a, b) for a, b in rows), f) for n, d, rows, f in data["scales"]),
+        renorms=tuple(Renorm(*r) for r in data.get("renorms", ())),
         before=Totals(*data["before"]),
         after=Totals(*data["after"]),
         target=tuple(data["target"]),
@@ -297,6 +311,7 @@ __all__ = [
     "Gives",
     "Plan",
     "PruningError",
+    "Renorm",
     "Scale",
     "Totals",
     "encoded",

@@ -5,7 +5,8 @@ A plan that `secateur.plan` made always passes; one from a file may be damaged o
 1. An axis has a positive size. The units it keeps ascend strictly and lie within it; at least one stays. An axis that
    is chosen per outer unit has one list for each of them, all of one length.
 2. A term is an axis of the plan, a positive number, or a cat or product of terms, nested at most `DEPTH` deep.
-3. A scale names a site of the plan, a dimension of it, rows within, and a positive finite factor.
+3. A scale names a site of the plan, a dimension of it, rows within, and a positive finite factor; a renorm names a site
+   and a dimension of it.
 4. An attribute is a public name, or several with dots (an attribute of an object that a module holds), and changes from
    one whole number to another; none becomes negative.
 5. A cache to be emptied is named by two texts: a module and its attribute.
@@ -24,7 +25,7 @@ from .bypass import inside
 from .errors import FileError
 from .holders import DEPTH as OBJECTS
 from .holders import is_public
-from .plan import AttributeChange, AxisPlan, Code, Plan, Scale
+from .plan import AttributeChange, AxisPlan, Code, Plan, Renorm, Scale
 from .terms import size
 
 DEPTH = 32
@@ -48,6 +49,8 @@ def check_plan(plan: Plan) -> None:
             _check_code(f"site {name!r}", code, plan)
     for scale in plan.scales:
         _check_scale(scale, plan)
+    for renorm in plan.renorms:
+        _check_renorm(renorm, plan)
     for change in plan.attributes:
         _check_attribute(change)
     for cache in plan.caches:  # Rule 5
@@ -130,6 +133,13 @@ def _check_scale(scale: Scale, plan: Plan) -> None:
             raise FileError(f"the plan scales rows {start} to {stop} of {scale.name}[{scale.dim}], which has {rows}")
     if not isinstance(scale.factor, (int, float)) or not 0 < scale.factor < math.inf:
         raise FileError(f"the plan scales {scale.name} by {scale.factor!r}; a factor is positive and finite")
+
+
+def _check_renorm(renorm: Renorm, plan: Plan) -> None:
+    codes = plan.sites.get(renorm.of)
+    named = codes is not None and isinstance(renorm.name, str)
+    if codes is None or not named or type(renorm.dim) is not int or not 0 <= renorm.dim < len(codes):
+        raise FileError(f"the plan takes norms of {renorm.of}[{renorm.dim}], which is no site of it")
 
 
 def _check_attribute(change: AttributeChange) -> None:

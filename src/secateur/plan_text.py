@@ -123,6 +123,9 @@ def _changes(plan: Plan) -> list[str]:
         verb = "changes" if len(plan.attributes) == 1 else "change"
         head = f"{counted(len(plan.attributes), 'attribute')} {verb}: "
         lines += wrapped("", head + listed(map(_change, plan.attributes), 4, "plan.attributes"))
+    if plan.renorms:
+        names = [renorm.name for renorm in plan.renorms]
+        lines += wrapped("", f"{counted(len(names), 'gain')} of normalised weights rescaled: {listed(names, 3)}")
     if plan.scales:
         names = [f"{scale.name} x {scale.factor:.4g}" for scale in plan.scales]
         lines += wrapped("", f"{counted(len(names), 'tensor')} scaled: {listed(names, 3, 'plan.scales')}")

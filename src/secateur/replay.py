@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from .apply.surgery import check_copies
+from .apply.surgery import check_copies, computed
 from .caches import Cache, forget, left_out
 from .calls import Call, tensors_in
 from .errors import InputError
+from .slots import slots
 from .terms import Kept, Term, axes, kept_size, positions
 from .trace.keeping import kept, set_modes
 from .trace.recorder import At, Interceptor, Reading
@@ -29,7 +30,8 @@ def in_float64(model: nn.Module, caches: Iterable[Cache] = ()) -> nn.Module:
     check_copies(model)
     caches = tuple(caches)
     try:
-        copied = copy.deepcopy(model, left_out(model, caches)).double()
+        memo = {**computed(slot.tensor for slot in slots(model)), **left_out(model, caches)}
+        copied = copy.deepcopy(model, memo).double()
     except Exception as error:
         raise InputError(f"the model cannot be copied, so it cannot be verified: {error}") from error
     forget(copied, caches)
@@ -65,7 +67,8 @@ class Replay(Interceptor):
         reading = self.readings.get(self.at)
         reads = [read for read in reading.reads if self._shrinks(read[3])] if reading is not None else []
         if reading is None or not (reads or self._resizes(reading)):
-            return func(*args, **kwargs)
+            out = func(*args, **kwargs)
+            return self._masked(out, reading.masked) if reading is not None else out
         arguments: dict[str, Any] = {**dict(zip(names, args, strict=False)), **kwargs}
         full = {name: arguments[name].shape for name, *_ in reads}
         for name, dim, _, term in reads:
@@ -102,6 +105,14 @@ class Replay(Interceptor):
         if isinstance(out, torch.Tensor):
             return self._kept(term)[out]
         return (*out[:place], self._kept(term)[out[place]], *out[place + 1 :])
+
+    def _masked(self, out: Any, terms: Sequence[Term]) -> Any:
+        """A result without the units that are dropped."""
+        for dim, term in enumerate(terms):
+            if self._shrinks(term):
+                mask = out.new_zeros(out.shape[dim]).index_fill(0, self._kept(term).to(out.device), 1)
+                out = out * mask.view([-1 if d == dim else 1 for d in range(out.dim())])
+        return out
 
     def _spread(self, out: torch.Tensor, dim: int, term: Term, shape: torch.Size) -> torch.Tensor:
         """Put what was computed on kept units back in their places; silenced units are zero."""

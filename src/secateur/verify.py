@@ -97,7 +97,7 @@ def verify(
         graph = trace_calls(dense, wanted, outputs, "real", lift=True, uniform="uniform" in plan.notes)
     reference = run(dense, wanted, outputs=outputs)
     _check_finite(reference)
-    silenced = run(_silenced(dense, plan), wanted, graph.readings, _keep(graph, plan), outputs=outputs)
+    silenced = run(_silenced(dense, plan, graph), wanted, graph.readings, _keep(graph, plan), outputs=outputs)
     small = _run_pruned(
         _exactly_scaled(in_float64(pruned, plan.caches), pruned, cut(dense, plan), plan), wanted, outputs
     )
@@ -147,12 +147,14 @@ def _keep(graph: Graph, plan: Plan) -> dict[Any, Any]:
     return {a.term: plan.axes[a.name].kept for a in graph.axes if a.name in plan.axes}
 
 
-def _silenced(model: nn.Module, plan: Plan) -> nn.Module:
-    """A copy with the dropped units' slices zeroed on every site."""
+def _silenced(model: nn.Module, plan: Plan, graph: Graph) -> nn.Module:
+    """A copy with the dropped units' slices zeroed on every site, but those of weights that are divided by their norm:
+    there the quotient is zeroed."""
+    apart = {renorm.of for renorm in graph.renorms}
     copied = in_float64(model)
     named = {slot.name: slot.tensor for slot in slots(copied)}
     with torch.no_grad():
-        for name in plan.sites:
+        for name in plan.sites.keys() - apart:
             for dim, kept in enumerate(plan.positions(name)):
                 if kept is not None:
                     gone = sorted(set(range(named[name].shape[dim])) - set(kept))
@@ -183,7 +185,7 @@ def _giving_back(gives: Gives) -> Callable[..., Any]:
 def _exactly_scaled(small: nn.Module, pruned: nn.Module, exact: nn.Module, plan: Plan) -> nn.Module:
     """Folded scales were rounded to the model's precision; where they agree to it, take them unrounded."""
     stored, here, there = (dict(m.named_parameters()) for m in (pruned, small, exact))
-    for name in {scale.name for scale in plan.scales}:
+    for name in {scaled.name for scaled in (*plan.scales, *plan.renorms)}:
         a, b = here[name].detach(), there[name].detach()
         rounding = 4 * torch.finfo(stored[name].dtype).eps
         if a.shape == b.shape and bool(((a - b).abs() <= rounding * b.abs()).all()):

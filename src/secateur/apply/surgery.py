@@ -7,7 +7,7 @@ new `Parameter` objects (an optimizer must be built anew, or its state carried o
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import CellType, FunctionType
 from typing import Any
 
@@ -18,7 +18,7 @@ from ..bypass import bypass, inside, put_bypasses
 from ..caches import forget, left_out
 from ..errors import InputError, nearest
 from ..holders import assign, owner_of, values
-from ..plan import AttributeChange, Plan, Scale, needs_plan
+from ..plan import AttributeChange, Plan, Renorm, Scale, needs_plan
 from ..slots import replace_held, slots
 from ..trace import check_model
 
@@ -123,6 +123,7 @@ def _made(body: _Body, plan: Plan) -> dict[int, torch.Tensor]:
     """New tensors by the id of those they replace. Everything that can be wrong is found here."""
     needs_plan(plan)
     _check_tensors(body, plan)
+    _check_renorms(body, plan)
     _check_attributes(body, plan)
     _check_removed(body, plan)
     scales: dict[str, list[Scale]] = {}
@@ -135,7 +136,22 @@ def _made(body: _Body, plan: Plan) -> dict[int, torch.Tensor]:
         if any(k is not None for k in kept):
             small = _sliced(tensor.detach(), kept, indices)
             made[id(tensor)] = alike(tensor, _scaled(small, tensor.shape, kept, scales.get(name, [])))
+    for renorm in plan.renorms:
+        gain = body.tensors[renorm.name]
+        made[id(gain)] = alike(gain, made.get(id(gain), gain).detach() * _left(body, plan, renorm, made))
     return made
+
+
+def _left(body: _Body, plan: Plan, renorm: Renorm, made: Mapping[int, torch.Tensor]) -> torch.Tensor:
+    """What is left of the norms of a weight's slices, as a share; in the shape of the gain."""
+    whole = body.tensors[renorm.of].detach()
+    small = made.get(id(body.tensors[renorm.of]), whole).detach()
+    others = [dim for dim in range(whole.dim()) if dim != renorm.dim]
+    before, after = (torch.linalg.vector_norm(t.double(), 2, others, keepdim=True) for t in (whole, small))
+    kept = plan.positions(renorm.of)[renorm.dim]
+    if kept is not None:
+        before = before.index_select(renorm.dim, torch.tensor(kept, device=before.device))
+    return torch.where(before > 0, after / before, 1.0).to(whole.dtype)
 
 
 def _check_tensors(body: _Body, plan: Plan) -> None:
@@ -148,6 +164,12 @@ def _check_tensors(body: _Body, plan: Plan) -> None:
                 f"the plan is not of this model: {name}\n  plan   {want}\n  model  {have}\n"
                 "make a plan on a trace of the model as it is now"
             )
+
+
+def _check_renorms(body: _Body, plan: Plan) -> None:
+    for renorm in plan.renorms:
+        if renorm.name not in body.tensors:
+            raise InputError(f"the plan rescales {renorm.name!r}, which this model does not have")
 
 
 def _check_attributes(body: _Body, plan: Plan) -> None:
@@ -237,7 +259,12 @@ def _copies(body: _Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> dict[i
     for new in copies.values():
         for hooks in _hooks(new):
             setattr(new, hooks, getattr(new, hooks).copy())
-    return copies
+    return {**computed(tensor for tensor in body.tensors.values() if id(tensor) not in copies), **copies}
+
+
+def computed(tensors: Iterable[torch.Tensor]) -> dict[int, torch.Tensor]:
+    """Copies of tensors with a gradient history, which `deepcopy` refuses: a hook computes them anew (weight norm)."""
+    return {id(tensor): tensor.detach().clone() for tensor in tensors if tensor.grad_fn is not None}
 
 
 def _in_format(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from ..cost import Cost, Counts
 from ..errors import InputError, TargetError
 from ..graph import Graph, Group, PrunableAxis
 from ..importance import Criterion, Scores, by_own_names, is_ready, score
-from ..plan import AttributeChange, AxisPlan, Code, Plan, Scale, Totals, encoded, with_notes
+from ..plan import AttributeChange, AxisPlan, Code, Plan, Renorm, Scale, Totals, encoded, with_notes
 from ..terms import Axis, axes, find, size
 from ..trace.algebra import Opaque
 from ..trace.sizes import Attribute, Dim, evaluate, leaves
@@ -270,6 +270,7 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
         sites=_sites(graph, by_axis, name_of),
         attributes=_attributes(graph, by_axis),
         scales=_scales(graph, by_axis),
+        renorms=_renorms(graph, by_axis),
         before=graph.totals,
         after=Totals(cost.params(counts), cost.macs(counts)),
         target=target,
@@ -295,6 +296,16 @@ def _attributes(graph: Graph, counts: Mapping[Axis, int]) -> tuple[AttributeChan
         if old is not None and new != old:
             changes.append(AttributeChange(attribute.module, attribute.name, attribute.at, old, new))
     return tuple(changes)
+
+
+def _renorms(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Renorm, ...]:
+    """Those whose slices lose something."""
+
+    def shorter(renorm: Renorm) -> bool:
+        dims = (dim for i, dim in enumerate(graph.sites[renorm.of].dims) if i != renorm.dim)
+        return any(size(dim, counts) < find(dim).n for dim in dims)
+
+    return tuple(filter(shorter, graph.renorms))
 
 
 def _scales(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Scale, ...]:

@@ -45,10 +45,23 @@ def score(graph: Graph, importance: str | Criterion | Scores = "l2", *, seed: in
         given = by_own_names(graph, importance)
         return {axis.name: _checked(axis, given.get(axis.name, torch.ones(axis.size))) for axis in graph.axes}
     criterion = named_criterion(importance, seed)
-    tensors = dict(graph.model.named_parameters())
+    tensors = _effective(graph)
     dims = {name: site.dims for name, site in graph.sites.items()}
     slices = [AxisSlices(axis, tensors, dims) for axis in graph.axes]
     return {a.name: _normalised(_checked(a, criterion(s))) for a, s in zip(graph.axes, slices, strict=True)}
+
+
+def _effective(graph: Graph) -> dict[str, torch.Tensor]:
+    """Parameters by name; a weight that is divided by its norm and scaled by a gain as it works."""
+    tensors: dict[str, torch.Tensor] = dict(graph.model.named_parameters())
+    for renorm in graph.renorms:
+        if renorm.of in tensors and renorm.name in tensors:
+            weight = tensors[renorm.of].detach()
+            norms = torch.linalg.vector_norm(
+                weight, 2, [d for d in range(weight.dim()) if d != renorm.dim], keepdim=True
+            )
+            tensors[renorm.of] = weight * (tensors[renorm.name].detach() / norms)
+    return tensors
 
 
 def by_own_names(graph: Graph, scores: Scores) -> Scores:

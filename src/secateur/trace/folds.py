@@ -64,7 +64,7 @@ def _used(others: Iterable[Typed], wanted: set[str]) -> Rows:
     """The rows of the `wanted` parameters that make something besides queries."""
     used: Rows = {}
     for typed in others:
-        for dim, place in enumerate(typed.at or ()):
+        for dim, place in enumerate(held.scaled if held is not None else None for held in typed.at or ()):
             if place is not None and place.name in wanted:
                 _add(
                     used, {Place(place.name, place.dim): frozenset(range(place.start, place.start + typed.dims[dim].n))}

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import InputError
+from ..plan import Renorm
 from ..terms import Term, Why, freeze, keep_at_least, mingle, reason, unify
 from . import meta, sized, stacked
 from .blocks import SUMS, Watch
@@ -40,6 +41,7 @@ LAYOUT_OPS = SIZED_OPS | frozenset(
     f"aten::{name}"
     for name in "clone alias contiguous permute transpose t unsqueeze squeeze detach _reshape_alias copy_".split()
 )
+BAKE = "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight') makes it a plain weight"
 Step: TypeAlias = "tuple[str, tuple[float, ...]]"
 _aten_rules: dict[Any, tuple[Rule | None, tuple[str, ...], str]] = {}
 
@@ -90,6 +92,7 @@ class Reading:
     reads: list[tuple[str, int, int | None, Term]] = field(default_factory=list)
     resized: dict[str, tuple[Term, ...]] = field(default_factory=dict)  # size arguments that shrink too
     numbered: dict[int, Term] = field(default_factory=dict)  # results that number units, by their place
+    masked: tuple[Term, ...] = ()  # the result's dimensions, where dropped units are zero in it but not in its operands
 
 
 class Interceptor:
@@ -230,6 +233,7 @@ class Recorder(Interceptor):
         self.macs: list[Macs] = []
         self.counting = True
         self.unknown: Counter[str] = Counter()
+        self.renorms: dict[str, Renorm] = {}
         self.samples: dict[str, Sample] = {}  # the shapes that an op without a rule was first met with
         self.reached: set[str] = set()
         self.written: dict[int, torch.UntypedStorage] = {}  # overwritten in place with what is no longer zero
@@ -258,6 +262,10 @@ class Recorder(Interceptor):
         """Source line and module path of the call being recorded."""
         path = self.module_path()
         return f"{source_line()} in {path}" if path else source_line()
+
+    def mend(self) -> str:
+        """What helps where a parametrization is in the way."""
+        return f" ({BAKE})" if ".parametrizations." in self.module_path() else ""
 
     def reason(self, why: Why) -> str:
         return reason(why)
@@ -291,6 +299,11 @@ class Recorder(Interceptor):
     def note_resized(self, argument: str, *terms: Term) -> None:
         """An argument of the op that just ran is the size of these terms when kept units only are read."""
         self.readings.setdefault(self.at, Reading()).resized[argument] = terms
+
+    def note_renorm(self, op: Op, renorm: Renorm, dims: Sequence[Term]) -> None:
+        """A weight is divided by its norm, and a check must zero the quotient, not the weight."""
+        self.renorms[renorm.of] = renorm
+        self.readings.setdefault(op.at, Reading()).masked = tuple(dims)
 
     def returned(self, tensors: Sequence[torch.Tensor]) -> None:
         """The model gave these: their dimensions stay."""

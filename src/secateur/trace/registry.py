@@ -161,7 +161,7 @@ class Op:
 
     def why(self, text: str) -> Why:
         """A reason with this op's name, source line and module path, made only if it is needed."""
-        return lambda: f"{text} ({self.name}, {self.recorder.where()})"
+        return lambda: f"{text}{self.recorder.mend()} ({self.name}, {self.recorder.where()})"
 
     def unify(self, x: Term, y: Term) -> None:
         unify(x, y, self.why("no common refinement"))

@@ -127,15 +127,29 @@ def layer_equations(model: nn.Module) -> Iterator[Equation]:
     """What torch's own layers state about the sizes of their parameters, while the stand-ins are in."""
     for path, module in model.named_modules():
         for name, size in _sizes_of(path, module):
-            if isinstance(module.__dict__.get(name), int):
+            value = module.__dict__.get(name)
+            elsewhere = isinstance(size, Dim) and isinstance(value, int) and size.term.n != int.__index__(value)
+            if isinstance(value, int) and not elsewhere:
                 yield Equation(Attribute(path, name), size, f"{type(module).__name__}.{name}")
 
 
 def _terms(module: nn.Module, leaf: str) -> list[Term]:
     tensor = module._parameters.get(leaf)
     tensor = module._buffers.get(leaf) if tensor is None else tensor
+    tensor = _stored_form(module, leaf) if tensor is None else tensor
     typed = get(tensor) if tensor is not None else None
     return typed.found() if typed is not None else []
+
+
+def _stored_form(module: nn.Module, leaf: str) -> torch.Tensor | None:
+    """The largest of the parameters that a weight is computed from: of its shape, for all that torch computes so."""
+    lists = module._modules.get("parametrizations")
+    held = lists._modules.get(leaf) if lists is not None else None
+    if held is not None:
+        found = [tensor for tensor in held._parameters.values() if tensor is not None]
+    else:
+        found = [t for suffix in ("_v", "_orig") if (t := module._parameters.get(leaf + suffix)) is not None]
+    return max(found, key=torch.Tensor.numel, default=None)
 
 
 def _sizes_of(path: str, module: nn.Module) -> Iterator[tuple[str, Expr]]:
@@ -179,7 +193,9 @@ def _recurrent_sizes(module: nn.modules.rnn.RNNBase, gates: int) -> Iterator[tup
 
 
 def _conv_sizes(module: nn.modules.conv._ConvNd, weight: list[Term]) -> Iterator[tuple[str, Expr]]:
-    typed = get(module.weight)
+    held = module._parameters.get("weight")
+    held = module.__dict__.get("weight") if held is None else held  # as a hook left it; a parametrization does not run
+    typed = get(held) if held is not None else None
     groups = typed.groups if typed is not None and typed.groups is not None else ONE
     stored_once = Dim(product([groups, weight[1]]))
     first, second = ("in_channels", "out_channels") if module.transposed else ("out_channels", "in_channels")

@@ -14,11 +14,20 @@ _SLOT = "_secateur_type"
 
 
 class Place(NamedTuple):
-    """A dimension of a parameter, buffer or plain tensor attribute, from position `start` on."""
+    """A dimension of a parameter, buffer or plain tensor attribute, from position `start` on.
+
+    `gain`: the tensor that scales its rows, where its own length does not count ("" if none does).
+    """
 
     name: str
     dim: int
     start: int = 0
+    gain: str | None = None
+
+    @property
+    def scaled(self) -> Place | None:
+        """Where its rows can be scaled."""
+        return self if self.gain is None else Place(self.gain, self.dim, self.start) if self.gain else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +67,10 @@ class Typed:
     units its values number, if it says which were chosen. `rows`: the tensor stacks, along its first dimensions,
     tensors whose last dimensions have these terms; until something reads that dimension as one (`found`), they share no
     more than their count. `blank`: its version while it held nothing but zeros. `summed`: it is the sum over this term.
-    `read`: whether anything has looked at it.
+    `weighed`: it is a matrix times a tensor of the model, over this term. `read`: whether anything has looked at it.
     """
 
-    __slots__ = ("at", "blank", "dims", "groups", "numbers", "origins", "read", "rows", "summed", "zero")
+    __slots__ = ("at", "blank", "dims", "groups", "numbers", "origins", "read", "rows", "summed", "weighed", "zero")
 
     def __init__(
         self,
@@ -80,6 +89,7 @@ class Typed:
         self.blank: int | None = None
         self.summed: Term | None = None
         self.read = False
+        self.weighed: Term | None = None
 
     def found(self) -> list[Term]:
         """The terms as they are now, the same for all that is stacked."""

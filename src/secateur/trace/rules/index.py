@@ -211,5 +211,3 @@ def index_add(op: Op) -> None:
 def placed(op: Op) -> None:
     """Values are put at places that count"""
     op.opaque("values are put at places that count")
-    for out in op.outs:
-        op.result(op.fresh(out.shape, "values are put at places that count"), out=out)

@@ -43,8 +43,9 @@ def origins_of(op: Op, weight: torch.Tensor | None, bias: torch.Tensor | None, c
     more: Origins = ()
     for tensor in (weight, bias):
         at = op.typed(tensor).at if tensor is not None else None
-        if at is not None and at[0] is not None:
-            places.append(at[0])
+        place = at[0].scaled if at is not None and at[0] is not None else None
+        if place is not None:
+            places.append(place)
         elif tensor is not None:
             spread = (1,) * channel + (shape[channel],) + (1,) * (len(shape) - channel - 1)
             found = op.origins(tensor) if tensor is bias else ()
@@ -166,10 +167,24 @@ def mv(op: Op) -> None:
     contract(op, ("self", -1), ("vec", 0), [])
     op.macs(*op.dims(op["self"]))
     op.result(op.dims(op["self"])[:1], op.zero(op["self"])[:1])
+    if op.typed(op["vec"]).at is not None:
+        op.typed(op.outs[0]).weighed = op.dims(op["self"])[-1]
 
 
-@rule("aten::dot")
+@rule("aten::dot", "aten::vdot")
 def dot(op: Op) -> None:
     """x: [i], y: [i] -> []"""
-    contract(op, ("self", 0), ("tensor", 0), [])
+    other = "tensor" if "tensor" in op.arguments else "other"
+    _estimates(op, op["self"], op[other])
+    _estimates(op, op[other], op["self"])
+    contract(op, ("self", 0), (other, 0), [])
     op.result([])
+
+
+def _estimates(op: Op, u: torch.Tensor, x: torch.Tensor) -> None:
+    """u W v with stored u and v, as spectral norm has it: without some units it tells nothing of what is left of W."""
+    weighed = op.typed(x).weighed
+    if weighed is not None and op.typed(u).at is not None:
+        mend = "" if op.recorder.mend() else "; torch.nn.utils.remove_spectral_norm(module) makes it a plain one"
+        for term in (*op.dims(u), weighed):
+            op.freeze(term, f"a weight is divided by an estimate of its norm, which a cut would spoil{mend}")

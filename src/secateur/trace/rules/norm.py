@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from ...plan import Renorm
 from ...terms import axes, collapse
 from ..registry import Op, function_rule, rule
+from ..typed import Place
 from .linear import origins_of
 
 
@@ -122,3 +124,27 @@ def group_norm(op: Op) -> None:
     op.resizes("num_groups", parts[0])
     affine = op["weight"] is not None and op["bias"] is not None
     op.result(op.dims(x), [affine or i != 1 for i in range(x.dim())])
+
+
+@function_rule(torch._weight_norm, "v g dim")  # pyright: ignore[reportPrivateImportUsage]
+def weight_norm(op: Op) -> None:
+    """v: [o, *], g: [o] -> [o, *]: g v / |v|, each slice along `dim` by its own norm"""
+    v, g, dim = op["v"], op["g"], op.get("dim", 0)
+    dims = op.dims(v)
+    of, gain = _parameter(op, v), _parameter(op, g)
+    if dim < 0 or of is None or gain is None:
+        return op.opaque("one norm is taken over all of a weight, or over what is no parameter")
+    op.unify(dims[dim], op.dims(g)[dim])
+    op.role(g, dim, "scale")
+    op.along = [g]
+    op.recorder.note_renorm(op, Renorm(gain, of, dim), dims)
+    scaled = gain if dim == 0 else ""
+    op.result(op.dims(v), [True] * v.dim(), at=[Place(of, d, gain=scaled) for d in range(v.dim())])
+
+
+def _parameter(op: Op, tensor: torch.Tensor) -> str | None:
+    """The name of a tensor of the model, if this is one, whole and as it is stored."""
+    at = op.typed(tensor).at or []
+    names = {place.name if place is not None else None for place in at}
+    as_stored = all(place == Place(place.name, d) for d, place in enumerate(at) if place is not None)
+    return names.pop() if len(names) == 1 and as_stored else None
