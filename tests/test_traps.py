@@ -103,6 +103,25 @@ def test_what_python_hides_is_refused(name: str) -> None:
         secateur.prune(net, torch.randn(1, 3, 12, 12), "channels=0.6", importance="random")
 
 
+@pytest.mark.parametrize("script", [torch.jit.script, lambda m: torch.jit.trace(m, torch.randn(1, 16, 12, 12))])
+def test_a_scripted_part_stays_as_it_is_and_says_so(script: Callable[[nn.Module], Any]) -> None:
+    part, x = nn.Sequential(nn.Conv2d(16, 16, 1), nn.ReLU(), nn.BatchNorm2d(16)).eval(), torch.randn(1, 3, 12, 12)
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 16, 1), script(part), nn.Conv2d(16, 3, 1))
+    result = secateur.prune(net, x, "channels=0.6", importance="random", verify=True)
+    assert [axis.name for axis in result.graph.axes] == ["0"]
+    assert "3.0.weight belongs to a script" in next(f.reason for f in result.graph.frozen if f.name == "2.weight")
+    laws.check_cost(result.model, result.plan, x)
+    laws.check_trains(result.model, x)
+
+
+def test_a_compiled_part_is_cut_as_it_was_written() -> None:
+    part = torch.compile(nn.Sequential(nn.Conv2d(8, 16, 1), nn.ReLU()), backend="eager")
+    net, x = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), part, nn.Conv2d(16, 3, 1)), torch.randn(1, 3, 12, 12)
+    result = secateur.prune(net, x, "channels=0.6", importance="random", verify=True)
+    assert [axis.size for axis in result.graph.axes] == [8, 16]
+    assert result.model(x).shape == net(x).shape
+
+
 def test_a_path_that_values_decide_is_verified_instead() -> None:
     """How often the loop runs depends on weights, so the pruned model walks the path of the silenced one."""
 

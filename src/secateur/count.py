@@ -253,6 +253,9 @@ def _standing_in(model: nn.Module, device: torch.device | None, training: bool) 
 
 
 def _tables(module: nn.Module) -> Sequence[dict[str, Any]]:
+    """Those that can be written to; a script keeps its own."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return ()
     return module._parameters, module._buffers, module.__dict__
 
 

@@ -31,7 +31,8 @@ def in_float64(model: nn.Module, caches: Iterable[Cache] = ()) -> nn.Module:
     caches = tuple(caches)
     try:
         memo = {**computed(slot.tensor for slot in slots(model)), **left_out(model, caches)}
-        copied = copy.deepcopy(model, memo).double()
+        with torch.no_grad():  # else copies of a script's parameters are no leaves
+            copied = copy.deepcopy(model, memo).double()
     except Exception as error:
         raise InputError(f"the model cannot be copied, so it cannot be verified: {error}") from error
     forget(copied, caches)

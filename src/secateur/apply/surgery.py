@@ -52,16 +52,26 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     gone = {id(body.modules[name]): bypass(gives, body.modules[name].training) for name, gives in plan.removed.items()}
     try:
         memo = {**left_out(model, plan.caches), **made, **gone}  # what is in it is taken for copied already
-        copied = copy.deepcopy(model, memo)
+        with torch.no_grad():  # else copies of a script's parameters are no leaves
+            copied = copy.deepcopy(model, memo)
     except Exception as error:
         raise InputError(
             f"the model cannot be copied: {type(error).__name__}: {error}\n"
             "use secateur.cut_(model, plan), which works in place"
         ) from error
+    _learn_alike(model, copied)
     modules = dict(copied.named_modules())
     _check_apart(body.modules, modules, plan)
     _finish(copied, modules, plan)
     return copied
+
+
+def _learn_alike(model: nn.Module, copied: nn.Module) -> None:
+    """What was copied without gradients wants them again where the original did."""
+    wanted = {name: old.requires_grad for name, old in model.named_parameters()}
+    for name, new in copied.named_parameters():
+        if new.requires_grad != wanted.get(name, new.requires_grad):
+            new.requires_grad_(wanted[name])
 
 
 def cut_(model: nn.Module, plan: Plan) -> nn.Module:

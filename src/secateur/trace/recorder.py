@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -95,6 +95,11 @@ class Reading:
     masked: tuple[Term, ...] = ()  # the result's dimensions, where dropped units are zero in it but not in its operands
 
 
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Within, compiled parts run as they were written. Without the compiler's imports there are none."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
 class Interceptor:
     """The two modes and their nesting; what to do at each seen call is left to `on_function` and `on_op`."""
 
@@ -125,7 +130,7 @@ class Interceptor:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        with _Functions(self), _Dispatch(self):
+        with _uncompiled(), _Functions(self), _Dispatch(self):
             yield
 
     @contextmanager

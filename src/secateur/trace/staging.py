@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -72,12 +73,13 @@ def staged(model: nn.Module, ground: Ground, stage: Stage) -> Iterator[None]:
 
 def _stand_in(path: str, module: nn.Module, ground: Ground, stage: Stage) -> None:
     prefix = f"{path}." if path else ""
-    tables = [(module.__dict__.get("_parameters"), "parameter"), (module.__dict__.get("_buffers"), "buffer")]
+    tables: list[tuple[Any, str]] = [(module._parameters, "parameter"), (module._buffers, "buffer")]
     for table, kind in tables:
-        if isinstance(table, dict):
-            for leaf, tensor in table.items():
-                if tensor is not None:
-                    table[leaf] = _replaced(prefix + leaf, kind, tensor, ground, stage)
+        for leaf, tensor in list(table.items()):
+            if tensor is not None and isinstance(table, dict):
+                table[leaf] = _replaced(prefix + leaf, kind, tensor, ground, stage)
+            elif tensor is not None:  # a script holds it
+                _left(prefix + leaf, kind, tensor, stage)
     for leaf, value in list(module.__dict__.items()):
         if isinstance(value, torch.Tensor):
             module.__dict__[leaf] = _replaced(prefix + leaf, "attribute", value, ground, stage)
@@ -98,9 +100,19 @@ def _replaced(name: str, kind: str, tensor: torch.Tensor, ground: Ground, stage:
     return made
 
 
-def _site(name: str, kind: str, tensor: torch.Tensor) -> Site:
+def _left(name: str, kind: str, tensor: torch.Tensor, stage: Stage) -> None:
+    """A tensor that nothing can stand in for: it runs itself, and stays whole."""
+    site = stage.sites[name] = _site(
+        name, kind, tensor, f"{name} belongs to a script (torch.jit), which stays as it is"
+    )
+    put(tensor, Typed(site.dims, at=[Place(name, d) for d in range(tensor.dim())]))
+    stage.stand_ins[id(tensor)] = name, tensor
+    stage.originals.append(tensor)
+
+
+def _site(name: str, kind: str, tensor: torch.Tensor, frozen: str | None = None) -> Site:
     floating = tensor.is_floating_point() or tensor.is_complex()
-    frozen = None if floating else f"{name} holds integers"
+    frozen = frozen if floating else f"{name} holds integers"
     return Site(name, kind, tuple(Axis(n, frozen) if n != 1 else ONE for n in tensor.shape), floating)
 
 
@@ -134,6 +146,8 @@ def layer_equations(model: nn.Module) -> Iterator[Equation]:
 
 
 def _terms(module: nn.Module, leaf: str) -> list[Term]:
+    if isinstance(module, torch.jit.ScriptModule):
+        return []
     tensor = module._parameters.get(leaf)
     tensor = module._buffers.get(leaf) if tensor is None else tensor
     tensor = _stored_form(module, leaf) if tensor is None else tensor
