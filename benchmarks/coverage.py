@@ -2,7 +2,8 @@
 
     python benchmarks/coverage.py                       all models: by us, by Torch-Pruning 1.6.1, and the time of both
     python benchmarks/coverage.py --side ours --only 'hf:*' --jobs 2
-    python benchmarks/coverage.py --resume              skips what the file of lines has already
+    python benchmarks/coverage.py --resume              skips what the file of lines has already; with
+                                                        --again timeout,crash all but what ended so
     python benchmarks/coverage.py --page                results/coverage.json and docs/coverage.md from the lines
 
 Each model is run in a process of its own, on one thread. Results are appended as lines of JSON to `--lines` as they
@@ -99,7 +100,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for one side of one model")
     parser.add_argument("--lines", type=Path, default=LINES)
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--resume", action="store_true", help="skip what the file of lines has")
+    parser.add_argument("--again", default="", help="with --resume: verdicts that are run again, such as timeout,crash")
     parser.add_argument("--page", action="store_true")
     args = parser.parse_args()
     if args.page:
@@ -112,7 +114,9 @@ def main() -> None:
     families = args.family.split(",") if args.family else None
     names = [name for name, entry in found.items() if families is None or entry.family in families]
     sides = SIDES if args.side == "all" else (args.side,)
-    tasks = tasks_of(names, sides, read(args.lines) if args.resume else ())
+    again = args.again.split(",")
+    done = [key for key, row in read(args.lines).items() if args.resume and row["verdict"] not in again]
+    tasks = tasks_of(names, sides, done)
     print(f"{len(names)} models, {len(tasks)} tasks", file=sys.stderr, flush=True)
     survey(tasks, args.lines, args.jobs, args.limit)
 

@@ -17,6 +17,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
 ENOUGH = 0.75
 """A model that keeps more of its parameters than this at `channels=0.7` is an exception, to be explained."""
 
+VERDICTS = ("right", "wrong", "unproved", "refused", "crash", "timeout")
 TITLES = {"torchvision": "torchvision", "timm": "timm", "hf": "Hugging Face transformers"}
 KEPT_FIELDS = {
     "ours": (
@@ -107,7 +108,8 @@ about it: `secateur.prune(model, inputs, "channels=0.7", importance="random")`. 
 relative to the largest value, the cut model computes what the original computes with the dropped units silenced, and
 reordering the units of every axis changes nothing, both to 1e-9; means and variances over units read the kept ones
 only. Detectors are compared by the raw outputs of all of their heads on the same images. **Left** is the share of the
-parameters that remains; what is above 75 % is an exception and named with its reason.
+`unproved`: silencing the dropped units cannot be seen in the outputs; `timeout`: not done in time.
+`unproved`: silencing the dropped units cannot be seen in the outputs; `timeout`: not done within the limit.
 
 torchvision: every model up to 100 M parameters but the quantised ones. timm: the two smallest models of each family
 (a module of `timm.models`). Hugging Face: small random configurations. All in evaluation mode, on small inputs where a
@@ -129,16 +131,15 @@ def _run(data: Mapping[str, Any]) -> str:
 
 
 def _totals(rows: Sequence[Row]) -> str:
-    header = ["", "models", "right", "wrong", "refused", "crash", "lose 25 % or more"]
+    header = ["", "models", *VERDICTS, "right and lose 25 % or more"]
     body = [_total(TITLES[source], [r for r in rows if r.source == source]) for source in TITLES]
     return "## Totals\n\n" + record.table(header, [*body, _total("all", rows)])
 
 
 def _total(title: str, rows: Sequence[Row]) -> list[str]:
     verdicts = Counter(row.ours["verdict"] for row in rows)
-    other = len(rows) - verdicts["right"] - verdicts["wrong"] - verdicts["refused"]
     enough = sum(row.enough for row in rows)
-    counts = [len(rows), verdicts["right"], verdicts["wrong"], verdicts["refused"], other]
+    counts = [len(rows), *(verdicts[verdict] for verdict in VERDICTS)]
     return [title, *map(str, counts), f"{enough} ({_percent(enough, len(rows))})"]
 
 
@@ -187,7 +188,8 @@ def _reason(row: Row) -> str:
     if not row.right:
         errors = ", ".join(f"{key} {ours[key]:.0e}" for key in ("silence", "permutation", "visible") if key in ours)
         return " ".join(ours.get("error", errors).split("\n")[:2])
-    held = [f"{share:.0%} of the parameters by `{reason}`" for reason, share in ours.get("frozen", [])[:2]]
+    reasons = [(reason, share) for reason, share in ours.get("frozen", []) if share >= 0.01]
+    held = [f"{share:.0%} of the parameters by `{reason}`" for reason, share in reasons[:2]]
     if ours.get("unreached", 0) > 0.01:
         held.append(f"{ours['unreached']:.0%} are reached by no call")
     return "; ".join(held) or "nothing is frozen; the rest lies in units that must stay"
