@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from .bypass import inside
@@ -84,7 +85,7 @@ def without(graph: Graph, names: Collection[str]) -> Graph:
         frozen=tuple(frozen for frozen in graph.frozen if frozen.name in sites),
         unreached=tuple(name for name in graph.unreached if name in sites),
         aliases={a: name for a, name in graph.aliases.items() if name in sites and not inside(a, outer)},
-        blocks=tuple(block for block in graph.blocks if not inside(block.name, outer)),
+        find_blocks=partial(tuple, [block for block in graph.blocks if not inside(block.name, outer)]),
         removed={**graph.removed, **{name: block.gives for name, block in outer.items()}},
         ghosts=ghosts,
         whole=graph.totals,

@@ -171,7 +171,7 @@ class Graph:
     source: Source = field(repr=False)
     path: tuple[Step, ...] = field(repr=False)  # the ops of the first call, with the floats in their arguments
     model: nn.Module = field(repr=False)
-    blocks: tuple[Block, ...] = ()  # modules that can be bypassed, or look like it
+    find_blocks: Callable[[], tuple[Block, ...]] = field(default=tuple, repr=False)
     removed: Mapping[str, Gives] = field(default_factory=dict)  # blocks that this Graph is without
     ghosts: tuple[PrunableAxis, ...] = field(default=(), repr=False)  # axes that went with them
     whole: Totals | None = None  # the size of the model with them
@@ -204,6 +204,11 @@ class Graph:
             why = f"\n{frozen.name}[0] is frozen: {frozen.reason}" if frozen else nearest(name, self.by_name)
             raise InputError(f"no prunable axis is named {name!r}{why}")
         return found
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Modules that can be bypassed, or must stay and why. Runs the model without them when first asked for."""
+        return self.find_blocks()
 
     @cached_property
     def params(self) -> int:

@@ -17,8 +17,7 @@ from torch import nn
 from ..calls import Call, further, refusal, tensors_in
 from ..errors import InputError, PruningError, TraceError
 from ..graph import Graph, Source, build
-from .blocks import blocks_of
-from .bypassing import proved
+from .bypassing import Search
 from .constructing import construct
 from .ground import RUNS, Ground
 from .keeping import set_modes
@@ -66,11 +65,11 @@ def trace(
         )
     wanted = [Call.of(example_inputs), *further(calls)]
     if run != "auto":
-        return trace_calls(model, wanted, outputs, run, uniform=uniform, prove=True)
+        return trace_calls(model, wanted, outputs, run, uniform=uniform)
     try:
-        return trace_calls(model, wanted, outputs, "meta", uniform=uniform, prove=True)
+        return trace_calls(model, wanted, outputs, "meta", uniform=uniform)
     except Exception:  # noqa: BLE001 - forward wants values, which meta tensors lack; the real run has the last word
-        return trace_calls(model, wanted, outputs, "real", uniform=uniform, prove=True)
+        return trace_calls(model, wanted, outputs, "real", uniform=uniform)
 
 
 def trace_calls(
@@ -81,13 +80,9 @@ def trace_calls(
     *,
     lift: bool = False,
     uniform: bool = False,
-    prove: bool = False,
 ) -> Graph:
-    """One Graph of all these calls, in one kind of run; `lift` makes every float tensor float64. `prove`: see whether
-    the model runs without its blocks.
-    """
-    graph, recorder = _traced(model, Source(tuple(calls), outputs, run, lift, uniform), Recorder)
-    return replace(graph, blocks=proved(model, graph.blocks, recorder.watch.ran, Ground(run))) if prove else graph
+    """One Graph of all these calls, in one kind of run; `lift` makes every float tensor float64."""
+    return _traced(model, Source(tuple(calls), outputs, run, lift, uniform), Recorder)[0]
 
 
 def explained(graph: Graph) -> Explanation | None:
@@ -126,7 +121,7 @@ def _traced(model: nn.Module, source: Source, kind: type[Recorder]) -> tuple[Gra
             construct(model, recorder.ledger, _unreached(stage, recorder))
         recorder.ledger.equations += layer_equations(model)
     graph = build(model, stage, recorder, _unreached(stage, recorder), source)
-    return replace(graph, blocks=blocks_of(model, graph, recorder.watch, recorder.roles)), recorder
+    return replace(graph, find_blocks=Search(graph, recorder.watch, recorder.roles)), recorder
 
 
 def _record(

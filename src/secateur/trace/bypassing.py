@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import torch
@@ -13,8 +13,10 @@ from torch import nn
 from ..blocks import Block
 from ..bypass import inside, put_bypasses
 from ..calls import tensors_in
+from ..graph import Graph
 from ..plan import Gives
-from .blocks import Ran
+from ..slots import slots
+from .blocks import Ran, Watch, blocks_of
 from .ground import Ground
 from .keeping import kept, set_modes
 from .recorder import Interceptor
@@ -34,10 +36,26 @@ class _Walk(Interceptor):
         return func(*args, **kwargs)
 
 
-def proved(model: nn.Module, blocks: Sequence[Block], ran: Sequence[Ran], ground: Ground) -> tuple[Block, ...]:
-    """The same blocks; those without which the model does not run must stay.
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The blocks of a Graph, found when it is first asked. Those without which its model does not run must stay."""
 
-    Blocks of one level are bypassed all at once, which leaves little to run; only where that fails they are halved
+    graph: Graph
+    watch: Watch
+    roles: Mapping[tuple[str, int], str]
+
+    def __call__(self) -> tuple[Block, ...]:
+        """Every block. A model that was cut since it was traced proves nothing."""
+        blocks = blocks_of(self.graph.model, self.graph, self.watch, self.roles)
+        shapes = {name: site.shape for name, site in self.graph.sites.items()}
+        now = {slot.name: tuple(slot.tensor.shape) for slot in slots(self.graph.model) if slot.name in shapes}
+        if any(now.get(name) != shape for name, shape in shapes.items()):
+            return blocks
+        return _proved(self.graph.model, blocks, self.watch.ran, Ground(self.graph.source.run))
+
+
+def _proved(model: nn.Module, blocks: Sequence[Block], ran: Sequence[Ran], ground: Ground) -> tuple[Block, ...]:
+    """Blocks of one level are bypassed all at once, which leaves little to run; only where that fails they are halved
     until the culprits are found.
     """
     free = {block.name: block for block in blocks if block.why is None}

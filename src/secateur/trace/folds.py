@@ -92,7 +92,9 @@ def _made_of(origins: Origins) -> Rows | None:
 
 def _rows(origin: Origin) -> Rows:
     """Of each parameter dimension of an origin, the rows that are left after its steps."""
-    channels = sorted(set(_numbers(origin).reshape(-1).tolist()) - {NONE})
+    seen = torch.zeros(origin.shape[origin.channel] + 1, dtype=torch.bool)
+    seen[_numbers(origin).reshape(-1)] = True  # the last place is that of `NONE`
+    channels = seen[:-1].nonzero().flatten().tolist()
     return {
         Place(place.name, place.dim): frozenset(place.start + channel for channel in channels)
         for place in origin.parameters
