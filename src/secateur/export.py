@@ -47,7 +47,7 @@ def load_pruned(model, path):
         training = model.get_submodule(name).training
         bypass = nn.Identity() if gives is None else Bypass(gives)
         model.get_submodule(holder)._modules[leaf] = bypass.train(training)
-    made = {}
+    made, replaced, olds = {}, {}, []
     for name, source in sources.items():
         table, leaf = places[name]
         old, new = table[leaf], stored[source]
@@ -55,7 +55,12 @@ def load_pruned(model, path):
             new = made.setdefault(source, torch.nn.Parameter(new.to(_device(old)), requires_grad=old.requires_grad))
         else:
             new = made.setdefault((source, "plain"), new.to(_device(old)))
-        table[leaf] = new
+        table[leaf] = replaced[id(old)] = new
+        olds.append(old)
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if name not in ("_parameters", "_buffers", "_modules"):
+                vars(module)[name] = _swapped(value, replaced)
     modules = dict(model.named_modules(remove_duplicate=False))
     for path, name, index, _, value in changes:
         table, leaf = _attributes(modules[path], name)
@@ -65,6 +70,19 @@ def load_pruned(model, path):
             old = table[leaf]
             table[leaf] = type(old)([*old[:index], value, *old[index + 1 :]])
     return model
+
+
+def _swapped(value, replaced, depth=3):
+    """The same with new tensors: modules may keep theirs in lists, tuples and dicts, too."""
+    if isinstance(value, torch.Tensor):
+        return replaced.get(id(value), value)
+    if not depth or type(value) not in (dict, list, tuple):
+        return value
+    held = list(value.values() if type(value) is dict else value)
+    made = [_swapped(item, replaced, depth - 1) for item in held]
+    if all(a is b for a, b in zip(made, held)):
+        return value
+    return dict(zip(value, made)) if type(value) is dict else type(value)(made)
 
 
 def _attributes(module, dotted):
