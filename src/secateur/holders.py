@@ -48,7 +48,7 @@ def below(owner: Any) -> Iterator[Any]:
 
 def _below(holder: Holder, seen: set[int], depth: int) -> Iterator[Holder]:
     for name, value in list(values(holder.owner).items()):
-        if _is_open(value) and id(value) not in seen and is_public(name):
+        if is_public(name) and _is_open(value) and id(value) not in seen:
             seen.add(id(value))
             below = Holder(holder.module, holder.name(name), value)
             yield below
@@ -58,7 +58,7 @@ def _below(holder: Holder, seen: set[int], depth: int) -> Iterator[Holder]:
 
 def is_public(name: Any) -> bool:
     """Whether this can be the name of an attribute that is no private one."""
-    return isinstance(name, str) and name.isidentifier() and not name.startswith("_")
+    return isinstance(name, str) and not name.startswith("_") and name.isidentifier()
 
 
 def _is_open(value: Any) -> bool:

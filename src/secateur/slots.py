@@ -47,10 +47,15 @@ def replace_held(model: nn.Module, new: Mapping[int, torch.Tensor]) -> None:
     """
     for module in model.modules():
         for name, value in list(module.__dict__.items()):
-            if name not in ("_parameters", "_buffers", "_modules"):
+            if name not in ("_parameters", "_buffers", "_modules") and _may_hold(value):
                 changed = _replaced(value, new, NESTED)
                 if changed is not value:
                     module.__dict__[name] = changed
+
+
+def _may_hold(value: Any) -> bool:
+    """Most of what a module holds are numbers, and empty tables of hooks."""
+    return isinstance(value, torch.Tensor) or (type(value) in (dict, list, tuple) and len(value) > 0)
 
 
 NESTED = 3  # containers in containers in containers

@@ -40,7 +40,9 @@ def _restore(owner: Any, held: dict[str, Any]) -> None:
 
 
 def _copied(container: Any) -> Any:
-    """The content, in a plain container: subclasses may be made otherwise."""
+    """The content, in a plain container: subclasses may be made otherwise. Most are empty."""
+    if not container:
+        return ()
     return next(kind(container) for kind in (dict, list, set) if isinstance(container, kind))
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .recorder import Recorder
 
 Rule: TypeAlias = "Callable[[Op], None]"
+Decorator: TypeAlias = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 
 ATEN: dict[str, Rule] = {}
 FUNCTIONS: dict[Callable[..., Any], tuple[Rule, tuple[str, ...]]] = {}
@@ -59,40 +60,29 @@ def function_rule(function: Callable[..., Any], parameters: str) -> Callable[[Ru
     return register
 
 
-def plain_form(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def _filed(table: dict[Callable[..., Any], Any], function: Callable[..., Any], what: str) -> Decorator:
+    def register(body: Callable[..., Any]) -> Callable[..., Any]:
+        if function in table:
+            raise ValueError(f"two {what} {function}")
+        table[function] = body
+        return body
+
+    return register
+
+
+def plain_form(function: Callable[..., Any]) -> Decorator:
     """Register an equivalent of plain ops for a torch function that is Python inside."""
-
-    def register(body: Callable[..., Any]) -> Callable[..., Any]:
-        if function in PLAIN:
-            raise ValueError(f"two plain forms for {function}")
-        PLAIN[function] = body
-        return body
-
-    return register
+    return _filed(PLAIN, function, "plain forms for")
 
 
-def plainer(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def plainer(function: Callable[..., Any]) -> Decorator:
     """Register what gives the arguments of a torch function in a plainer way, of the same meaning."""
-
-    def register(body: Callable[..., Any]) -> Callable[..., Any]:
-        if function in PLAINER:
-            raise ValueError(f"two ways to put the arguments of {function}")
-        PLAINER[function] = body
-        return body
-
-    return register
+    return _filed(PLAINER, function, "ways to put the arguments of")
 
 
-def in_double(function: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def in_double(function: Callable[..., Any]) -> Decorator:
     """Register a float64 form of a torch function that has none."""
-
-    def register(body: Callable[..., Any]) -> Callable[..., Any]:
-        if function in IN_DOUBLE:
-            raise ValueError(f"two float64 forms of {function}")
-        IN_DOUBLE[function] = body
-        return body
-
-    return register
+    return _filed(IN_DOUBLE, function, "float64 forms of")
 
 
 class Op:
