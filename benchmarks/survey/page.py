@@ -108,7 +108,7 @@ about it: `secateur.prune(model, inputs, "channels=0.7", importance="random")`. 
 relative to the largest value, the cut model computes what the original computes with the dropped units silenced, and
 reordering the units of every axis changes nothing, both to 1e-9; means and variances over units read the kept ones
 only. Detectors are compared by the raw outputs of all of their heads on the same images. **Left** is the share of the
-`unproved`: silencing the dropped units cannot be seen in the outputs; `timeout`: not done in time.
+parameters that remain.
 `unproved`: silencing the dropped units cannot be seen in the outputs; `timeout`: not done within the limit.
 
 torchvision: every model up to 100 M parameters but the quantised ones. timm: the two smallest models of each family
@@ -124,7 +124,11 @@ def _run(data: Mapping[str, Any]) -> str:
     machine = data["machine"]
     versions = ("python", "torch", "torchvision", "timm", "transformers", "torch-pruning")
     named = ", ".join(f"{name} {machine[name]}" for name in versions if machine.get(name))
+    commits = Counter(model["ours"].get("commit") for model in data["models"].values())
+    beside = sum("theirs" in model for model in data["models"].values())
     return (
+        f"{len(data['models'])} models are measured, at {len(commits)} commits of one day (the JSON names each);"
+        f" Torch-Pruning was run on {beside} of them.\n\n"
         f"Measured on {machine['cores']} cores of {machine['processor']} ({machine['system']}), one thread a model;"
         f" {named}.\nCommand: `{data['command']}`."
     )
