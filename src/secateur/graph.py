@@ -85,7 +85,7 @@ class PrunableAxis:
 
     @property
     def kind(self) -> str:
-        """What the units are: "channel", "head" (of attention) or "head_dim" (a dimension inside a head)."""
+        """What the units are: "channel", "head" (of attention), "head_dim" (a dimension inside a head) or "expert"."""
         return self.term.kind or CHANNEL
 
     @property

@@ -67,18 +67,18 @@ def _unify_products(x: Product, y: Product, why: Why) -> None:
     sizes = _refine([part.n for part in x.parts], [part.n for part in y.parts])
     xs = factor(x, sizes, why) if sizes else None
     ys = factor(y, sizes, why) if sizes else None
-    if xs is None or ys is None:
-        freeze(x, why)
-        freeze(y, why)
-        return
-    for a, b in zip(xs, ys, strict=True):
-        unify(a, b, why)
+    _unify_parts(x, y, xs, ys, why)
 
 
 def _unify_cats(x: Term, y: Term, why: Why) -> None:
     offsets = sorted({*_bounds(x), *_bounds(y)})
     xs = cut(x, offsets, why)
     ys = cut(y, offsets, why)
+    _unify_parts(x, y, xs, ys, why)
+
+
+def _unify_parts(x: Term, y: Term, xs: list[Term] | None, ys: list[Term] | None, why: Why) -> None:
+    """Part by part; where either term has no such parts, both freeze."""
     if xs is None or ys is None:
         freeze(x, why)
         freeze(y, why)

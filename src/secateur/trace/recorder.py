@@ -377,7 +377,7 @@ class Recorder(Interceptor):
         for tensor in op.tensors():
             typed = get(tensor)
             if typed is not None and typed.numbers is not None:
-                routing.follow(op)
+                routing.follow(op, tensor)
             if typed is not None and (typed.origins or typed.at) and not any(tensor is other for other in op.along):
                 self.used.append(typed)
 

@@ -30,17 +30,16 @@ FOLLOWED = frozenset(
 ORDERED = frozenset({"aten::argsort"})
 
 
-def follow(op: Op) -> None:
-    """Pass numbers on, or freeze the axis that they number; called after every op that was given some."""
-    for tensor in op.tensors():
-        numbers = op.typed(tensor).numbers
-        if numbers is None or any(tensor is other for other in op.counted):
-            continue
-        if op.name in FOLLOWED and tensor is op["self"]:
-            for out in op.outs[:1] if op.name == "aten::sort" else op.outs:
-                op.typed(out).numbers = numbers
-        elif op.name not in ORDERED:
-            op.freeze(numbers, "the number of a chosen unit is computed with")
+def follow(op: Op, tensor: torch.Tensor) -> None:
+    """Pass numbers on, or freeze the axis that they number; called for each operand that holds some, after the rule."""
+    numbers = op.typed(tensor).numbers
+    if numbers is None or any(tensor is other for other in op.counted):
+        return
+    if op.name in FOLLOWED and tensor is op["self"]:
+        for out in op.outs[:1] if op.name == "aten::sort" else op.outs:
+            op.typed(out).numbers = numbers
+    elif op.name not in ORDERED:
+        op.freeze(numbers, "the number of a chosen unit is computed with")
 
 
 def numbers_of(op: Op, tensor: torch.Tensor, term: Term) -> bool:
