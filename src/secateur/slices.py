@@ -10,12 +10,27 @@ from .graph import PrunableAxis, SiteUse
 from .terms import Axis, Cat, Each, Term, axes, find, places, same
 
 
-class AxisSlices:
+class Slices:
+    """Parameters by the part that they play."""
+
+    def __init__(self, uses: Sequence[SiteUse], tensors: Mapping[str, torch.Tensor]):
+        self._sites = uses
+        self._tensors = tensors
+
+    def has(self, role: str) -> bool:
+        """Whether any parameter plays this role."""
+        return any(True for _ in self._uses(role))
+
+    def _uses(self, role: str) -> list[SiteUse]:
+        return [use for use in self._sites if use.role == role and use.name in self._tensors]
+
+
+class AxisSlices(Slices):
     """The parameters of one axis, by role ("output", "input", "scale", "shift", "statistic")."""
 
     def __init__(self, axis: PrunableAxis, tensors: Mapping[str, torch.Tensor], dims: Mapping[str, tuple[Term, ...]]):
+        super().__init__(axis.sites, tensors)
         self.axis = axis
-        self._tensors = tensors
         self._dims = dims
 
     @property
@@ -28,10 +43,6 @@ class AxisSlices:
         outer = self.axis.outer
         return (self.axis.size,) if outer is None else (outer.n, self.axis.size)
 
-    def has(self, role: str) -> bool:
-        """Whether any parameter plays this role for the axis."""
-        return any(True for _ in self._uses(role))
-
     def power_sum(self, role: str, p: float) -> torch.Tensor:
         """Sum of |w|^p over each unit's slices of every parameter of that role. Gives `shape`, float64."""
         total = torch.zeros(self.shape, dtype=torch.float64)
@@ -42,9 +53,6 @@ class AxisSlices:
             norms = torch.linalg.vector_norm(whole, p, others) if others else whole.abs()
             total += _per_unit(norms.double().cpu() ** p, self._dims[use.name][use.dim], self.axis.term)
         return total
-
-    def _uses(self, role: str) -> list[SiteUse]:
-        return [use for use in self.axis.sites if use.role == role and use.name in self._tensors]
 
 
 def _per_unit(values: torch.Tensor, term: Term, axis: Axis) -> torch.Tensor:

@@ -10,10 +10,11 @@ import torch
 
 from ..blocks import Block
 from ..errors import PruningError
-from ..graph import Graph, SiteUse
+from ..graph import Graph
+from ..slices import Slices
 
 
-class BlockSlices:
+class BlockSlices(Slices):
     """The parameters of one block, by role, as a criterion sees those of an axis (`secateur.importance.AxisSlices`).
 
     Sums over a parameter are divided by its number of units, so that wide blocks are not thought better than narrow
@@ -24,16 +25,12 @@ class BlockSlices:
     shape = (1,)
 
     def __init__(self, block: Block, tensors: Mapping[str, torch.Tensor]):
+        super().__init__(block.uses, tensors)
         self.block = block
-        self._tensors = tensors
 
     @property
     def name(self) -> str:
         return self.block.name
-
-    def has(self, role: str) -> bool:
-        """Whether any parameter plays this role."""
-        return any(True for _ in self._uses(role))
 
     def power_sum(self, role: str, p: float) -> torch.Tensor:
         """Sum of |w|^p over every parameter of that role, each divided by its number of units. Gives (1,), float64."""
@@ -42,9 +39,6 @@ class BlockSlices:
             tensor = self._tensors[use.name].detach()
             total += float(torch.linalg.vector_norm(tensor.float(), p).double() ** p) / tensor.shape[use.dim]
         return total
-
-    def _uses(self, role: str) -> list[SiteUse]:
-        return [use for use in self.block.uses if use.role == role and use.name in self._tensors]
 
 
 def score_blocks(graph: Graph, criterion: Callable[[Any], torch.Tensor]) -> dict[str, float]:
