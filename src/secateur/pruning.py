@@ -16,7 +16,6 @@ from .blocks import without
 from .budget import plan
 from .budget.planning import Drop
 from .budget.select import SelectLike
-from .calls import further
 from .errors import PruningError
 from .graph import Graph
 from .importance import Criterion, Scores
@@ -123,14 +122,24 @@ def prune(
     >>> result.model[0]
     Linear(in_features=4, out_features=4, bias=True)
     """
-    calls = further(calls)
     graph = trace(model, example_inputs, calls=calls, outputs=outputs, uniform=uniform)
     made = plan(graph, target, importance=importance, select=select, drop=drop, scope=scope, seed=seed)
-    pruned = cut(model, made)
-    if uniform:
+    return finished(graph, made, cut(model, made), verify=verify)
+
+
+def finished(graph: Graph, made: Plan, pruned: nn.Module, *, verify: bool = False) -> Pruned:
+    """A cut model that runs as the original did, proved where `verify` asks for it or values decide what runs.
+
+    Raises `PruningError` where it does not run, takes another path or fails the proof.
+    """
+    example_inputs, *calls = graph.source.calls
+    outputs = graph.source.outputs
+    if graph.source.uniform:
         check_rebuilds(pruned)
     needed = not _walks_alike(without(graph, made.removed), pruned, example_inputs, outputs) or verify
-    verification = check(model, pruned, made, example_inputs, calls=calls, outputs=outputs) if needed else None
+    verification = None
+    if needed:
+        verification = check(graph.model, pruned, made, example_inputs, calls=calls, outputs=outputs)
     if verification is not None and not verification.passed:
         raise PruningError(f"the pruned model could not be verified\n{verification}")
     return Pruned(pruned, made, graph, verification)

@@ -1,19 +1,14 @@
-"""Progress on stderr for whatever takes more than a second. Silent where stderr is no terminal."""
+"""What the commands say on stderr while they work. Spinners and bars are silent where stderr is no terminal."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-T = TypeVar("T")
-
-Step = Callable[[str], None]
-"""Called after each step with what to show beside the bar."""
+from secateur.progress import bar, watched
 
 
 @contextlib.contextmanager
@@ -27,24 +22,9 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def bar(what: str, steps: int) -> Iterator[Step]:
-    """A bar of `steps` steps that is gone at the end."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=steps)
-        yield lambda beside: progress.update(task, advance=1, description=f"{what} {beside}".rstrip())
-
-
-def watched(what: str, items: Iterable[T], steps: int) -> Iterator[T]:
-    """The same items, with a bar that moves as they are taken."""
-    with bar(what, steps) as step:
-        for item in items:
-            yield item
-            step("")
-
-
 def warn(message: str) -> None:
     """One line on stderr, terminal or not."""
     Console(stderr=True, highlight=False).print(Text.assemble(("warning: ", "yellow"), message), soft_wrap=True)
+
+
+__all__ = ["bar", "warn", "watched", "working"]

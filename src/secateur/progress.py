@@ -1,0 +1,33 @@
+"""Bars on stderr for whatever takes more than a second. Silent where stderr is no terminal."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+Step = Callable[[str], None]
+"""Called after each step with what to show beside the bar."""
+
+
+@contextlib.contextmanager
+def bar(what: str, steps: int, *, shown: bool = True) -> Iterator[Step]:
+    """A bar of `steps` steps that is gone at the end; none unless `shown`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as progress:
+        task = progress.add_task(what, total=steps)
+        yield lambda beside: progress.update(task, advance=1, description=f"{what} {beside}".rstrip())
+
+
+def watched(what: str, items: Iterable[T], steps: int) -> Iterator[T]:
+    """The same items, with a bar that moves as they are taken."""
+    with bar(what, steps) as step:
+        for item in items:
+            yield item
+            step("")
