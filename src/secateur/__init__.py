@@ -11,6 +11,7 @@ from .count import Count, count
 from .errors import FileError, InputError, PruningError, TargetError, TraceError
 from .graph import Graph
 from .io import load, save
+from .probing import Sensitivity, search, sensitivity
 from .pruning import Pruned, prune
 from .trace import trace
 from .trace.teach import rule
@@ -27,6 +28,7 @@ __all__ = [
     "Pruned",
     "PruningError",
     "Select",
+    "Sensitivity",
     "TargetError",
     "TraceError",
     "Verification",
@@ -39,6 +41,8 @@ __all__ = [
     "prune",
     "rule",
     "save",
+    "search",
+    "sensitivity",
     "trace",
     "verify",
 ]

@@ -23,7 +23,7 @@ from .allocate import Allocation, Limits
 from .bundles import Bundle, bundled
 from .depth import shortened, split_by_hand
 from .select import Select, SelectLike
-from .steps import Ladder, kept_units, ladders
+from .steps import Ladder, Measured, kept_units, ladders
 from .targets import Target, parse_targets
 from .wishes import Wishes
 
@@ -38,6 +38,7 @@ def plan(
     select: SelectLike = None,
     drop: Drop | None = None,
     scope: str = "global",
+    allocation: Measured | None = None,
     seed: int = 0,
 ) -> Plan:
     """Choose which units stay, so that every target is met from below as closely as the steps allow.
@@ -47,7 +48,8 @@ def plan(
     `Select` or as rules such as `"layer4.*: keep=0.5"`; a target holds for the whole model, and axes whose size no rule
     fixes make up for the others. drop: units to cut by hand, by axis name, or "all" of a block:
     `{"conv1": [2, 6], "layer1.1": "all"}`. scope: "global" ranks all units of the network together, "axis" takes the
-    same share of each. The same seed gives the same plan.
+    same share of each. allocation: what `secateur.sensitivity` measured; importance orders the units within an axis,
+    and the measured harm decides how much each axis loses. The same seed gives the same plan.
 
     Raises `TargetError` for a target that is malformed or out of reach (with the smallest value that is not), and
     `InputError` for unknown names or a model without prunable axes.
@@ -65,6 +67,7 @@ def plan(
     select = Select.of(select)
     targets = parse_targets(target)
     _check_arguments(graph, targets, scope)
+    _check_allocation(allocation, scope)
     wishes = select.on(graph)
     wishes.check()
     if not targets and not drop and not wishes.act:
@@ -74,14 +77,19 @@ def plan(
     wishes = shortened(wishes, targets, by_hand=blocks, importance=scored, seed=seed)
     graph = wishes.graph
     scores = score(graph, scored, seed=seed)
-    rungs = ladders(graph, scores, wishes, scope)
+    rungs = ladders(graph, scores, wishes, scope, allocation)
     if drop:
         scores, rungs = _by_hand(graph, drop, wishes, scores, rungs)
     counts = _allowed_counts(graph, bundled(graph, rungs, wishes), targets)
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
     made = build_plan(graph, kept, counts, tuple(map(str, targets)))
     name = importance if isinstance(importance, str) else "given by the user"
-    return with_notes(made, importance=name, scope=scope, seed=str(seed), **_way(graph))
+    return with_notes(made, importance=name, **_spread(scope, allocation), seed=str(seed), **_way(graph))
+
+
+def _spread(scope: str, allocation: Measured | None) -> dict[str, str]:
+    """How the cut was spread over the axes."""
+    return {"scope": scope} if allocation is None else {"allocation": "measured"}
 
 
 def _way(graph: Graph) -> dict[str, str]:
@@ -104,6 +112,18 @@ def _check_arguments(graph: Graph, targets: Sequence[Target], scope: str) -> Non
                 f"target {target}: the model has only {kinds[target.kind]:,} {target.kind}\n"
                 f"give a share of up to 1, as in '{target.kind}=0.5', or a smaller count"
             )
+
+
+def _check_allocation(allocation: Any, scope: str) -> None:
+    if allocation is None:
+        return
+    if not isinstance(allocation, Measured):
+        raise InputError(
+            f"allocation={allocation!r} is none; measure one with secateur.sensitivity(graph, evaluate), "
+            "or read one with Sensitivity.read(path)"
+        )
+    if scope == "axis":
+        raise InputError("scope='axis' takes the same share of each axis, allocation= what was measured; leave out one")
 
 
 def _by_hand(
@@ -194,7 +214,7 @@ def _allowed_counts(graph: Graph, bundles: list[Bundle], targets: Sequence[Targe
     bundles = list(bundles)
     while True:
         counts = Allocation(graph, bundles, Limits.of(graph, targets)).solve(targets)
-        broken = _broken(graph, counts)
+        broken = broken_by(graph, counts)
         movable = [i for i, b in enumerate(bundles) if len(b.levels) > 1 and not broken.keys().isdisjoint(b.groups)]
         if not broken:
             return counts
@@ -204,7 +224,7 @@ def _allowed_counts(graph: Graph, bundles: list[Bundle], targets: Sequence[Targe
             bundles[i] = bundles[i].stopped()
 
 
-def _broken(graph: Graph, counts: Counts) -> dict[int, str]:
+def broken_by(graph: Graph, counts: Counts) -> dict[int, str]:
     """Groups whose new counts change the outcome of a comparison or make an attribute no whole number."""
     by_axis = counts_by_axis(graph, counts)
     group_of = {axis.term: axis.group for axis in (*graph.axes, *graph.ghosts) if axis.group >= 0}
@@ -318,4 +338,4 @@ def _scales(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Scale, ...]:
     return tuple(scales)
 
 
-__all__ = ["build_plan", "plan"]
+__all__ = ["broken_by", "build_plan", "plan"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,8 +30,45 @@ class Ladder:
         return self.levels[-1]
 
 
-def ladders(graph: Graph, scores: Mapping[str, torch.Tensor], wishes: Wishes, scope: str) -> list[Ladder]:
+@runtime_checkable
+class Measured(Protocol):
+    """What knows by measurement how much it harms to cut a group, as `secateur.probing.Sensitivity` does."""
+
+    def check(self, graph: Graph, groups: Sequence[Group]) -> None:
+        """Raise `InputError` unless it knows these groups of a graph."""
+        ...
+
+    def prices(self, group: Group, levels: Sequence[int]) -> tuple[float, ...]:
+        """The harm of a step of each descent between levels, never falling."""
+        ...
+
+    @property
+    def stays(self) -> Mapping[str, str]:
+        """Groups, by their first axis, that cannot be cut alone, and why."""
+        ...
+
+
+def ladders(
+    graph: Graph, scores: Mapping[str, torch.Tensor], wishes: Wishes, scope: str, measured: Measured | None = None
+) -> list[Ladder]:
     """One ladder per group."""
+    rungs = _by_scores(graph, scores, wishes, scope)
+    if measured is None:
+        return rungs
+    free = [g for g, ladder in enumerate(rungs) if len(ladder.levels) > 1]
+    measured.check(graph, [graph.groups[g] for g in free])
+    for g in free:
+        rungs[g] = _repriced(graph.groups[g], rungs[g], measured)
+    return rungs
+
+
+def _repriced(group: Group, ladder: Ladder, measured: Measured) -> Ladder:
+    if group.axes[0].name in measured.stays:
+        return Ladder(ladder.levels[:1], ())
+    return Ladder(ladder.levels, measured.prices(group, ladder.levels))
+
+
+def _by_scores(graph: Graph, scores: Mapping[str, torch.Tensor], wishes: Wishes, scope: str) -> list[Ladder]:
     out = []
     for i, group in enumerate(graph.groups):
         axis, said = wishes.sizes.get(i, (None, None))
@@ -56,7 +93,7 @@ def highest(levels: Sequence[int], limit: float) -> int:
 
 
 def _ladder(group: Group, scores: Mapping[str, torch.Tensor], wishes: Wishes, scope: str) -> Ladder:
-    levels = _levels(group, wishes)
+    levels = allowed_levels(group, wishes)
     gone = group.steps - levels
     if scope == "axis":
         return Ladder(tuple(levels.tolist()), tuple((gone[1:] / group.steps).tolist()))
@@ -65,7 +102,7 @@ def _ladder(group: Group, scores: Mapping[str, torch.Tensor], wishes: Wishes, sc
     return Ladder(tuple(levels.tolist()), tuple(np.maximum.accumulate(prices).tolist()))
 
 
-def _levels(group: Group, wishes: Wishes) -> np.ndarray:
+def allowed_levels(group: Group, wishes: Wishes) -> np.ndarray:
     """All steps, then every lower level at which each axis is aligned and above its floor; all below its ceiling."""
     levels = np.arange(group.steps, 0, -1)
     for axis in group.axes:

@@ -1,0 +1,235 @@
+"""`search`: the largest cut that the user's own metric bears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from ..budget import plan
+from ..budget.targets import KINDS
+from ..errors import InputError, TargetError, nearest
+from ..graph import Graph
+from ..paths import PathLike
+from ..plan import Plan
+from ..progress import bar
+from ..pruning import Pruned, finished
+from ..text import columns
+from ..trace import trace
+from .curves import DENSE
+from .groupwise import whole
+from .journal import Journal, digest, fingerprint_of
+from .metric import Finish, Metric, called, check_functions, judged, made
+
+KIND = "search"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A cut that was tried. `remains`: the share of the target that it leaves; `drop`: how much worse it is."""
+
+    target: str
+    remains: float
+    value: float
+    drop: float
+
+
+@dataclass(frozen=True)
+class Found(Pruned):
+    """The largest cut that a metric bears, with the value of the whole model and all cuts that were tried."""
+
+    dense: float = 0.0
+    value: float = 0.0
+    max_drop: float = 0.0
+    probes: tuple[Probe, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n\n{self.tried()}"
+
+    def tried(self) -> str:
+        """The cuts that were tried, in order, as a table."""
+        head = ("target", "value", "drop", "")
+        rows = [
+            (p.target, f"{p.value:.6g}", f"{p.drop:.4g}", "" if p.drop <= self.max_drop else "too much")
+            for p in self.probes
+        ]
+        first = f"the largest cut with a drop of at most {self.max_drop:g} from {self.dense:.6g}"
+        return "\n".join([first, *columns([head, *rows], right=(1, 2))])
+
+
+def search(
+    model: nn.Module,
+    example_inputs: Any,
+    kind: str,
+    *,
+    metric: Metric,
+    max_drop: float,
+    higher_is_better: bool = True,
+    tolerance: float = 0.01,
+    finish: Finish | None = None,
+    calls: Iterable[Any] = (),
+    outputs: Callable[[Any], Any] | None = None,
+    uniform: bool = False,
+    verify: bool = False,
+    path: PathLike | None = None,
+    key: str = "",
+    progress: bool = False,
+    **options: Any,
+) -> Found:
+    """The largest cut of `model` that costs at most `max_drop` of a metric; the model itself is left as it is.
+
+    kind: what is to become small: "macs", "params", "channels" or "depth". metric: from a model to one finite number;
+    it gets copies in evaluation mode. max_drop: how much worse it may become, in its own unit. tolerance: bisection
+    ends when the next cut would differ by less than this share. finish: what happens to each cut model before it is
+    judged, such as recovery. path: a JSON file to which every value is written as soon as it is known, so that a run
+    that was killed goes on; it is refused for other weights, axes, names of functions, or another `key`: name there
+    what else the values depend on, such as the data. `calls`, `outputs` and `uniform` go to `trace`, `verify` to what
+    follows the last cut, all other options to `plan`.
+
+    The model is traced once. Where the metric is not monotone, the result is still one that was measured and obeys.
+
+    Raises `TargetError` where even the smallest cut that was tried costs more (with its drop), `InputError` for a value
+    that is no finite number or a negative `max_drop`, `FileError` for a file of something else.
+
+    >>> import torch
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    >>> found = search(net, torch.zeros(1, 4), "macs", metric=lambda model: model[0].out_features, max_drop=3)
+    >>> found.model[0].out_features, found.dense, found.value
+    (5, 8.0, 5.0)
+    """
+    _check(kind, metric, max_drop, tolerance, finish)
+    graph = trace(model, example_inputs, calls=calls, outputs=outputs, uniform=uniform)
+    return search_graph(
+        graph,
+        Goal(kind, metric, max_drop, higher_is_better, tolerance, finish),
+        path=path,
+        key=key,
+        progress=progress,
+        verify=verify,
+        **options,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What is to become small, and what it may cost."""
+
+    kind: str
+    metric: Metric
+    max_drop: float
+    higher_is_better: bool = True
+    tolerance: float = 0.01
+    finish: Finish | None = None
+
+    def drop(self, dense: float, value: float) -> float:
+        """How much worse a value is than that of the whole model."""
+        return dense - value if self.higher_is_better else value - dense
+
+
+def _check(kind: str, metric: Any, max_drop: Any, tolerance: Any, finish: Any) -> None:
+    if kind not in KINDS:
+        raise TargetError(f"kind={kind!r}{nearest(str(kind), KINDS)}\none of {', '.join(map(repr, KINDS))}, no number")
+    check_functions(metric, finish, "metric")
+    if isinstance(max_drop, bool) or not isinstance(max_drop, (int, float)) or not 0 <= max_drop < float("inf"):
+        raise InputError(f"max_drop={max_drop!r}: give how much worse the metric may become, as a number from 0 up")
+    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance < 1:
+        raise InputError(f"tolerance={tolerance!r}: give the share that may be left over, between 0 and 1")
+
+
+def search_graph(
+    graph: Graph, goal: Goal, *, path: PathLike | None, key: str, progress: bool, verify: bool, **options: Any
+) -> Found:
+    """`search` in a model that is traced already."""
+    marks = {
+        **fingerprint_of(graph),
+        "functions": f"{called(goal.metric)}, finished by {called(goal.finish)}",
+        "key": key,
+    }
+    search = Search(graph, goal, options, Journal.opened(path, KIND, marks))
+    with bar("search", search.most, shown=progress) as step:
+        chosen, value = search.run(step)
+    result = finished(graph, chosen, made(graph, chosen, goal.finish), verify=verify)
+    return Found(
+        **{name: getattr(result, name) for name in result.__dataclass_fields__},
+        dense=search.dense,
+        value=value,
+        max_drop=goal.max_drop,
+        probes=tuple(search.probes),
+    )
+
+
+class Search:
+    """Bisection on what remains: between a cut that is too large and one that is not."""
+
+    def __init__(self, graph: Graph, goal: Goal, options: dict[str, Any], journal: Journal):
+        self.graph, self.goal, self.options, self.journal = graph, goal, options, journal
+        self.probes: list[Probe] = []
+        self.dense = 0.0
+
+    @property
+    def most(self) -> int:
+        """How many probes there can be, with the whole model."""
+        steps, width = 1, 1.0
+        while width > self.goal.tolerance:
+            steps, width = steps + 1, width / 2
+        return steps
+
+    def run(self, step: Callable[[str], None]) -> tuple[Plan, float]:
+        """The largest cut that obeys, and its value."""
+        plan(self.graph, f"{self.goal.kind}=1", **self.options)  # what is wrong with the options shows at once
+        model = made(self.graph, whole(self.graph))
+        self.dense = self.journal.measured(DENSE, lambda: judged(self.goal.metric, model, "the whole model"))
+        low, high = 0.0, 1.0
+        best: tuple[Plan, float] | None = None
+        while high - low > self.goal.tolerance:
+            step("")
+            middle = (low + high) / 2
+            found = self._planned(middle)
+            probe = self._probed(found) if found is not None else None
+            if found is None or probe is None or probe.drop > self.goal.max_drop:
+                low = middle
+            else:
+                high, best = min(middle, probe.remains), (found, probe.value)
+        if best is None:
+            raise self._nothing()
+        return best
+
+    def _planned(self, share: float) -> Plan | None:
+        """The plan that leaves so much, or None where it is out of reach."""
+        try:
+            return plan(self.graph, f"{self.goal.kind}={share:.6g}", **self.options)
+        except TargetError:
+            return None
+
+    def _probed(self, found: Plan) -> Probe:
+        """What the metric says of a cut; cuts alike are judged once."""
+        (target,) = found.target
+        key = digest(replace(found, target=(), notes={}).to_json())
+        value = self.journal.measured(key, lambda: self._judge(found, target))
+        probe = Probe(target, self._remains(found), value, self.goal.drop(self.dense, value))
+        self.probes.append(probe)
+        return probe
+
+    def _judge(self, found: Plan, target: str) -> float:
+        return judged(self.goal.metric, made(self.graph, found, self.goal.finish), f"the cut to {target}")
+
+    def _remains(self, found: Plan) -> float:
+        """The share that a cut leaves; of what a plan does not count, what was asked for."""
+        before, after = (getattr(totals, self.goal.kind, None) for totals in (found.before, found.after))
+        return after / before if before and after else float(found.target[0].partition("=")[2])
+
+    def _nothing(self) -> TargetError:
+        goal = self.goal
+        head = f"no cut was found that costs at most {goal.max_drop:g} of the metric, which is {self.dense:g} before"
+        if not self.probes:
+            return TargetError(f"{head}: nothing of {goal.kind} can be cut; print(graph) says why")
+        least = max(self.probes, key=lambda probe: probe.remains)
+        return TargetError(
+            f"{head}\nthe smallest cut tried is {least.target}: {least.value:g}, a drop of {least.drop:g}\n"
+            "allow a larger drop, recover what is cut (finish=), or choose better (importance=, allocation=)"
+        )
+
+
+__all__ = ["Found", "Goal", "Probe", "search", "search_graph"]

@@ -1,0 +1,197 @@
+"""Measured curves: how much a metric suffers when one group of tied axes is cut and everything else stays whole.
+
+A curve becomes prices by three rules. With r the share that remains and h(r) the harm, the measured value less the
+dense one (the other way round where higher is better):
+
+1. h(1) = 0. A deeper cut that harms less shows what a shallower one harms at most: h(r) = min over r' <= r, at least 0.
+2. Between the ratios h is a straight line; below the lowest it goes on as before.
+3. A slope never falls on the way down. A network that is broken already is not hurt by breaking it further, and a
+   layer that one cut has broken is not to be cut because the next cut seems free.
+
+What costs nothing everywhere would go in the order of the model, first layers first: harm is known to no better than
+`BLUR` of the greatest harm measured, so much of it is spread evenly over the units of each group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import FileError, InputError
+from ..graph import Graph, Group
+from ..paths import PathLike
+from ..text import columns, listed
+from .journal import Journal, key_of
+
+KIND = "sensitivity"
+DENSE = "dense"
+BLUR = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What was measured with `kept` of the steps of a group, the most within a share of `ratio`."""
+
+    ratio: float
+    kept: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """The measured points of one group, deepest cut last: `units` by the name of each axis, `steps` of all together."""
+
+    units: Mapping[str, int]
+    steps: int
+    points: tuple[Point, ...]
+
+    @property
+    def name(self) -> str:
+        """The axis that the group is called by."""
+        return next(iter(self.units))
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The measured value per group of tied axes and ratio. `print` sorts by sensitivity; `plan(allocation=)` obeys it.
+
+    `dense` is the value of the whole model, `stays` says of groups that no ratio can be measured of why they stay.
+    """
+
+    dense: float
+    curves: tuple[Curve, ...]
+    higher_is_better: bool
+    ratios: tuple[float, ...]
+    stays: Mapping[str, str]
+    fingerprint: Mapping[str, str]
+
+    def harm(self, value: float) -> float:
+        """How much worse a value is than that of the whole model; negative where it is better."""
+        return self.dense - value if self.higher_is_better else value - self.dense
+
+    def curve(self, axis: str) -> Curve:
+        """The curve of the group that an axis is in. Raises `InputError` where there is none."""
+        for curve in self.curves:
+            if axis in curve.units:
+                return curve
+        raise InputError(f"nothing was measured of {axis!r}: {listed((c.name for c in self.curves), 8)}")
+
+    # --- as prices ---
+
+    def check(self, graph: Graph, groups: Sequence[Group]) -> None:
+        """Raise `InputError` for groups of which nothing was measured, or that have other units here."""
+        measured = {name: units for curve in self.curves if curve.points for name, units in curve.units.items()}
+        missing = [g.axes[0].name for g in groups if g.axes[0].name not in {**measured, **self.stays}]
+        if missing:
+            raise InputError(
+                f"the allocation says nothing of {listed(missing, 8)}\n"
+                "measure again with secateur.sensitivity(graph, ...), which goes on where it ended, or protect them"
+            )
+        for axis in (axis for group in groups for axis in group.axes):
+            if measured.get(axis.name, axis.size) != axis.size:
+                raise InputError(
+                    f"the allocation was measured on another model: {axis.name!r} had {measured[axis.name]} units, "
+                    f"here it has {axis.size}\nmeasure this one: secateur.sensitivity(graph, ...)"
+                )
+
+    def prices(self, group: Group, levels: Sequence[int]) -> tuple[float, ...]:
+        """The price of a step of each descent between these levels of a group: harm per step, never falling."""
+        gone = 1 - np.asarray(levels) / group.steps
+        at, harm = _convex(self.curve(group.axes[0].name), self)
+        lost = np.interp(gone, at, harm) + BLUR * self._greatest * gone**2 / 2
+        lost += np.maximum(gone - at[-1], 0) * (harm[-1] - harm[-2]) / (at[-1] - at[-2])
+        slopes = np.diff(lost) / np.diff(gone) / group.steps
+        return tuple(np.maximum.accumulate(slopes).tolist())
+
+    @property
+    def _greatest(self) -> float:
+        harms = [self.harm(point.value) for curve in self.curves for point in curve.points]
+        return max([*harms, 0.0]) or 1.0
+
+    # --- as text ---
+
+    def to_json(self) -> str:
+        """What a file of `sensitivity(path=)` holds; `from_json` is its inverse."""
+        values = {key_of(c.name, p.kept): p.value for c in self.curves for p in c.points}
+        about = {"ratios": list(self.ratios), "higher_is_better": self.higher_is_better, "stays": dict(self.stays)}
+        curves = [
+            {"units": dict(c.units), "steps": c.steps, "kept": {str(p.ratio): p.kept for p in c.points}}
+            for c in self.curves
+        ]
+        return Journal(KIND, self.fingerprint, {DENSE: self.dense, **values}, {**about, "curves": curves}).to_json()
+
+    @staticmethod
+    def from_json(text: str) -> Sensitivity:
+        """Read it back, complete or not. Raises `FileError` where the text is none."""
+        return from_journal(Journal.from_json(text, KIND))
+
+    @staticmethod
+    def read(path: PathLike) -> Sensitivity:
+        """What `sensitivity(path=)` wrote to a file. Raises `FileError` where there is none."""
+        return from_journal(Journal.read(path, KIND))
+
+    def plot(self, path: PathLike) -> None:
+        """Write a page with one line per group to an .html file. Needs plotly: `pip install 'secateur[plot]'`."""
+        from ..report.curves import plot
+
+        plot(self, path)
+
+    def __str__(self) -> str:
+        better = "higher" if self.higher_is_better else "lower"
+        head = f"{self.dense:.4g} with everything; by how much one cut changes it ({better} is better)"
+        titles = ("axes, most sensitive first", "units", *(f"{ratio:.0%} left" for ratio in self.ratios))
+        rows = [self._row(curve) for curve in self.ranked()]
+        body = columns([titles, *rows], right=range(1, len(titles)))
+        stays = [f"{name} stays: {why}" for name, why in self.stays.items()]
+        return "\n".join([head, "", *body, *([""] if stays else []), *stays])
+
+    def ranked(self) -> list[Curve]:
+        """The curves, that of the greatest mean harm first."""
+        measured = [curve for curve in self.curves if curve.points]
+        return sorted(measured, key=lambda curve: -sum(self.harm(p.value) for p in curve.points) / len(curve.points))
+
+    def _row(self, curve: Curve) -> tuple[str, ...]:
+        cells = {p.ratio: f"{p.value - self.dense:+.4g}" for p in curve.points}
+        others = f" and {len(curve.units) - 1} more" if len(curve.units) > 1 else ""
+        units = str(curve.units[curve.name])
+        return (f"{curve.name}{others}", units, *(cells.get(ratio, "") for ratio in self.ratios))
+
+
+def _convex(curve: Curve, measured: Sensitivity) -> tuple[np.ndarray, np.ndarray]:
+    """Shares gone, from 0 on and ascending, and the harm there by rules 1 and 3."""
+    by_kept = {point.kept: measured.harm(point.value) for point in curve.points}
+    gone = np.array([0.0, *(1 - kept / curve.steps for kept in sorted(by_kept, reverse=True))])
+    harm = np.array([0.0, *(max(by_kept[kept], 0.0) for kept in sorted(by_kept, reverse=True))])
+    harm[1:] = np.minimum.accumulate(harm[:0:-1])[::-1]  # Rule 1
+    slopes = np.maximum.accumulate(np.diff(harm) / np.diff(gone))  # Rule 3
+    return gone, np.append(0.0, np.cumsum(slopes * np.diff(gone)))
+
+
+def from_journal(journal: Journal) -> Sensitivity:
+    """What a journal holds so far. Raises `FileError` where it makes no sense."""
+    try:
+        about: Mapping[str, Any] = journal.about
+        return Sensitivity(
+            dense=journal.values[DENSE],
+            curves=tuple(_curve(data, journal.values) for data in about["curves"]),
+            higher_is_better=bool(about["higher_is_better"]),
+            ratios=tuple(map(float, about["ratios"])),
+            stays=dict(about["stays"]),
+            fingerprint=journal.fingerprint,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"this is no sensitivity that is of use: {type(error).__name__}: {error}") from error
+
+
+def _curve(data: Mapping[str, Any], values: Mapping[str, float]) -> Curve:
+    units = {str(name): int(n) for name, n in data["units"].items()}
+    name = next(iter(units))
+    kept = {float(ratio): int(level) for ratio, level in data["kept"].items()}
+    points = [Point(r, k, values[key_of(name, k)]) for r, k in kept.items() if key_of(name, k) in values]
+    return Curve(units, int(data["steps"]), tuple(sorted(points, key=lambda point: -point.ratio)))
+
+
+__all__ = ["Curve", "Point", "Sensitivity", "from_journal"]

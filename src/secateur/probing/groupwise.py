@@ -1,0 +1,172 @@
+"""`sensitivity`: measure what cutting each group of tied axes, and nothing else, does to a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import torch
+
+from ..budget.planning import broken_by, build_plan
+from ..budget.select import Select, SelectLike
+from ..budget.steps import allowed_levels, highest, kept_units
+from ..budget.wishes import Wishes
+from ..cost import Cost, Counts
+from ..errors import InputError
+from ..graph import Graph, Group
+from ..importance import Criterion, Scores, score
+from ..paths import PathLike
+from ..plan import Plan
+from ..progress import bar
+from .curves import DENSE, KIND, Sensitivity, from_journal
+from .journal import Journal, fingerprint_of, key_of, of_scores
+from .metric import Finish, Metric, called, check_functions, judged, made
+
+RATIOS = (0.9, 0.75, 0.5, 0.25)
+Asked: TypeAlias = "list[tuple[Group, dict[float, int]]]"
+
+
+def sensitivity(
+    graph: Graph,
+    evaluate: Metric,
+    *,
+    ratios: Sequence[float] = RATIOS,
+    importance: str | Criterion | Scores = "l2",
+    select: SelectLike = None,
+    finish: Finish | None = None,
+    higher_is_better: bool = False,
+    path: PathLike | None = None,
+    key: str = "",
+    progress: bool = False,
+    seed: int = 0,
+) -> Sensitivity:
+    """Measure `evaluate` for each group of tied axes at each share of its units that remains, all others whole.
+
+    evaluate: from a model to one finite number, a loss or a metric on calibration data; it gets copies in evaluation
+    mode, and the model itself is left as it is. ratios: shares of what remains, each rounded down to the counts that a
+    group can have. importance: which units go first. select: what a selection protects or fixes is not measured.
+    finish: what happens to each cut model before it is judged, such as recovery. path: a JSON file to which every value
+    is written as soon as it is known; a run that was killed goes on, and a second one costs nothing. The file is
+    refused for other weights, axes, scores, names of functions, or another `key`: name there what else the values
+    depend on, such as the data.
+
+    The result prints as a table, draws itself (`plot`), and is an allocation: `plan(graph, target, allocation=result)`.
+
+    Raises `InputError` for a value that is no finite number (with the axis and the share), `FileError` for a file of
+    something else. The idea is that of Li, Kadav, Durdanovic, Samet and Graf, "Pruning filters for efficient ConvNets"
+    (2017), section 3.2.
+
+    >>> import secateur
+    >>> from torch import nn
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    >>> x, y = torch.ones(2, 4), net(torch.ones(2, 4)).detach()
+    >>> graph = secateur.trace(net, torch.zeros(1, 4))
+    >>> found = sensitivity(graph, lambda model: (model(x) - y).square().mean(), ratios=[0.5])
+    >>> found.dense, [(point.ratio, point.kept) for point in found.curve("0").points]
+    (0.0, [(0.5, 4)])
+    >>> secateur.plan(graph, "params=0.6", allocation=found).axes["0"].count
+    4
+    """
+    _check(graph, evaluate, finish, ratios)
+    probes = Probes(graph, score(graph, importance, seed=seed), finish)
+    ratios = tuple(sorted(map(float, ratios), reverse=True))
+    asked, stays = probes.asked(Select.of(select).on(graph), ratios)
+    journal = Journal.opened(
+        path,
+        KIND,
+        {
+            **fingerprint_of(graph),
+            "scores": of_scores(probes.scores),
+            "functions": f"{called(evaluate)}, finished by {called(finish)}",
+            "key": key,
+        },
+        {
+            "ratios": list(ratios),
+            "higher_is_better": higher_is_better,
+            "stays": stays,
+            "curves": [_about(group, kept) for group, kept in asked],
+        },
+    )
+    todo = [(group, ratio, level) for group, kept in asked for ratio, level in kept.items()]
+    with bar("sensitivity", 1 + len(todo), shown=progress) as step:
+        journal.measured(DENSE, lambda: judged(evaluate, made(graph, whole(graph)), "the whole model"))
+        for group, ratio, level in todo:
+            step(group.axes[0].name)
+            measure = partial(probes.value, evaluate, group, ratio, level)
+            journal.measured(key_of(group.axes[0].name, level), measure)
+    return from_journal(journal)
+
+
+def _check(graph: Graph, evaluate: Any, finish: Any, ratios: Sequence[float]) -> None:
+    if not isinstance(graph, Graph):
+        kind = type(graph).__name__
+        raise InputError(f"graph is a {kind}; make one first: secateur.trace(model, example_inputs)")
+    check_functions(evaluate, finish, "evaluate")
+    wrong = [ratio for ratio in ratios if isinstance(ratio, (str, bool)) or not 0 < ratio < 1]
+    if wrong or not ratios:
+        raise InputError(f"ratios={ratios!r}: give shares of what remains, between 0 and 1, such as {RATIOS}")
+    if not graph.axes:
+        raise InputError("this model has no prunable axis; print(graph) lists everything that is frozen and why")
+
+
+def _about(group: Group, kept: Mapping[float, int]) -> dict[str, Any]:
+    units = {axis.name: axis.size for axis in group.axes}
+    return {"units": units, "steps": group.steps, "kept": {str(ratio): level for ratio, level in kept.items()}}
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Models with one group cut, and all else whole."""
+
+    graph: Graph
+    scores: Mapping[str, torch.Tensor]
+    finish: Finish | None
+
+    def asked(self, wishes: Wishes, ratios: Sequence[float]) -> tuple[Asked, dict[str, str]]:
+        """What each group is to keep at each ratio, and why groups stay of which no smaller count is possible alone."""
+        free = Select(floor=0).on(self.graph)
+        found: Asked = []
+        stays: dict[str, str] = {}
+        for i, group in enumerate(self.graph.groups):
+            levels = allowed_levels(group, free).tolist()
+            if i in wishes.held or i in wishes.sizes or len(levels) < 2:
+                continue
+            wanted = {ratio: levels[highest(levels, ratio * group.steps + 1e-9)] for ratio in ratios}
+            refused = {level: why for level in set(wanted.values()) for why in self._refusals(group, level)}
+            kept = {ratio: level for ratio, level in wanted.items() if level not in refused and level < group.steps}
+            if kept:
+                found.append((group, kept))
+            else:
+                stays[group.axes[0].name] = next(iter(refused.values()), "no smaller count is within these ratios")
+        return found, stays
+
+    def _refusals(self, group: Group, level: int) -> Iterator[str]:
+        yield from broken_by(self.graph, self._counts(group, level)).values()
+
+    def value(self, evaluate: Metric, group: Group, ratio: float, level: int) -> float:
+        """What the metric says of the model in which a group keeps `level` of its steps."""
+        small = made(self.graph, self._plan(group, level), self.finish)
+        return judged(evaluate, small, f"axis {group.axes[0].name!r} at {ratio:.0%} ({level} of {group.steps} steps)")
+
+    def _plan(self, group: Group, level: int) -> Plan:
+        return keeping(self.graph, self._counts(group, level), self.scores)
+
+    def _counts(self, group: Group, level: int) -> Counts:
+        counts = Cost.of(self.graph).full.copy()
+        for i, axis in enumerate(self.graph.axes):
+            if self.graph.groups[axis.group] is group:
+                counts[i] = level * (axis.size // group.steps)
+        return counts
+
+
+def keeping(graph: Graph, counts: Counts, scores: Mapping[str, torch.Tensor]) -> Plan:
+    """The plan in which each axis keeps so many units, those with the highest scores."""
+    pairs = zip(graph.axes, counts, strict=True)
+    return build_plan(graph, {axis.name: kept_units(axis, int(n), scores[axis.name]) for axis, n in pairs}, counts, ())
+
+
+def whole(graph: Graph) -> Plan:
+    """The plan that keeps everything."""
+    return keeping(graph, Cost.of(graph).full, score(graph, {}))

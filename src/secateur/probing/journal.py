@@ -1,0 +1,149 @@
+"""Measured values in a file: each is written as soon as it is known, so that whoever is killed goes on where it ended.
+
+A value belongs to a model, and to whatever else it depends on. The file remembers fingerprints of all that, and is
+refused where one of them is another: old values never pass for new ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import FileError
+from ..graph import Graph
+from ..io import save_json
+from ..paths import PathLike, path_of
+from .metric import number
+
+FORMAT = 1
+
+
+@dataclass(slots=True)
+class Journal:
+    """Numbers by key. `kind` says what they are, `fingerprint` by part what they depend on, `about` what they mean."""
+
+    kind: str
+    fingerprint: Mapping[str, str]
+    values: dict[str, float] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+    path: PathLike | None = None
+
+    @staticmethod
+    def opened(
+        path: PathLike | None, kind: str, fingerprint: Mapping[str, str], about: Mapping[str, Any] | None = None
+    ) -> Journal:
+        """The journal of a file, with what it holds already; a new one where there is no such file, or no path.
+
+        Raises `FileError` where the file is something else, or of something else, and `InputError` where it cannot be
+        written to: before anything is measured.
+        """
+        journal = Journal(kind, fingerprint, {}, about or {}, path)
+        if path is not None and path_of(path).exists():
+            before = Journal.read(path, kind)
+            _check_same(path, before.fingerprint, fingerprint)
+            journal.values.update(before.values)
+        journal._save()
+        return journal
+
+    def measured(self, key: str, measure: Callable[[], float]) -> float:
+        """The value of a key: what the file says, or else what is measured now, and written."""
+        if key not in self.values:
+            self.values[key] = measure()
+            self._save()
+        return self.values[key]
+
+    def _save(self) -> None:
+        if self.path is not None:
+            save_json(self.path, self.to_json())
+
+    def to_json(self) -> str:
+        head = {"format": FORMAT, "kind": self.kind, "fingerprint": dict(self.fingerprint), "about": self.about}
+        return json.dumps({**head, "values": self.values}, indent=1, allow_nan=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str, kind: str) -> Journal:
+        """Read it back. Raises `FileError` where the text is no journal of this kind."""
+        try:
+            data = json.loads(text)
+            if (data["format"], data["kind"]) != (FORMAT, kind):
+                raise ValueError(f"format {data['format']!r} of kind {data['kind']!r}, not {FORMAT} of kind {kind!r}")
+            values = {str(key): number(value) for key, value in data["values"].items()}
+            return Journal(kind, dict(data["fingerprint"]), values, data["about"])
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise FileError(f"this is no {kind} file of secateur: {type(error).__name__}: {error}") from error
+
+    @staticmethod
+    def read(path: PathLike, kind: str) -> Journal:
+        """The journal in a file. Raises `FileError` where there is none."""
+        try:
+            return Journal.from_json(path_of(path).read_text(encoding="utf-8"), kind)
+        except FileError as error:
+            raise FileError(f"{path}: {error}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise FileError(f"{path} cannot be read: {reason}") from error
+
+
+def _check_same(path: PathLike, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    for part, now in new.items():
+        if old.get(part) != now:
+            raise FileError(
+                f"{path} was measured with other {part}\n"
+                f"  there  {old.get(part, 'none')}\n  here   {now}\n"
+                "give another path, or delete the file to measure all of it again"
+            )
+
+
+def key_of(*parts: object) -> str:
+    """What was measured, as the key of its value.
+
+    >>> key_of("conv1", 24)
+    'conv1:24'
+    """
+    return ":".join(map(str, parts))
+
+
+# --- what a value depends on ----------------------------------------------------------------------------------------
+
+
+def fingerprint_of(graph: Graph) -> dict[str, str]:
+    """The weights of the model of a graph and its axes, each as a short hash."""
+    axes = [[axis.name, axis.size, axis.group, list(map(str, axis.sites))] for axis in graph.axes]
+    return {"weights": _of_weights(graph.model), "axes": digest(json.dumps(axes))}
+
+
+def _of_weights(model: nn.Module) -> str:
+    running = hashlib.sha256()
+    for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()], key=lambda item: item[0]):
+        running.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        if not tensor.is_meta:
+            running.update(_bytes(tensor))
+    return running.hexdigest()[:16]
+
+
+def _bytes(tensor: torch.Tensor) -> bytes:
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes()
+
+
+def of_scores(scores: Mapping[str, torch.Tensor]) -> str:
+    """The scores that decide which units go, as a short hash."""
+    running = hashlib.sha256()
+    for name, score in sorted(scores.items()):
+        running.update(name.encode())
+        running.update(_bytes(score))
+    return running.hexdigest()[:16]
+
+
+def digest(text: str) -> str:
+    """A short hash."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+__all__ = ["Journal", "digest", "fingerprint_of", "key_of", "of_scores"]

@@ -1,0 +1,81 @@
+"""The user's own metric: what it says of a model, as a number that can be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+
+from ..apply import cut
+from ..errors import InputError
+from ..graph import Graph
+from ..plan import Plan
+from ..train.running import mode, seeded
+
+Metric: TypeAlias = "Callable[[nn.Module], Any]"
+Finish: TypeAlias = "Callable[[nn.Module, Plan], nn.Module | None]"
+"""What happens to a cut model before it is judged (recovery, say): it is changed in place, or another is given."""
+
+
+def made(graph: Graph, plan: Plan, finish: Finish | None = None) -> nn.Module:
+    """A copy of the model of a graph, cut and finished. Raises `InputError` where `finish` gives no model."""
+    small = cut(graph.model, plan)
+    finished = None if finish is None else finish(small, plan)
+    if not (finished is None or isinstance(finished, nn.Module)):
+        raise InputError(f"finish gave a {type(finished).__name__}; it changes the model in place, or gives another")
+    return small if finished is None else finished
+
+
+def judged(metric: Metric, model: nn.Module, what: str) -> float:
+    """What a metric says of a model in evaluation mode. Raises `InputError` where that is no finite number.
+
+    Each model meets the same random numbers, so that chance in the choice of examples is not taken for harm.
+    """
+    with mode(model, training=False), seeded(0):
+        value = metric(model)
+    try:
+        return number(value)
+    except ValueError as error:
+        raise InputError(
+            f"the metric of {what} is of no use: {error}\n"
+            f"{called(metric)} takes a model and gives one finite number, as float(loss)"
+        ) from error
+
+
+def check_functions(metric: Any, finish: Any, name: str) -> None:
+    """Raise `InputError` for what cannot be called; `name` is what the caller calls the metric."""
+    if not callable(metric):
+        raise InputError(f"{name}={metric!r} is no function (model) -> number")
+    if finish is not None and not callable(finish):
+        raise InputError(f"finish={finish!r} is no function (model, plan) -> model or None")
+
+
+def called(function: Callable[..., Any] | None) -> str:
+    """What a function of the user's is called: the place where it is defined, and its name there.
+
+    >>> called(called), called(None)
+    ('secateur.probing.metric.called', 'nothing')
+    """
+    if function is None:
+        return "nothing"
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def number(value: Any) -> float:
+    """A finite number. Raises `ValueError` for what is none."""
+    if isinstance(value, (str, bytes, bool)):
+        raise ValueError(f"a {type(value).__name__}, {value!r}, is no number")
+    try:
+        found = float(value.detach() if isinstance(value, torch.Tensor) else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"a {type(value).__name__} is no number") from error
+    if not math.isfinite(found):
+        raise ValueError(f"{found} is not finite")
+    return found
+
+
+__all__ = ["Finish", "Metric", "called", "check_functions", "judged", "made", "number"]
