@@ -33,7 +33,7 @@ def write(script: str, section: str, figures: Any) -> Path:
     path = RESULTS / f"{script}.json"
     path.parent.mkdir(exist_ok=True)
     content = json.loads(path.read_text()) if path.exists() else {}
-    content[section] = {"command": _command(), "machine": machine(), "figures": figures}
+    content[section] = {"command": command(), "machine": machine(), "figures": figures}
     path.write_text(json.dumps(content, indent=2) + "\n")
     return path
 
@@ -51,7 +51,8 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join([line(header), line(rule), *map(line, rows)])
 
 
-def _command() -> str:
+def command() -> str:
+    """The command that is running, as one types it at the root of the repository."""
     script = Path(sys.argv[0]).resolve()
     return shlex.join(["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]])
 

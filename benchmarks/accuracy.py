@@ -1,0 +1,83 @@
+"""What is left after a cut: ours and Torch-Pruning 1.6.1, with the same calibration data, on real data.
+
+    python benchmarks/accuracy.py cifar --seeds 0,1,2                ResNet-20 at 2x and 3x, 2,000 test images
+    python benchmarks/accuracy.py cifar --model resnet56 --full      all 10,000 test images
+    python benchmarks/accuracy.py lite0                              EfficientNet-Lite0 at 1.3x
+    python benchmarks/accuracy.py cifar --table                      the best rows of each side, from the file
+
+`--side ours|theirs`, `--names` (criteria of theirs, configurations of `accuracy/ours.py`), `--scopes` and `--shares`
+narrow the grid, `--quick` takes a few rows of it; `--resume` leaves out the rows that are there. Rows are written to
+`results/accuracy_<task>.json` one by one. The data are those of `SECATEUR_DATA`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import warnings
+from collections.abc import Iterator
+from importlib import import_module
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+
+from accuracy import grid, results
+from accuracy.results import Row
+from accuracy.summary import best
+
+SHARES = {"cifar": (1 / 2, 1 / 3), "lite0": (1 / 1.3,)}
+SIDES = {"ours": grid.of_ours, "theirs": grid.of_theirs}
+QUICK = {"ours": "l2", "theirs": "l2,taylor"}
+
+
+def rows(args: argparse.Namespace, seed: int) -> Iterator[Row]:
+    """All that is asked for of one seed."""
+    done = {results.key(row) for row in results.read(results.path_of(args.task))} if args.resume else set()
+    shares = [1 / float(times) for times in args.times.split(",")] if args.times else SHARES[args.task]
+    module = import_module(f"accuracy.{args.task}")
+    for side in SIDES if args.side == "both" else (args.side,):
+        names = args.names or (QUICK[side] if args.quick else "")
+        sought = grid.Sought(shares, names, args.scopes.split(","), lambda row: results.key(row) in done)
+        task, images = module.task(args.model, seed, full=args.full), "all" if args.full else "subset"
+        if not sought.seen(base := grid.dense(task, images)):
+            yield base
+        yield from SIDES[side](task, sought, images)
+
+
+def described(row: Row) -> str:
+    """One line of progress."""
+    left = f"{row['macs']:.1%} MACs" if "macs" in row else ""
+    numbers = " ".join(f"{name} {row[name]:.4f}" for name in ("top1", "agreement", "cosine", "probe") if name in row)
+    parts = [row["task"], row["side"], row["name"], row.get("scope", ""), row.get("widths", ""), f"{row['share']:.3f}"]
+    return " ".join(filter(None, [*parts, f"seed {row['seed']}", row["recovery"], left, numbers, row.get("error", "")]))
+
+
+def main() -> None:
+    """Measure, or show what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=list(SHARES))
+    parser.add_argument("--model", default="resnet20", choices=["resnet20", "resnet56"], help="of cifar")
+    parser.add_argument("--side", choices=[*SIDES, "both"], default="both")
+    parser.add_argument("--seeds", default="0", help="of the calibration data, comma-separated")
+    parser.add_argument("--names", default="", help="criteria or configurations, comma-separated")
+    parser.add_argument("--scopes", default="local,global,isomorphic", help="of theirs")
+    parser.add_argument("--times", default="", help="how many times fewer, such as 2,3, instead of the task's own")
+    parser.add_argument("--threads", type=int, default=1)
+    for flag in ("full", "quick", "resume", "table"):
+        parser.add_argument(f"--{flag}", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    warnings.simplefilter("ignore")
+    path = results.path_of(args.task)
+    if not args.table:
+        for seed in map(int, args.seeds.split(",")):
+            for row in rows(args, seed):
+                results.append(path, row)
+                print(described(row), flush=True)
+    print(best(results.read(path)))
+
+
+if __name__ == "__main__":
+    main()
