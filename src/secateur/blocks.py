@@ -81,6 +81,7 @@ def without(graph: Graph, names: Collection[str]) -> Graph:
         path=tuple(_outside(graph.path, [block.walked for block in outer.values()])),
         attributes={a: ratio for a, ratio in graph.attributes.items() if not inside(a.module, outer)},
         folds=tuple(fold for fold in graph.folds if fold.name in sites),
+        readers={name: reader for name, reader in graph.readers.items() if name in sites},
         caches=tuple(cache for cache in graph.caches if not inside(cache.module, outer)),
         frozen=tuple(frozen for frozen in graph.frozen if frozen.name in sites),
         unreached=tuple(name for name in graph.unreached if name in sites),

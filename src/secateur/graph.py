@@ -14,6 +14,7 @@ from torch import nn
 from .bypass import inside
 from .errors import InputError, nearest
 from .plan import Gives, Renorm, Totals
+from .readers import Reader
 from .terms import CHANNEL, EXPERT, Axis, Cat, Each, Term, axes, find, freeze, merged, settle
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ class Graph:
     caches: tuple[Cache, ...]
     folds: tuple[Fold, ...]
     renorms: tuple[Renorm, ...]
+    readers: Mapping[str, Reader]  # by the name of their weight
     frozen: tuple[Frozen, ...]
     aliases: Mapping[str, str]
     unreached: tuple[str, ...]
@@ -300,6 +302,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
         caches=tuple(stage.caches),
         folds=tuple(folds),
         renorms=tuple(recorder.renorms.values()),
+        readers=_readers(recorder, sites),
         frozen=_frozen(sites, set(live)),
         aliases=dict(stage.aliases),
         unreached=tuple(unreached),
@@ -324,6 +327,16 @@ def _solved(candidates: Sequence[Axis], stage: Stage, ledger: Ledger, source: So
         return solution
     pinned = [Equation(a, stage.attributes[a], f"{a} is a ratio of sizes") for a in quotients]
     return Solver(candidates, stage.attributes).run(replace(ledger, equations=[*pinned, *ledger.equations]))
+
+
+def _readers(recorder: Recorder, sites: Mapping[str, GraphSite]) -> dict[str, Reader]:
+    """Those of which the whole weight sums over channels."""
+    found = {}
+    for name, reader in recorder.readers.items():
+        channels, site = find(reader.channels), sites.get(name)
+        if site is not None and site.kind == "parameter" and site.shape[reader.dim] * reader.groups == channels.n:
+            found[name] = replace(reader, channels=merged(channels))
+    return found
 
 
 def _settle_sites(sites: Mapping[str, GraphSite], unreached: Sequence[str]) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from .graph import PrunableAxis, SiteUse
+from .graph import Graph, PrunableAxis, SiteUse
+from .readers import Reader
 from .terms import Axis, Cat, Each, Term, axes, find, places, same
 
 
@@ -51,27 +52,37 @@ class AxisSlices(Slices):
             others = [d for d in range(tensor.dim()) if d != use.dim]
             whole = tensor if tensor.dtype == torch.float64 else tensor.float()
             norms = torch.linalg.vector_norm(whole, p, others) if others else whole.abs()
-            total += _per_unit(norms.double().cpu() ** p, self._dims[use.name][use.dim], self.axis.term)
+            total += per_unit(norms.double().cpu() ** p, self._dims[use.name][use.dim], self.axis.term)
         return total
 
 
-def _per_unit(values: torch.Tensor, term: Term, axis: Axis) -> torch.Tensor:
-    """Sum the values of a dimension's positions by the unit of `axis` that each belongs to."""
+def readers_by_axis(graph: Graph) -> list[tuple[PrunableAxis, list[Reader]]]:
+    """Each axis with what reads it."""
+    found: dict[Axis, list[Reader]] = {axis.term: [] for axis in graph.axes}
+    for reader in graph.readers.values():
+        for term in dict.fromkeys(axes(reader.channels)):
+            if term in found:
+                found[term].append(reader)
+    return [(axis, found[axis.term]) for axis in graph.axes]
+
+
+def per_unit(values: torch.Tensor, term: Term, axis: Axis) -> torch.Tensor:
+    """Sum the values (positions, ...) of a dimension by the unit of `axis` that each belongs to: (n, ...)."""
     term = find(term)
     if isinstance(term, Axis):
         assert term is axis
         return values
     if isinstance(term, Cat):
         pieces = zip(values.split([part.n for part in term.parts]), term.parts, strict=True)
-        found = [_per_unit(piece, part, axis) for piece, part in pieces if axis in set(axes(part))]
+        found = [per_unit(piece, part, axis) for piece, part in pieces if axis in set(axes(part))]
         return torch.stack(found).sum(0)
     outer = axis.outer if isinstance(axis, Each) else None
     units = _units(term, axis)
     hit = units >= 0
     slots = units if outer is None else _units(term, outer) * axis.n + units
-    total = torch.zeros(axis.n if outer is None else outer.n * axis.n, dtype=values.dtype)
+    total = values.new_zeros(axis.n if outer is None else outer.n * axis.n, *values.shape[1:])
     total.index_add_(0, slots[hit], values[hit])
-    return total if outer is None else total.view(-1, axis.n)
+    return total if outer is None else total.unflatten(0, (-1, axis.n))
 
 
 def _units(term: Term, wanted: Term) -> torch.Tensor:

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import InputError
 from ..plan import Renorm
+from ..readers import Reader
 from ..terms import Term, Why, freeze, keep_at_least, mingle, reason, unify
 from . import meta, sized, stacked
 from .blocks import SUMS, Watch
@@ -95,7 +96,7 @@ class Reading:
     masked: tuple[Term, ...] = ()  # the result's dimensions, where dropped units are zero in it but not in its operands
 
 
-def _uncompiled() -> AbstractContextManager[Any]:
+def uncompiled() -> AbstractContextManager[Any]:
     """Within, compiled parts run as they were written. Without the compiler's imports there are none."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
@@ -130,7 +131,7 @@ class Interceptor:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        with _uncompiled(), _Functions(self), _Dispatch(self):
+        with uncompiled(), Functions(self), _Dispatch(self):
             yield
 
     @contextmanager
@@ -175,10 +176,13 @@ class Interceptor:
         return value
 
 
-class _Functions(TorchFunctionMode):
-    def __init__(self, owner: Interceptor):
+class Functions(TorchFunctionMode):
+    """Tells its owner of every call of a torch function in `seen`; those inside it go unseen."""
+
+    def __init__(self, owner: Interceptor, seen: Mapping[Any, Any] = FUNCTIONS):
         super().__init__()
         self.owner = owner
+        self.seen = seen
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -188,7 +192,7 @@ class _Functions(TorchFunctionMode):
             return self.owner.on_opaque(func, args, kwargs) if out is NotImplemented else out
         if func in PLAINER:
             args = PLAINER[func](*args)
-        if func in FUNCTIONS and not self.owner.quiet:
+        if func in self.seen and not self.owner.quiet:
             return self.owner.on_function(func, args, kwargs)
         self.owner.open += 1
         try:
@@ -239,6 +243,7 @@ class Recorder(Interceptor):
         self.counting = True
         self.unknown: Counter[str] = Counter()
         self.renorms: dict[str, Renorm] = {}
+        self.readers: dict[str, Reader] = {}
         self.samples: dict[str, Sample] = {}  # the shapes that an op without a rule was first met with
         self.reached: set[str] = set()
         self.written: dict[int, torch.UntypedStorage] = {}  # overwritten in place with what is no longer zero
@@ -300,6 +305,18 @@ class Recorder(Interceptor):
         reading = self.readings.setdefault(op.at, Reading())
         reading.reads.append((argument, dim, out, self.typed(tensor).dims[dim]))
         mingle(self.typed(tensor).found(), dim)
+
+    def note_reader(self, op: Op, x: tuple[str, int], weight: tuple[str, int], groups: int) -> None:
+        """Parts of a parameter, and tensors made of several, are no readers."""
+        at = self.typed(op[weight[0]]).at
+        place = at[weight[1]] if at is not None else None
+        if at is None or place is None or any(p is None or p.name != place.name or p.start for p in at):
+            return
+        bias = op["bias"] if "bias" in op.arguments else op["self"] if op.name == "aten::addmm" else None
+        held = self.typed(bias).at if isinstance(bias, torch.Tensor) else None
+        name = held[-1].name if held is not None and held[-1] is not None else None
+        channels = self.typed(op[x[0]]).found()[x[1]]
+        self.readers.setdefault(place.name, Reader(place.name, place.dim, channels, name, groups))
 
     def note_resized(self, argument: str, *terms: Term) -> None:
         """An argument of the op that just ran is the size of these terms when kept units only are read."""

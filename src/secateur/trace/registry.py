@@ -194,6 +194,10 @@ class Op:
         """A reduction over `dim` of an argument must read kept units only; `out`: that dimension of the result."""
         self.recorder.note_read(self, argument, dim, out)
 
+    def mixes(self, argument: str, dim: int, weight: str, along: int, groups: int = 1) -> None:
+        """A weight sums over the channels of an argument, which lie along `dim` of it and `along` of the weight."""
+        self.recorder.note_reader(self, (argument, dim), (weight, along), groups)
+
     def resizes(self, argument: str, *terms: Term) -> None:
         """A size argument is the size of these terms when kept units only are read."""
         self.recorder.note_resized(argument, *terms)

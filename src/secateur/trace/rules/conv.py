@@ -68,6 +68,8 @@ def _grouped(op: Op, channel: int) -> Term | None:
     op.unify(xs[0], ws[0])
     op.unify(xs[1], ws[1] if transposed else op.dims(w)[1])
     inner = 0 if transposed else 1
+    if not transposed and w.shape[1] > 1:
+        op.mixes("input", channel, "weight", 1, groups)
     if not (op.zero(x)[channel] or op.zero(w)[inner]):
         op.inexact(xs[1], "units that are no longer zero are contracted", unsafe=True)
         op.reads("input", channel)

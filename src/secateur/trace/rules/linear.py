@@ -24,6 +24,8 @@ def contract(op: Op, x: tuple[str, int], y: tuple[str, int], batch: Sequence[Ter
             if axis in set(axes(term)):
                 collapse(axis)
     op.unify(*terms)
+    op.mixes(*x, *y)
+    op.mixes(*y, *x)
     for tensor, dim in sides:
         mingle(op.dims(tensor), dim % tensor.dim())
     if not any(op.zero(tensor)[dim] for tensor, dim in sides):

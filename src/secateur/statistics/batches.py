@@ -1,0 +1,72 @@
+"""The user's calibration data: batches of (inputs, targets), or of inputs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from ..calls import Call, tensors_in
+from ..errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the model is called with, what the loss compares its output to (None: nothing was given), and how many
+    examples these are, by the first dimension of the first tensor."""
+
+    call: Call
+    targets: Any
+    examples: int
+
+    @staticmethod
+    def of(item: Any, number: int) -> Batch:
+        """From what the user's data gave: a pair, or a tensor or dict of inputs.
+
+        Raises `InputError` for anything else, or a batch without examples.
+        """
+        pair = isinstance(item, (tuple, list)) and len(item) == 2
+        if not pair and not isinstance(item, (torch.Tensor, Mapping, Call)):
+            raise InputError(
+                f"data gave {type(item).__name__} as batch {number}; give pairs (inputs, targets), or inputs alone as a"
+                " tensor or a dict of keyword arguments"
+            )
+        inputs, targets = (item[0], item[1]) if isinstance(item, (tuple, list)) else (item, None)
+        call = Call.of(inputs)
+        first = next((t for t in tensors_in((call.args, dict(call.kwargs))) if t.dim()), None)
+        if first is None or not len(first):
+            raise InputError(f"batch {number} of data holds no examples")
+        return Batch(Call(call.args, call.kwargs), targets, len(first))
+
+    def first(self, n: int) -> Batch:
+        """Its first n examples."""
+        return Batch(self.call.map(lambda t: t[:n] if t.dim() and len(t) == self.examples else t), None, n)
+
+    def to(self, device: torch.device | None) -> Batch:
+        """On the device of the model."""
+        if device is None:
+            return self
+        moved = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), self.targets)
+        return Batch(self.call.map(lambda t: t.to(device)), moved, self.examples)
+
+
+def batches(data: Iterable[Any], device: torch.device | None = None) -> Iterator[Batch]:
+    """The batches of the user's data, on the device of the model. Raises `InputError` where there are none."""
+    if isinstance(data, (torch.Tensor, Mapping, str, bytes)) or not isinstance(data, Iterable):
+        raise InputError(
+            f"data is a {type(data).__name__}; give batches: a list or DataLoader of (inputs, targets) pairs"
+        )
+    number = -1
+    for number, item in enumerate(data):
+        yield Batch.of(item, number).to(device)
+    if number < 0:
+        raise InputError(
+            "data holds no batches; a generator can be gone through only once: give a list, or an object that can be"
+            " gone through again"
+        )
+
+
+__all__ = ["Batch", "batches"]
