@@ -12,10 +12,11 @@ from secateur.cli.export import export
 from secateur.cli.inspect import inspect
 from secateur.cli.plan import plan
 from secateur.cli.prune import prune
+from secateur.cli.sensitivity import sensitivity
 from secateur.cli.train import train
 from secateur.cli.verify import verify
 
-SUBCOMMANDS = (inspect, plan, prune, verify, count, train, export)
+SUBCOMMANDS = (inspect, sensitivity, plan, prune, verify, count, train, export)
 
 app = typer.Typer(
     no_args_is_help=True,

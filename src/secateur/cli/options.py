@@ -55,6 +55,10 @@ class CutOptions:
     scope: Annotated[
         str, Option(help="global: rank all units of the network together; axis: the same share of each.")
     ] = "global"
+    allocation: Annotated[
+        Optional[Path],
+        Option(metavar="FILE", help="What secateur sensitivity measured: it decides how much each axis loses."),
+    ] = None
     protect: Annotated[
         list[str], Option(metavar="SELECTOR", help="Module or parameter (or glob) that stays as it is; repeatable.")
     ] = field(default_factory=list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from secateur.cli.command import Result
 from secateur.cli.inspect import traced
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from secateur.budget import Select
     from secateur.graph import Graph
     from secateur.plan import Plan
+    from secateur.probing import Sensitivity
 
 
 def plan(source: ModelOptions, cutting: CutOptions, seed: SEED = 0) -> Result:
@@ -33,17 +34,28 @@ def planned(graph: Graph, options: CutOptions, seed: int) -> Plan:
     """The Plan that the options ask for."""
     from secateur.budget import plan as make
 
-    select = selection(options)
+    asked = plan_options(options, seed)
     with working("planning"):
-        return make(
-            graph,
-            options.target,
-            importance=options.importance,
-            select=select,
-            drop=dropped(options.drop) or None,
-            scope=options.scope,
-            seed=seed,
-        )
+        return make(graph, options.target, **asked)
+
+
+def plan_options(options: CutOptions, seed: int) -> dict[str, Any]:
+    """What the options say to `secateur.plan`, but for the target."""
+    return {
+        "importance": options.importance,
+        "select": selection(options),
+        "drop": dropped(options.drop) or None,
+        "scope": options.scope,
+        "allocation": allocation(options),
+        "seed": seed,
+    }
+
+
+def allocation(options: CutOptions) -> Sensitivity | None:
+    """What the file that the options name says was measured."""
+    from secateur.probing import Sensitivity
+
+    return None if options.allocation is None else Sensitivity.read(options.allocation)
 
 
 def check(options: CutOptions) -> None:
@@ -54,6 +66,7 @@ def check(options: CutOptions) -> None:
         raise InputError("nothing to do: give --target macs=0.5, or --width NAME=COUNT, or --select RULE")
     parse_targets(options.target)
     selection(options)
+    allocation(options)
     dropped(options.drop)
 
 

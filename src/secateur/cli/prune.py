@@ -13,11 +13,12 @@ from secateur.cli.command import CheckFailed, Result
 from secateur.cli.inspect import traced
 from secateur.cli.measuring import Judge, open_judge, train_options, train_with_bar
 from secateur.cli.options import OUT, SEED, CutOptions, DataOptions, ModelOptions, TrainingOptions
-from secateur.cli.plan import check, planned
+from secateur.cli.plan import planned
 from secateur.cli.progress import warn, watched, working
 from secateur.cli.recipe import LIBRARIES, Loaded, Recipe, loaded, recipe_of
 from secateur.cli.runs import DENSE, MODEL, Original, staged
 from secateur.cli.saving import describe, save_checked, write_run
+from secateur.cli.searching import DropOptions, check_drop, searched
 from secateur.cli.train import as_history, needed, told
 from secateur.cli.verify import why_failed
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 def prune(
     source: ModelOptions,
     cutting: CutOptions,
+    drop: DropOptions,
     data: DataOptions,
     training: TrainingOptions,
     out: OUT,
@@ -45,7 +47,9 @@ def prune(
 
     secateur prune torchvision:resnet18 --weights w.safetensors --target macs=0.5 --verify --out run/small
     """
-    check(cutting)
+    from secateur.probing import Found
+
+    check_drop(cutting, drop)
     recipe = recipe_of(source, seed)
     with staged(out, recipe.weights) as folder:
         tuning = Tuning(train_options(training, seed), finetune_epochs)
@@ -53,8 +57,8 @@ def prune(
         judge = needed(judge) if finetune_epochs else judge
         _warn_of_chance(recipe)
         dense = loaded(recipe, recipe.load(), source, judge.example() if judge else None)
-        result = _pruned(dense, cutting, verify, seed)
-        counts = _counted(dense, result.model, result.plan, cutting.target)
+        result = _pruned(dense, Asked(cutting, drop, judge, seed), verify)
+        counts = _counted(dense, result.model, result.plan)
         tuned = _tuned(dense, result.model, judge, tuning)
         report = _measured(dense, result.model, counts, folder, tuned.scores)
         document = {
@@ -62,6 +66,7 @@ def prune(
             "original": _kept_original(recipe, folder),
             "plan": json.loads(result.plan.to_json()),
             "cut": result.report,
+            "search": result.as_dict() if isinstance(result, Found) else None,
             "report": report.as_dict(),
             "metrics": asdict(tuned.scores) if tuned.scores else None,
             "history": tuned.as_dict(),
@@ -75,32 +80,48 @@ def _warn_of_chance(recipe: Recipe) -> None:
         warn(f"no --weights are given, so those of {recipe.spec} are random")
 
 
-def _pruned(dense: Loaded, cutting: CutOptions, verify: bool, seed: int) -> Pruned:
-    from secateur.apply import cut
-    from secateur.pruning import Pruned
+@dataclass(frozen=True)
+class Asked:
+    """What to cut: to a target, or until it costs too much."""
+
+    cutting: CutOptions
+    drop: DropOptions
+    judge: Judge | None
+    seed: int
+
+    def made(self, dense: Loaded) -> Pruned:
+        from secateur.apply import cut
+        from secateur.pruning import Pruned
+
+        if self.drop.max_drop is not None:
+            return searched(dense, self.cutting, self.drop, self.judge, self.seed)
+        graph = traced(dense)
+        plan = planned(graph, self.cutting, self.seed)
+        with working("cutting"):
+            return Pruned(cut(dense.model, plan).eval(), plan, graph)
+
+
+def _pruned(dense: Loaded, asked: Asked, verify: bool) -> Pruned:
     from secateur.verify import verify as prove
 
-    graph = traced(dense)
-    plan = planned(graph, cutting, seed)
-    with working("cutting"):
-        small = cut(dense.model, plan).eval()
+    result = asked.made(dense)
     if not verify:
-        return Pruned(small, plan, graph)
+        return result
     with working("verifying in float64"):
-        verification = prove(dense.model, small, plan, dense.inputs)
+        verification = prove(dense.model, result.model, result.plan, dense.inputs)
     if not verification.passed:
         raise CheckFailed(f"{why_failed(verification)}\n{verification}\nnothing was written")
-    return Pruned(small, plan, graph, verification)
+    return replace(result, verification=verification)
 
 
-def _counted(dense: Loaded, small: nn.Module, plan: Plan, targets: list[str]) -> tuple[Count, Count]:
+def _counted(dense: Loaded, small: nn.Module, plan: Plan) -> tuple[Count, Count]:
     """Both models as they are, not as the plan predicts. Raises `CheckFailed` where a target is missed."""
     from secateur.budget import parse_targets
     from secateur.count import count
 
     with working("counting"):
         before, after = count(dense.model, dense.inputs), count(small, dense.inputs)
-    for target in parse_targets(targets):
+    for target in parse_targets(plan.target):
         have, had = getattr(after, target.kind, 0), getattr(before, target.kind, 0)
         if target.kind != "channels" and have > target.limit(had):
             raise CheckFailed(f"the target {target} is missed: {have:,} remain of {had:,}\nnothing was written")

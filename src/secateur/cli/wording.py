@@ -14,6 +14,14 @@ WORDS = {
     r"\bwidths (?=gives)": "--width ",
     r"\bdrop (?=names|takes|leaves)": "--drop ",
     r"\b(protect|only) (?=names|keeps)": r"--\1 ",
+    r"\bsecateur\.sensitivity\(graph, [^)]*\)": "secateur sensitivity",
+    r"\bdrop, recover what is cut \(finish=\), or choose better \(importance=, allocation=\)": (
+        "--max-drop, or choose better (--importance, --allocation)"
+    ),
+    r"\bmax_drop=(?=\S+: give)": "--max-drop ",
+    r"\btolerance=(?=\S+: give)": "--tolerance ",
+    r"\bratios=(?=\S)": "--ratios ",
+    r"\bkind=(?=')": "--target ",
     r"drop=\{\.\.\.\} or Select\(widths=\{\.\.\.\}\)": "--drop NAME=UNITS or --width NAME=COUNT",
 }
 """A pattern in what the library says -> what is said instead."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -45,8 +46,17 @@ class Found(Pruned):
     max_drop: float = 0.0
     probes: tuple[Probe, ...] = ()
 
+    def as_dict(self) -> dict[str, Any]:
+        """How the cut was found, as plain data."""
+        return {
+            "dense": self.dense,
+            "value": self.value,
+            "max_drop": self.max_drop,
+            "probes": list(map(asdict, self.probes)),
+        }
+
     def __str__(self) -> str:
-        return f"{super().__str__()}\n\n{self.tried()}"
+        return f"{Pruned.__str__(self)}\n\n{self.tried()}"
 
     def tried(self) -> str:
         """The cuts that were tried, in order, as a table."""
@@ -99,11 +109,12 @@ def search(
     >>> found.model[0].out_features, found.dense, found.value
     (5, 8.0, 5.0)
     """
-    _check(kind, metric, max_drop, tolerance, finish)
+    goal = Goal(kind, metric, max_drop, higher_is_better, tolerance, finish)
+    goal.check()
     graph = trace(model, example_inputs, calls=calls, outputs=outputs, uniform=uniform)
     return search_graph(
         graph,
-        Goal(kind, metric, max_drop, higher_is_better, tolerance, finish),
+        goal,
         path=path,
         key=key,
         progress=progress,
@@ -127,15 +138,22 @@ class Goal:
         """How much worse a value is than that of the whole model."""
         return dense - value if self.higher_is_better else value - dense
 
+    def check(self) -> None:
+        """Raise `InputError` for a goal that makes no sense."""
+        if self.kind not in KINDS:
+            known = ", ".join(map(repr, KINDS))
+            raise TargetError(f"kind={self.kind!r}{nearest(str(self.kind), KINDS)}\none of {known}, without a number")
+        check_functions(self.metric, self.finish, "metric")
+        if not _is_number(self.max_drop) or not 0 <= self.max_drop < math.inf:
+            raise InputError(
+                f"max_drop={self.max_drop!r}: give how much worse the metric may become, as a number from 0 up"
+            )
+        if not _is_number(self.tolerance) or not 0 < self.tolerance < 1:
+            raise InputError(f"tolerance={self.tolerance!r}: give the share that may be left over, between 0 and 1")
 
-def _check(kind: str, metric: Any, max_drop: Any, tolerance: Any, finish: Any) -> None:
-    if kind not in KINDS:
-        raise TargetError(f"kind={kind!r}{nearest(str(kind), KINDS)}\none of {', '.join(map(repr, KINDS))}, no number")
-    check_functions(metric, finish, "metric")
-    if isinstance(max_drop, bool) or not isinstance(max_drop, (int, float)) or not 0 <= max_drop < float("inf"):
-        raise InputError(f"max_drop={max_drop!r}: give how much worse the metric may become, as a number from 0 up")
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 < tolerance < 1:
-        raise InputError(f"tolerance={tolerance!r}: give the share that may be left over, between 0 and 1")
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def search_graph(

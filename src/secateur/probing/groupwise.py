@@ -21,7 +21,7 @@ from ..paths import PathLike
 from ..plan import Plan
 from ..progress import bar
 from .curves import DENSE, KIND, Sensitivity, from_journal
-from .journal import Journal, fingerprint_of, key_of, of_scores
+from .journal import Journal, fingerprint_of, key_of, of_tensors
 from .metric import Finish, Metric, called, check_functions, judged, made
 
 RATIOS = (0.9, 0.75, 0.5, 0.25)
@@ -78,7 +78,7 @@ def sensitivity(
         KIND,
         {
             **fingerprint_of(graph),
-            "scores": of_scores(probes.scores),
+            "scores": of_tensors(sorted(probes.scores.items(), key=lambda item: item[0])),
             "functions": f"{called(evaluate)}, finished by {called(finish)}",
             "key": key,
         },

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,12 +119,7 @@ def fingerprint_of(graph: Graph) -> dict[str, str]:
 
 
 def _of_weights(model: nn.Module) -> str:
-    running = hashlib.sha256()
-    for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()], key=lambda item: item[0]):
-        running.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        if not tensor.is_meta:
-            running.update(_bytes(tensor))
-    return running.hexdigest()[:16]
+    return of_tensors(sorted([*model.named_parameters(), *model.named_buffers()], key=lambda item: item[0]))
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:
@@ -132,12 +127,13 @@ def _bytes(tensor: torch.Tensor) -> bytes:
     return flat.view(torch.uint8).numpy().tobytes()
 
 
-def of_scores(scores: Mapping[str, torch.Tensor]) -> str:
-    """The scores that decide which units go, as a short hash."""
+def of_tensors(named: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """Names, types, shapes and values of tensors, in this order, as a short hash."""
     running = hashlib.sha256()
-    for name, score in sorted(scores.items()):
-        running.update(name.encode())
-        running.update(_bytes(score))
+    for name, tensor in named:
+        running.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        if not tensor.is_meta:
+            running.update(_bytes(tensor))
     return running.hexdigest()[:16]
 
 
@@ -146,4 +142,4 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-__all__ = ["Journal", "digest", "fingerprint_of", "key_of", "of_scores"]
+__all__ = ["Journal", "digest", "fingerprint_of", "key_of", "of_tensors"]

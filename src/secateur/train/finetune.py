@@ -195,10 +195,15 @@ def _batches_of(batches: Source, epoch: int) -> Iterable[Any]:
 def _loss_of(options: TrainOptions) -> Loss:
     if isinstance(options.loss, str):
         return load_function(options.loss)
-    return options.loss or partial(_cross_entropy, label_smoothing=options.label_smoothing)
+    return options.loss or partial(cross_entropy, label_smoothing=options.label_smoothing)
 
 
-def _cross_entropy(output: Any, targets: Tensor, *, label_smoothing: float) -> Tensor:
+def cross_entropy(output: Any, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """The mean cross entropy of scores `output: (n, classes, ...)`; raises `InputError` for what are none.
+
+    >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0])).exp()
+    tensor(2.)
+    """
     if not isinstance(output, Tensor):
         raise InputError(f"the model returned {type(output).__name__}, not a tensor of scores; give a loss of your own")
     return F.cross_entropy(output, targets, label_smoothing=label_smoothing)

@@ -1,0 +1,86 @@
+"""The largest cut within a drop, as the options ask for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
+
+from typer import Option
+
+from secateur.cli.inspect import traced
+from secateur.cli.measuring import Judge
+from secateur.cli.options import CutOptions
+from secateur.cli.plan import check, plan_options
+from secateur.cli.recipe import Loaded
+from secateur.cli.sensitivity import contents, judging
+from secateur.errors import InputError
+
+if TYPE_CHECKING:
+    from secateur.probing import Found
+
+# Optional[...], since typer evaluates these at run time.
+# ruff: noqa: UP045
+
+
+@dataclass(frozen=True)
+class DropOptions:
+    """How much worse a model may become."""
+
+    panel: ClassVar[str] = "Largest cut"
+
+    max_drop: Annotated[
+        Optional[float],
+        Option(
+            help="Find the largest cut of --target macs (no number) that costs at most so much on the test data: "
+            "points of percent for accuracy, else in the unit of --metric."
+        ),
+    ] = None
+    lower_is_better: Annotated[bool, Option("--lower-is-better", help="Of the metric.")] = False
+    tolerance: Annotated[float, Option(help="The share of the target at which the search for it ends.")] = 0.01
+    probes: Annotated[
+        Optional[Path], Option(metavar="FILE", help="JSON; every value is written at once, a killed search goes on.")
+    ] = None
+
+
+def check_drop(cutting: CutOptions, drop: DropOptions) -> None:
+    """Raise what the options alone show to be wrong, before a model is built."""
+    if drop.max_drop is None:
+        if drop.lower_is_better or drop.probes:
+            raise InputError(f"--{'lower-is-better' if drop.lower_is_better else 'probes'} is given, but no --max-drop")
+        check(cutting)
+        return
+    if len(cutting.target) != 1 or "=" in cutting.target[0]:
+        raise InputError(
+            f"--max-drop finds how much remains, so it takes one --target without a number, not {cutting.target}\n"
+            "write --target macs --max-drop 1.0"
+        )
+    goal_of(cutting, drop, None).check()
+    check(replace(cutting, target=[f"{cutting.target[0]}=1"]))
+
+
+def goal_of(cutting: CutOptions, drop: DropOptions, judge: Judge | None) -> Any:
+    """What the options ask for; accuracy counts in percent."""
+    from secateur.probing.bisection import Goal
+
+    metric = float if judge is None else judging(judge, 100.0 if judge.name == "accuracy" else 1.0)
+    return Goal(cutting.target[0], metric, drop.max_drop, not drop.lower_is_better, drop.tolerance)  # type: ignore[arg-type]
+
+
+def searched(dense: Loaded, cutting: CutOptions, drop: DropOptions, judge: Judge | None, seed: int) -> Found:
+    """The largest cut that costs little enough on the test data."""
+    from secateur.probing.bisection import search_graph
+
+    if judge is None:
+        raise InputError("--max-drop needs data: add --data mnist, a folder of images, or file.py:function")
+    judge.rehearse(dense.model)
+    key = f"{judge.name} on {contents(judge)}" if drop.probes else ""
+    return search_graph(
+        traced(dense),
+        goal_of(cutting, drop, judge),
+        path=drop.probes,
+        key=key,
+        progress=True,
+        verify=False,
+        **plan_options(cutting, seed),
+    )

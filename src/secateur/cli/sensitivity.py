@@ -1,0 +1,112 @@
+"""`secateur sensitivity`: measure what cutting each group of axes, and nothing else, does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+from typer import Option
+
+from secateur.cli.command import Result
+from secateur.cli.inspect import traced
+from secateur.cli.measuring import Judge, open_judge
+from secateur.cli.options import SEED, DataOptions, ModelOptions
+from secateur.cli.recipe import loaded, recipe_of
+from secateur.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def sensitivity(
+    source: ModelOptions,
+    data: DataOptions,
+    out: Annotated[Path, Option(metavar="FILE", help="JSON; every value is written at once, a killed run goes on.")],
+    plot: Annotated[
+        Optional[Path],  # noqa: UP045
+        Option(metavar="FILE", help="An .html page with a line per axis; needs secateur[plot]."),
+    ] = None,
+    ratios: Annotated[str, Option(help="Shares of what remains, joined by commas.")] = "0.9,0.75,0.5,0.25",
+    importance: Annotated[str, Option(help="What makes a unit worth keeping; see plan.")] = "l2",
+    select: Annotated[
+        list[str] | None, Option(metavar="RULE", help="What rules protect or fix is not measured; repeatable.")
+    ] = None,
+    calibrate: Annotated[int, Option(min=1, help="Examples of the training data that are judged.")] = 1024,
+    higher_is_better: Annotated[
+        bool, Option("--higher-is-better", help="Of the metric; a loss is better lower.")
+    ] = False,
+    seed: SEED = 0,
+) -> Result:
+    """Measure what cutting each group of axes alone does to the loss, or to --metric, on training examples.
+
+    secateur sensitivity examples/mnist_net.py:build --weights w.pt --data mnist --out s.json --plot s.html
+    """
+    import secateur
+
+    shares = _shares(ratios)
+    recipe = recipe_of(source, seed)
+    judge = calibrated(open_judge(data, seed, recipe.input), calibrate, own=data.metric is not None)
+    dense = loaded(recipe, recipe.load(), source, judge.example())
+    judge.rehearse(dense.model)
+    found = secateur.sensitivity(
+        traced(dense),
+        judging(judge),
+        ratios=shares,
+        importance=importance,
+        select=list(select or ()),
+        higher_is_better=higher_is_better,
+        path=out,
+        key=f"{data.metric or judge.name} on {contents(judge)}",
+        progress=True,
+        seed=seed,
+    )
+    if plot is not None:
+        found.plot(plot)
+    told = [f"{judge.name} on {calibrate} examples", str(found), "", f"saved {out}: prune with --allocation {out}"]
+    return Result(json.loads(found.to_json()), "\n".join([*told, *([f"drawn in {plot}"] if plot else [])]))
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--ratios {text!r}: shares joined by commas, as 0.75,0.5") from None
+
+
+def calibrated(judge: Judge | None, examples: int, *, own: bool) -> Judge:
+    """A judge by the first training batches that hold so many examples; by the loss, unless the user has a metric."""
+    from secateur.train import cross_entropy
+
+    if judge is None:
+        raise InputError("measuring needs data: add --data mnist, a folder of images, or file.py:function")
+    batches: list[Any] = []
+    for batch in judge.data.train:
+        if sum(len(targets) for _, targets in batches) >= examples:
+            break
+        batches.append(batch)
+    judge = replace(judge, data=replace(judge.data, test=batches))
+    return judge if own else replace(judge, metric=cross_entropy, name="cross entropy")
+
+
+def judging(judge: Judge, scale: float = 1.0) -> Callable[[nn.Module], float]:
+    """What a judge says of a model, without a bar of its own."""
+    from secateur.train import evaluate
+
+    def judged(model: nn.Module) -> float:
+        return scale * evaluate(model, judge.data.test, judge.metric)
+
+    return judged
+
+
+def contents(judge: Judge) -> str:
+    """The batches that a judge judges by, as a short hash."""
+    from torch import Tensor
+    from torch.utils._pytree import tree_leaves
+
+    from secateur.probing.journal import of_tensors
+
+    leaves = (leaf for batch in judge.data.test for leaf in tree_leaves(batch))
+    return of_tensors(("", leaf) for leaf in leaves if isinstance(leaf, Tensor))
