@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputError
 from ..graph import Graph
@@ -17,17 +18,26 @@ from .wishes import Wishes
 
 @dataclass(frozen=True)
 class Bundle:
-    """Groups that share their rungs: on rung j, `groups[i]` keeps `levels[j][i]` of its `steps[i]` steps."""
+    """Groups that share their rungs: on rung j, `groups[i]` keeps `levels[j][i]` of its `steps[i]` steps.
+
+    `price[j]` is the mean score of what goes between rungs j and j + 1; a step of `groups[i]` counts `worth[i]` times.
+    """
 
     groups: tuple[int, ...]
     steps: tuple[int, ...]
+    worth: tuple[int, ...]
     levels: tuple[tuple[int, ...], ...]
     price: tuple[float, ...]
 
     @staticmethod
-    def of(group: int, steps: int, ladder: Ladder) -> Bundle:
+    def of(group: int, steps: int, worth: int, ladder: Ladder) -> Bundle:
         """A group by itself."""
-        return Bundle((group,), (steps,), tuple((level,) for level in ladder.levels), ladder.price)
+        return Bundle((group,), (steps,), (worth,), tuple((level,) for level in ladder.levels), ladder.price)
+
+    @property
+    def loss(self) -> npt.NDArray[np.float64]:
+        """The scores that go with each descent."""
+        return -np.diff(self.levels, axis=0) @ np.array(self.worth) * np.array(self.price, dtype=np.float64)
 
     def first(self, share: float) -> int:
         """The highest rung on which every group is within a share of its steps, or the lowest rung."""
@@ -40,17 +50,17 @@ class Bundle:
         return replace(self, levels=self.levels[:1], price=())
 
 
-def bundled(graph: Graph, rungs: Sequence[Ladder], wishes: Wishes) -> list[Bundle]:
+def bundled(graph: Graph, rungs: Sequence[Ladder], wishes: Wishes, worth: Sequence[int]) -> list[Bundle]:
     """One bundle for each set of groups that go together, and for each other group."""
     bundles: list[Bundle] = []
     for groups, by in wishes.together:
-        bundles.append(_joined(graph, sorted(groups), rungs, by))
+        bundles.append(_joined(graph, sorted(groups), rungs, worth, by))
     joined = {g for bundle in bundles for g in bundle.groups}
-    alone = [Bundle.of(g, group.steps, rungs[g]) for g, group in enumerate(graph.groups) if g not in joined]
+    alone = [Bundle.of(g, x.steps, worth[g], rungs[g]) for g, x in enumerate(graph.groups) if g not in joined]
     return sorted([*bundles, *alone], key=lambda bundle: bundle.groups)
 
 
-def _joined(graph: Graph, groups: Sequence[int], rungs: Sequence[Ladder], by: str) -> Bundle:
+def _joined(graph: Graph, groups: Sequence[int], rungs: Sequence[Ladder], worth: Sequence[int], by: str) -> Bundle:
     """Rungs at every share that one of the groups can have and all of them can follow, each rounded down.
 
     What is fixed is followed exactly; where several are fixed, they may differ by the rounding.
@@ -67,7 +77,8 @@ def _joined(graph: Graph, groups: Sequence[int], rungs: Sequence[Ladder], by: st
     levels = np.stack([_at(common, ladder, n) for ladder, n in pairs], axis=1)
     levels = levels[np.append(True, np.diff(levels, axis=0).any(1))]
     rows = tuple(map(tuple, levels.tolist()))
-    return Bundle(tuple(groups), tuple(steps), rows, _prices(levels, ladders))
+    counted = tuple(worth[g] for g in groups)
+    return Bundle(tuple(groups), tuple(steps), counted, rows, _prices(levels, ladders, counted))
 
 
 def _at(shares: np.ndarray, ladder: Ladder, steps: int) -> np.ndarray:
@@ -77,10 +88,10 @@ def _at(shares: np.ndarray, ladder: Ladder, steps: int) -> np.ndarray:
     return rising[np.maximum(within, 0)]
 
 
-def _prices(levels: np.ndarray, ladders: Sequence[Ladder]) -> tuple[float, ...]:
-    """Of each descent the mean price of the steps that go, never less than an earlier one."""
-    lost = sum(_lost(ladder, levels[:, i]) for i, ladder in enumerate(ladders))
-    return tuple(np.maximum.accumulate(np.diff(lost) / -np.diff(levels.sum(1))).tolist())
+def _prices(levels: np.ndarray, ladders: Sequence[Ladder], worth: Sequence[int]) -> tuple[float, ...]:
+    """Of each descent the mean price of what goes, never less than an earlier one."""
+    lost = sum(n * _lost(ladder, levels[:, i]) for i, (ladder, n) in enumerate(zip(ladders, worth, strict=True)))
+    return tuple(np.maximum.accumulate(np.diff(lost) / -np.diff(levels @ np.array(worth))).tolist())
 
 
 def _lost(ladder: Ladder, levels: np.ndarray) -> np.ndarray:

@@ -19,13 +19,14 @@ from ..terms import Axis, axes, find, size
 from ..trace.algebra import Opaque
 from ..trace.sizes import Attribute, Dim, evaluate, leaves
 from ..trace.solve import holds
-from .allocate import Allocation, Limits
+from .allocate import SCOPES, Allocation, Limits
 from .bundles import Bundle, bundled
 from .depth import shortened, split_by_hand
 from .select import Select, SelectLike
 from .steps import Ladder, Measured, kept_units, ladders
 from .targets import Target, parse_targets
 from .wishes import Wishes
+from .worth import worth
 
 Drop = Mapping[str, Sequence[int] | str]
 
@@ -47,9 +48,10 @@ def plan(
     remains. importance: see `secateur.importance`; ready scores may score blocks too, by name. select: limits, as a
     `Select` or as rules such as `"layer4.*: keep=0.5"`; a target holds for the whole model, and axes whose size no rule
     fixes make up for the others. drop: units to cut by hand, by axis name, or "all" of a block:
-    `{"conv1": [2, 6], "layer1.1": "all"}`. scope: "global" ranks all units of the network together, "axis" takes the
-    same share of each. allocation: what `secateur.sensitivity` measured; importance orders the units within an axis,
-    and the measured harm decides how much each axis loses. The same seed gives the same plan.
+    `{"conv1": [2, 6], "layer1.1": "all"}`. scope: "global" keeps the greatest sum of scores in the whole network that
+    meets all targets, "axis" the same share of each axis. allocation: what `secateur.sensitivity` measured; importance
+    orders the units within an axis, and the least sum of measured harm decides how much each axis loses. The same seed
+    gives the same plan.
 
     Raises `TargetError` for a target that is malformed or out of reach (with the smallest value that is not), and
     `InputError` for unknown names or a model without prunable axes.
@@ -80,7 +82,9 @@ def plan(
     rungs = ladders(graph, scores, wishes, scope, allocation)
     if drop:
         scores, rungs = _by_hand(graph, drop, wishes, scores, rungs)
-    counts = _allowed_counts(graph, bundled(graph, rungs, wishes), targets)
+    counted = worth(graph, relative=not is_ready(importance)) if allocation is None else [1] * len(graph.groups)
+    bundles = bundled(graph, rungs, wishes, counted)
+    counts = _allowed_counts(graph, bundles, targets, scope)
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
     made = build_plan(graph, kept, counts, tuple(map(str, targets)))
     name = importance if isinstance(importance, str) else "given by the user"
@@ -98,8 +102,8 @@ def _way(graph: Graph) -> dict[str, str]:
 
 
 def _check_arguments(graph: Graph, targets: Sequence[Target], scope: str) -> None:
-    if scope not in ("global", "axis"):
-        raise InputError(f"scope={scope!r}; one of 'global', 'axis'")
+    if scope not in SCOPES:
+        raise InputError(f"scope={scope!r}; one of {', '.join(map(repr, SCOPES))}")
     if not graph.axes and not any(block.why is None for block in graph.blocks):
         reasons = "\n".join(f"  {f.name}[{f.dim}]: {f.reason}" for f in graph.frozen[:5])
         raise InputError(
@@ -209,11 +213,11 @@ def _checked_units(axis: PrunableAxis, name: str, units: Sequence[int]) -> list[
 # --- sizes that the counts must satisfy ---
 
 
-def _allowed_counts(graph: Graph, bundles: list[Bundle], targets: Sequence[Target]) -> Counts:
+def _allowed_counts(graph: Graph, bundles: list[Bundle], targets: Sequence[Target], scope: str) -> Counts:
     """Solve; where a comparison in the code would turn out differently, hold the groups that it reads, and again."""
     bundles = list(bundles)
     while True:
-        counts = Allocation(graph, bundles, Limits.of(graph, targets)).solve(targets)
+        counts = Allocation(graph, bundles, Limits.of(graph, targets)).solve(targets, scope)
         broken = broken_by(graph, counts)
         movable = [i for i, b in enumerate(bundles) if len(b.levels) > 1 and not broken.keys().isdisjoint(b.groups)]
         if not broken:
