@@ -115,3 +115,21 @@ def test_a_graph_keeps_its_cost() -> None:
     graph = graph_of("plain_cnn")
     assert Cost.of(graph) is Cost.of(graph)
     assert (Cost.of(graph).params(Cost.of(graph).full), Cost.of(graph).full.tolist()) == (graph.params, [8, 12])
+
+
+# --- slopes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_slopes_are_what_one_more_unit_costs(name: str) -> None:
+    cost = Cost.of(graph_of(name))
+    for form in (cost.params, cost.macs):
+        for i, slope in enumerate(form.slopes(cost.full)):
+            more, less = (cost.full + step * (np.arange(len(cost.full)) == i) for step in (1, -1))
+            assert slope == pytest.approx((form(more) - form(less)) / 2)
+
+
+@given(st.lists(st.tuples(small, st.lists(terms, max_size=3)), max_size=5), st.lists(st.tuples(small, small)))
+def test_many_counts_at_once_cost_what_they_cost_one_by_one(products: Products, counts: list[tuple[int, int]]) -> None:
+    form, rows = Form(products, NUMBER), np.array(counts, dtype=np.int64).reshape(-1, 2)
+    assert form.many(rows).tolist() == [form(row) for row in rows]

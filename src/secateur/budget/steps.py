@@ -129,15 +129,3 @@ def kept_units(axis: PrunableAxis, count: int, scores: torch.Tensor) -> tuple:  
     rows = scores.reshape(-1, axis.size).numpy()
     best = [tuple(sorted(np.argsort(-row, kind="stable")[:count].tolist())) for row in rows]
     return tuple(best) if axis.outer is not None else best[0]
-
-
-class Priced(Protocol):
-    """What has a price for each descent."""
-
-    @property
-    def price(self) -> tuple[float, ...]: ...
-
-
-def descents(rungs: Sequence[Priced]) -> list[tuple[float, int, int]]:
-    """Every descent as (price, place of the ladder, rung), cheapest first; ties break by index."""
-    return sorted((price, i, j) for i, ladder in enumerate(rungs) for j, price in enumerate(ladder.price))
