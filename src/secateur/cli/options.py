@@ -53,7 +53,7 @@ class CutOptions:
     ] = field(default_factory=list)
     importance: Annotated[str, Option(help="What makes a unit worth keeping: l2, l1, bn_scale, random.")] = "l2"
     scope: Annotated[
-        str, Option(help="global: rank all units of the network together; axis: the same share of each.")
+        str, Option(help="global: keep the greatest sum of scores in the whole network; axis: the same share of each.")
     ] = "global"
     allocation: Annotated[
         Optional[Path],
