@@ -3,6 +3,8 @@
     python benchmarks/accuracy.py cifar --seeds 0,1,2                ResNet-20 at 2x and 3x, 2,000 test images
     python benchmarks/accuracy.py cifar --model resnet56 --full      all 10,000 test images
     python benchmarks/accuracy.py lite0                              EfficientNet-Lite0 at 1.3x
+    python benchmarks/accuracy.py minilm                             MiniLM without 40 % of heads and FFN units
+    python benchmarks/accuracy.py finetune --seeds 0,1,2             200 steps of training at 2x, 3x, 5x, and Scratch
     python benchmarks/accuracy.py cifar --table                      the best rows of each side, from the file
 
 `--side ours|theirs`, `--names` (criteria of theirs, configurations of `accuracy/ours.py`), `--scopes` and `--shares`
@@ -16,6 +18,7 @@ import argparse
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,7 +30,7 @@ from accuracy import grid, results
 from accuracy.results import Row
 from accuracy.summary import best
 
-SHARES = {"cifar": (1 / 2, 1 / 3), "lite0": (1 / 1.3,)}
+SHARES = {"cifar": (1 / 2, 1 / 3), "lite0": (1 / 1.3,), "minilm": (0.6,), "finetune": (1 / 2, 1 / 3, 1 / 5)}
 SIDES = {"ours": grid.of_ours, "theirs": grid.of_theirs}
 QUICK = {"ours": "l2", "theirs": "l2,taylor"}
 
@@ -40,6 +43,11 @@ def rows(args: argparse.Namespace, seed: int) -> Iterator[Row]:
     for side in SIDES if args.side == "both" else (args.side,):
         names = args.names or (QUICK[side] if args.quick else "")
         sought = grid.Sought(shares, names, args.scopes.split(","), lambda row: results.key(row) in done)
+        if args.task == "finetune":
+            names = args.names or ("l2" if side == "ours" else "l2 local") * args.quick
+            sought = replace(sought, names=names)
+            yield from module.rows(side, sought, args.model, seed, full=args.full, quick=args.quick)
+            continue
         task, images = module.task(args.model, seed, full=args.full), "all" if args.full else "subset"
         if not sought.seen(base := grid.dense(task, images)):
             yield base
@@ -58,7 +66,7 @@ def main() -> None:
     """Measure, or show what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=list(SHARES))
-    parser.add_argument("--model", default="resnet20", choices=["resnet20", "resnet56"], help="of cifar")
+    parser.add_argument("--model", default="resnet20", choices=["resnet20", "resnet56"], help="of cifar and finetune")
     parser.add_argument("--side", choices=[*SIDES, "both"], default="both")
     parser.add_argument("--seeds", default="0", help="of the calibration data, comma-separated")
     parser.add_argument("--names", default="", help="criteria or configurations, comma-separated")

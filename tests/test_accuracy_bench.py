@@ -76,3 +76,23 @@ def test_the_incumbent_meets_the_target_and_cuts_inner_widths_only(name: str, sc
     dense = dict(given.model.named_parameters())
     changed = {name.split(".", 2)[-1] for name, p in cut.named_parameters() if p.shape != dense[name].shape}
     assert changed == {"conv1.weight", "bn1.weight", "bn1.bias", "conv2.weight"}
+
+
+def test_training_is_that_of_a_copy_and_of_a_seed() -> None:
+    finetune = pytest.importorskip("accuracy.finetune", exc_type=ImportError)
+    given = tiny().model
+    before = {name: value.clone() for name, value in given.state_dict().items()}
+    train = cifar.Split(torch.randint(256, (256, 3, 8, 8), dtype=torch.uint8), torch.arange(256) % 10)
+    one, same, other = (dict(finetune.trained(given, train, seed, steps=2).state_dict()) for seed in (0, 0, 1))
+    torch.testing.assert_close(given.state_dict(), before, rtol=0, atol=0)
+    torch.testing.assert_close(one, same, rtol=0, atol=0)
+    assert not torch.equal(one["conv1.weight"], other["conv1.weight"])
+    assert not torch.equal(one["conv1.weight"], before["conv1.weight"])
+
+
+def test_scratch_has_the_shapes_of_the_cut_model_and_none_of_its_weights() -> None:
+    finetune = pytest.importorskip("accuracy.finetune", exc_type=ImportError)
+    given = tiny().model
+    new = dict(finetune.renewed(given, 1).named_parameters())
+    assert {name: p.shape for name, p in new.items()} == {name: p.shape for name, p in given.named_parameters()}
+    assert not any(torch.equal(new[name], p) for name, p in given.named_parameters() if p.dim() > 1)

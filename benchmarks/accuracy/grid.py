@@ -54,7 +54,7 @@ def of_theirs(task: Task, sought: Sought, images: str) -> Iterator[Row]:
             try:
                 ready = incumbent.scores(task, name, widths)
             except Exception as error:
-                yield from (head | {"recovery": "raw", "error": _told(error)} for head in heads)
+                yield from (head | {"recovery": "raw", "error": told(error)} for head in heads)
                 continue
             scoring = {"scoring_seconds": round(time.perf_counter() - began, 2)}
             for head in heads:
@@ -81,13 +81,14 @@ def _measured(task: Task, head: Row, sought: Sought, made: Callable[[], tuple[nn
             seconds += time.perf_counter() - began
             yield found | {"recovery": "norms", "seconds": round(seconds, 2), **task.evaluate(renormed)}
     except Exception as error:
-        yield head | {"recovery": "raw", "error": _told(error)}
+        yield head | {"recovery": "raw", "error": told(error)}
 
 
 def _head(task: Task, side: str, name: str, share: float, images: str) -> Row:
     return {"task": task.name, "side": side, "name": name, "share": share, "seed": task.seed, "images": images}
 
 
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
+    """The kind and the first line of an error."""
     text: Any = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {text[:160]}"
