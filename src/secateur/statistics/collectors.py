@@ -86,7 +86,7 @@ class Gram:
             read.x.detach(),
             read.channel,
             read.window,
-            read.reader.groups,
+            read.groups,
             self._places,
             torch.Generator().manual_seed(seed),
         )

@@ -29,16 +29,23 @@ class Read:
     """One call that sums what it reads over channels.
 
     x: what is read, its channels along dimension `channel`; number: how often this weight has read before in this run;
-    window: the places of a convolution, or None where each row of channels is read by itself.
+    window: the places of a convolution, or None where each row of channels is read by itself; spreads: it is a
+    transposed convolution, whose results overlap.
     """
 
     reader: Reader
     number: int
     x: Tensor
     channel: int
-    weight: Tensor
+    weight: nn.Parameter
     bias: Tensor | None
     window: Window | None
+    spreads: bool = False
+
+    @property
+    def groups(self) -> int:
+        """The groups of a grouped convolution, else 1."""
+        return self.x.shape[self.channel] // self.weight.shape[self.reader.dim]
 
 
 def _linear(a: Arguments) -> tuple[int, Window | None]:
@@ -93,40 +100,49 @@ class Listener(Interceptor):
 
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         names, where = FORMS[func]
-        arguments: Arguments = dict(zip(names, args, strict=False))
-        arguments.update({_NAMES.get(name, name): value for name, value in kwargs.items()})
+        named = {**dict(zip(names, range(len(args)), strict=False)), **{_NAMES.get(key, key): key for key in kwargs}}
         with self.silence():
-            return func(*self._heard(names, arguments, where, args), **kwargs) if args else func(**kwargs)
+            read = self._read(
+                where, {name: args[at] if isinstance(at, int) else kwargs[at] for name, at in named.items()}
+            )
+            if read is None:
+                return func(*args, **kwargs)
+            new = self._hear(read)
+            at = next(at for at in named.values() if (args[at] if isinstance(at, int) else kwargs[at]) is read.x)
+            if new is not None and isinstance(at, int):
+                args = (*args[:at], new, *args[at + 1 :])
+            elif new is not None:
+                kwargs = {**kwargs, at: new}
+            return self.made(read, func(*args, **kwargs))
 
     def on_opaque(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
 
-    def _heard(
-        self, names: tuple[str, ...], arguments: Arguments, where: Callable[..., Any], args: tuple[Any, ...]
-    ) -> tuple[Any, ...]:
-        """The positional arguments, with another tensor in the place of what is read if the listener wants one."""
+    def made(self, read: Read, out: Tensor) -> Tensor:
+        """What a weight made of what it read; what it gives is passed on instead."""
+        return out
+
+    def _read(self, where: Callable[[Arguments], tuple[int, Window | None]], arguments: Arguments) -> Read | None:
+        """What a call reads, if it is a weight that reads."""
         at = self._reader_of(arguments)
         if at is None:
-            return args
-        reader, x, w = at
-        data, weight = arguments[x], arguments[w]
-        channel, window = where({**arguments, "x": data, "w": weight, "right": w == "w"})
+            return None
+        reader, weight, x, w = at
+        data: Tensor = arguments[x]
+        channel, window = where({**arguments, "x": data, "w": arguments[w], "right": w == "w"})
         number = self._numbers[reader.weight]
         self._numbers[reader.weight] += 1
-        bias = arguments.get("bias")
-        new = self._hear(Read(reader, number, data, channel, weight, bias, window))
-        place = names.index(x)
-        return args if new is None or place >= len(args) else (*args[:place], new, *args[place + 1 :])
+        return Read(reader, number, data, channel, weight, arguments.get("bias"), window, where is _transposed)
 
-    def _reader_of(self, arguments: Arguments) -> tuple[Reader, str, str] | None:
-        """Which weight reads, and the arguments that it and what it reads are."""
+    def _reader_of(self, arguments: Arguments) -> tuple[Reader, nn.Parameter, str, str] | None:
+        """Which weight reads, and the arguments that what is read and the weight (or a view of all of it) are."""
         for x, w in (("x", "w"), ("w", "x")):
             weight = arguments.get(w)
             if isinstance(weight, Tensor) and isinstance(arguments.get(x), Tensor):
                 base = weight if isinstance(weight, nn.Parameter) else weight._base
                 reader = self._readers.get(id(base))
-                if reader is not None and weight.numel() == base.numel():  # type: ignore[union-attr]
-                    return reader, x, w
+                if reader is not None and isinstance(base, nn.Parameter) and weight.numel() == base.numel():
+                    return reader, base, x, w
         return None
 
 

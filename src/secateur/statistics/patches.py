@@ -28,10 +28,18 @@ class Window:
         wide = _each(dilation, 1, len(kernel))
         return Window(kernel, _each(stride, 1, len(kernel)), wide, _padding(padding, kernel, wide))
 
+    def _padded(self, x: Tensor) -> Tensor:
+        sides = list(itertools.chain.from_iterable(reversed(self.padding)))
+        return F.pad(x, sides) if any(sides) else x
+
+    def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
+        """The convolution of x: (n, c, *size) with another weight of this kernel."""
+        convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[len(self.kernel) - 1]
+        return convolve(self._padded(x), weight, bias, self.stride, 0, self.dilation, groups)
+
     def patches(self, x: Tensor) -> Tensor:
         """x: (n, c, *size) -> (n, *places, c, *kernel), a view of x or of its padded copy."""
-        if any(map(any, self.padding)):
-            x = F.pad(x, list(itertools.chain.from_iterable(reversed(self.padding))))
+        x = self._padded(x)
         sizes = [
             (n - d * (k - 1) - 1) // s + 1
             for n, k, s, d in zip(x.shape[2:], self.kernel, self.stride, self.dilation, strict=True)
