@@ -15,7 +15,9 @@ from torch import nn
 import secateur
 from nets import Parts
 from secateur import InputError, PruningError, Select
+from secateur.apply import recovered_
 from secateur.calls import tensors_in
+from secateur.plan import Added, Recovery
 from secateur.pretrained import check_rebuilds
 from secateur.trace.constructing import Factor, Quotient, whole
 from secateur.trace.sizes import Attribute, Call, Ledger, Num, open_ledger
@@ -227,6 +229,26 @@ def test_what_no_config_describes_is_refused_and_nothing_written(case: str, tmp_
     assert list(tmp_path.iterdir()) == []
     result.save(tmp_path / "small.safetensors")
     assert same(result.model, secateur.load(make(name), tmp_path / "small.safetensors"), name)
+
+
+def test_a_model_with_an_added_bias_is_refused(tmp_path: Path) -> None:
+    result = pruned("t5")
+    layer = "encoder.block.0.layer.1.DenseReluDense.wo"
+    recovered_(result.model, [Added(f"{layer}.bias", f"{layer}.weight", 0)])
+    with pytest.raises(InputError, match=rf"would drop them: {layer}\.bias\nrecover without adding biases, or save it"):
+        result.save(tmp_path / "small")
+    assert list(tmp_path.iterdir()) == []
+    result.save(tmp_path / "small.safetensors")
+    assert same(result.model, secateur.load(make("t5"), tmp_path / "small.safetensors"), "t5")
+
+
+def test_a_recovered_model_without_additions_is_saved(tmp_path: Path) -> None:
+    result = pruned("t5")
+    recovered_(result.model, recovery=[Recovery("lsq")])
+    torch.nn.init.normal_(result.model.encoder.block[0].layer[1].DenseReluDense.wo.weight)
+    result.save(tmp_path / "small")
+    again = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "small")
+    assert same(result.model, again, "t5")
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:

@@ -8,20 +8,24 @@ from typing import Any
 
 from .bypass import inside
 from .errors import PruningError
-from .plan import AttributeChange, AxisPlan, Code, Plan, Scale
+from .plan import Added, AttributeChange, AxisPlan, Code, Plan, Scale
 from .terms import positions
 
 
 def compose(first: Plan, second: Plan) -> Plan:
     """The plan that does to a model what `first` and then `second` do.
 
-    Axis by axis where the two plans speak of the same axes; else with the positions of every site written out.
+    Axis by axis where the two plans speak of the same axes; else with the positions of every site written out. What the
+    first adds and the second cuts is added in its last length. Where the first was recovered, the second may have been
+    chosen by the recovered weights, and the composed plan gives the same units, sizes and parameters, but no recovered
+    weights: it names the steps of both, in their order, and those weights are in the saved file alone.
     Raises `PruningError` where the second was not made on the model that the first gives.
     """
     for name in (*second.sites, *second.removed):
         if inside(name, first.removed):
             raise PruningError(f"the second plan does not continue the first: {name} is removed by the first")
     first = _left_by(first, second.removed)
+    second = _continuing(second, first)
     for name in second.sites:
         if name in first.sites and first.shape(name) != second.old_shape(name):
             raise PruningError(
@@ -86,6 +90,8 @@ def _rest(first: Plan, second: Plan) -> dict[str, Any]:
         "notes": {**first.notes, **second.notes},
         "caches": tuple(dict.fromkeys((*first.caches, *second.caches))),
         "removed": {**first.removed, **second.removed},
+        "added": (*first.added, *second.added),
+        "recovery": (*first.recovery, *second.recovery),
     }
 
 
@@ -106,6 +112,7 @@ def _left_by(plan: Plan, removed: Collection[str]) -> Plan:
         scales=tuple(scale for scale in plan.scales if not inside(scale.name, removed)),
         caches=tuple(cache for cache in plan.caches if not inside(cache.module, removed)),
         removed={name: gives for name, gives in plan.removed.items() if not inside(name, removed)},
+        added=tuple(added for added in plan.added if not inside(added.name, removed)),
     )
 
 
@@ -116,6 +123,45 @@ def _axes_in(code: Code) -> Iterator[str]:
         for parts in code.values():
             for part in parts:
                 yield from _axes_in(part)
+
+
+# --- what the first plan adds: no site of the original, its length follows from what it is like ---
+
+
+def _continuing(second: Plan, first: Plan) -> Plan:
+    """The second plan without what it does to parameters that the first adds."""
+    like = {added.name: added for added in first.added}
+    for added in first.added:
+        _check_follows(added, first, second)
+    for added in second.added:
+        if added.name in like or added.name in first.sites:
+            raise PruningError(f"the second plan does not continue the first: {added.name} is there after the first")
+    return replace(
+        second,
+        sites={name: codes for name, codes in second.sites.items() if name not in like},
+        scales=tuple(scale for scale in second.scales if scale.name not in like),  # zeros stay zeros
+        added=tuple(_like_an_original(added, like) for added in second.added),
+    )
+
+
+def _like_an_original(added: Added, like: Mapping[str, Added]) -> Added:
+    other = like.get(added.like)
+    return added if other is None else Added(added.name, other.like, other.dim)
+
+
+def _check_follows(added: Added, first: Plan, second: Plan) -> None:
+    """The second plan must cut an added parameter as it cuts what that is like."""
+    mine, its = (
+        second.positions(name)[dim] if name in second.sites else None
+        for name, dim in ((added.name, 0), (added.like, added.dim))
+    )
+    wrong = added.name in second.sites and added.like in first.sites
+    wrong = wrong and second.old_shape(added.name) != (first.shape(added.like)[added.dim],)
+    if mine != its or wrong or inside(added.like, second.removed):
+        raise PruningError(
+            f"the two plans cannot be one: the first adds {added.name}, as long as {added.like}[{added.dim}], and the "
+            "second cuts them differently\nkeep the two plans, and cut by one after the other"
+        )
 
 
 # --- names: an axis whose neighbours were cut down to one unit may be called differently afterwards ---

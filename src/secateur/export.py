@@ -39,8 +39,10 @@ def load_pruned(model, path):
     plans = json.loads(metadata["secateur_plans"])
     removed = {name: gives for plan in plans for name, gives in plan.get("removed", {}).items()}
     changes = [c for plan in plans for c in plan["attributes"] if not _inside(c[0], removed)]
+    added = [a for plan in plans for a in plan.get("added", ()) if not _inside(a[0], removed)]
+    fresh = _fresh(model, added, sources, stored)
     places = {name: place for name, place in _places(model).items() if not _inside(name, removed)}
-    _check(model, places, sources, stored, changes, removed)
+    _check(model, places, {n: s for n, s in sources.items() if n not in fresh}, stored, changes, removed)
     for name in sorted(removed):
         holder, _, leaf = name.rpartition(".")
         gives = tuple(removed[name]) if isinstance(removed[name], list) else removed[name]
@@ -49,14 +51,16 @@ def load_pruned(model, path):
         model.get_submodule(holder)._modules[leaf] = bypass.train(training)
     made, replaced, olds = {}, {}, []
     for name, source in sources.items():
-        table, leaf = places[name]
-        old, new = table[leaf], stored[source]
+        table, leaf = places[name] if name in places else fresh[name][:2]
+        old, new = table[leaf] if name in places else fresh[name][2], stored[source]
         if isinstance(old, torch.nn.Parameter):
             new = made.setdefault(source, torch.nn.Parameter(new.to(_device(old)), requires_grad=old.requires_grad))
         else:
             new = made.setdefault((source, "plain"), new.to(_device(old)))
-        table[leaf] = replaced[id(old)] = new
-        olds.append(old)
+        table[leaf] = new
+        if name in places:
+            replaced[id(old)] = new
+            olds.append(old)
     for module in model.modules():
         for name, value in list(vars(module).items()):
             if name not in ("_parameters", "_buffers", "_modules"):
@@ -111,6 +115,24 @@ def _places(model):
         for leaf, value in table.items()
         if isinstance(value, torch.Tensor)
     }
+
+
+def _fresh(model, added, sources, stored):
+    """Where parameters go that the model was built without, by name, and a tensor that each is like."""
+    places, modules, found = _places(model), dict(model.named_modules(remove_duplicate=False)), {}
+    for name, like, dim in added:
+        path, _, leaf = name.rpartition(".")
+        table = modules[path]._parameters if path in modules else {}
+        if leaf not in table or {name, like} & {*places, *found} != {like}:
+            raise ValueError(f"the file is of another model: it adds {name} like {like}, the model has no place for it")
+        whole = stored.get(sources.get(like))
+        shape = None if name not in sources else tuple(stored[sources[name]].shape)
+        if shape is None or (whole is not None and shape != tuple(whole.shape)[dim : dim + 1]):
+            raise ValueError(f"the file is of another model: it adds {name} of shape {shape}, like {like}[{dim}]")
+        table_of, leaf_of, *old = places[like] if like in places else found[like]
+        place = (table, leaf, *(old or [table_of[leaf_of]]))
+        found.update({f"{p}.{leaf}" if p else leaf: place for p, m in modules.items() if m is modules[path]})
+    return found
 
 
 def _device(tensor):

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from .additions import places
 from .apply.surgery import PLANS, alike, plans_of
 from .bypass import inside, put_bypasses
 from .caches import forget
 from .errors import FileError, InputError, nearest
 from .holders import assign, owner_of, values
-from .plan import AttributeChange, Gives, Plan
+from .plan import Added, AttributeChange, Gives, Plan
 from .slots import Slot, replace_held, slots
 from .text import listed
 
@@ -61,7 +62,7 @@ class Fitted:
     def put(self) -> None:
         """Change the model. Plain dict entries are set, so no code of the model runs that could refuse."""
         put_bypasses(dict(self.model.named_modules(remove_duplicate=False)), self.removed)
-        new = {id(slot.tensor): tensor for slot, tensor in self.tensors}
+        new = {id(slot.tensor): tensor for slot, tensor in self.tensors}  # an added one is in the place of None
         for slot, tensor in self.tensors:
             slot.table[slot.leaf] = tensor
         for owner, leaf, change in self.values:
@@ -111,6 +112,7 @@ class _Outline:
         self.values: dict[tuple[int, str, int | None], int] = {}
         self.changes: list[tuple[Any, str, AttributeChange]] = []
         self.removed: dict[str, Gives] = {}
+        self.tensors = {slot.name: slot.tensor for slot in self.slots}
         for alias, name in stored.aliases.items():
             self._share(alias, name)
 
@@ -143,6 +145,24 @@ class _Outline:
                 )
             self.values[place] = change.new
             self.changes.append((owner, leaf, change))
+        if plan.added:
+            self._add(plan.added)
+
+    def _add(self, added: Sequence[Added]) -> None:
+        """Slots for parameters that the model does not have yet, under each name of their modules."""
+        modules = {name: module for name, module in self.modules.items() if not inside(name, self.removed)}
+        known = {slot.name: self.tensors[slot.name] for slot in self.slots}
+        try:
+            found = places(added, modules, known, lambda name: self.shapes[self.key[name]])
+        except InputError as error:
+            raise FileError(f"{error}\n{OTHER}") from error
+        for one, place in zip(added, found, strict=True):
+            stand_in = nn.Parameter(place.like.detach().new_empty(0), place.like.requires_grad)
+            self.shapes[one.name] = (place.length,)
+            for path in (path for path, module in modules.items() if module is place.module):
+                name = f"{path}.{place.leaf}" if path else place.leaf
+                self.slots.append(Slot(name, place.module._parameters, place.leaf, True))
+                self.key[name], self.tensors[name] = one.name, stand_in
 
     def _remove(self, name: str, gives: Gives) -> None:
         if name not in self.modules:
@@ -202,9 +222,11 @@ class _Outline:
             return None
         tensor = self.stored.tensors[self.stored.source(slot.name)]
         want = self.shapes[self.key[slot.name]]
-        if tuple(tensor.shape) == want and _is_real(tensor) == _is_real(slot.tensor):
+        if tuple(tensor.shape) == want and _is_real(tensor) == _is_real(self.tensors[slot.name]):
             return None
-        return f"{slot.name}: file {_described(tensor.shape, tensor)}, model {_described(want, slot.tensor)}"
+        return (
+            f"{slot.name}: file {_described(tensor.shape, tensor)}, model {_described(want, self.tensors[slot.name])}"
+        )
 
     def _check_places(self) -> None:
         """Two names of one place must mean one tensor."""
@@ -221,7 +243,7 @@ def _made(outline: _Outline, device: torch.device | None) -> Iterator[tuple[Slot
     """The new tensor of each slot that gets one; what is shared is made once."""
     made: dict[tuple[object, bool], torch.Tensor] = {}
     for slot in outline.slots:
-        old = slot.tensor
+        old = outline.tensors[slot.name]
         stored = slot.name in outline.stored
         source = outline.stored.source(slot.name) if stored else id(old)
         value = outline.stored.tensors[outline.stored.source(slot.name)] if stored else old.detach()

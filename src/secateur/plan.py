@@ -21,6 +21,8 @@ Code: TypeAlias = "str | int | Mapping[str, Sequence[Code]]"
 # What a block gave of its arguments, by position or keyword: one, or a tuple of them and None for what else it gave.
 # None alone: the only argument it had.
 Gives: TypeAlias = "int | str | tuple[int | str | None, ...] | None"
+# A plain value of JSON: what an option of a recovery step is set to.
+Option: TypeAlias = "str | int | float | bool | None"
 FORMAT = 1
 
 
@@ -73,6 +75,26 @@ class Renorm:
 
 
 @dataclass(frozen=True, slots=True)
+class Added:
+    """A parameter of zeros, `conv2.bias`, that the cut model has beside those of the original. It is as long as
+    dimension `dim` of `like` after the cut, and of its dtype, device and `requires_grad`. Its module must have been
+    built without it, as `bias=False` does: then it runs the same, and recovery has somewhere to write to."""
+
+    name: str
+    like: str
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A step that changed weights after the cut, as `lsq`, and the options it was taken with. The weights themselves
+    are in the saved file: a plan cannot give them again."""
+
+    step: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """Parameters and multiply-adds."""
 
@@ -84,7 +106,9 @@ class Totals:
 class Plan:
     """What is cut. `print(plan)` shows it; `Plan.from_json(plan.to_json()) == plan`.
 
-    `removed`: modules that are bypassed, with what they gave back of their arguments.
+    `removed`: modules that are bypassed, with what they gave back of their arguments. `added`: parameters that the cut
+    model has and the original has not. `recovery`: the steps, in order, that changed its weights afterwards; a cut by
+    the plan takes none of them.
     """
 
     axes: Mapping[str, AxisPlan]
@@ -98,6 +122,8 @@ class Plan:
     notes: Mapping[str, str] = field(default_factory=dict)
     caches: tuple[Cache, ...] = ()  # to be emptied: `forward` fills them again
     removed: Mapping[str, Gives] = field(default_factory=dict)
+    added: tuple[Added, ...] = ()
+    recovery: tuple[Recovery, ...] = ()
 
     @cached_property
     def _terms(self) -> dict[str, Axis]:
@@ -166,7 +192,9 @@ class Plan:
     def then(self, second: Plan) -> Plan:
         """One plan for this one followed by `second`, which was made on the model that this one gives.
 
-        Raises `PruningError` where the second does not continue the first.
+        It has the units, sizes and parameters of both, and names the recovery steps of both in their order; as no
+        plan can, it does not give recovered weights again. Raises `PruningError` where the second does not continue
+        the first.
         """
         from .compose import compose
 
@@ -193,6 +221,8 @@ class Plan:
                 "notes": dict(self.notes),
                 **({"caches": self.caches} if self.caches else {}),
                 **({"removed": dict(self.removed)} if self.removed else {}),
+                **({"added": [[a.name, a.like, a.dim] for a in self.added]} if self.added else {}),
+                **({"recovery": [[r.step, dict(r.options)] for r in self.recovery]} if self.recovery else {}),
             },
             separators=(",", ":"),
         )
@@ -248,6 +278,8 @@ def _from_data(data: Mapping[str, Any]) -> Plan:
         notes=dict(data["notes"]),
         caches=tuple(Cache(*cache) for cache in data.get("caches", ())),
         removed={name: _gives(gives) for name, gives in data.get("removed", {}).items()},
+        added=tuple(Added(*added) for added in data.get("added", ())),
+        recovery=tuple(Recovery(step, dict(options)) for step, options in data.get("recovery", ())),
     )
 
 
@@ -306,11 +338,13 @@ def with_notes(plan: Plan, **notes: str) -> Plan:
 
 
 __all__ = [
+    "Added",
     "AttributeChange",
     "AxisPlan",
     "Gives",
     "Plan",
     "PruningError",
+    "Recovery",
     "Renorm",
     "Scale",
     "Totals",

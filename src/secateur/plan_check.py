@@ -11,7 +11,10 @@ A plan that `secateur.plan` made always passes; one from a file may be damaged o
    one whole number to another; none becomes negative.
 5. A cache to be emptied is named by two texts: a module and its attribute.
 6. A module that is removed has a name and lies in no other one that is, gives back arguments by position or keyword (or
-   None in a tuple of them), and nothing within it is cut, scaled or set.
+   None in a tuple of them), and nothing within it is cut, scaled, set or added.
+7. A parameter that is added has a public name that nothing else in the plan has, and is as long as a dimension of a
+   parameter that is not added itself.
+8. A recovery step is a name, and its options are plain values by name.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from .bypass import inside
 from .errors import FileError
 from .holders import DEPTH as OBJECTS
 from .holders import is_public
-from .plan import AttributeChange, AxisPlan, Code, Plan, Renorm, Scale
+from .plan import Added, AttributeChange, AxisPlan, Code, Plan, Recovery, Renorm, Scale
 from .terms import size
 
 DEPTH = 32
@@ -58,6 +61,10 @@ def check_plan(plan: Plan) -> None:
             raise FileError(f"the plan empties a cache {list(cache)!r}; a module and an attribute are named by text")
     for name, gives in plan.removed.items():
         _check_removed(name, gives, plan)
+    for added in plan.added:
+        _check_added(added, plan)
+    for recovery in plan.recovery:
+        _check_recovery(recovery)
 
 
 def _is_count(value: Any) -> bool:
@@ -163,6 +170,7 @@ def _check_removed(name: str, gives: Any, plan: Plan) -> None:
     if not name or not all(place is None or isinstance(place, str) or _is_place(place) for place in places):
         raise FileError(f"the plan removes {name!r}, which gives {gives!r}; a module gives back some of its arguments")
     touched = [*plan.sites, *(scale.name for scale in plan.scales), *(change.module for change in plan.attributes)]
+    touched += [name for added in plan.added for name in (added.name, added.like) if isinstance(name, str)]
     within = next((n for n in (*touched, *plan.removed) if n != name and inside(n, {name})), None)
     if within is not None:
         raise FileError(f"the plan removes {name!r}, and changes {within} within it")
@@ -170,3 +178,30 @@ def _check_removed(name: str, gives: Any, plan: Plan) -> None:
 
 def _is_place(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+# --- Rules 7 and 8 ---
+
+
+def _check_added(added: Added, plan: Plan) -> None:
+    name, like, dim = added.name, added.like, added.dim
+    if not isinstance(name, str) or not is_public(name.rpartition(".")[2]):
+        raise FileError(f"the plan adds a parameter {name!r}; a parameter has a public name, as 'fc.bias'")
+    names = [other.name for other in plan.added]
+    if name in plan.sites or names.count(name) > 1:
+        raise FileError(f"the plan adds {name!r}, which it {'cuts' if name in plan.sites else 'adds twice'}")
+    codes = plan.sites.get(like) if isinstance(like, str) and like not in names else ()
+    if codes == () or type(dim) is not int or dim < 0 or (codes is not None and dim >= len(codes)):
+        raise FileError(f"the plan adds {name!r} as long as {like!r}[{dim!r}], which is no parameter's dimension")
+
+
+def _check_recovery(recovery: Recovery) -> None:
+    if not isinstance(recovery.step, str) or not recovery.step:
+        raise FileError(f"the plan names a recovery step {recovery.step!r}; a step is named by text, as 'lsq'")
+    for name, value in recovery.options.items():
+        plain = value is None or type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value))
+        if not isinstance(name, str) or not plain:
+            raise FileError(
+                f"the plan sets option {name!r} of recovery step {recovery.step!r} to {value!r}; "
+                "an option is text, a finite number, true, false or null"
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from .plan import AttributeChange, AxisPlan, Code, Plan
+from .plan import AttributeChange, AxisPlan, Code, Plan, Recovery
 from .text import columns, counted, folded, listed, paged, share, span, times, wrapped
 
 ROWS = 40
@@ -129,7 +129,17 @@ def _changes(plan: Plan) -> list[str]:
     if plan.scales:
         names = [f"{scale.name} x {scale.factor:.4g}" for scale in plan.scales]
         lines += wrapped("", f"{counted(len(names), 'tensor')} scaled: {listed(names, 3, 'plan.scales')}")
+    if plan.added:
+        names = [added.name for added in plan.added]
+        lines += wrapped("", f"{counted(len(names), 'parameter')} added: {listed(names, 3, 'plan.added')}")
+    if plan.recovery:
+        lines += wrapped("", f"weights recovered by {', then '.join(map(_step, plan.recovery))}")
     return lines
+
+
+def _step(recovery: Recovery) -> str:
+    options = ", ".join(f"{name} {value}" for name, value in recovery.options.items())
+    return f"{recovery.step} ({options})" if options else recovery.step
 
 
 def _change(change: AttributeChange) -> str:

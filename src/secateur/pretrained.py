@@ -185,6 +185,7 @@ def save_folder(model: nn.Module, folder: str | os.PathLike[str], calls: Sequenc
     target = Path(folder)
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise InputError(f"{folder} is there already, and not empty; name a new folder")
+    _check_added(model)
     config = described(model)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -196,6 +197,18 @@ def save_folder(model: nn.Module, folder: str | os.PathLike[str], calls: Sequenc
         raise InputError(f"cannot write {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_added(model: nn.Module) -> None:
+    """The classes build no parameter that recovery adds, so `from_pretrained` would leave it out without a word."""
+    here = {slot.name for slot in slots(model)}
+    added = [one.name for plan in plans_of(model) for one in plan.added if one.name in here]
+    if added:
+        raise InputError(
+            f"recovery added parameters that {type(model).__name__} does not build from a config, so from_pretrained "
+            f"would drop them: {listed(added, SHOWN)}\nrecover without adding biases, or save it with "
+            "secateur.save(model, 'small.safetensors')"
+        )
 
 
 def _filled(model: nn.Module, config: Any) -> Any:

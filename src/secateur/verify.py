@@ -4,6 +4,9 @@
    (a mean or variance over units reads the kept ones only) and with removed blocks giving what they are given.
 2. Permutation: reordering the units of every axis, everywhere at once, changes nothing; so every place that an axis
    reaches is known.
+
+Where weights were recovered after the cut, they are no longer the original's, and no law says what they must be. Then
+the laws are checked on the cut alone, made anew, and the pruned model must have its structure and run.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from .graph import Graph
 from .plan import Gives, Plan, needs_plan
 from .replay import default_float64, in_float64, run
 from .slots import slots
+from .structure import difference
 from .terms import Each
 from .trace import check_model, trace_calls
 
@@ -38,28 +42,41 @@ class Verification:
     """Relative errors in float64 (largest difference over largest value) of both laws, and whether they hold.
 
     `visible` is how far the silenced model lies from the original: were it zero, the first law would say nothing.
+    `recovered`: the steps that changed weights after the cut. Then both laws were checked on the cut before them, and
+    `structure` says how the pruned model differs from it in more than weights (None: it does not).
     """
 
     silence: float
     permutation: float
     visible: float
+    recovered: tuple[str, ...] = ()
+    structure: str | None = None
 
     @property
     def passed(self) -> bool:
-        """Whether both laws hold and the cut can be seen in the outputs."""
-        return self.silence < TOLERANCE and self.permutation < TOLERANCE and (self.visible > VISIBLE)
+        """Whether both laws hold, the cut can be seen in the outputs, and a recovered model is built like the cut."""
+        lawful = self.silence < TOLERANCE and self.permutation < TOLERANCE
+        return lawful and self.visible > VISIBLE and self.structure is None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {**asdict(self), "passed": self.passed}
 
     def __str__(self) -> str:
+        lines = [self._laws()]
+        if self.recovered:
+            lines.append(f"weights were recovered by {', '.join(self.recovered)}; the cut before it was checked")
+        if self.structure is not None:
+            lines.append(f"FAILED: the recovered model is not built like the cut: {self.structure}")
+        return "\n".join(lines)
+
+    def _laws(self) -> str:
         if not self.visible > VISIBLE:
             return (
                 f"nothing is proved: silencing the dropped units changes the outputs by only {self.visible:.1e}\n"
                 "is the last layer zero, do the inputs die on the way, or do these units not reach the outputs?"
             )
-        verdict = "verified" if self.passed else "FAILED"
+        verdict = "verified" if self.silence < TOLERANCE and self.permutation < TOLERANCE else "FAILED"
         return (
             f"{verdict}: pruned equals silenced to {self.silence:.1e}, permuted equals original to "
             f"{self.permutation:.1e} (allowed {TOLERANCE:.0e}); silencing changes the outputs by {self.visible:.1e}"
@@ -78,8 +95,10 @@ def verify(
     """Check that `pruned` is what `plan` makes of `model`, on the example inputs, in float64 copies of both.
 
     `outputs` picks what counts as output, as it did for the trace that the plan was made on. Constant float inputs (all
-    zeros, all ones) are replaced by random numbers, which prove more. Raises `InputError` where the plan is not of this
-    model, `PruningError` where the original's outputs are not finite.
+    zeros, all ones) are replaced by random numbers, which prove more. Where the plan names recovery steps, its cut is
+    made anew and checked in the place of `pruned`, which must have the same tensors by name and shape, the same modules
+    and integers, and run. Raises `InputError` where the plan is not of this model, `PruningError` where the original's
+    outputs are not finite or the pruned model does not run.
 
     >>> import secateur
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -98,11 +117,32 @@ def verify(
     reference = run(dense, wanted, outputs=outputs)
     _check_finite(reference)
     silenced = run(_silenced(dense, plan, graph), wanted, graph.readings, _keep(graph, plan), outputs=outputs)
-    small = _run_pruned(
-        _exactly_scaled(in_float64(pruned, plan.caches), pruned, cut(dense, plan), plan), wanted, outputs
-    )
+    given, exact = in_float64(pruned, plan.caches), cut(dense, plan)
+    checked = exact if plan.recovery else _exactly_scaled(given, pruned, exact, plan)
+    small = _run_pruned(checked, wanted, outputs)
+    differs = _recovered_differs(given, cut(dense, plan), wanted, small, outputs) if plan.recovery else None
     permuted = run(permutation_of(dense, graph), wanted, outputs=outputs)
-    return Verification(distance(silenced, small), distance(reference, permuted), distance(reference, silenced))
+    errors = distance(silenced, small), distance(reference, permuted), distance(reference, silenced)
+    return Verification(*errors, recovered=tuple(dict.fromkeys(step.step for step in plan.recovery)), structure=differs)
+
+
+def _recovered_differs(
+    given: nn.Module,
+    exact: nn.Module,
+    calls: Sequence[Call],
+    small: Sequence[torch.Tensor],
+    outputs: Callable[[Any], Any] | None,
+) -> str | None:
+    """How a recovered model differs from the cut, whose outputs are `small`, in more than weights."""
+    differs = difference(given, exact)
+    if differs is not None:
+        return differs
+    found = _run_pruned(given, calls, outputs)
+    shapes, wanted = ([tuple(t.shape) for t in tensors] for tensors in (found, small))
+    if shapes != wanted:
+        return f"its outputs have the shapes {shapes}, those of the cut {wanted}"
+    wrong = [i for i, t in enumerate(found) if t.is_floating_point() and not bool(torch.isfinite(t).all())]
+    return f"output {wrong[0]} is not finite" if wrong else None
 
 
 def _run_pruned(model: nn.Module, calls: Sequence[Call], outputs: Callable[[Any], Any] | None) -> list[torch.Tensor]:

@@ -9,6 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from commands import HALF, SHAPE, Command
+from secateur.apply import recovered_
+from secateur.io import load, save
+from secateur.models import build_model
+from secateur.plan import Recovery
 
 
 def spoil(run: Path, change: float = 1e-3) -> None:
@@ -40,7 +44,25 @@ def test_the_file_of_a_run_is_enough(secateur: Command, small: Path) -> None:
 def test_a_finetuned_run_is_proved_by_its_cut(secateur: Command, dense: Path) -> None:
     arguments = ("--data", secateur.file("data"), "--finetune-epochs", "1", "--out", secateur.folder / "o")
     secateur("prune", secateur.net, "--weights", dense, *HALF, *arguments)
-    assert "has the shapes of the plan (it was fine-tuned)" in secateur("verify", secateur.folder / "o")
+    assert "has the structure of the plan (it was fine-tuned)" in secateur("verify", secateur.folder / "o")
+
+
+def recover(run: Path, net: str) -> None:
+    """Other weights in a run, as a recovery step leaves them."""
+    model = load(build_model(net), run / "model.safetensors")
+    plan = recovered_(model, recovery=[Recovery("lsq")])
+    torch.nn.init.normal_(model.get_parameter("conv1.weight"))
+    save(model, run / "model.safetensors")
+    document = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**document, "plan": json.loads(plan.to_json())}))
+
+
+def test_a_recovered_run_is_proved_by_its_cut(secateur: Command, small: Path) -> None:
+    recover(small, secateur.net)
+    text = secateur("verify", small)
+    assert "weights were recovered by lsq; the cut before it was checked" in text
+    assert "the file has the structure of the plan (it was recovered by lsq)" in text
+    assert secateur.json("verify", small)["laws"]["recovered"] == ["lsq"]
 
 
 def test_spoilt_weights_end_with_1(secateur: Command, small: Path) -> None:

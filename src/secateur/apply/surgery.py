@@ -1,4 +1,5 @@
-"""Slice parameters and buffers by a Plan, bypass blocks, set the integers it changes, fold the scales it names.
+"""Slice parameters and buffers by a Plan, bypass blocks, set the integers it changes, fold the scales it names, add
+the parameters (of zeros) that it adds.
 
 All new tensors are made before anything is touched, so a failure leaves the model whole. Parameters that change are
 new `Parameter` objects (an optimizer must be built anew, or its state carried over); the others stay the same objects.
@@ -7,6 +8,7 @@ new `Parameter` objects (an optimizer must be built anew, or its state carried o
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from types import CellType, FunctionType
 from typing import Any
@@ -14,6 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..additions import Place, places
+from ..additions import put as fill
 from ..bypass import bypass, inside, put_bypasses
 from ..caches import forget, left_out
 from ..errors import InputError, nearest
@@ -48,7 +52,9 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     """
     body = _Body(model)
     check_copies(model)
-    made = _copies(body, plan, _made(body, plan))
+    new = _made(body, plan)
+    placed = _placed(body, plan, new)
+    made = _copies(body, plan, new)
     gone = {id(body.modules[name]): bypass(gives, body.modules[name].training) for name, gives in plan.removed.items()}
     try:
         memo = {**left_out(model, plan.caches), **made, **gone}  # what is in it is taken for copied already
@@ -60,8 +66,9 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
             "use secateur.cut_(model, plan), which works in place"
         ) from error
     _learn_alike(model, copied)
-    modules = dict(copied.named_modules())
+    modules = dict(copied.named_modules(remove_duplicate=False))
     _check_apart(body.modules, modules, plan)
+    fill(placed, modules)
     _finish(copied, modules, plan)
     return copied
 
@@ -87,12 +94,14 @@ def cut_(model: nn.Module, plan: Plan) -> nn.Module:
     """
     body = _Body(model)
     made = _made(body, plan)
+    placed = _placed(body, plan, made)
     for slot in body.slots:
         new = made.get(id(slot.tensor))
         if new is not None:
             slot.table[slot.leaf] = new
     replace_held(model, made)
     put_bypasses(body.modules, plan.removed)
+    fill(placed, body.modules)
     _finish(model, body.modules, plan)
     return model
 
@@ -126,7 +135,8 @@ def _finish(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan) -> N
     for change in plan.attributes:
         put(modules[change.module], change)
     forget(model, plan.caches)
-    model.__dict__[PLANS] = (*plans_of(model), plan)
+    gone_through = dataclasses.replace(plan, recovery=()) if plan.recovery else plan  # a cut recovers nothing
+    model.__dict__[PLANS] = (*plans_of(model), gone_through)
 
 
 def _made(body: _Body, plan: Plan) -> dict[int, torch.Tensor]:
@@ -150,6 +160,22 @@ def _made(body: _Body, plan: Plan) -> dict[int, torch.Tensor]:
         gain = body.tensors[renorm.name]
         made[id(gain)] = alike(gain, made.get(id(gain), gain).detach() * _left(body, plan, renorm, made))
     return made
+
+
+def _placed(body: _Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> list[tuple[Place, nn.Parameter]]:
+    """The parameters that are added, and where they go."""
+    if not plan.added:
+        return []
+
+    def shape(name: str) -> torch.Size:
+        tensor = body.tensors[name]
+        return made.get(id(tensor), tensor).shape
+
+    modules = {name: module for name, module in body.modules.items() if not inside(name, plan.removed)}
+    try:
+        return [(place, place.zeros()) for place in places(plan.added, modules, body.tensors, shape)]
+    except InputError as error:
+        raise InputError(f"the plan {error}") from error
 
 
 def _left(body: _Body, plan: Plan, renorm: Renorm, made: Mapping[int, torch.Tensor]) -> torch.Tensor:

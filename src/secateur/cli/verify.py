@@ -57,7 +57,7 @@ class Proof:
 
     laws: Verification
     saved: str | None
-    """How the saved model differs from the cut (from its shapes, if it was fine-tuned); None if it does not."""
+    """How the saved model differs from the cut (in its structure, if its weights changed); None if it does not."""
     again: str | None
     """How the saved model differs from itself after another save and load; None if it does not."""
     finetuned: bool
@@ -77,7 +77,12 @@ class Proof:
         }
 
     def __str__(self) -> str:
-        cut = "has the shapes of the plan (it was fine-tuned)" if self.finetuned else "is the cut of the original"
+        changed = ["fine-tuned"] * self.finetuned
+        if self.laws.recovered:
+            changed.insert(0, f"recovered by {', '.join(self.laws.recovered)}")
+        cut = (
+            f"has the structure of the plan (it was {', '.join(changed)})" if changed else "is the cut of the original"
+        )
         return "\n".join(
             [
                 str(self.laws) if self.laws.passed else f"{self.laws}\n{why_failed(self.laws)}",
@@ -123,14 +128,17 @@ def _plan_of(run: RunFile) -> Plan:
 
 def _proof(run: RunFile, original: Loaded, plan: Plan) -> Proof:
     from secateur.apply import cut
+    from secateur.structure import difference
     from secateur.verify import verify as prove
 
     small = cut(original.model, plan).eval()
-    with working("verifying in float64"):
-        laws = prove(original.model, small, plan, original.inputs)
     with working("loading the saved model"):
         saved = _fresh(original, run.model)
-        differs = _shapes_differ(small, saved) if run.finetuned else compare(small, saved, original.inputs)
+    with working("verifying in float64"):
+        laws = prove(original.model, saved if plan.recovery else small, plan, original.inputs)
+    with working("comparing it with the cut"):
+        changed = run.finetuned or plan.recovery
+        differs = difference(saved, small) if changed else compare(small, saved, original.inputs)
         again = compare(saved, _round_trip(original, saved), original.inputs)
     return Proof(laws, differs, again, run.finetuned)
 
@@ -145,12 +153,3 @@ def _round_trip(original: Loaded, saved: nn.Module) -> nn.Module:
     with tempfile.TemporaryDirectory() as folder:
         save(saved, Path(folder, MODEL))
         return _fresh(original, Path(folder, MODEL))
-
-
-def _shapes_differ(a: nn.Module, b: nn.Module) -> str | None:
-    ours, theirs = ({name: tuple(t.shape) for name, t in model.state_dict().items()} for model in (a, b))
-    different = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
-    if not different:
-        return None
-    name = different[0]
-    return f"{name} has the shape {theirs.get(name)}, the plan gives {ours.get(name)}"

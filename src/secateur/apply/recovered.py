@@ -1,0 +1,74 @@
+"""What recovery did to a cut model, noted in the plan that it went through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from ..additions import places, put
+from ..errors import InputError
+from ..plan import Added, Plan, Recovery, Totals
+from ..plan_check import check_plan
+from ..slots import slots
+from ..trace import check_model
+from .surgery import PLANS, plans_of
+
+
+def recovered_(model: nn.Module, added: Iterable[Added] = (), recovery: Iterable[Recovery] = ()) -> Plan:
+    """Give a cut model further parameters, of zeros, and note them and the steps taken in its last plan.
+
+    Returns that plan, whose `after` counts them; values are for the caller to fill in. What has several names, as in a
+    layer that is used twice, goes by the first of them, as in every plan. All or nothing: raises
+    `InputError` where the model was not cut, a parameter has no empty place, or the model is kept as its config builds
+    it (`uniform=True`), from which `from_pretrained` would drop what is added.
+
+    >>> import secateur, torch
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2, bias=False))
+    >>> _ = secateur.cut_(net, secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]}))
+    >>> plan = recovered_(net, [Added("1.bias", "1.weight", 0)], [Recovery("mean")])
+    >>> net[1].bias.tolist(), plan.after.params, sum(p.numel() for p in net.parameters())
+    ([0.0, 0.0], 44, 44)
+    """
+    check_model(model)
+    added, recovery = tuple(added), tuple(recovery)
+    if not plans_of(model):
+        raise InputError(
+            "the model was not cut, so there is nothing to recover from\ncut it first: secateur.cut_(model, plan)"
+        )
+    *earlier, last = plans_of(model)
+    _check_uniform(last, added)
+    tensors = {slot.name: slot.tensor for slot in slots(model)}
+    modules = dict(model.named_modules(remove_duplicate=False))
+    added = tuple(_first_names(added, modules, tensors))
+    plan = replace(last, added=(*last.added, *added), recovery=(*last.recovery, *recovery))
+    check_plan(plan)
+    try:
+        placed = [(place, place.zeros()) for place in places(added, modules, tensors, lambda name: tensors[name].shape)]
+    except InputError as error:
+        raise InputError(f"recovery {error}") from error
+    grown = plan.after.params + sum(place.length for place, _ in placed)
+    plan = replace(plan, after=Totals(grown, plan.after.macs))
+    put(placed, modules)
+    model.__dict__[PLANS] = (*earlier, plan)
+    return plan
+
+
+def _first_names(
+    added: Iterable[Added], modules: Mapping[str, nn.Module], tensors: Mapping[str, torch.Tensor]
+) -> Iterator[Added]:
+    for one in added:
+        path, dot, leaf = one.name.rpartition(".")
+        module, like = modules.get(path), tensors.get(one.like)
+        first = next((name for name, other in modules.items() if other is module), path)
+        yield Added(f"{first}{dot}{leaf}", next((n for n, t in tensors.items() if t is like), one.like), one.dim)
+
+
+def _check_uniform(plan: Plan, added: tuple[Added, ...]) -> None:
+    if added and "uniform" in plan.notes:
+        raise InputError(
+            f"recovery adds {added[0].name!r}, which the config of a uniform model does not know, "
+            "so from_pretrained would drop it\nrecover without adding biases, or prune without uniform=True"
+        )
