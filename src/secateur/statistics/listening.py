@@ -111,7 +111,7 @@ class Listener(Interceptor):
             at = next(at for at in named.values() if (args[at] if isinstance(at, int) else kwargs[at]) is read.x)
             if new is not None and isinstance(at, int):
                 args = (*args[:at], new, *args[at + 1 :])
-            elif new is not None:
+            elif new is not None and isinstance(at, str):
                 kwargs = {**kwargs, at: new}
             return self.made(read, func(*args, **kwargs))
 

@@ -1,0 +1,121 @@
+"""What the dense model's moments alone can make good: constants, and least squares in one pass.
+
+Both read what every weight of the dense model reads. They do not see what the cut changes on the way to a layer;
+`secateur.recover.layerwise` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..apply.kept import kept_by_axis
+from ..terms import positions
+from .constants import Constants
+from .solving import matrix_of, weight_of
+from .task import Task
+from .walking import Ends
+
+
+class FromMoments:
+    """Adds to the weights of a cut model what the moments of the dense one say."""
+
+    def __init__(self, task: Task, ends: Ends, constants: Constants):
+        assert task.statistics is not None, "the step says what it needs"
+        self._task, self._ends, self._constants, self._statistics = task, ends, constants, task.statistics
+        self._dense = dict(task.graph.model.named_parameters(remove_duplicate=False))
+        self._cut = dict(task.model.named_parameters(remove_duplicate=False))
+        self._keep = kept_by_axis(task.graph, task.plan)
+
+    def shift(self) -> int:
+        """Push the mean of what removed units gave into the bias of what read them; gives the number of biases.
+
+        b += sum over removed channels i of w_i E[x_i]. In a convolution w_i is summed over the kernel, as if there were
+        no border.
+        """
+        changed = 0
+        for name in sorted(self._ends.solvable):
+            total, count = (self._statistics.get(name, quantity) for quantity in ("sum", "count"))
+            if total is None or count is None or not self._constants.takes(name):
+                continue
+            pair = self._pair(name)
+            mean = (total / count).repeat_interleave(pair.dense.shape[0] * pair.dense.shape[1] // len(total))
+            before = pair.outputs(mean.view(pair.dense.shape[0], 1, -1) @ pair.dense)
+            shift = (before - mean[pair.places].unsqueeze(1) @ pair.cut).flatten()
+            if bool(shift.any()):
+                self._constants.add(name, shift)
+                changed += 1
+        return changed
+
+    def least_squares(self, ridge: float) -> int:
+        """Give each weight that lost some of what it reads the best one for what is left; gives the number of weights.
+
+        With second moments H of what the dense weight W reads (a constant 1 behind) and K the features that are kept,
+        it changes by (H_KK + r)^-1 (H_K W - H_KK W_K), r being `ridge` times the mean second moment of K.
+        """
+        changed = 0
+        for name in sorted(self._ends.solvable):
+            gram, pair = self._statistics.get(name, "gram"), self._pair(name)
+            if gram is None or pair.is_whole:
+                continue
+            change = pair.change(gram, ridge, constant=self._constants.takes(name))
+            weight = self._cut[name]
+            weight.data.add_(weight_of(change[:, :-1], weight, self._task.graph.readers[name].dim).to(weight))
+            if self._constants.takes(name):
+                self._constants.add(name, change[:, -1].flatten())
+            changed += 1
+        return changed
+
+    def _pair(self, name: str) -> _Pair:
+        reader, plan = self._task.graph.readers[name], self._task.plan
+        dense, cut = self._dense[name].detach().double().cpu(), self._cut[name].detach().double().cpu()
+        kept = torch.tensor(positions(reader.channels, self._keep))
+        groups = len(kept) // cut.shape[reader.dim]
+        wide = matrix_of(dense, reader.dim, reader.groups)
+        narrow = matrix_of(cut, reader.dim, groups)
+        kernel = wide.shape[1] * reader.groups // reader.channels.n
+        places = (kept.unsqueeze(1) * kernel + torch.arange(kernel)).view(groups, -1)
+        out = plan.positions(name)[self._ends.out_dims[name]] if name in plan.sites else None
+        return _Pair(wide, narrow, places, None if out is None else torch.tensor(out))
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A dense and a cut weight as matrices, (groups, features, outputs). places: the dense features that are kept,
+    (kept groups, kept features), counted through the groups; kept: the outputs that are, likewise, or None for all."""
+
+    dense: Tensor
+    cut: Tensor
+    places: Tensor
+    kept: Tensor | None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.places.numel() == self.dense.shape[0] * self.dense.shape[1]
+
+    def outputs(self, made: Tensor) -> Tensor:
+        """(groups, rows, outputs) of the dense weight -> (kept groups, rows, kept outputs)."""
+        if self.kept is None:
+            return made
+        flat = made.transpose(0, 1).flatten(1)[:, self.kept]
+        return flat.unflatten(1, (self.cut.shape[0], -1)).transpose(0, 1)
+
+    def change(self, gram: Tensor, ridge: float, *, constant: bool) -> Tensor:
+        """gram: (groups, features + 1, features + 1) -> (kept groups, kept features + 1, kept outputs)."""
+        features = self.dense.shape[1]
+        made = self.outputs(gram[:, :, :-1] @ self.dense)  # all features against the results
+        group = self.places[:, 0] // features
+        at = torch.cat([self.places % features, torch.full_like(self.places[:, :1], features)], 1)
+        own = gram[group].gather(1, at.unsqueeze(2).expand(-1, -1, features + 1))
+        inner = own.gather(2, at.unsqueeze(1).expand(-1, at.shape[1], -1))
+        left = made.gather(1, at.unsqueeze(2).expand(-1, -1, made.shape[2])) - inner[:, :, :-1] @ self.cut
+        weights = torch.zeros(inner.shape[:2], dtype=inner.dtype)
+        weights[:, :-1] = ridge * inner.diagonal(dim1=1, dim2=2)[:, :-1].mean(1, keepdim=True).clamp_min(1e-30)
+        if not constant:
+            inner[:, -1], inner[:, :, -1], left[:, -1], weights[:, -1] = 0.0, 0.0, 0.0, 1.0
+        return torch.linalg.solve(inner + torch.diag_embed(weights), left)
+
+
+__all__ = ["FromMoments"]

@@ -1,0 +1,47 @@
+"""Statistics of batch norms, taken anew on what the cut model gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..statistics.batches import Batch
+
+
+def estimate_norms(model: nn.Module, batches: Sequence[Batch]) -> int:
+    """Replace the running mean and variance of each batch norm by their averages over the batches, in place.
+
+    Every batch counts by the number of its examples. Gives the number of norms.
+
+    Li et al., "EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning", ECCV 2020, section 3.3
+    (adaptive batch normalization).
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    with _averaging(norms), torch.no_grad():
+        seen = 0
+        for batch in batches:
+            seen += batch.examples
+            for norm in norms:
+                norm.momentum = batch.examples / seen
+            model(*batch.call.args, **batch.call.kwargs)
+    return len(norms)
+
+
+@contextmanager
+def _averaging(norms: Sequence[_BatchNorm]) -> Iterator[None]:
+    """Within, these norms learn from each batch as in training; all else stays in evaluation mode."""
+    before = [(norm, norm.training, norm.momentum) for norm in norms]
+    try:
+        for norm in norms:
+            norm.training = True
+        yield
+    finally:
+        for norm, training, momentum in before:
+            norm.training, norm.momentum = training, momentum
+
+
+__all__ = ["estimate_norms"]

@@ -1,0 +1,289 @@
+"""The steps of recovery by name, and the verb that takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from ..apply.recovered import recovered_
+from ..apply.surgery import PLANS, plans_of
+from ..calls import tensors_in
+from ..errors import InputError, nearest
+from ..graph import Graph
+from ..plan import Added, Plan, Recovery
+from ..slots import slots
+from ..statistics import PLACES, Statistics
+from ..statistics.batches import batches
+from ..trace.keeping import kept, set_modes
+from .constants import Constants
+from .layerwise import Layerwise
+from .moments import FromMoments
+from .norms import estimate_norms
+from .task import Task
+from .walking import rehearsed
+
+Found: TypeAlias = "tuple[dict[Added, Tensor], dict[str, Any]]"
+"""Parameters that a step adds, with their values, and figures that it reports."""
+
+
+@runtime_checkable
+class Step(Protocol):
+    """One way of recovery: a frozen dataclass whose fields are its options. needs: of calibration's statistics."""
+
+    name: ClassVar[str]
+    needs: ClassVar[frozenset[str]]
+
+    def __call__(self, task: Task) -> Found:
+        """Change the weights of the task's model in place."""
+        ...
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Running mean and variance of every batch norm, averaged over the calibration batches.
+
+    Li et al., "EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning", ECCV 2020, section 3.3
+    (adaptive batch normalization).
+    """
+
+    name: ClassVar[str] = "norms"
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(self, task: Task) -> Found:
+        return {}, {"norms": estimate_norms(task.model, task.batches)}
+
+
+@dataclass(frozen=True)
+class MeanShift:
+    """The mean of what removed units gave goes into the biases of what read them. add_bias: layers without one get one.
+
+    As the constant part of what was removed is kept in Variance-Based Pruning (Berisha et al., ICCV 2025).
+    """
+
+    add_bias: bool = True
+
+    name: ClassVar[str] = "shift"
+    needs: ClassVar[frozenset[str]] = frozenset({"moments"})
+
+    def __call__(self, task: Task) -> Found:
+        with _constants(task, self.add_bias) as (ends, constants):
+            changed = FromMoments(task, ends, constants).shift()
+            return constants.tidy(), {"biases": changed}
+
+
+@dataclass(frozen=True)
+class MomentLeastSquares:
+    """Least squares for every weight that lost what it reads, from second moments of the dense model, in one pass.
+
+    ridge: times the mean second moment of what is read. add_bias: layers without a bias get one.
+
+    He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, equation 4.
+    """
+
+    ridge: float = 1e-3
+    add_bias: bool = True
+
+    name: ClassVar[str] = "lsq_moments"
+    needs: ClassVar[frozenset[str]] = frozenset({"gram"})
+
+    def __call__(self, task: Task) -> Found:
+        with _constants(task, self.add_bias) as (ends, constants):
+            changed = FromMoments(task, ends, constants).least_squares(self.ridge)
+            return constants.tidy(), {"weights": changed}
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """Least squares for every weight, layer by layer, on what the cut model gives it: see `secateur.recover.layerwise`.
+
+    places: of an image or a sequence so many are looked at. add_bias: layers without a bias get one, where no batch
+    norm behind them can take the constant. The ridge is chosen on rows that are held out. Weights stay as they were if
+    the outputs would be further from the dense model's than before.
+
+    He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, equation 4, sections 3.1
+    and 3.2.
+    """
+
+    places: int = PLACES
+    add_bias: bool = True
+
+    name: ClassVar[str] = "lsq"
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __call__(self, task: Task) -> Found:
+        plain = _outputs(task)
+        with _constants(task, self.add_bias) as (ends, constants):
+            before = {slot.name: slot.tensor.detach().clone() for slot in slots(task.model)}
+            layers = Layerwise(task, ends, constants, places=self.places)
+            dense, cut = layers.run()
+            wanted = [_picked(task.graph, out) for out in dense]
+            old, new = _error(plain, wanted), _error([_picked(task.graph, out) for out in cut], wanted)
+            if not new < old:
+                _put_back(task.model, before)
+            figures = {"weights": len(layers.ridges) if new < old else 0, "error_before": old, "error_after": new}
+            return constants.tidy(), figures
+
+
+STEPS: dict[str, Callable[[], Step]] = {
+    step.name: step for step in (Norms, MeanShift, LeastSquares, MomentLeastSquares)
+}
+Recover: TypeAlias = "str | Step | Sequence[str | Step]"
+
+
+def named_steps(recover: Recover) -> list[Step]:
+    """The steps that `recover=` asks for: names, or steps with options. Raises `InputError` for an unknown name."""
+    if not isinstance(recover, (str, Step, list, tuple)):
+        raise InputError(f"recover={recover!r}; give one of {', '.join(STEPS)}, or a list of steps")
+    asked = [recover] if isinstance(recover, (str, Step)) else list(recover)
+    found: list[Step] = []
+    for one in asked:
+        if isinstance(one, str) and one in STEPS:
+            found.append(STEPS[one]())
+        elif isinstance(one, Step) and not isinstance(one, type):
+            found.append(one)
+        else:
+            near = nearest(str(one), STEPS) if isinstance(one, str) else ""
+            raise InputError(f"no recovery step is {one!r}{near}\nknown: {', '.join(STEPS)}")
+    return found
+
+
+def needs_of(recover: Recover) -> frozenset[str]:
+    """What calibration must collect for these steps."""
+    return frozenset().union(*(step.needs for step in named_steps(recover)))
+
+
+def recover_(
+    model: nn.Module,
+    graph: Graph,
+    plan: Plan,
+    data: Iterable[Any],
+    recover: Recover = "lsq",
+    *,
+    statistics: Statistics | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Recover a cut model in place, step by step; gives its plan, which names the steps and what they added.
+
+    model: what `cut` made by `plan` of the model of `graph`, which is only read. data: calibration batches, as for
+    `secateur.statistics.calibrate`; all of them are held at once. statistics: of the dense model, for steps that need
+    them. All or nothing: a step that fails leaves the model as it was.
+
+    Raises `InputError` for unknown steps, data that hold nothing or statistics that lack what a step needs.
+
+    >>> import secateur
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> graph = secateur.trace(net, torch.zeros(1, 4))
+    >>> plan = secateur.plan(graph, "channels=0.5")
+    >>> small = secateur.cut(net, plan)
+    >>> recover_(small, graph, plan, [torch.randn(64, 4)], "lsq").recovery[0].step
+    'lsq'
+    """
+    steps = named_steps(recover)
+    _check_needs(steps, statistics)
+    device = next((p.device for p in model.parameters()), None)
+    held = list(batches(data, device))
+    before, plans = {slot.name: slot.tensor.detach().clone() for slot in slots(model)}, plans_of(model)
+    try:
+        for step in steps:
+            task = Task(graph, model, plan, held, statistics, seed)
+            with kept(graph.model), _evaluating(model, graph.model):
+                added, figures = step(task)
+            options = {**asdict(step), **figures, "examples": sum(b.examples for b in held), "seed": seed}  # type: ignore[call-overload]
+            plan = recovered_(model, added, [Recovery(step.name, options)])
+            tensors = dict(model.named_parameters())
+            for new, values in added.items():
+                tensors[new.name].data.copy_(values)
+    except BaseException:
+        _put_back(model, before)
+        for new in plan.added:
+            module, _, leaf = new.name.rpartition(".")
+            if new.name not in before:
+                model.get_submodule(module)._parameters[leaf] = None
+        model.__dict__[PLANS] = plans
+        raise
+    return plan
+
+
+# --- around a step --------------------------------------------------------------------------------------------------
+
+
+def _check_needs(steps: Sequence[Step], statistics: Statistics | None) -> None:
+    have = frozenset() if statistics is None else statistics.needs
+    for step in steps:
+        lacking = step.needs - have
+        if lacking:
+            raise InputError(
+                f"the recovery step {step.name!r} needs {', '.join(map(repr, sorted(lacking)))}; give "
+                f"statistics=secateur.statistics.calibrate(graph, batches, needs={sorted(step.needs)})"
+            )
+
+
+@contextmanager
+def _evaluating(*models: nn.Module) -> Iterator[None]:
+    """Within, models are in evaluation mode."""
+    before = [(module, module.training) for model in models for module in model.modules()]
+    try:
+        for model in models:
+            set_modes(model, training=False)
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+@contextmanager
+def _constants(task: Task, add_bias: bool) -> Iterator[tuple[Any, Constants]]:
+    """Where results go, and where constants can; whatever happens, no bias stays that the plan does not know."""
+    ends = rehearsed(task.graph, task.model, task.batches[0])
+    constants = Constants(task.model, ends, ends.solvable, new=add_bias and not task.graph.source.uniform)
+    try:
+        yield ends, constants
+    finally:
+        constants.tidy()
+
+
+def _outputs(task: Task) -> list[list[Tensor]]:
+    with torch.no_grad():
+        return [_picked(task.graph, task.model(*batch.call.args, **batch.call.kwargs)) for batch in task.batches]
+
+
+def _picked(graph: Graph, output: Any) -> list[Tensor]:
+    """The floating-point tensors of an output, as the trace was told to pick them."""
+    picked = graph.source.outputs(output) if graph.source.outputs is not None else output
+    return [tensor.detach() for tensor in tensors_in(picked) if tensor.is_floating_point()]
+
+
+def _error(found: Sequence[Sequence[Tensor]], wanted: Sequence[Sequence[Tensor]]) -> float:
+    """|found - wanted|² / |wanted|² over all outputs of all batches; infinite where that is no number."""
+    off = size = 0.0
+    for a, b in zip(found, wanted, strict=True):
+        for x, y in zip(a, b, strict=True):
+            off += float((x.double() - y.double()).square().sum()) if x.shape == y.shape else float("inf")
+            size += float(y.double().square().sum())
+    error = off / size if size else off
+    return error if error == error else float("inf")
+
+
+def _put_back(model: nn.Module, before: dict[str, Tensor]) -> None:
+    for slot in slots(model):
+        if slot.name in before:
+            slot.tensor.data.copy_(before[slot.name])
+
+
+__all__ = [
+    "STEPS",
+    "LeastSquares",
+    "MeanShift",
+    "MomentLeastSquares",
+    "Norms",
+    "Recover",
+    "Step",
+    "named_steps",
+    "needs_of",
+    "recover_",
+]
