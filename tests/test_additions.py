@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
 
 import laws
 import secateur
@@ -266,6 +267,33 @@ def test_dtype_device_and_requires_grad_are_those_of_what_it_is_like() -> None:
     assert small[1].bias.is_meta  # type: ignore[index]
 
 
+def test_what_is_like_a_buffer_is_a_parameter_all_the_same(tmp_path: Path) -> None:
+    def build() -> nn.Module:
+        net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2, bias=False))
+        net.register_buffer("table", torch.zeros(2, 5))
+        return net
+
+    small = secateur.cut(build(), secateur.plan(secateur.trace(build(), torch.zeros(1, 3)), "channels=0.5"))
+    recovered_(small, [Added("1.bias", "table", 0)])
+    nn.init.ones_(small.get_parameter("1.bias"))
+    for again in (
+        printed(small, tmp_path)(build(), str(tmp_path / "m.safetensors")),
+        secateur.load(build(), tmp_path / "m.safetensors"),
+    ):
+        assert again.get_parameter("1.bias").tolist() == [1, 1]
+        assert not again.get_parameter("1.bias").requires_grad
+
+
+def test_beside_a_weight_that_is_computed(tmp_path: Path) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), weight_norm(nn.Linear(8, 8, bias=False)), nn.Linear(8, 3))
+
+    case = Case(build, (2, 5), [Added("2.bias", "2.parametrizations.weight.original1", 0)])
+    _, small, plan = recovered(case)
+    laws.check_round_trip(lambda: fresh(case), small, plan, case.example(), tmp_path / "m.safetensors")
+    assert same(case, printed(small, tmp_path)(fresh(case), str(tmp_path / "m.safetensors")), small)
+
+
 def test_into_a_model_on_the_meta_device(tmp_path: Path) -> None:
     case = CASES["linear"]
     _, small, _ = recovered(case)
@@ -409,6 +437,15 @@ def test_the_first_of_several_names_counts() -> None:
     plan = recovered_(small, [Added("again.bias", "again.weight", 0)])
     assert plan.added == tuple(biases("a"))
     assert small.get_submodule("again").bias is small.get_submodule("a").bias is not None
+
+
+def test_a_report_names_what_recovery_did() -> None:
+    case = CASES["linear"]
+    result = secateur.prune(case.build(), case.example(), "channels=0.6")
+    assert (result.report["added"], result.report["recovery"]) == ([], [])
+    report = replace(result, plan=recovered_(result.model, case.added, [LSQ])).report
+    assert report["added"] == ["2.bias", "4.bias"]
+    assert report["recovery"] == [{"step": "lsq", "options": dict(LSQ.options)}]
 
 
 def test_only_a_cut_model_is_recovered() -> None:

@@ -202,6 +202,13 @@ PLANS: dict[str, Row] = {
     "scale of NaN": (FileError, plan("scales", to=[["0.weight", 0, [[0, 4]], float("nan")]]), ["0.weight by nan"]),
     "hidden attribute": (FileError, plan("attributes", 0, 1, to="__class__"), ["'__class__' of '0'"]),
     "negative attribute": (FileError, plan("attributes", 0, 4, to=-8), ["0.out_channels", "from 16 to -8"]),
+    "addition of one word": (FileError, plan("added", to=[["0.bias"]]), ["no secateur plan"]),
+    "hidden addition": (FileError, plan("added", to=[["0.__dict__", "0.weight", 0]]), ["a parameter '0.__dict__'"]),
+    "addition there": (InputError, plan("added", to=[["4.bias", "4.weight", 0]]), ["adds '4.bias'", "shape (4,)"]),
+    "addition nowhere": (InputError, plan("added", to=[["1.bias", "4.weight", 0]]), ["this ReLU has no place"]),
+    "steps of text": (FileError, plan("recovery", to=["lsq"]), ["no secateur plan"]),
+    "nested option": (FileError, plan("recovery", to=[["lsq", {"data": {"a": 1}}]]), ["option 'data'", "{'a': 1}"]),
+    "option of NaN": (FileError, plan("recovery", to=[["lsq", {"ridge": float("nan")}]]), ["'ridge'", "to nan"]),
     "another format": (FileError, plan("format", to=9), ["format 9", "reads format 1"]),
     "of another width": (InputError, plan("axes", "2", "size", to=12), ["2.weight", "(12, 16, 3, 3)", "(8, 16, 3, 3)"]),
     "of another model": (

@@ -53,7 +53,7 @@ def load_pruned(model, path):
     for name, source in sources.items():
         table, leaf = places[name] if name in places else fresh[name][:2]
         old, new = table[leaf] if name in places else fresh[name][2], stored[source]
-        if isinstance(old, torch.nn.Parameter):
+        if name in fresh or isinstance(old, torch.nn.Parameter):
             new = made.setdefault(source, torch.nn.Parameter(new.to(_device(old)), requires_grad=old.requires_grad))
         else:
             new = made.setdefault((source, "plain"), new.to(_device(old)))

@@ -46,6 +46,8 @@ class Pruned:
             "macs": {"before": before.macs, "after": after.macs},
             "target": list(self.plan.target),
             "removed": list(self.plan.removed),
+            "added": [added.name for added in self.plan.added],
+            "recovery": [{"step": step.step, "options": dict(step.options)} for step in self.plan.recovery],
             "axes": {name: {"before": axis.size, "after": axis.count} for name, axis in self.plan.dropped()},
             "coverage": {"params": self.graph.coverage.params, "macs": self.graph.coverage.macs},
             "verification": self.verification.as_dict() if self.verification is not None else None,
