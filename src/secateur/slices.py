@@ -1,59 +1,220 @@
-"""What a criterion sees of an axis: sums over the slices that belong to each of its units."""
+"""What a criterion sees of an axis: sums over the slices that belong to each of its units, and what data told of
+them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
+from torch import Tensor
 
 from .graph import Graph, PrunableAxis, SiteUse
+from .heard import Heard
 from .readers import Reader
 from .terms import Axis, Cat, Each, Term, axes, find, places, same
 
+if TYPE_CHECKING:
+    from .statistics import Statistics
+
+Element: TypeAlias = "Callable[[str, Tensor], Tensor]"
+"""From the name and the values of a parameter to one number for each of its values."""
+
+NORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda scores: scores.new_ones(()),
+    "mean": lambda scores: scores.mean(),
+    "max": lambda scores: scores.abs().max(),
+    "sum": lambda scores: scores.sum(),
+    "l2": lambda scores: torch.linalg.vector_norm(scores),
+}
+"""What the scores of an axis can be divided by, so that axes compare."""
+
+# What each need sums up of parameters.
+_OF_PARAMETERS = {"gradients": "gradient", "curvature": "curvature"}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that criteria may read. effective: parameters as they work, where one is divided by its norm."""
+
+    parameters: Mapping[str, Tensor]
+    effective: Mapping[str, Tensor]
+    dims: Mapping[str, tuple[Term, ...]]
+    statistics: Statistics | None = None
+
+    @staticmethod
+    def of(graph: Graph, statistics: Statistics | None = None) -> Known:
+        """What is known of the model of a graph."""
+        parameters = dict(graph.model.named_parameters())
+        dims = {name: site.dims for name, site in graph.sites.items()}
+        return Known(parameters, {**parameters, **_renormed(graph, parameters)}, dims, statistics)
+
+
+def _renormed(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that are divided by their norm and scaled by a gain as they work."""
+    found = {}
+    for renorm in graph.renorms:
+        if renorm.of in parameters and renorm.name in parameters:
+            weight = parameters[renorm.of].detach()
+            others = [d for d in range(weight.dim()) if d != renorm.dim]
+            norms = torch.linalg.vector_norm(weight, 2, others, keepdim=True)
+            found[renorm.of] = weight * (parameters[renorm.name].detach() / norms)
+    return found
+
 
 class Slices:
-    """Parameters by the part that they play."""
+    """Parameters by the part that they play, and what calibration data told of them."""
 
-    def __init__(self, uses: Sequence[SiteUse], tensors: Mapping[str, torch.Tensor]):
+    shape: tuple[int, ...]
+
+    def __init__(self, uses: Sequence[SiteUse], known: Known):
         self._sites = uses
-        self._tensors = tensors
+        self._known = known
 
     def has(self, role: str) -> bool:
         """Whether any parameter plays this role."""
         return any(True for _ in self._uses(role))
 
+    def knows(self, quantity: str) -> bool:
+        """Whether that was summed up of any of these parameters."""
+        statistics = self._known.statistics
+        return statistics is not None and any(statistics.get(use.name, quantity) is not None for use in self._sites)
+
+    def parameter_mean(self, name: str, quantity: str) -> Tensor:
+        """The mean over calibration batches of what was summed up of a parameter; zeros where nothing reached it."""
+        statistics = self._known.statistics
+        assert statistics is not None, "score() refuses criteria whose needs were not collected"
+        found = statistics.get(name, quantity)
+        return torch.zeros_like(self._known.parameters[name]) if found is None else found / statistics.batches
+
+    def power_sum(self, role: str, p: float) -> Tensor:
+        """Sum of |w|^p over each unit's slices of every parameter of that role. Gives `shape`, float64."""
+        total = torch.zeros(self.shape, dtype=torch.float64)
+        for use in self._uses(role):
+            tensor = self._known.effective[use.name].detach()
+            others = [d for d in range(tensor.dim()) if d != use.dim]
+            whole = tensor if tensor.dtype == torch.float64 else tensor.float()
+            norms = torch.linalg.vector_norm(whole, p, others) if others else whole.abs()
+            total += self._by_unit(norms.double().cpu() ** p, use)
+        return total
+
+    def unit_sum(self, role: str, element: Element) -> Tensor:
+        """Sum of `element(name, w)` over each unit's slices of every parameter w of that role, as it is stored.
+
+        Gives `shape`, float64.
+        """
+        total = torch.zeros(self.shape, dtype=torch.float64)
+        for use in self._uses(role):
+            values = element(use.name, self._known.parameters[use.name].detach().to("cpu", torch.float64))
+            total += self._by_unit(values.movedim(use.dim, 0).reshape(values.shape[use.dim], -1).sum(1), use)
+        return total
+
+    def _by_unit(self, values: Tensor, use: SiteUse) -> Tensor:
+        """Values for each place along a dimension, summed by unit."""
+        raise NotImplementedError
+
     def _uses(self, role: str) -> list[SiteUse]:
-        return [use for use in self._sites if use.role == role and use.name in self._tensors]
+        return [use for use in self._sites if use.role == role and use.name in self._known.parameters]
 
 
 class AxisSlices(Slices):
-    """The parameters of one axis, by role ("output", "input", "scale", "shift", "statistic")."""
+    """The parameters of one axis, by role ("output", "input", "scale", "shift", "statistic"), and what reads it."""
 
-    def __init__(self, axis: PrunableAxis, tensors: Mapping[str, torch.Tensor], dims: Mapping[str, tuple[Term, ...]]):
-        super().__init__(axis.sites, tensors)
+    def __init__(self, axis: PrunableAxis, known: Known, readers: Sequence[Reader] = ()):
+        super().__init__(axis.sites, known)
         self.axis = axis
-        self._dims = dims
+        self._readers = readers
 
     @property
     def name(self) -> str:
         return self.axis.name
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """(n,), or (outer units, n) for an axis that is chosen anew per outer unit."""
-        outer = self.axis.outer
-        return (self.axis.size,) if outer is None else (outer.n, self.axis.size)
+        return shape_of(self.axis)
 
-    def power_sum(self, role: str, p: float) -> torch.Tensor:
-        """Sum of |w|^p over each unit's slices of every parameter of that role. Gives `shape`, float64."""
-        total = torch.zeros(self.shape, dtype=torch.float64)
+    def vectors(self, role: str) -> Tensor:
+        """Each unit's slices of all parameters of that role, end to end. Gives (*shape, features), float64.
+
+        Where each unit has units of its own inside (head dims), which correspond to none of another's, the largest come
+        first.
+        """
+        found = []
         for use in self._uses(role):
-            tensor = self._tensors[use.name].detach()
-            others = [d for d in range(tensor.dim()) if d != use.dim]
-            whole = tensor if tensor.dtype == torch.float64 else tensor.float()
-            norms = torch.linalg.vector_norm(whole, p, others) if others else whole.abs()
-            total += per_unit(norms.double().cpu() ** p, self._dims[use.name][use.dim], self.axis.term)
-        return total
+            rows = self._known.effective[use.name].detach().to("cpu", torch.float64).movedim(use.dim, 0)
+            term = self._known.dims[use.name][use.dim]
+            slices = rows.reshape(len(rows), -1)[positions_by_unit(term, self.axis.term)]
+            if any(isinstance(a, Each) and a.outer and self.axis.term in set(axes(a.outer)) for a in axes(term)):
+                order = torch.linalg.vector_norm(slices, dim=2).argsort(dim=1, descending=True)
+                slices = slices.gather(1, order.unsqueeze(2).expand_as(slices))
+            found.append(slices.reshape(*self.shape, -1))
+        return torch.cat(found, -1)
+
+    def order(self, scores: Tensor) -> Tensor:
+        """The place of each unit from the lowest score, 0, up; within each outer unit, if there are. Ties by index."""
+        return scores.argsort(dim=-1, stable=True).argsort(dim=-1)
+
+    def normalised(self, scores: Tensor, norm: str) -> Tensor:
+        """Scores divided by what `NORMS` names, or as they are where that is zero."""
+        by = NORMS[norm](scores)
+        return scores / by if by > 0 else scores
+
+    def gate(self, quantity: str) -> Tensor | None:
+        """The mean over examples of a quantity of the derivative by a factor on each unit ("gate_absolute", ...).
+
+        None where no calibration example reached the axis.
+        """
+        statistics = self._known.statistics
+        found = statistics.get(self.name, quantity) if statistics is not None else None
+        return None if found is None or statistics is None else found / statistics.examples
+
+    def read_sum(self, value: Callable[[Heard], Tensor]) -> Tensor | None:
+        """Sum by unit of `value` of what each reader of the axis heard, a number for each channel that it reads.
+
+        None where no weight reads the axis (only products of activations do), or no calibration example got there.
+        """
+        found = [per_unit(value(heard), reader.channels, self.axis.term) for reader, heard in self._heard()]
+        return torch.stack(found).sum(0) if found else None
+
+    def read_mean(self, value: Callable[[Heard], Tensor]) -> Tensor | None:
+        """As `read_sum`, but the mean: over a unit's channels in each reader, then over readers."""
+        found = []
+        for reader, heard in self._heard():
+            values = value(heard)
+            by_unit = (per_unit(v, reader.channels, self.axis.term) for v in (values, torch.ones_like(values)))
+            found.append(torch.div(*by_unit))
+        return torch.stack(found).mean(0) if found else None
+
+    def told(self, need: str) -> bool:
+        """Whether calibration data told that of its units; where not, their weights stand in."""
+        if need == "gates":
+            return self.gate("gate_heard") is not None
+        if need in _OF_PARAMETERS:
+            return self.knows(_OF_PARAMETERS[need])
+        return bool(self._heard())
+
+    def _heard(self) -> list[tuple[Reader, Heard]]:
+        statistics, weights = self._known.statistics, self._known.effective
+        if statistics is None:
+            return []
+        heard = [reader for reader in self._readers if statistics.get(reader.weight, "count") is not None]
+        return [(reader, Heard(reader, weights[reader.weight], statistics)) for reader in heard]
+
+    def _by_unit(self, values: Tensor, use: SiteUse) -> Tensor:
+        return per_unit(values, self._known.dims[use.name][use.dim], self.axis.term)
+
+
+def shape_of(axis: PrunableAxis) -> tuple[int, ...]:
+    """One number per unit: (n,), or (outer units, n) for an axis that is chosen anew per outer unit."""
+    return (axis.size,) if axis.outer is None else (axis.outer.n, axis.size)
+
+
+def slices_of(graph: Graph, statistics: Statistics | None = None) -> list[AxisSlices]:
+    """What a criterion sees, axis by axis."""
+    known = Known.of(graph, statistics)
+    return [AxisSlices(axis, known, readers) for axis, readers in readers_by_axis(graph)]
 
 
 def readers_by_axis(graph: Graph) -> list[tuple[PrunableAxis, list[Reader]]]:
@@ -68,21 +229,37 @@ def readers_by_axis(graph: Graph) -> list[tuple[PrunableAxis, list[Reader]]]:
 
 def per_unit(values: torch.Tensor, term: Term, axis: Axis) -> torch.Tensor:
     """Sum the values (positions, ...) of a dimension by the unit of `axis` that each belongs to: (n, ...)."""
-    term = find(term)
-    if isinstance(term, Axis):
-        assert term is axis
+    if find(term) is axis:
         return values
+    slots = _slots(term, axis)
+    hit = slots >= 0
+    outer = _outer_units(axis)
+    total = values.new_zeros(outer * axis.n, *values.shape[1:]).index_add_(0, slots[hit], values[hit])
+    return total if not isinstance(axis, Each) or axis.outer is None else total.unflatten(0, (outer, axis.n))
+
+
+def positions_by_unit(term: Term, axis: Axis) -> torch.Tensor:
+    """The positions of a dimension that belong to each unit of `axis`, in order: (units, positions of each)."""
+    if find(term) is axis:
+        return torch.arange(axis.n).repeat(_outer_units(axis)).unsqueeze(1)
+    slots = _slots(term, axis)
+    order = slots.argsort(stable=True)[int((slots < 0).sum()) :]
+    return order.view(_outer_units(axis) * axis.n, -1)
+
+
+def _outer_units(axis: Axis) -> int:
+    return axis.outer.n if isinstance(axis, Each) and axis.outer is not None else 1
+
+
+def _slots(term: Term, axis: Axis) -> torch.Tensor:
+    """Which unit of `axis` each position of a term belongs to, counted through its outer units; -1 for none."""
+    term = find(term)
     if isinstance(term, Cat):
-        pieces = zip(values.split([part.n for part in term.parts]), term.parts, strict=True)
-        found = [per_unit(piece, part, axis) for piece, part in pieces if axis in set(axes(part))]
-        return torch.stack(found).sum(0)
-    outer = axis.outer if isinstance(axis, Each) else None
+        return torch.cat([_slots(part, axis) for part in term.parts])
     units = _units(term, axis)
-    hit = units >= 0
-    slots = units if outer is None else _units(term, outer) * axis.n + units
-    total = values.new_zeros(axis.n if outer is None else outer.n * axis.n, *values.shape[1:])
-    total.index_add_(0, slots[hit], values[hit])
-    return total if outer is None else total.unflatten(0, (-1, axis.n))
+    if not isinstance(axis, Each) or axis.outer is None or isinstance(term, Axis):
+        return units
+    return torch.where(units >= 0, _units(term, axis.outer) * axis.n + units, -1)
 
 
 def _units(term: Term, wanted: Term) -> torch.Tensor:

@@ -235,13 +235,18 @@ def _exactly_scaled(small: nn.Module, pruned: nn.Module, exact: nn.Module, plan:
 
 def permutation_of(model: nn.Module, graph: Graph, *, seed: int = 0) -> nn.Module:
     """A copy with the units of every axis of `graph` in random order, everywhere at once."""
+    return cut(model, build_plan(graph, orders(graph, seed=seed), Cost.of(graph).full))
+
+
+def orders(graph: Graph, *, seed: int = 0) -> dict[str, Any]:
+    """A random order of the units of every axis, for each outer unit where there are."""
     random = np.random.default_rng(seed)
     kept: dict[str, Any] = {}
     for axis in graph.axes:
         inner = isinstance(axis.term, Each) and axis.term.outer is not None
         rows = [_shuffled(axis.size, random) for _ in range(axis.outer.n if axis.outer else 1)]
         kept[axis.name] = tuple(rows) if inner else rows[0]
-    return cut(model, build_plan(graph, kept, Cost.of(graph).full))
+    return kept
 
 
 def _shuffled(n: int, random: np.random.Generator) -> tuple[int, ...]:

@@ -14,7 +14,8 @@ from ..blocks import Block, block_of, without
 from ..bypass import inside
 from ..errors import InputError, TargetError
 from ..graph import Graph
-from ..importance import Criterion, Scores, is_ready, named_criterion, score_blocks
+from ..importance import Criterion, Scores, check_needs, is_ready, named_criterion, score_blocks
+from ..statistics import Statistics
 from .targets import Target
 from .wishes import Wishes
 
@@ -43,6 +44,7 @@ def shortened(
     *,
     by_hand: Sequence[str],
     importance: str | Criterion | Scores,
+    statistics: Statistics | None,
     seed: int,
 ) -> Wishes:
     """The same wishes about the Graph without the blocks that go."""
@@ -54,7 +56,8 @@ def shortened(
             raise InputError(f"drop takes the block {name!r}, which {by} keeps as it is")
     goals = [target for target in targets if target.kind == "depth"]
     if goals:
-        gone |= _least_important(wishes, goals, gone, _scores(graph, importance, seed))
+        scores = _scores(graph, importance, statistics, seed)
+        gone |= _least_important(wishes, goals, gone, scores)
     return wishes.about(without(graph, gone)) if gone else wishes
 
 
@@ -80,8 +83,12 @@ def _unreachable(goal: Target, counted: Sequence[Block], left: Sequence[Block], 
     return TargetError("\n".join([head, *staying[:5], "print(graph) lists all blocks; protect keeps some more"]))
 
 
-def _scores(graph: Graph, importance: str | Criterion | Scores, seed: int) -> dict[str, float]:
+def _scores(
+    graph: Graph, importance: str | Criterion | Scores, statistics: Statistics | None, seed: int
+) -> dict[str, float]:
     if is_ready(importance):
         given = {name: torch.as_tensor(value) for name, value in importance.items()}
         return {b.name: float(given[b.name]) if b.name in given else 1.0 for b in graph.blocks if b.counts}
-    return score_blocks(graph, named_criterion(importance, seed))
+    criterion = named_criterion(importance, seed)
+    check_needs(criterion, statistics)
+    return score_blocks(graph, criterion, statistics)

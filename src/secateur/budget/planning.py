@@ -13,8 +13,9 @@ from ..blocks import counts_by_axis
 from ..cost import Cost, Counts
 from ..errors import InputError, TargetError
 from ..graph import Graph, Group, PrunableAxis
-from ..importance import Criterion, Scores, by_own_names, is_ready, score
+from ..importance import Criterion, Scores, by_own_names, by_weights, is_ready, is_relative, score
 from ..plan import AttributeChange, AxisPlan, Code, Plan, Renorm, Scale, Totals, encoded, with_notes
+from ..statistics import Statistics
 from ..terms import Axis, axes, find, size
 from ..trace.algebra import Opaque
 from ..trace.sizes import Attribute, Dim, evaluate, leaves
@@ -40,6 +41,7 @@ def plan(
     drop: Drop | None = None,
     scope: str = "global",
     allocation: Measured | None = None,
+    statistics: Statistics | None = None,
     seed: int = 0,
 ) -> Plan:
     """Choose which units stay, so that every target is met from below as closely as the steps allow.
@@ -50,8 +52,8 @@ def plan(
     fixes make up for the others. drop: units to cut by hand, by axis name, or "all" of a block:
     `{"conv1": [2, 6], "layer1.1": "all"}`. scope: "global" keeps the greatest sum of scores in the whole network that
     meets all targets, "axis" the same share of each axis. allocation: what `secateur.sensitivity` measured; importance
-    orders the units within an axis, and the least sum of measured harm decides how much each axis loses. The same seed
-    gives the same plan.
+    orders the units within an axis, and the least sum of measured harm decides how much each axis loses. statistics:
+    what `secateur.statistics.calibrate` collected, for an importance that needs it. The same seed gives the same plan.
 
     Raises `TargetError` for a target that is malformed or out of reach (with the smallest value that is not), and
     `InputError` for unknown names or a model without prunable axes.
@@ -76,19 +78,26 @@ def plan(
         raise InputError("nothing to do: give a target such as 'macs=0.5', drop={...} or Select(widths={...})")
     blocks, drop = split_by_hand(drop or {})
     scored = by_own_names(graph, importance) if is_ready(importance) else importance
-    wishes = shortened(wishes, targets, by_hand=blocks, importance=scored, seed=seed)
+    wishes = shortened(wishes, targets, by_hand=blocks, importance=scored, statistics=statistics, seed=seed)
     graph = wishes.graph
-    scores = score(graph, scored, seed=seed)
+    scores = score(graph, scored, statistics=statistics, seed=seed)
     rungs = ladders(graph, scores, wishes, scope, allocation)
     if drop:
         scores, rungs = _by_hand(graph, drop, wishes, scores, rungs)
-    counted = worth(graph, relative=not is_ready(importance)) if allocation is None else [1] * len(graph.groups)
+    counted = worth(graph, relative=is_relative(importance)) if allocation is None else [1] * len(graph.groups)
     bundles = bundled(graph, rungs, wishes, counted)
     counts = _allowed_counts(graph, bundles, targets, scope)
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
     made = build_plan(graph, kept, counts, tuple(map(str, targets)))
-    name = importance if isinstance(importance, str) else "given by the user"
-    return with_notes(made, importance=name, **_spread(scope, allocation), seed=str(seed), **_way(graph))
+    chosen = _chosen(graph, scored, statistics)
+    return with_notes(made, **chosen, **_spread(scope, allocation), seed=str(seed), **_way(graph))
+
+
+def _chosen(graph: Graph, importance: str | Criterion | Scores, statistics: Statistics | None) -> dict[str, str]:
+    """What chose the units, and where weights stood in for data that tell nothing of an axis."""
+    named = {"importance": importance if isinstance(importance, str) else "given by the user"}
+    unread = by_weights(graph, importance, statistics)
+    return {**named, "by_weights": ", ".join(unread)} if unread else named
 
 
 def _spread(scope: str, allocation: Measured | None) -> dict[str, str]:

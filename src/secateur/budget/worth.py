@@ -1,7 +1,8 @@
 """How much a step of a group counts in the sum of scores that is to be kept.
 
-Scores that were given are taken as they are: a step counts the units that go with it. Named criteria are relative, of
-mean one on every axis, and say nothing of what one axis matters beside another: there a unit counts the rows that it
+Scores that were given, and those of criteria that compare axes themselves (Taylor's, divided by the norm of the axis;
+all that estimate a loss), are taken as they are: a step counts the units that go with it. Other criteria are relative,
+of mean one on every axis, and say nothing of what one axis matters beside another: there a unit counts the rows that it
 has in all the weights that produce it. So a head counts as its dimensions do, and a channel of a residual stream, which
 every block writes to, as one channel of each.
 """

@@ -17,5 +17,7 @@ class BatchNormScale:
     Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017, section 3.
     """
 
+    needs = frozenset[str]()
+
     def __call__(self, axis: AxisSlices) -> torch.Tensor:
         return axis.power_sum("scale", 1) if axis.has("scale") else L2()(axis)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
 from ..blocks import Block
-from ..errors import PruningError
-from ..graph import Graph
-from ..slices import Slices
+from ..errors import InputError, PruningError
+from ..graph import Graph, SiteUse
+from ..slices import Known, Slices
+
+if TYPE_CHECKING:
+    from ..statistics import Statistics
+
+SCORING = ("l1", "l2", "lp", "group_l1", "group_l2", "bn_scale", "taylor_weight", "obd", "hessian", "snip", "random")
+"""Criteria that score blocks: those of each unit's own weights."""
 
 
 class BlockSlices(Slices):
@@ -19,32 +25,37 @@ class BlockSlices(Slices):
 
     Sums over a parameter are divided by its number of units, so that wide blocks are not thought better than narrow
     ones: with l2 the score is the root of the sum, over all weights w of the block, of the mean of |w_i|^2 over the
-    output units i.
+    output units i. What compares units with each other, or asks who reads them, raises `InputError`.
     """
 
     shape = (1,)
 
-    def __init__(self, block: Block, tensors: Mapping[str, torch.Tensor]):
-        super().__init__(block.uses, tensors)
+    def __init__(self, block: Block, known: Known):
+        super().__init__(block.uses, known)
         self.block = block
 
     @property
     def name(self) -> str:
         return self.block.name
 
-    def power_sum(self, role: str, p: float) -> torch.Tensor:
-        """Sum of |w|^p over every parameter of that role, each divided by its number of units. Gives (1,), float64."""
-        total = torch.zeros(self.shape, dtype=torch.float64)
-        for use in self._uses(role):
-            tensor = self._tensors[use.name].detach()
-            total += float(torch.linalg.vector_norm(tensor.float(), p).double() ** p) / tensor.shape[use.dim]
-        return total
+    def _by_unit(self, values: torch.Tensor, use: SiteUse) -> torch.Tensor:
+        return values.sum(0, keepdim=True) / len(values)
+
+    def _of_units(self, *args: Any) -> NoReturn:
+        raise InputError(
+            f"this importance compares units, and {self.name!r} is a block; blocks are scored by {', '.join(SCORING)}, "
+            "by a function of their weights or by ready scores"
+        )
+
+    vectors = order = normalised = gate = read_sum = read_mean = _of_units
 
 
-def score_blocks(graph: Graph, criterion: Callable[[Any], torch.Tensor]) -> dict[str, float]:
+def score_blocks(
+    graph: Graph, criterion: Callable[[Any], torch.Tensor], statistics: Statistics | None = None
+) -> dict[str, float]:
     """One score for each block that a depth target counts. Raises `PruningError` for scores that are not finite."""
-    tensors = dict(graph.model.named_parameters())
-    scores = {b.name: float(criterion(BlockSlices(b, tensors)).sum()) for b in graph.blocks if b.counts}
+    known = Known.of(graph, statistics)
+    scores = {b.name: float(criterion(BlockSlices(b, known)).sum()) for b in graph.blocks if b.counts}
     for name, score in scores.items():
         if not math.isfinite(score):
             raise PruningError(

@@ -14,6 +14,7 @@ from ..slices import AxisSlices
 class Random:
     """Uniform scores from `seed` and the axis' name, so that one axis' scores do not depend on the others."""
 
+    needs = frozenset[str]()
     seed: int = 0
 
     def __call__(self, axis: AxisSlices) -> torch.Tensor:

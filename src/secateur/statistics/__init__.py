@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from ..graph import Graph
 from ..trace.keeping import kept, set_modes
 from .batches import Batch, batches
 from .collectors import Collector, Gates, Gradients, Gram, Moments, Sums
+from .curvature import add_curvature
 from .listening import Listener, Read
 
 Loss: TypeAlias = "Callable[[Any, Any], Tensor]"
@@ -24,7 +26,10 @@ NEEDS = {
     "gram": "second moments of what each weight reads",
     "gates": "derivatives of the loss by a factor on each unit, example by example",
     "gradients": "gradients of parameters",
+    "curvature": "the Hessian's diagonal, estimated",
 }
+NEED_LOSS = frozenset({"gates", "gradients", "curvature"})
+"""What cannot be collected without a loss."""
 PLACES = 64
 """Of an image or a sequence so many places are looked at for second moments, drawn at random."""
 
@@ -56,9 +61,9 @@ def calibrate(
     """Run the model once over `data` in evaluation mode and sum up what is needed; the model is left as it is.
 
     data: batches of (inputs, targets), or of inputs alone (a tensor, or a dict of keyword arguments). loss:
-    (output, targets) -> scalar, the mean over the batch; needed for "gates" and "gradients". places: how many places
-    of an image or a sequence "gram" looks at. Memory does not grow with the number of batches. Where several processes
-    run (`torch.distributed`), each brings its own data and all get the same sums.
+    (output, targets) -> scalar, the mean over the batch; needed for "gates", "gradients" and "curvature". places: how
+    many places of an image or a sequence "gram" looks at. Memory does not grow with the number of batches. Where
+    several processes run (`torch.distributed`), each brings its own data and all get the same sums.
 
     Raises `InputError` for data that hold nothing, needs without a loss, and `PruningError` for a loss that is not
     finite.
@@ -73,13 +78,17 @@ def calibrate(
     model, sums = graph.model, Sums()
     device = next((p.device for p in model.parameters()), None)
     examples, number = 0, 0
-    with kept(model), _differentiable(model, {"gates", "gradients"} & needs):
+    with warnings.catch_warnings(), kept(model), _differentiable(model, NEED_LOSS & needs):
+        warnings.simplefilter("ignore")
         set_modes(model, training=False)
         collectors: list[Collector] = []
         for batch in _watched(batches(data, device), data, progress):
             if not collectors:
                 collectors = _collectors(needs, graph, sums, batch, places, seed)
             _run(model, graph, batch, collectors, loss)
+            if "curvature" in needs:
+                assert loss is not None
+                add_curvature(sums, model, batch, loss, f"{seed} {number}")
             examples, number = examples + batch.examples, number + 1
     return _reduced(Statistics(examples, number, frozenset(needs), sums))
 
@@ -88,7 +97,7 @@ def _checked(needs: Collection[str], loss: Loss | None) -> frozenset[str]:
     unknown = next((need for need in needs if need not in NEEDS), None)
     if unknown is not None:
         raise InputError(f"needs={unknown!r}; known: {', '.join(NEEDS)}")
-    graded = next((need for need in ("gates", "gradients") if need in needs), None)
+    graded = next((need for need in sorted(NEED_LOSS) if need in needs), None)
     if graded is not None and loss is None:
         raise InputError(f"{graded} are derivatives of a loss; give loss=, such as torch.nn.functional.cross_entropy")
     return frozenset(needs)
@@ -196,4 +205,4 @@ def _all_reduce(tensor: Tensor) -> None:
         torch.distributed.all_reduce(tensor)
 
 
-__all__ = ["NEEDS", "Loss", "Statistics", "calibrate"]
+__all__ = ["NEEDS", "NEED_LOSS", "Loss", "Statistics", "calibrate"]

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..graph import Graph
+from ..graph import Graph, PrunableAxis
 from ..slices import per_unit, readers_by_axis
 from .listening import Read
 from .patches import rows
@@ -107,7 +107,8 @@ def second_moments(seen: Tensor, beside: Tensor | None = None) -> Tensor:
 
 class Gates:
     """Of every unit: sums over examples of |g|, g and g², and over batches of |sum of g|, where g is the derivative of
-    an example's loss by a factor on that unit: the sum of x * dL/dx over all that is read of it.
+    an example's loss by a factor on that unit: the sum of x * dL/dx over all that is read of it. "gate_heard" counts
+    the examples for which it was.
 
     batch_dims: along which dimension of what a weight reads in its n-th call the examples lie, if along one.
     """
@@ -117,6 +118,7 @@ class Gates:
     def __init__(self, sums: Sums, graph: Graph, batch_dims: Mapping[tuple[str, int], int]):
         self._sums, self._batch_dims = sums, batch_dims
         self._readers = readers_by_axis(graph)
+        self._dims = {name: site.dims for name, site in graph.sites.items()}
         self._heard: dict[str, Tensor] = {}
 
     def hear(self, read: Read) -> Tensor | None:
@@ -138,15 +140,37 @@ class Gates:
 
     def after(self, model: nn.Module, examples: int) -> None:
         """Sum over the readers of each unit, then over examples. The loss is a mean over these."""
+        parameters = dict(model.named_parameters())
         for axis, readers in self._readers:
             heard = [per_unit(self._heard[r.weight], r.channels, axis.term) for r in readers if r.weight in self._heard]
             if heard:
-                gates = _together(heard) * examples
+                self._sums.add(axis.name, "gate_heard", examples)
+            gates = _together(heard) if heard else self._by_weights(axis, parameters)
+            if gates is not None:
+                gates = gates * examples
                 self._sums.add(axis.name, "gate", gates.sum(-1))
                 self._sums.add(axis.name, "gate_absolute", gates.abs().sum(-1))
                 self._sums.add(axis.name, "gate_square", gates.square().sum(-1))
                 self._sums.add(axis.name, "gate_batch", gates.sum(-1).abs())
         self._heard.clear()
+
+    def _by_weights(self, axis: PrunableAxis, parameters: Mapping[str, nn.Parameter]) -> Tensor | None:
+        """Of an axis that no weight reads: the sum of w * dL/dw over what reads it otherwise, over its norms' scales
+        and shifts, or over what puts it out. All examples together; None where nothing was differentiated."""
+        played = {use.role for use in axis.sites}
+        roles = next(roles for roles in _GATED if roles[0] in played)
+        found = []
+        for use in axis.sites:
+            w = parameters.get(use.name)
+            if use.role in roles and w is not None and w.grad is not None:
+                products = (w.detach() * w.grad).double().cpu().movedim(use.dim, 0)
+                values = products.reshape(len(products), -1).sum(1, keepdim=True)
+                found.append(per_unit(values, self._dims[use.name][use.dim], axis.term))
+        return torch.stack(found).sum(0) if found else None
+
+
+# By which roles a unit's derivative is known, the nearest to its readers first.
+_GATED = (("input",), ("scale", "shift"), ("output", "shift"), ("shift",), ("statistic",))
 
 
 def _together(gates: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Checks for those who extend secateur: does a rule say the truth about its op?
+"""Does a rule say the truth about its op?
 
 The laws of `secateur.verify`, on a tiny network made around one op. Its arguments are parameters, so all of their units
 may go; its results are read unit by unit, or summed, so it matters which units they have.
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from .apply import cut
-from .budget import plan
-from .errors import InputError, PruningError
-from .graph import Graph, PrunableAxis
-from .trace import trace
-from .verify import TOLERANCE, Verification, verify
+from ..apply import cut
+from ..budget import plan
+from ..errors import InputError, PruningError
+from ..graph import Graph, PrunableAxis
+from ..trace import trace
+from ..verify import TOLERANCE, Verification, verify
 
 Change: TypeAlias = "Callable[[Tensor], Tensor]"
 Read: TypeAlias = "Callable[[Tensor, Sequence[Tensor]], Tensor]"

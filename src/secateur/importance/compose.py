@@ -1,0 +1,59 @@
+"""Several criteria weighed together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from ..errors import InputError
+from ..slices import AxisSlices
+from .criterion import Criterion, needs_of
+from .registry import named_criterion
+
+
+@dataclass(frozen=True)
+class Combined:
+    """The weighted sum of several criteria's scores, each with a mean of 1, or of their ranks; see `combine`."""
+
+    parts: tuple[tuple[Criterion, float], ...]
+    by: str
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Those of all criteria."""
+        return frozenset().union(*(needs_of(criterion) for criterion, _ in self.parts))
+
+    def __call__(self, axis: AxisSlices) -> torch.Tensor:
+        return torch.stack([weight * self._scaled(axis, criterion(axis)) for criterion, weight in self.parts]).sum(0)
+
+    def _scaled(self, axis: AxisSlices, scores: torch.Tensor) -> torch.Tensor:
+        scores = torch.as_tensor(scores).double()
+        if self.by == "sum":
+            return axis.normalised(scores, "mean")
+        return (axis.order(scores) + 1.0) / scores.shape[-1]
+
+
+def combine(parts: Mapping[str | Criterion, float], *, by: str = "sum", seed: int = 0) -> Criterion:
+    """One criterion of several: names or functions, with the weight of each.
+
+    by: "sum" adds up scores s_k, each divided by its mean over the axis: sum_k w_k s_k / mean(s_k); "rank" adds up
+    places from 1 / n for the lowest of n units to 1 for the highest. seed: for "random". Raises `InputError` for
+    unknown names, weights that are not positive numbers and other ways to combine.
+
+    >>> import secateur, torch
+    >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
+    >>> both = combine({"l1": 0.7, "fpgm": 0.3}, by="rank")
+    >>> secateur.plan(graph, "channels=0.5", importance=both).axes["0"].count
+    4
+    """
+    if by not in ("sum", "rank"):
+        raise InputError(f"by={by!r}; one of 'sum', 'rank'")
+    if not parts:
+        raise InputError("combine was given no criteria; give weights by name, as in {'taylor': 0.7, 'l2': 0.3}")
+    for name, weight in parts.items():
+        if not (math.isfinite(weight) and weight > 0):
+            raise InputError(f"combine gives {name!r} the weight {weight!r}; give a number above 0")
+    return Combined(tuple((named_criterion(name, seed), float(weight)) for name, weight in parts.items()), by)

@@ -1,0 +1,30 @@
+"""Magnitude that compares across layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ..slices import AxisSlices
+from .magnitude import producing_role
+
+
+@dataclass(frozen=True)
+class Lamp:
+    """|w_i|² over the sum of |w_j|² of all units j that are no smaller: what dropping i takes of what would be left.
+
+    w_i: output slices of unit i, the structured form of single weights in the paper. The largest unit of each axis
+    scores 1.
+    Lee et al., "Layer-adaptive Sparsity for the Magnitude-based Pruning", ICLR 2021, equation 3.
+    """
+
+    needs = frozenset[str]()
+    norm = "none"
+
+    def __call__(self, axis: AxisSlices) -> torch.Tensor:
+        squares = axis.power_sum(producing_role(axis), 2)
+        place = axis.order(squares)
+        rising = torch.zeros_like(squares).scatter(-1, place, squares)
+        left = rising.flip(-1).cumsum(-1).flip(-1)
+        return squares / left.gather(-1, place).clamp(min=torch.finfo(torch.float64).tiny)

@@ -1,0 +1,55 @@
+"""Criteria by the name that `importance=` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import InputError, nearest
+from .activations import MeanActivation, NonZero, Variance, Wanda
+from .batch_norm import BatchNormScale
+from .criterion import Criterion, Normalised
+from .curvature import Hessian
+from .fpgm import GeometricMedian
+from .gates import Fisher, Taylor, TaylorBatch
+from .gradients import OptimalBrainDamage, Snip, TaylorWeight
+from .group_magnitude import GroupNorm
+from .lamp import Lamp
+from .magnitude import L1, L2, Lp
+from .random import Random
+
+CRITERIA: dict[str, Callable[[int], Criterion]] = {
+    "l1": lambda seed: L1(),
+    "l2": lambda seed: L2(),
+    "lp": lambda seed: Lp(),
+    "group_l1": lambda seed: GroupNorm(1),
+    "group_l2": lambda seed: GroupNorm(2),
+    "bn_scale": lambda seed: BatchNormScale(),
+    "lamp": lambda seed: Lamp(),
+    "fpgm": lambda seed: GeometricMedian(),
+    "taylor": lambda seed: Taylor(),
+    "taylor_batch": lambda seed: TaylorBatch(),
+    "taylor_weight": lambda seed: TaylorWeight(),
+    "fisher": lambda seed: Fisher(),
+    "obd": lambda seed: OptimalBrainDamage(),
+    "hessian": lambda seed: Hessian(),
+    "snip": lambda seed: Snip(),
+    "apoz": lambda seed: NonZero(),
+    "activation": lambda seed: MeanActivation(),
+    "vbp": lambda seed: Variance(),
+    "wanda": lambda seed: Wanda(),
+    "random": Random,
+}
+
+
+def named_criterion(importance: str | Criterion, seed: int) -> Criterion:
+    """The criterion of a name, or of a name with a normalisation behind it, as in "taylor/none".
+
+    Raises `InputError` for an unknown name.
+    """
+    if callable(importance):  # a user's own function
+        return importance
+    name, slash, norm = importance.partition("/")
+    if name not in CRITERIA:
+        raise InputError(f"no importance is named {name!r}{nearest(name, CRITERIA)}\nknown: {', '.join(CRITERIA)}")
+    criterion = CRITERIA[name](seed)
+    return Normalised(criterion, norm) if slash else criterion

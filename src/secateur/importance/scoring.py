@@ -1,0 +1,111 @@
+"""From a criterion to scores: one per unit of each prunable axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+
+from ..errors import InputError, PruningError
+from ..graph import Graph, PrunableAxis
+from ..slices import shape_of, slices_of
+from .criterion import Criterion, needs_of, norm_of
+from .registry import CRITERIA, named_criterion
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+    from ..statistics import Statistics
+
+Scores: TypeAlias = "Mapping[str, torch.Tensor]"
+
+
+def score(
+    graph: Graph,
+    importance: str | Criterion | Scores = "l2",
+    *,
+    statistics: Statistics | None = None,
+    seed: int = 0,
+) -> dict[str, torch.Tensor]:
+    """One score per unit of each prunable axis, divided by what the criterion names (the axis' mean, by default).
+
+    `importance`: a name in `CRITERIA`, one with a normalisation ("taylor/none"), a function from `AxisSlices` to scores
+    of shape (n,), or ready scores by axis name. An axis chosen anew per outer unit is scored (outer, n). `statistics`:
+    what `secateur.statistics.calibrate` collected, for criteria that need it. Raises `InputError` for an unknown name,
+    a wrong shape or statistics that lack what is needed, and `PruningError` for scores that are not finite.
+
+    >>> import secateur, torch
+    >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
+    >>> score(graph, "l1")["0"].shape
+    torch.Size([8])
+    """
+    if is_ready(importance):
+        given = by_own_names(graph, importance)
+        return {axis.name: _checked(axis, given.get(axis.name, torch.ones(axis.size))) for axis in graph.axes}
+    criterion = named_criterion(importance, seed)
+    check_needs(criterion, statistics)
+    norm = norm_of(criterion)
+    return {s.name: s.normalised(_checked(s.axis, criterion(s)), norm) for s in slices_of(graph, statistics)}
+
+
+def needs_of_importance(importance: str | Criterion | Scores) -> frozenset[str]:
+    """What calibration must collect for it. Raises `InputError` for an unknown name."""
+    return frozenset() if is_ready(importance) else needs_of(named_criterion(importance, 0))
+
+
+def check_needs(criterion: Criterion, statistics: Statistics | None) -> None:
+    """Raise `InputError` where statistics lack what a criterion needs."""
+    have = frozenset() if statistics is None else statistics.needs
+    lacking = needs_of(criterion) - have
+    if lacking:
+        listed = ", ".join(repr(need) for need in sorted(needs_of(criterion)))
+        what = "needs statistics" if statistics is None else f"needs {', '.join(map(repr, sorted(lacking)))} too"
+        raise InputError(
+            f"this importance {what}; give statistics=secateur.statistics.calibrate(graph, batches, needs=[{listed}], "
+            "loss=...), or data= to prune"
+        )
+
+
+def by_own_names(graph: Graph, scores: Scores) -> Scores:
+    """Ready scores by the names of axes and blocks. Raises `InputError` for a name that is neither."""
+    if not isinstance(scores, Mapping):
+        known = ", ".join(CRITERIA)
+        raise InputError(f"importance={scores!r}; give a name ({known}), a function, or scores by axis name")
+    others = {*(b.name for b in graph.blocks), *(ghost.name for ghost in graph.ghosts), *graph.removed}
+    return {name if name in others else graph.axis(name).name: value for name, value in scores.items()}
+
+
+def is_ready(importance: str | Criterion | Scores) -> TypeIs[Scores]:
+    """Whether these are scores, not what makes them."""
+    return not callable(importance) and not isinstance(importance, str)
+
+
+def is_relative(importance: str | Criterion | Scores) -> bool:
+    """Whether its scores have a mean of one on every axis, and so say nothing of one axis beside another."""
+    return not is_ready(importance) and norm_of(named_criterion(importance, 0)) == "mean"
+
+
+def by_weights(graph: Graph, importance: str | Criterion | Scores, statistics: Statistics | None) -> list[str]:
+    """Axes of whose units calibration data told nothing that this importance could read, so that weights stood in."""
+    needs = needs_of_importance(importance)
+    return [s.name for s in slices_of(graph, statistics) if not all(map(s.told, needs))]
+
+
+def _checked(axis: PrunableAxis, scores: torch.Tensor) -> torch.Tensor:
+    name = axis.name
+    try:
+        scores = torch.as_tensor(scores).detach().to("cpu", torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"the scores of {name!r} are no numbers: {error}; give one for each of {axis.size} units"
+        ) from error
+    shape = shape_of(axis)
+    if tuple(scores.shape) not in (shape, shape[-1:]):
+        raise InputError(f"the scores of {name!r} have shape {tuple(scores.shape)}; give one for each unit: {shape}")
+    if not bool(torch.isfinite(scores).all()):
+        raise PruningError(
+            f"the scores of {name!r} are not finite: {scores[~torch.isfinite(scores)][:3].tolist()}\n"
+            "look for NaN or infinite weights there; the model was left as it is"
+        )
+    return scores.expand(shape)
