@@ -376,7 +376,7 @@ def test_the_cost_of_a_graph_without_blocks_is_that_of_its_plan() -> None:
     cost = Cost.of(less)
     plan = secateur.plan(graph, drop={"1": "all"})
     assert plan.after == Totals(cost.params(cost.full), cost.macs(cost.full))
-    assert less.totals == plan.before == Totals(graph.params, graph.total_macs)
+    assert less.totals == plan.before == Totals(graph.params, graph.total_macs, graph.memory)
 
 
 # --- choosing ---------------------------------------------------------------------------------------------------------

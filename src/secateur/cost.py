@@ -2,7 +2,8 @@
 
 MACs are the multiply-adds of convolutions, linear layers, matrix products and attention in the first traced call, at
 the batch size of its inputs; element-wise work, norms and softmax count nothing. Parameters count once however many
-modules share them. Neither says how long the model takes: that is measured, not computed.
+modules share them. Neither says how long the model takes: that is measured, not computed. `secateur.memory` says what
+memory is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 
 from .form import Counts, Form
 from .graph import Graph
+from .memory import Memory
 
 
 class Cost:
@@ -23,7 +25,7 @@ class Cost:
     (58, 48, 30)
     """
 
-    KINDS = ("params", "macs")
+    KINDS = ("params", "macs", "memory")
 
     def __init__(self, graph: Graph):
         number = {axis.term: i for i, axis in enumerate(graph.axes)}
@@ -31,8 +33,9 @@ class Cost:
         parameters = [(1, site.dims) for site in graph.sites.values() if site.kind == "parameter"]
         self.params = Form(parameters, number)
         self.macs = Form([(m.coefficient, m.terms) for m in graph.macs], number)
+        self.memory = Memory(list(graph.sites.values()), graph.storages, number)
 
-    def of_kind(self, kind: str) -> Form:
+    def of_kind(self, kind: str) -> Form | Memory:
         """The cost of one kind."""
         assert kind in self.KINDS, kind
         return getattr(self, kind)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .calls import Call
     from .graph_why import Why
     from .trace.algebra import Ratio
+    from .trace.life import Held
     from .trace.recorder import At, Reading, Recorder, Sample, Step
     from .trace.sizes import Attribute, Guard, Ledger
     from .trace.solve import Solution
@@ -48,6 +49,7 @@ class GraphSite:
     name: str
     kind: str
     dims: tuple[Term, ...]
+    each: int = 4  # bytes of an element
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -112,6 +114,15 @@ class MacsTerm:
 
 
 @dataclass(frozen=True, slots=True)
+class Storage:
+    """`coefficient` times the sizes of the terms bytes that a call makes. `gone`: how many were made before it went."""
+
+    coefficient: int
+    terms: tuple[Term, ...]
+    gone: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fold:
     """When `axis` shrinks, these rows of a parameter are multiplied by the root of new size over old size."""
 
@@ -157,6 +168,7 @@ class Graph:
     groups: tuple[Group, ...]
     sites: Mapping[str, GraphSite]
     macs: tuple[MacsTerm, ...]
+    storages: tuple[Storage, ...]  # of the first call, in the order in which they are made
     attributes: Mapping[Attribute, Ratio]
     attribute_values: Mapping[Attribute, int]
     guards: tuple[Guard, ...]
@@ -225,7 +237,15 @@ class Graph:
     @property
     def totals(self) -> Totals:
         """The size of the model that was traced, with blocks that this Graph is without."""
-        return self.whole or Totals(self.params, self.total_macs)
+        return self.whole or Totals(self.params, self.total_macs, self.memory)
+
+    @cached_property
+    def memory(self) -> int:
+        """Bytes of the tensors of the model, and the peak of what the first traced call makes."""
+        from .cost import Cost
+
+        cost = Cost.of(self)
+        return cost.memory(cost.full)
 
     @cached_property
     def coverage(self) -> Coverage:
@@ -283,7 +303,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
     """Solve the sizes of a recorded run and gather what remains."""
     from .trace.folds import place_folds
 
-    sites = {name: GraphSite(name, s.kind, tuple(find(d) for d in s.dims)) for name, s in stage.sites.items()}
+    sites = {name: GraphSite(name, s.kind, tuple(find(d) for d in s.dims), s.each) for name, s in stage.sites.items()}
     _settle_sites(sites, unreached)
     folds = place_folds(recorder.queries, recorder.used)
     candidates = _candidates(sites)
@@ -296,6 +316,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
         groups=_groups(named),
         sites=sites,
         macs=_merged(recorder.macs, set(live)),
+        storages=_storages(recorder.life.held),
         attributes=solution.attributes,
         attribute_values=stage.attributes,
         guards=tuple(solution.guards),
@@ -391,6 +412,12 @@ def _merged(recorded: Sequence[Any], live: set[Axis]) -> tuple[MacsTerm, ...]:
                 coefficient *= term.n
         out.append(MacsTerm(macs.layer, coefficient, tuple(terms)))
     return tuple(out)
+
+
+def _storages(held: Sequence[Held]) -> tuple[Storage, ...]:
+    return tuple(
+        Storage(h.coefficient, tuple(map(merged, h.terms)), len(held) if h.gone is None else h.gone) for h in held
+    )
 
 
 def _named(

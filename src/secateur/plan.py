@@ -96,10 +96,15 @@ class Recovery:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Parameters and multiply-adds."""
+    """Parameters, multiply-adds, and bytes at the peak of a call (None where nobody knows)."""
 
     params: int
     macs: int
+    memory: int | None = None
+
+    def as_list(self) -> list[int]:
+        """What is known."""
+        return [self.params, self.macs, *([self.memory] if self.memory is not None else [])]
 
 
 @dataclass(frozen=True)
@@ -215,8 +220,8 @@ class Plan:
                 "attributes": [[a.module, a.name, a.index, a.old, a.new] for a in self.attributes],
                 "scales": [[s.name, s.dim, s.rows, s.factor] for s in self.scales],
                 "renorms": [[r.name, r.of, r.dim] for r in self.renorms],
-                "before": [self.before.params, self.before.macs],
-                "after": [self.after.params, self.after.macs],
+                "before": self.before.as_list(),
+                "after": self.after.as_list(),
                 "target": list(self.target),
                 "notes": dict(self.notes),
                 **({"caches": self.caches} if self.caches else {}),

@@ -21,9 +21,10 @@ def table(plan: Plan) -> str:
     >>> print(table(secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]})))
     plan by hand (importance l2, scope global, seed 0)
     <BLANKLINE>
-                before  after  remains
-    parameters      58     44   75.9 %
-    MACs            48     36   75.0 %
+                    before  after  remains
+    parameters          58     44   75.9 %
+    MACs                48     36   75.0 %
+    memory (bytes)     288    224   77.8 %
     <BLANKLINE>
     1 of 1 axis is cut  units  keeps  remains  tensors  drops
       0                     8      6   75.0 %        3  1, 5
@@ -41,8 +42,10 @@ def _head(plan: Plan) -> str:
 
 
 def _totals(plan: Plan) -> list[str]:
-    kinds = (("parameters", plan.before.params, plan.after.params), ("MACs", plan.before.macs, plan.after.macs))
-    rows = [(kind, f"{old:,}", f"{new:,}", share(new / old) if old else "") for kind, old, new in kinds]
+    names = {"params": "parameters", "macs": "MACs", "memory": "memory (bytes)"}
+    kinds = [(name, getattr(plan.before, kind), getattr(plan.after, kind)) for kind, name in names.items()]
+    known = [(name, old, new) for name, old, new in kinds if old is not None and new is not None]
+    rows = [(name, f"{old:,}", f"{new:,}", share(new / old) if old else "") for name, old, new in known]
     return columns([("", "before", "after", "remains"), *rows], right=(1, 2, 3))
 
 

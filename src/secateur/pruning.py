@@ -45,6 +45,7 @@ class Pruned:
         return {
             "params": {"before": before.params, "after": after.params},
             "macs": {"before": before.macs, "after": after.macs},
+            "memory": {"before": before.memory, "after": after.memory},
             "target": list(self.plan.target),
             "removed": list(self.plan.removed),
             "added": [added.name for added in self.plan.added],

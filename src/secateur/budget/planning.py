@@ -46,8 +46,8 @@ def plan(
 ) -> Plan:
     """Choose which units stay, so that every target is met from below as closely as the steps allow.
 
-    target: `"macs=0.5"`, `"params=1.76e6"`, `"channels=0.7"`, `"depth=0.75"` (blocks) or a list of them; always what
-    remains. importance: see `secateur.importance`; ready scores may score blocks too, by name. select: limits, as a
+    target: `"macs=0.5"`, `"params=1.76e6"`, `"memory=20e6"` (bytes, see `secateur.memory`), `"channels=0.7"`,
+    `"depth=0.75"` (blocks) or a list of them; always what remains. importance: see `secateur.importance`; ready scores may score blocks too, by name. select: limits, as a
     `Select` or as rules such as `"layer4.*: keep=0.5"`; a target holds for the whole model, and axes whose size no rule
     fixes make up for the others. drop: units to cut by hand, by axis name, or "all" of a block:
     `{"conv1": [2, 6], "layer1.1": "all"}`. scope: "global" keeps the greatest sum of scores in the whole network that
@@ -80,6 +80,7 @@ def plan(
     scored = by_own_names(graph, importance) if is_ready(importance) else importance
     wishes = shortened(wishes, targets, by_hand=blocks, importance=scored, statistics=statistics, seed=seed)
     graph = wishes.graph
+    _check_memory(graph, targets)
     scores = score(graph, scored, statistics=statistics, seed=seed)
     rungs = ladders(graph, scores, wishes, scope, allocation)
     if drop:
@@ -118,12 +119,22 @@ def _check_arguments(graph: Graph, targets: Sequence[Target], scope: str) -> Non
         raise InputError(
             f"this model has no prunable axis\n{reasons}\nprint(graph) lists everything that is frozen and why"
         )
-    kinds = {"macs": graph.total_macs, "params": graph.params}
+    kinds = {kind: getattr(graph.totals, kind) for kind in Cost.KINDS}
     for target in targets:
         if target.kind in kinds and target.value > 1 and target.value > kinds[target.kind]:
             raise TargetError(
                 f"target {target}: the model has only {kinds[target.kind]:,} {target.kind}\n"
                 f"give a share of up to 1, as in '{target.kind}=0.5', or a smaller count"
+            )
+
+
+def _check_memory(graph: Graph, targets: Sequence[Target]) -> None:
+    """What a call holds is known of the network as it was traced, not of what is left without some blocks."""
+    for target in targets:
+        if target.kind == "memory" and graph.removed:
+            raise TargetError(
+                f"target {target}: memory is not predicted where whole blocks go ({next(iter(graph.removed))!r})\n"
+                "drop the blocks first, then trace and plan what is left"
             )
 
 
@@ -305,7 +316,7 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
         scales=_scales(graph, by_axis),
         renorms=_renorms(graph, by_axis),
         before=graph.totals,
-        after=Totals(cost.params(counts), cost.macs(counts)),
+        after=Totals(cost.params(counts), cost.macs(counts), None if graph.removed else cost.memory(counts)),
         target=target,
         caches=graph.caches,
         removed=graph.removed,

@@ -1,4 +1,7 @@
-"""Targets: `"macs=0.5"`, `["params=1.76e6", "macs=8.98e9"]`, `"channels=0.7"`, `"depth=9"`. Always what remains."""
+"""Targets: `"macs=0.5"`, `["params=1.76e6", "macs=8.98e9"]`, `"channels=0.7"`, `"memory=20e6"`, `"depth=9"`.
+
+Always what remains. Memory is counted in bytes (`secateur.memory`), depth in blocks.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from fractions import Fraction
 
 from ..errors import TargetError, nearest
 
-KINDS = ("channels", "params", "macs", "depth")
+KINDS = ("channels", "params", "macs", "memory", "depth")
 
 
 @dataclass(frozen=True, slots=True)

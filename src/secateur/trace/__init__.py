@@ -108,6 +108,7 @@ def _traced(model: nn.Module, source: Source, kind: type[Recorder]) -> tuple[Gra
     ground, stage, calls, outputs = Ground(source.run), Stage(), source.calls, source.outputs
     recorder = kind({id(m): name for name, m in model.named_modules()}, ground.device, lift=source.lift)
     with staged(model, ground, stage), ground.running(), torch.no_grad(), open_ledger(recorder.ledger):
+        recorder.life.keep(made for _, made in stage.stand_ins.values())
         for i, call in enumerate(calls):
             recorder.counting = i == 0
             _record(model, call, outputs, recorder, ground)
@@ -130,6 +131,8 @@ def _record(
     given = call
     call = call.map(lambda t: _input(t, ground))
     set_modes(model, call.training)
+    if recorder.counting:
+        recorder.life.note(tensors_in((call.args, call.kwargs)))
     try:
         with warnings.catch_warnings(), recorder.watch.following(), recorder.running():
             warnings.simplefilter("ignore")

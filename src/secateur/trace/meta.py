@@ -119,8 +119,21 @@ def linear(x: torch.Tensor, w: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
 
 @shortcut("scaled_dot_product_attention")
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-    fits = q.shape[:-2] == k.shape[:-2] == v.shape[:-2] and q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2]
-    return torch.empty((*q.shape[:-1], v.shape[-1]), dtype=q.dtype, device=q.device) if fits else NotImplemented
+    one = q.dim() == k.dim() == 4 and q.shape[0] == k.shape[0]  # or as many queries to each of several keys
+    shared = one and (k.shape[1] == 1 or (kwargs.get("enable_gqa") and not q.shape[1] % k.shape[1]))
+    fits = (
+        (q.shape[:-2] == k.shape[:-2] or shared)
+        and k.shape[:-2] == v.shape[:-2]
+        and q.shape[-1] == k.shape[-1]
+        and k.shape[-2] == v.shape[-2]
+    )
+    if not fits:
+        return NotImplemented
+    shape = (*q.shape[:-1], v.shape[-1])
+    if q.dim() == 4 and q.shape[-1] == v.shape[-1]:  # as the fused kernels lay it out: what follows is then a view
+        batch, heads, length, width = shape
+        return torch.empty((batch, length, heads, width), dtype=q.dtype, device=q.device).transpose(1, 2)
+    return torch.empty(shape, dtype=q.dtype, device=q.device)
 
 
 @shortcut("_grouped_mm")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -26,6 +27,7 @@ from . import meta, sized, stacked
 from .blocks import SUMS, Watch
 from .folds import Query
 from .kinds import Attention
+from .life import Life
 from .meta import SHORTCUTS
 from .registry import ATEN, FUNCTIONS, IN_DOUBLE, PLAIN, PLAINER, Op, Rule
 from .rules import pointwise, routing
@@ -246,13 +248,14 @@ class Recorder(Interceptor):
         self.readers: dict[str, Reader] = {}
         self.samples: dict[str, Sample] = {}  # the shapes that an op without a rule was first met with
         self.reached: set[str] = set()
-        self.written: dict[int, torch.UntypedStorage] = {}  # overwritten in place with what is no longer zero
+        self.written: dict[int, StorageWeakRef] = {}  # overwritten in place with what is no longer zero
         self.path: list[Step] = []
         self.readings: dict[At, Reading] = {}
         self.attention = Attention()
         self.queries: list[Query] = []
         self.used: list[Typed] = []  # what was computed with in ways that do not scale along
         self.watch = Watch(self)
+        self.life = Life()
 
     # --- what rules use ---
 
@@ -351,7 +354,9 @@ class Recorder(Interceptor):
         with self.silence():
             out = func(*args, **kwargs)
         arguments = {str(i): value for i, value in enumerate([*args, *kwargs.values()])}
-        Op(self, func.__name__, arguments, out).opaque("its inside cannot be seen")
+        op = Op(self, func.__name__, arguments, out)
+        op.opaque("its inside cannot be seen")
+        self._note_life(op)
         return out
 
     def on_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -380,7 +385,8 @@ class Recorder(Interceptor):
         if rule is None:
             self.unknown[op.name] += 1
             self.samples.setdefault(op.name, Sample(*(_shapes(tensors) for tensors in (op.tensors(), op.outs))))
-            return op.opaque(f"no rule for {op.name}")
+            op.opaque(f"no rule for {op.name}")
+            return self._note_life(op)
         try:
             stacked.apply(rule, op)
         except Exception as error:  # noqa: BLE001 - a rule that did not expect this use must not be fatal
@@ -388,6 +394,11 @@ class Recorder(Interceptor):
             op.opaque(str(error) if isinstance(error, InputError) else f"the rule for {op.name} failed")
         if not self.ledger.uncounted:
             self._note_uses(op)
+            self._note_life(op)
+
+    def _note_life(self, op: Op) -> None:
+        if self.counting:
+            self.life.note(op.outs, op.tensors)
 
     def _note_uses(self, op: Op) -> None:
         """Uses of what may be scaled, and of numbers of units, beyond what the rule of the op spoke of."""

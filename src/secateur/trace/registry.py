@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from ..terms import Term, Why, cut, factor, find, freeze, mark_inexact, settle, unify
 from .sizes import Dim, Equation
@@ -203,11 +204,11 @@ class Op:
         self.recorder.note_resized(argument, *terms)
 
     def _note_write(self, tensor: torch.Tensor, zero: Sequence[bool] | None) -> None:
-        """An in-place op that leaves no zeros where there were some. The storage is kept, lest its id be used again."""
+        """An in-place op that leaves no zeros where there were some. A weak reference keeps its id from other use."""
         before = get(tensor) if self.name.endswith("_") and zero is not None else None
         if before is not None and any(was and not now for was, now in zip(before.zero, zero or (), strict=False)):
             storage = tensor.untyped_storage()
-            self.recorder.written[storage._cdata] = storage
+            self.recorder.written[storage._cdata] = StorageWeakRef(storage)
 
     def opaque(self, text: str) -> None:
         """Freeze everything this op touches."""

@@ -39,6 +39,7 @@ class Site:
     kind: str  # "parameter", "buffer" or "attribute"
     dims: tuple[Term, ...]
     floating: bool
+    each: int  # bytes of an element
 
 
 @dataclass
@@ -113,7 +114,9 @@ def _left(name: str, kind: str, tensor: torch.Tensor, stage: Stage) -> None:
 def _site(name: str, kind: str, tensor: torch.Tensor, frozen: str | None = None) -> Site:
     floating = tensor.is_floating_point() or tensor.is_complex()
     frozen = frozen if floating else f"{name} holds integers"
-    return Site(name, kind, tuple(Axis(n, frozen) if n != 1 else ONE for n in tensor.shape), floating)
+    return Site(
+        name, kind, tuple(Axis(n, frozen) if n != 1 else ONE for n in tensor.shape), floating, tensor.element_size()
+    )
 
 
 def tag(holder: Holder, stage: Stage) -> None:
