@@ -32,9 +32,10 @@ def test_a_plan_says_what_remains_and_what_goes() -> None:
     assert table(secateur.plan(graph, "channels=0.5", drop={"0": [1, 2, 5, 6]}, seed=3)).splitlines() == [
         "plan for channels=0.5 (importance l2, scope global, seed 3)",
         "",
-        "            before  after  remains",
-        "parameters      58     30   51.7 %",
-        "MACs            48     24   50.0 %",
+        "                before  after  remains",
+        "parameters          58     30   51.7 %",
+        "MACs                48     24   50.0 %",
+        "memory (bytes)     288    160   55.6 %",
         "",
         "1 of 1 axis is cut  units  keeps  remains  tensors  drops",
         "  0                     8      4   50.0 %        3  1, 2, 5, 6",

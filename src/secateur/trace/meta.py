@@ -121,12 +121,8 @@ def linear(x: torch.Tensor, w: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     one = q.dim() == k.dim() == 4 and q.shape[0] == k.shape[0]  # or as many queries to each of several keys
     shared = one and (k.shape[1] == 1 or (kwargs.get("enable_gqa") and not q.shape[1] % k.shape[1]))
-    fits = (
-        (q.shape[:-2] == k.shape[:-2] or shared)
-        and k.shape[:-2] == v.shape[:-2]
-        and q.shape[-1] == k.shape[-1]
-        and k.shape[-2] == v.shape[-2]
-    )
+    lengths = q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2]
+    fits = lengths and (q.shape[:-2] == k.shape[:-2] or shared) and k.shape[:-2] == v.shape[:-2]
     if not fits:
         return NotImplemented
     shape = (*q.shape[:-1], v.shape[-1])
