@@ -1,6 +1,6 @@
 """What the incumbent gets wrong, one named test each (numbers as in the list that the design keeps).
 
-10 to 13 are about Hessian and Taylor importance, growing regularisation and group penalties; they come with those.
+12 and 13 are about growing regularisation and group penalties; they come with those.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import laws
 import secateur
 from nets import NETS
 from secateur.apply import surgery
+from secateur.statistics import calibrate
 
 
 def cut_and_verified(model: nn.Module, inputs: object, target: str = "channels=0.5") -> secateur.Pruned:
@@ -107,6 +109,43 @@ def test_09_nothing_is_shared_between_two_calls() -> None:
             assert not isinstance(parameter.default, (list, dict, set))
     first, second = secateur.Select(), secateur.Select()
     assert first.widths is not second.widths
+
+
+@pytest.mark.parametrize("importance", ["hessian", "obd", "fisher", "taylor"])
+def test_10_every_sample_counts(importance: str) -> None:
+    graph = secateur.trace(NETS["plain_cnn"].make(), NETS["plain_cnn"].example())
+    x, y = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 3])
+
+    def scores(*samples: int) -> torch.Tensor:
+        batches = [(x[list(samples)], y[list(samples)])]
+        needs = secateur.importance.needs_of_importance(importance)
+        statistics = calibrate(graph, batches, needs=needs, loss=F.cross_entropy)
+        return secateur.importance.score(graph, importance, statistics=statistics)["conv1"]
+
+    torch.testing.assert_close(scores(0, 1), scores(1, 0), rtol=1e-3, atol=1e-7)
+    assert not torch.allclose(scores(0, 1), scores(1, 1), rtol=1e-2)
+
+
+@pytest.mark.parametrize("importance", ["taylor", "taylor_batch", "fisher"])
+def test_11_taylor_sees_batch_norm(importance: str) -> None:
+    """Weights that a norm divides away change nothing; a scale of zero silences a unit, whatever its weights."""
+    net = NETS["plain_cnn"].make()
+    batches = [(torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 5)]
+
+    def measured() -> torch.Tensor:
+        graph = secateur.trace(net, NETS["plain_cnn"].example())
+        statistics = calibrate(graph, batches, needs=["gates"], loss=F.cross_entropy)
+        return secateur.importance.score(graph, importance, statistics=statistics)["conv1"]
+
+    before = measured()
+    with torch.no_grad():
+        for tensor in (net.conv1.weight, net.conv1.bias, net.bn.running_mean):
+            tensor[2] *= 4
+        net.bn.running_var[2] = (net.bn.running_var[2] + net.bn.eps) * 16 - net.bn.eps
+    torch.testing.assert_close(measured(), before, rtol=1e-3, atol=1e-6)
+    with torch.no_grad():
+        net.bn.weight[2] = net.bn.bias[2] = 0.0
+    assert float(measured()[2]) == 0.0 < float(before[2])
 
 
 def test_14_an_image_is_one_argument() -> None:

@@ -15,6 +15,10 @@ from typer import Option
 SEED = Annotated[int, Option(min=0, help="For random weights, the order of batches, dropout and random importance.")]
 OUT = Annotated[Path, Option(help="Folder for the result; written at the end, all of it or nothing.")]
 
+LOSS = Annotated[
+    Optional[str], Option(metavar="FILE.PY:FUNCTION", help="(output, targets) -> scalar. Default: cross entropy.")
+]
+
 MODEL_HELP = "torchvision:NAME, timm:NAME, path/file.py:factory, or the folder of a run that prune or train made."
 
 
@@ -51,7 +55,13 @@ class CutOptions:
             metavar="KIND=NUMBER", help="What remains: macs=0.5, params=1.76e6, channels=0.7, depth=0.75; repeatable."
         ),
     ] = field(default_factory=list)
-    importance: Annotated[str, Option(help="What makes a unit worth keeping: l2, l1, bn_scale, random.")] = "l2"
+    importance: Annotated[
+        str,
+        Option(
+            help="What makes a unit worth keeping: l2, group_l2, bn_scale, ..., or by data (--calibrate): taylor, "
+            "fisher, wanda, ...; taylor/none for other normalisations."
+        ),
+    ] = "l2"
     scope: Annotated[
         str, Option(help="global: keep the greatest sum of scores in the whole network; axis: the same share of each.")
     ] = "global"
@@ -118,7 +128,4 @@ class TrainingOptions:
     lr: Annotated[Optional[float], Option(help="Rate of the first step. Default: sgd 0.02, adamw 0.001.")] = None
     weight_decay: Annotated[float, Option(help="Of all parameters.")] = 1e-4
     label_smoothing: Annotated[float, Option(help="Share of the targets spread over all classes.")] = 0.0
-    loss: Annotated[
-        Optional[str],
-        Option(metavar="FILE.PY:FUNCTION", help="(output, targets) -> scalar. Default: cross entropy."),
-    ] = None
+    loss: LOSS = None

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from secateur.cli.calibration import Calibration, CalibrationOptions, check_calibration, open_calibration
 from secateur.cli.command import Result
 from secateur.cli.inspect import traced
-from secateur.cli.options import SEED, CutOptions, ModelOptions
+from secateur.cli.measuring import open_judge
+from secateur.cli.options import LOSS, SEED, CutOptions, DataOptions, ModelOptions
 from secateur.cli.progress import working
-from secateur.cli.recipe import open_model
+from secateur.cli.recipe import loaded, recipe_of
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,26 +22,37 @@ if TYPE_CHECKING:
     from secateur.probing import Sensitivity
 
 
-def plan(source: ModelOptions, cutting: CutOptions, seed: SEED = 0) -> Result:
+def plan(
+    source: ModelOptions,
+    cutting: CutOptions,
+    data: DataOptions,
+    reading: CalibrationOptions,
+    loss: LOSS = None,
+    seed: SEED = 0,
+) -> Result:
     """Show what a target would cut, without cutting anything.
 
     secateur plan torchvision:resnet18 --target macs=0.5
     """
     check(cutting)
-    made = planned(traced(open_model(source, seed)), cutting, seed)
+    recipe = recipe_of(source, seed)
+    judge = open_judge(data, seed, recipe.input)
+    check_calibration(reading, cutting.importance, judge is not None)
+    dense = loaded(recipe, recipe.load(), source, judge.example() if judge else None)
+    made = planned(traced(dense), cutting, open_calibration(reading, judge, loss, seed), seed)
     return Result(json.loads(made.to_json()), str(made))
 
 
-def planned(graph: Graph, options: CutOptions, seed: int) -> Plan:
+def planned(graph: Graph, options: CutOptions, calibration: Calibration, seed: int) -> Plan:
     """The Plan that the options ask for."""
     from secateur.budget import plan as make
 
-    asked = plan_options(options, seed)
+    asked = plan_options(graph, options, calibration, seed)
     with working("planning"):
         return make(graph, options.target, **asked)
 
 
-def plan_options(options: CutOptions, seed: int) -> dict[str, Any]:
+def plan_options(graph: Graph, options: CutOptions, calibration: Calibration, seed: int) -> dict[str, Any]:
     """What the options say to `secateur.plan`, but for the target."""
     return {
         "importance": options.importance,
@@ -47,6 +60,7 @@ def plan_options(options: CutOptions, seed: int) -> dict[str, Any]:
         "drop": dropped(options.drop) or None,
         "scope": options.scope,
         "allocation": allocation(options),
+        "statistics": calibration.read(graph, options.importance, seed),
         "seed": seed,
     }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from secateur.cli.calibration import Calibration, CalibrationOptions, check_calibration, open_calibration
 from secateur.cli.command import CheckFailed, Result
 from secateur.cli.inspect import traced
 from secateur.cli.measuring import Judge, open_judge, train_options, train_with_bar
@@ -37,6 +38,7 @@ def prune(
     cutting: CutOptions,
     drop: DropOptions,
     data: DataOptions,
+    reading: CalibrationOptions,
     training: TrainingOptions,
     out: OUT,
     verify: Annotated[bool, Option("--verify", help="Prove the cut in float64 before going on.")] = False,
@@ -55,9 +57,11 @@ def prune(
         tuning = Tuning(train_options(training, seed), finetune_epochs)
         judge = open_judge(data, seed, recipe.input)
         judge = needed(judge) if finetune_epochs else judge
+        check_calibration(reading, cutting.importance, judge is not None)
         _warn_of_chance(recipe)
         dense = loaded(recipe, recipe.load(), source, judge.example() if judge else None)
-        result = _pruned(dense, Asked(cutting, drop, judge, seed), verify)
+        calibration = open_calibration(reading, judge, training.loss, seed)
+        result = _pruned(dense, Asked(cutting, drop, judge, calibration, seed), verify)
         counts = _counted(dense, result.model, result.plan)
         tuned = _tuned(dense, result.model, judge, tuning)
         report = _measured(dense, result.model, counts, folder, tuned.scores)
@@ -87,6 +91,7 @@ class Asked:
     cutting: CutOptions
     drop: DropOptions
     judge: Judge | None
+    calibration: Calibration
     seed: int
 
     def made(self, dense: Loaded) -> Pruned:
@@ -94,9 +99,9 @@ class Asked:
         from secateur.pruning import Pruned
 
         if self.drop.max_drop is not None:
-            return searched(dense, self.cutting, self.drop, self.judge, self.seed)
+            return searched(dense, self.cutting, self.drop, self.judge, self.calibration, self.seed)
         graph = traced(dense)
-        plan = planned(graph, self.cutting, self.seed)
+        plan = planned(graph, self.cutting, self.calibration, self.seed)
         with working("cutting"):
             return Pruned(cut(dense.model, plan).eval(), plan, graph)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 
 from typer import Option
 
+from secateur.cli.calibration import Calibration
 from secateur.cli.inspect import traced
 from secateur.cli.measuring import Judge
 from secateur.cli.options import CutOptions
@@ -67,7 +68,9 @@ def goal_of(cutting: CutOptions, drop: DropOptions, judge: Judge | None) -> Any:
     return Goal(cutting.target[0], metric, drop.max_drop, not drop.lower_is_better, drop.tolerance)  # type: ignore[arg-type]
 
 
-def searched(dense: Loaded, cutting: CutOptions, drop: DropOptions, judge: Judge | None, seed: int) -> Found:
+def searched(
+    dense: Loaded, cutting: CutOptions, drop: DropOptions, judge: Judge | None, calibration: Calibration, seed: int
+) -> Found:
     """The largest cut that costs little enough on the test data."""
     from secateur.probing.bisection import search_graph
 
@@ -75,12 +78,13 @@ def searched(dense: Loaded, cutting: CutOptions, drop: DropOptions, judge: Judge
         raise InputError("--max-drop needs data: add --data mnist, a folder of images, or file.py:function")
     judge.rehearse(dense.model)
     key = f"{judge.name} on {contents(judge)}" if drop.probes else ""
+    graph = traced(dense)
     return search_graph(
-        traced(dense),
+        graph,
         goal_of(cutting, drop, judge),
         path=drop.probes,
         key=key,
         progress=True,
         verify=False,
-        **plan_options(cutting, seed),
+        **plan_options(graph, cutting, calibration, seed),
     )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, PruningError
 from ..graph import Graph
+from ..progress import watched
 from ..trace.keeping import kept, set_modes
 from .batches import Batch, batches
 from .collectors import Collector, Gates, Gradients, Gram, Moments, Sums
@@ -179,10 +180,7 @@ def _note(seen: dict[tuple[str, int], torch.Size], read: Read) -> None:
 def _watched(found: Iterator[Batch], data: Iterable[Any], progress: bool) -> Iterator[Batch]:
     if not progress:
         return found
-    from rich.progress import track
-
-    total = len(data) if hasattr(data, "__len__") else None  # type: ignore[arg-type]
-    return iter(track(found, "calibrating", total=total))
+    return watched("calibrating", found, len(data) if hasattr(data, "__len__") else 0)  # type: ignore[arg-type]
 
 
 def _reduced(statistics: Statistics) -> Statistics:
