@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from .importance import Criterion, Scores, needs_of_importance
 from .io import save
 from .plan import Plan
 from .pretrained import check_rebuilds, save_folder
+from .recover import Recover, named_steps, recover_
+from .recover import needs_of as needs_of_recovery
 from .statistics import NEED_LOSS, Loss, Statistics, calibrate
 from .trace import trace
 from .trace.constructing import is_pretrained
@@ -111,6 +113,7 @@ def prune(
     scope: str = "global",
     data: Iterable[Any] | None = None,
     loss: Loss | None = None,
+    recover: Recover = (),
     calls: Iterable[Any] = (),
     outputs: Callable[[Any], Any] | None = None,
     uniform: bool = False,
@@ -121,9 +124,10 @@ def prune(
 
     Arguments go to the stage that owns them: `example_inputs`, `calls`, `outputs` and `uniform` to `trace`; `target`,
     `importance`, `select`, `drop`, `scope` and `seed` to `plan`; `data` (batches of (inputs, targets)) and `loss`
-    ((output, targets) -> scalar) to `secateur.statistics.calibrate`, for an importance that needs them.
-    `verify=True` proves the result in float64 and raises
-    `PruningError` if it does not hold; so is a model in which values decide what runs.
+    ((output, targets) -> scalar) to `secateur.statistics.calibrate`, for an importance that needs them; `recover`
+    ("norms", "shift", "lsq", "lsq_moments", or a list of steps) to `secateur.recover`, which reads the same data.
+    `verify=True` proves the cut in float64, before any recovery, and raises `PruningError` if it does not hold; so is a
+    model in which values decide what runs.
 
     >>> import torch
     >>> result = prune(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 4), "macs=0.5")
@@ -131,11 +135,24 @@ def prune(
     Linear(in_features=4, out_features=4, bias=True)
     """
     graph = trace(model, example_inputs, calls=calls, outputs=outputs, uniform=uniform)
-    statistics = calibrated(graph, importance, data, loss, seed=seed)
+    statistics = calibrated(graph, importance, data, loss, recover=recover, seed=seed)
     made = plan(
         graph, target, importance=importance, select=select, drop=drop, scope=scope, statistics=statistics, seed=seed
     )
-    return finished(graph, made, cut(model, made), verify=verify)
+    found = finished(graph, made, cut(model, made), verify=verify)
+    return recovered(found, data, recover, statistics, seed=seed)
+
+
+def recovered(
+    found: Pruned, data: Iterable[Any] | None, recover: Recover, statistics: Statistics | None, *, seed: int = 0
+) -> Pruned:
+    """The same after steps of recovery. Raises `InputError` where they have no data."""
+    if not named_steps(recover):
+        return found
+    if data is None:
+        raise InputError(f"recover={recover!r} reads data; give data=, batches of (inputs, targets)")
+    plan = recover_(found.model, found.graph, found.plan, data, recover, statistics=statistics, seed=seed)
+    return replace(found, plan=plan)
 
 
 def calibrated(
@@ -144,17 +161,20 @@ def calibrated(
     data: Iterable[Any] | None,
     loss: Loss | None,
     *,
-    further: Iterable[str] = (),
+    recover: Recover = (),
     seed: int = 0,
     progress: bool = False,
 ) -> Statistics | None:
-    """What an importance needs to know of the data, and `further` needs; None where nothing is needed.
+    """What an importance and steps of recovery need to know of the data; None where nothing is needed.
 
     Raises `InputError` where data or loss are needed and not given.
     """
-    needs = needs_of_importance(importance).union(further)
+    steps = needs_of_recovery(recover)
+    needs = needs_of_importance(importance) | steps
     if not needs:
         return None
+    if data is None and steps:
+        raise InputError(f"recover={recover!r} reads data; give data=, batches of (inputs, targets)")
     name = importance if isinstance(importance, str) else getattr(importance, "__name__", type(importance).__name__)
     if data is None:
         raise InputError(f"importance={name!r} is read from data; give data=, batches of (inputs, targets)")

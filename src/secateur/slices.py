@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .graph import Graph, PrunableAxis, SiteUse
 from .heard import Heard
-from .readers import Reader
+from .readers import Reader, matrix_of
 from .terms import Axis, Cat, Each, Term, axes, find, places, same
 
 if TYPE_CHECKING:
@@ -195,6 +195,19 @@ class AxisSlices(Slices):
             return self.knows(_OF_PARAMETERS[need])
         return bool(self._heard())
 
+    def problems(self) -> list[Problem]:
+        """Of each weight that reads the axis, what least squares asks: needs "gram"."""
+        found = []
+        for reader in self._readers:
+            gram = self._known.statistics.get(reader.weight, "gram") if self._known.statistics is not None else None
+            if gram is not None:
+                weight = self._known.effective[reader.weight].detach().to("cpu", torch.float64)
+                channels = positions_by_unit(reader.channels, self.axis.term)
+                found.append(
+                    Problem.of(gram, matrix_of(weight, reader.dim, reader.groups), channels, reader.channels.n)
+                )
+        return found
+
     def _heard(self) -> list[tuple[Reader, Heard]]:
         statistics, weights = self._known.statistics, self._known.effective
         if statistics is None:
@@ -204,6 +217,26 @@ class AxisSlices(Slices):
 
     def _by_unit(self, values: Tensor, use: SiteUse) -> Tensor:
         return per_unit(values, self._known.dims[use.name][use.dim], self.axis.term)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a weight makes of what it reads. covariance: (f, f), of the features; weight: (f, o); places: (units, k), the
+    features of each unit. Groups stand side by side, each with its own features and the same columns of results."""
+
+    covariance: Tensor
+    weight: Tensor
+    places: Tensor
+
+    @staticmethod
+    def of(gram: Tensor, weight: Tensor, channels: Tensor, n: int) -> Problem:
+        """gram: (groups, f + 1, f + 1), with a constant behind; weight: (groups, f, o); channels: (units, c) of n."""
+        count = gram[:, -1:, -1:].clamp_min(1.0)
+        mean = gram[:, :-1, -1:] / count
+        covariance = gram[:, :-1, :-1] / count - mean @ mean.transpose(1, 2)
+        kernel = weight.shape[0] * weight.shape[1] // n
+        places = (channels.unsqueeze(2) * kernel + torch.arange(kernel)).flatten(1)
+        return Problem(torch.block_diag(*covariance), weight.flatten(0, 1), places)
 
 
 def shape_of(axis: PrunableAxis) -> tuple[int, ...]:

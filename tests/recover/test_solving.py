@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from secateur.recover.solving import RIDGES, matrix_of, solved, weight_of
+from secateur.readers import matrix_of, weight_of
+from secateur.recover.solving import RIDGES, solved
 
 
 def rows(n: int, groups: int, features: int, outputs: int, noise: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,6 +15,7 @@ from .gradients import OptimalBrainDamage, Snip, TaylorWeight
 from .group_magnitude import GroupNorm
 from .lamp import Lamp
 from .magnitude import L1, L2, Lp
+from .obs import OptimalBrainSurgeon
 from .random import Random
 
 CRITERIA: dict[str, Callable[[int], Criterion]] = {
@@ -37,6 +38,7 @@ CRITERIA: dict[str, Callable[[int], Criterion]] = {
     "activation": lambda seed: MeanActivation(),
     "vbp": lambda seed: Variance(),
     "wanda": lambda seed: Wanda(),
+    "obs": lambda seed: OptimalBrainSurgeon(),
     "random": Random,
 }
 

@@ -20,12 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..readers import matrix_of, weight_of
 from ..statistics import PLACES
 from ..statistics.batches import Batch
 from ..statistics.listening import Read
 from ..statistics.patches import rows
 from .constants import Constants
-from .solving import applied, matrix_of, solved, weight_of
+from .solving import applied, solved
 from .strands import Strand
 from .task import Task
 from .walking import Ends, Joined, Walk

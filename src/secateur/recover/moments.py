@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..apply.kept import kept_by_axis
+from ..readers import matrix_of, weight_of
 from ..terms import positions
 from .constants import Constants
-from .solving import matrix_of, weight_of
 from .task import Task
 from .walking import Ends
 

@@ -103,21 +103,4 @@ def _change(moments: _Moments, ridge: float, constant: bool) -> Tensor:
     return found if not bool(info.any()) else torch.zeros_like(cross)
 
 
-# --- weights as matrices --------------------------------------------------------------------------------------------
-
-
-def matrix_of(weight: Tensor, dim: int, groups: int) -> Tensor:
-    """A weight that sums over `dim` as (groups, features, outputs)."""
-    if weight.dim() == 2:
-        return (weight.T if dim == 1 else weight).unsqueeze(0)
-    return weight.reshape(groups, weight.shape[0] // groups, -1).transpose(1, 2)
-
-
-def weight_of(matrix: Tensor, like: Tensor, dim: int) -> Tensor:
-    """The other way, in the shape of `like`."""
-    if like.dim() == 2:
-        return matrix[0].T if dim == 1 else matrix[0]
-    return matrix.transpose(1, 2).reshape(like.shape)
-
-
-__all__ = ["applied", "matrix_of", "solved", "weight_of"]
+__all__ = ["applied", "solved"]

@@ -1,0 +1,94 @@
+"""Greedy selection that knows what least squares will make good: the surgeon takes what the rest can replace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..slices import AxisSlices, Problem
+from .magnitude import L2
+
+DAMPING = 1e-3
+AT_ONCE = 256
+"""An axis of so many units loses them one by one, one of twice as many in pairs."""
+
+
+@dataclass(frozen=True)
+class OptimalBrainSurgeon:
+    """What is lost of the results of what reads a unit, when the units before it are gone already and what is left
+    makes up for all of them as well as it can: the root of its share, summed over all that reads the unit.
+
+    For a weight W: (f, o) that reads features with covariance H: (f, f), removing unit u with the features F loses
+    tr(W_F' (H^-1)_FF^-1 W_F), and the rest becomes W - (H^-1)_:F (H^-1)_FF^-1 W_F. Units go one after another, the
+    cheapest first. Meant to go with `recover="lsq"`, which does that to the weights.
+
+    Hassibi and Stork, "Second Order Derivatives for Network Pruning: Optimal Brain Surgeon", NIPS 1992, equation 5, for
+    whole units and the error of each layer, as Kurtic et al., "ZipLM", NeurIPS 2023, equations 3 and 4. An axis that no
+    weight reads is scored by L2.
+    """
+
+    needs = frozenset({"gram"})
+    norm = "none"
+
+    def __call__(self, axis: AxisSlices) -> Tensor:
+        systems = [_System.of(problem) for problem in axis.problems()]
+        if not systems:
+            return axis.normalised(L2()(axis), "mean")
+        return _eliminated(systems, math.prod(axis.shape)).view(axis.shape)
+
+
+@dataclass
+class _System:
+    """What is left of a problem: the inverse of the features' covariance, the weight (its results scaled to a variance
+    of one in all), and the features of each unit."""
+
+    inverse: Tensor
+    weight: Tensor
+    places: Tensor
+
+    @staticmethod
+    def of(problem: Problem) -> _System:
+        covariance, weight = problem.covariance.clone(), problem.weight
+        variance = (weight * (covariance @ weight)).sum()
+        covariance.diagonal().add_(DAMPING * covariance.diagonal().mean().clamp_min(1e-12))
+        return _System(torch.linalg.inv(covariance), weight / variance.clamp_min(1e-12).sqrt(), problem.places)
+
+    def lost(self, units: Tensor) -> Tensor:
+        """The root of the error that each of these units makes, if it goes next: (units,)."""
+        at = self.places[units]
+        blocks = self.inverse[at.unsqueeze(2), at.unsqueeze(1)]
+        weights = self.weight[at]
+        return (weights * torch.linalg.solve(blocks, weights)).sum((1, 2)).clamp_min(0.0).sqrt()
+
+    def remove(self, units: Tensor) -> None:
+        """Take these units out, and let the rest make up for them."""
+        gone = self.places[units].flatten()
+        rows = self.inverse[gone]
+        solved = torch.linalg.solve(rows[:, gone], torch.cat([rows, self.weight[gone]], 1))
+        self.weight = self.weight - rows.T @ solved[:, rows.shape[1] :]
+        self.inverse -= rows.T @ solved[:, : rows.shape[1]]
+        self.weight[gone] = 0.0
+        self.inverse[gone], self.inverse[:, gone] = 0.0, 0.0
+
+
+def _eliminated(systems: Sequence[_System], units: int) -> Tensor:
+    """What is lost when each unit goes in its turn, never less than before; summed over the systems. (units,)"""
+    scores = torch.zeros(units, dtype=torch.float64)
+    alive = torch.arange(units)
+    worst = 0.0
+    while len(alive):
+        lost = torch.stack([system.lost(alive) for system in systems]).sum(0)
+        chosen = lost.argsort(stable=True)[: max(1, units // AT_ONCE)]
+        for i in chosen.tolist():
+            worst = max(worst, float(lost[i]))
+            scores[alive[i]] = worst
+        for system in systems:
+            system.remove(alive[chosen])
+        stays = torch.ones(len(alive), dtype=torch.bool)
+        stays[chosen] = False
+        alive = alive[stays]
+    return scores
