@@ -3,7 +3,7 @@
 from .plan import Plan  # first, lest the module of that name hide the function
 
 # isort: split
-from . import importance
+from . import importance, recover
 from .apply import cut, cut_
 from .budget import Select, plan
 from .calls import Call
@@ -39,6 +39,7 @@ __all__ = [
     "load",
     "plan",
     "prune",
+    "recover",
     "rule",
     "save",
     "search",

@@ -193,20 +193,24 @@ class AxisSlices(Slices):
             return self.gate("gate_heard") is not None
         if need in _OF_PARAMETERS:
             return self.knows(_OF_PARAMETERS[need])
+        if need == "gram":
+            return bool(self._grams())
         return bool(self._heard())
 
     def problems(self) -> list[Problem]:
         """Of each weight that reads the axis, what least squares asks: needs "gram"."""
         found = []
-        for reader in self._readers:
-            gram = self._known.statistics.get(reader.weight, "gram") if self._known.statistics is not None else None
-            if gram is not None:
-                weight = self._known.effective[reader.weight].detach().to("cpu", torch.float64)
-                channels = positions_by_unit(reader.channels, self.axis.term)
-                found.append(
-                    Problem.of(gram, matrix_of(weight, reader.dim, reader.groups), channels, reader.channels.n)
-                )
+        for reader, gram in self._grams():
+            weight = self._known.effective[reader.weight].detach().to("cpu", torch.float64)
+            channels = positions_by_unit(reader.channels, self.axis.term)
+            matrix = matrix_of(weight, reader.dim, reader.groups)
+            found.append(Problem.of(gram, matrix, channels, reader.channels.n))
         return found
+
+    def _grams(self) -> list[tuple[Reader, Tensor]]:
+        statistics = self._known.statistics
+        grams = [(r, statistics.get(r.weight, "gram")) for r in self._readers] if statistics is not None else []
+        return [(reader, gram) for reader, gram in grams if gram is not None]
 
     def _heard(self) -> list[tuple[Reader, Heard]]:
         statistics, weights = self._known.statistics, self._known.effective
@@ -221,8 +225,8 @@ class AxisSlices(Slices):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a weight makes of what it reads. covariance: (f, f), of the features; weight: (f, o); places: (units, k), the
-    features of each unit. Groups stand side by side, each with its own features and the same columns of results."""
+    """What a weight makes of what it reads. covariance: (f, f), of the features; weight: (f, o); places: (units, k),
+    the features of each unit. Groups stand side by side, each with features of its own and the same columns."""
 
     covariance: Tensor
     weight: Tensor

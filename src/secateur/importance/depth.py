@@ -47,7 +47,7 @@ class BlockSlices(Slices):
             "by a function of their weights or by ready scores"
         )
 
-    vectors = order = normalised = gate = read_sum = read_mean = _of_units
+    vectors = order = normalised = gate = read_sum = read_mean = problems = _of_units
 
 
 def score_blocks(
