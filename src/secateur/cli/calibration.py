@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 
 from typer import Option
@@ -12,7 +12,7 @@ from secateur.cli.measuring import Judge
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
@@ -39,24 +39,50 @@ class CalibrationOptions:
 
 
 @dataclass(frozen=True)
+class RecoveryOptions:
+    """What is done to the weights that are left."""
+
+    panel: ClassVar[str] = "Data"
+
+    recover: Annotated[
+        list[str],
+        Option(
+            metavar="STEP",
+            help="After the cut, from the examples of --calibrate and without training: lsq (least squares layer by "
+            "layer), lsq_moments, shift, norms; repeatable, in this order.",
+        ),
+    ] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """Batches of training examples and a loss; none, where the options ask for none."""
+    """Batches of training examples and a loss; none, where the options ask for none. recover: steps that read them."""
 
     batches: list[Any]
     loss: Callable[[Any, Any], Tensor]
+    recover: list[str] = field(default_factory=list)
 
     def read(self, graph: Graph, importance: str, seed: int) -> Statistics | None:
         """What the importance needs to know of the batches."""
         from secateur.pruning import calibrated
 
-        return calibrated(graph, importance, self.batches or None, self.loss, seed=seed, progress=True)
+        return calibrated(
+            graph, importance, self.batches or None, self.loss, recover=self.recover, seed=seed, progress=True
+        )
 
 
-def check_calibration(options: CalibrationOptions, importance: str, has_data: bool) -> None:
+def check_calibration(
+    options: CalibrationOptions, importance: str, has_data: bool, recover: Sequence[str] = ()
+) -> None:
     """Raise what the options alone show to be wrong, before a model is built."""
     from secateur.importance import needs_of_importance
+    from secateur.recover import named_steps
 
     needs = needs_of_importance(importance)
+    if named_steps(list(recover)):
+        if options.calibrate is None:
+            raise InputError(f"--recover {recover[0]} is read from data: add --data and --calibrate 1024")
+        needs = needs | {"data"}
     if needs and options.calibrate is None:
         raise InputError(f"--importance {importance} is read from data: add --data and --calibrate 1024")
     if options.calibrate is not None and not has_data:
@@ -65,14 +91,16 @@ def check_calibration(options: CalibrationOptions, importance: str, has_data: bo
         raise InputError(f"--calibrate is given, but --importance {importance} is not read from data; leave out one")
 
 
-def open_calibration(options: CalibrationOptions, judge: Judge | None, loss: str | None, seed: int) -> Calibration:
+def open_calibration(
+    options: CalibrationOptions, judge: Judge | None, loss: str | None, seed: int, recover: Sequence[str] = ()
+) -> Calibration:
     """The examples that the options ask for, in batches; cross entropy where they name no loss."""
     from secateur.models import load_function
     from secateur.train import cross_entropy
 
     wanted = options.calibrate if judge is not None else None
     batches = [] if wanted is None or judge is None else drawn(judge.data.train, wanted, seed)
-    return Calibration(batches, cross_entropy if loss is None else load_function(loss))
+    return Calibration(batches, cross_entropy if loss is None else load_function(loss), list(recover))
 
 
 def drawn(train: Source, examples: int, seed: int) -> list[Any]:
@@ -123,4 +151,4 @@ def _size(batch: Any) -> int:
     return Batch.of(tuple(batch), 0).examples
 
 
-__all__ = ["Calibration", "CalibrationOptions", "check_calibration", "drawn", "open_calibration"]
+__all__ = ["Calibration", "CalibrationOptions", "RecoveryOptions", "check_calibration", "drawn", "open_calibration"]

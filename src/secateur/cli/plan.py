@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from secateur.cli.calibration import Calibration, CalibrationOptions, check_calibration, open_calibration
+from secateur.cli.calibration import CalibrationOptions, check_calibration, open_calibration
 from secateur.cli.command import Result
 from secateur.cli.inspect import traced
 from secateur.cli.measuring import open_judge
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from secateur.graph import Graph
     from secateur.plan import Plan
     from secateur.probing import Sensitivity
+    from secateur.statistics import Statistics
 
 
 def plan(
@@ -39,20 +40,22 @@ def plan(
     judge = open_judge(data, seed, recipe.input)
     check_calibration(reading, cutting.importance, judge is not None)
     dense = loaded(recipe, recipe.load(), source, judge.example() if judge else None)
-    made = planned(traced(dense), cutting, open_calibration(reading, judge, loss, seed), seed)
+    graph = traced(dense)
+    statistics = open_calibration(reading, judge, loss, seed).read(graph, cutting.importance, seed)
+    made = planned(graph, cutting, statistics, seed)
     return Result(json.loads(made.to_json()), str(made))
 
 
-def planned(graph: Graph, options: CutOptions, calibration: Calibration, seed: int) -> Plan:
+def planned(graph: Graph, options: CutOptions, statistics: Statistics | None, seed: int) -> Plan:
     """The Plan that the options ask for."""
     from secateur.budget import plan as make
 
-    asked = plan_options(graph, options, calibration, seed)
+    asked = plan_options(options, statistics, seed)
     with working("planning"):
         return make(graph, options.target, **asked)
 
 
-def plan_options(graph: Graph, options: CutOptions, calibration: Calibration, seed: int) -> dict[str, Any]:
+def plan_options(options: CutOptions, statistics: Statistics | None, seed: int) -> dict[str, Any]:
     """What the options say to `secateur.plan`, but for the target."""
     return {
         "importance": options.importance,
@@ -60,7 +63,7 @@ def plan_options(graph: Graph, options: CutOptions, calibration: Calibration, se
         "drop": dropped(options.drop) or None,
         "scope": options.scope,
         "allocation": allocation(options),
-        "statistics": calibration.read(graph, options.importance, seed),
+        "statistics": statistics,
         "seed": seed,
     }
 

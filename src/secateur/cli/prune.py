@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from secateur.cli.calibration import Calibration, CalibrationOptions, check_calibration, open_calibration
+from secateur.cli.calibration import (
+    Calibration,
+    CalibrationOptions,
+    RecoveryOptions,
+    check_calibration,
+    open_calibration,
+)
 from secateur.cli.command import CheckFailed, Result
 from secateur.cli.inspect import traced
 from secateur.cli.measuring import Judge, open_judge, train_options, train_with_bar
@@ -39,6 +45,7 @@ def prune(
     drop: DropOptions,
     data: DataOptions,
     reading: CalibrationOptions,
+    recovery: RecoveryOptions,
     training: TrainingOptions,
     out: OUT,
     verify: Annotated[bool, Option("--verify", help="Prove the cut in float64 before going on.")] = False,
@@ -57,10 +64,10 @@ def prune(
         tuning = Tuning(train_options(training, seed), finetune_epochs)
         judge = open_judge(data, seed, recipe.input)
         judge = needed(judge) if finetune_epochs else judge
-        check_calibration(reading, cutting.importance, judge is not None)
+        check_calibration(reading, cutting.importance, judge is not None, recovery.recover)
         _warn_of_chance(recipe)
         dense = loaded(recipe, recipe.load(), source, judge.example() if judge else None)
-        calibration = open_calibration(reading, judge, training.loss, seed)
+        calibration = open_calibration(reading, judge, training.loss, seed, recovery.recover)
         result = _pruned(dense, Asked(cutting, drop, judge, calibration, seed), verify)
         counts = _counted(dense, result.model, result.plan)
         tuned = _tuned(dense, result.model, judge, tuning)
@@ -96,14 +103,17 @@ class Asked:
 
     def made(self, dense: Loaded) -> Pruned:
         from secateur.apply import cut
-        from secateur.pruning import Pruned
+        from secateur.pruning import Pruned, recovered
 
         if self.drop.max_drop is not None:
             return searched(dense, self.cutting, self.drop, self.judge, self.calibration, self.seed)
         graph = traced(dense)
-        plan = planned(graph, self.cutting, self.calibration, self.seed)
+        statistics = self.calibration.read(graph, self.cutting.importance, self.seed)
+        plan = planned(graph, self.cutting, statistics, self.seed)
         with working("cutting"):
-            return Pruned(cut(dense.model, plan).eval(), plan, graph)
+            found = Pruned(cut(dense.model, plan).eval(), plan, graph)
+        with working("recovering"):
+            return recovered(found, self.calibration.batches, self.calibration.recover, statistics, seed=self.seed)
 
 
 def _pruned(dense: Loaded, asked: Asked, verify: bool) -> Pruned:

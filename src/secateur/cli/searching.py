@@ -73,18 +73,24 @@ def searched(
 ) -> Found:
     """The largest cut that costs little enough on the test data."""
     from secateur.probing.bisection import search_graph
+    from secateur.recover import Recovering
 
     if judge is None:
         raise InputError("--max-drop needs data: add --data mnist, a folder of images, or file.py:function")
     judge.rehearse(dense.model)
     key = f"{judge.name} on {contents(judge)}" if drop.probes else ""
     graph = traced(dense)
+    statistics = calibration.read(graph, cutting.importance, seed)
+    goal = goal_of(cutting, drop, judge)
+    if calibration.recover:
+        goal = replace(goal, finish=Recovering(graph, calibration.batches, calibration.recover, statistics, seed))
+        key = f"{key} recover={calibration.recover}"
     return search_graph(
         graph,
-        goal_of(cutting, drop, judge),
+        goal,
         path=drop.probes,
         key=key,
         progress=True,
         verify=False,
-        **plan_options(graph, cutting, calibration, seed),
+        **plan_options(cutting, statistics, seed),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from ..apply.surgery import plans_of
 from ..budget import plan
 from ..budget.targets import KINDS
 from ..errors import InputError, TargetError, nearest
@@ -16,7 +17,9 @@ from ..graph import Graph
 from ..paths import PathLike
 from ..plan import Plan
 from ..progress import bar
-from ..pruning import Pruned, finished
+from ..pruning import Pruned, calibrated, finished
+from ..recover import Recover, Recovering
+from ..statistics import Loss
 from ..text import columns
 from ..trace import trace
 from .curves import DENSE
@@ -79,6 +82,9 @@ def search(
     higher_is_better: bool = True,
     tolerance: float = 0.01,
     finish: Finish | None = None,
+    data: Iterable[Any] | None = None,
+    loss: Loss | None = None,
+    recover: Recover = (),
     calls: Iterable[Any] = (),
     outputs: Callable[[Any], Any] | None = None,
     uniform: bool = False,
@@ -92,11 +98,11 @@ def search(
 
     kind: what is to become small: "macs", "params", "channels" or "depth". metric: from a model to one finite number;
     it gets copies in evaluation mode. max_drop: how much worse it may become, in its own unit. tolerance: bisection
-    ends when the next cut would differ by less than this share. finish: what happens to each cut model before it is
-    judged, such as recovery. path: a JSON file to which every value is written as soon as it is known, so that a run
-    that was killed goes on; it is refused for other weights, axes, names of functions, or another `key`: name there
-    what else the values depend on, such as the data. `calls`, `outputs` and `uniform` go to `trace`, `verify` to what
-    follows the last cut, all other options to `plan`.
+    ends when the next cut would differ by less than this share. data, loss, recover: as `prune` takes them; each cut
+    model is recovered before it is judged. finish: what else happens to it, instead. path: a JSON file to which every
+    value is written as soon as it is known, so that a run that was killed goes on; it is refused for other weights,
+    axes, names of functions, or another `key`: name there what else the values depend on, such as the data. `calls`,
+    `outputs` and `uniform` go to `trace`, `verify` to what follows the last cut, all other options to `plan`.
 
     The model is traced once. Where the metric is not monotone, the result is still one that was measured and obeys.
 
@@ -111,7 +117,14 @@ def search(
     """
     goal = Goal(kind, metric, max_drop, higher_is_better, tolerance, finish)
     goal.check()
+    if finish is not None and recover:
+        raise InputError("finish= and recover= both say what happens to a cut model; give one, or recover in finish")
     graph = trace(model, example_inputs, calls=calls, outputs=outputs, uniform=uniform)
+    seed, importance = options.get("seed", 0), options.get("importance", "l2")
+    options.setdefault("statistics", calibrated(graph, importance, data, loss, recover=recover, seed=seed))
+    if recover and data is not None:
+        goal = replace(goal, finish=Recovering(graph, data, recover, options["statistics"], seed))
+        key = f"{key} recover={recover}"
     return search_graph(
         graph,
         goal,
@@ -168,7 +181,8 @@ def search_graph(
     search = Search(graph, goal, options, Journal.opened(path, KIND, marks))
     with bar("search", search.most, shown=progress) as step:
         chosen, value = search.run(step)
-    result = finished(graph, chosen, made(graph, chosen, goal.finish), verify=verify)
+    small = made(graph, chosen, goal.finish)
+    result = finished(graph, plans_of(small)[-1] if plans_of(small) else chosen, small, verify=verify)
     return Found(
         **{name: getattr(result, name) for name in result.__dataclass_fields__},
         dense=search.dense,

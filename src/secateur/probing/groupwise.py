@@ -20,6 +20,7 @@ from ..importance import Criterion, Scores, score
 from ..paths import PathLike
 from ..plan import Plan
 from ..progress import bar
+from ..statistics import Statistics
 from .curves import DENSE, KIND, Sensitivity, from_journal
 from .journal import Journal, fingerprint_of, key_of, of_tensors
 from .metric import Finish, Metric, called, check_functions, judged, made
@@ -35,6 +36,7 @@ def sensitivity(
     ratios: Sequence[float] = RATIOS,
     importance: str | Criterion | Scores = "l2",
     select: SelectLike = None,
+    statistics: Statistics | None = None,
     finish: Finish | None = None,
     higher_is_better: bool = False,
     path: PathLike | None = None,
@@ -47,7 +49,8 @@ def sensitivity(
     evaluate: from a model to one finite number, a loss or a metric on calibration data; it gets copies in evaluation
     mode, and the model itself is left as it is. ratios: shares of what remains, each rounded down to the counts that a
     group can have. importance: which units go first. select: what a selection protects or fixes is not measured.
-    finish: what happens to each cut model before it is judged, such as recovery. path: a JSON file to which every value
+    statistics: of `secateur.statistics.calibrate`, for an importance that reads data. finish: what happens to each cut
+    model before it is judged, such as recovery (`secateur.recover.Recovering`). path: a JSON file to which every value
     is written as soon as it is known; a run that was killed goes on, and a second one costs nothing. The file is
     refused for other weights, axes, scores, names of functions, or another `key`: name there what else the values
     depend on, such as the data.
@@ -70,7 +73,7 @@ def sensitivity(
     4
     """
     _check(graph, evaluate, finish, ratios)
-    probes = Probes(graph, score(graph, importance, seed=seed), finish)
+    probes = Probes(graph, score(graph, importance, statistics=statistics, seed=seed), finish)
     ratios = tuple(sorted(map(float, ratios), reverse=True))
     asked, stays = probes.asked(Select.of(select).on(graph), ratios)
     journal = Journal.opened(

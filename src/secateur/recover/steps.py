@@ -209,6 +209,31 @@ def recover_(
     return plan
 
 
+@dataclass(frozen=True)
+class Recovering:
+    """Steps of recovery as a function of a cut model and its plan: what `search` and `sensitivity` take as `finish`.
+
+    >>> import secateur
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> graph, x = secateur.trace(net, torch.zeros(1, 4)), torch.randn(64, 4)
+    >>> wanted = net(x).detach()
+    >>> finish = Recovering(graph, [x], "lsq")
+    >>> found = secateur.sensitivity(graph, lambda m: (m(x) - wanted).square().mean(), ratios=[0.5], finish=finish)
+    >>> len(found.curve("0").points)
+    1
+    """
+
+    graph: Graph
+    data: Iterable[Any]
+    recover: Recover
+    statistics: Statistics | None = None
+    seed: int = 0
+
+    def __call__(self, model: nn.Module, plan: Plan) -> None:
+        """Recover a model that was cut by this plan, in place."""
+        recover_(model, self.graph, plan, self.data, self.recover, statistics=self.statistics, seed=self.seed)
+
+
 # --- around a step --------------------------------------------------------------------------------------------------
 
 
@@ -282,6 +307,7 @@ __all__ = [
     "MomentLeastSquares",
     "Norms",
     "Recover",
+    "Recovering",
     "Step",
     "named_steps",
     "needs_of",
