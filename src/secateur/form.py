@@ -27,7 +27,7 @@ class Form:
         starts: list[int] = []
         places: list[int] = []
         for place, (coefficient, terms) in enumerate(products):
-            sizes = [_monomials(term, number) for term in terms]
+            sizes = [polynomial(term, number) for term in terms]
             coefficient *= math.prod(m.get((), 0) for m in sizes if set(m) == {()})
             live = [m for m in sizes if set(m) != {()}]
             if not live:
@@ -106,13 +106,13 @@ def _with_one(counts: Counts) -> Counts:
     return np.concatenate([counts, np.ones((*counts.shape[:-1], 1), dtype=np.int64)], axis=-1)
 
 
-def _monomials(term: Term, number: Mapping[Axis, int]) -> Monomials:
+def polynomial(term: Term, number: Mapping[Axis, int]) -> Monomials:
     """The size of a term as a polynomial over axis numbers."""
     term = find(term)
     if isinstance(term, Axis):
         return {(number[term],): 1} if term in number else {(): term.n}
-    parts = [_monomials(part, number) for part in term.parts]
-    return _sum(parts) if isinstance(term, Cat) else _product(parts)
+    parts = [polynomial(part, number) for part in term.parts]
+    return _sum(parts) if isinstance(term, Cat) else multiplied(parts)
 
 
 def _sum(parts: Sequence[Monomials]) -> Monomials:
@@ -123,7 +123,8 @@ def _sum(parts: Sequence[Monomials]) -> Monomials:
     return total
 
 
-def _product(parts: Sequence[Monomials]) -> Monomials:
+def multiplied(parts: Sequence[Monomials]) -> Monomials:
+    """The product of polynomials over axis numbers."""
     total: Monomials = {}
     for combination in itertools.product(*(part.items() for part in parts)):
         axes = tuple(sorted(itertools.chain.from_iterable(a for a, _ in combination)))
