@@ -9,7 +9,7 @@ import pytest
 import secateur
 from nets import NETS, graph_of
 from secateur import Plan, Select, TargetError
-from secateur.budget.allocate import Limits
+from secateur.budget.allocate import SCOPES, Limits
 from secateur.budget.steps import ladders
 from secateur.budget.targets import parse_targets
 from secateur.cost import Cost
@@ -19,7 +19,7 @@ from secateur.importance import score
 CUT = [name for name, net in NETS.items() if net.axes]
 TARGETS = ["macs=0.7", "params=0.6", "macs=0.6,params=0.8", "channels=0.8,macs=0.5", "params=0.95"]
 SELECTS = [Select(floor=0), Select(floor=0, align=2)]
-OPTIONS = [(target, select, scope) for target in TARGETS for select in SELECTS for scope in ("global", "axis")]
+OPTIONS = [(target, select, scope) for target in TARGETS for select in SELECTS for scope in SCOPES]
 
 
 def counts_of(plan: Plan, graph: Graph) -> np.ndarray:

@@ -204,7 +204,7 @@ def test_hands_that_ask_for_what_cannot_be(name: str, options: dict[str, Any], m
     [
         (None, {}, InputError, "nothing to do: give a target such as 'macs=0.5', drop=.* or Select\\(widths"),
         ([], {}, InputError, "nothing to do"),
-        ("macs=0.5", {"scope": "layer"}, InputError, "scope='layer'; one of 'global', 'axis'"),
+        ("macs=0.5", {"scope": "layer"}, InputError, "scope='layer'; one of 'global', 'axis', 'isomorphic'"),
         ("macs=0.5", {"importance": "l3"}, InputError, "no importance is named 'l3'; did you mean 'l"),
         ("macs=20000", {}, TargetError, "target macs=20000: the model has only 17,520 macs\ngive a share of up to 1"),
         ("params=1.5", {}, TargetError, "target params=1.5 cannot be reached"),

@@ -30,7 +30,7 @@ def test_all_targets_are_met(secateur: Command) -> None:
 
 
 @pytest.mark.parametrize("importance", ["l1", "l2", "bn_scale", "random"])
-@pytest.mark.parametrize("scope", ["global", "axis"])
+@pytest.mark.parametrize("scope", ["global", "axis", "isomorphic"])
 def test_criteria_and_scopes(secateur: Command, importance: str, scope: str) -> None:
     text = secateur("plan", secateur.net, *SHAPE, *HALF, "--importance", importance, "--scope", scope)
     assert f"importance {importance}, scope {scope}" in text
@@ -96,7 +96,7 @@ WRONG = {
     "unit": (["--drop", "conv1=99"], "--drop names unit 99 of 'conv1', which has 12: 0 to 11"),
     "units": (["--drop", "conv1=1;2"], "--drop 'conv1=1;2': '1;2' is no number"),
     "importance": ([*HALF, "--importance", "l3"], "no importance is named 'l3'; did you mean 'l"),
-    "scope": ([*HALF, "--scope", "local"], "scope='local'; one of 'global', 'axis'"),
+    "scope": ([*HALF, "--scope", "local"], "scope='local'; one of 'global', 'axis', 'isomorphic'"),
     "align": ([*HALF, "--align", "0"], "align=0"),
     "floor": ([*HALF, "--floor", "-1"], "floor=-1"),
     "ceiling": ([*HALF, "--ceiling", "0.05"], "floor=0.1 is above ceiling=0.05"),

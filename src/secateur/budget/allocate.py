@@ -1,6 +1,7 @@
 """How many steps each group keeps, so that every target is met from below and as closely as the steps allow.
 
-Of all choices that meet the targets, scope "global" looks for the one that keeps the greatest sum of scores.
+Of all choices that meet the targets, scope "global" looks for the one that keeps the greatest sum of scores. In the
+other scopes shares go down together: of each axis, or of all axes that play the same part (`isomorphic.py`).
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import numpy as np
 
 from ..cost import Cost, Counts
 from ..errors import TargetError
+from ..form import Slopes
 from ..graph import Graph
 from .budgets import Budget, Budgets
 from .bundles import Bundle
+from .isomorphic import classes, keys
 from .knapsack import solve
 from .rungs import Chosen, Rungs
 from .targets import Target
 from .walk import walked
 
-SCOPES = ("global", "axis")
+SCOPES = ("global", "axis", "isomorphic")
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,13 @@ class Allocation:
     def _chosen(self, start: Chosen, scope: str) -> Chosen:
         if scope == "global":
             return solve(self.budgets, start)
-        prices = [np.array(bundle.price, dtype=np.float64) for bundle in self.bundles]
-        return walked(self.rungs, np.concatenate(prices), start, lambda chosen: bool(self.budgets.fit(chosen)))
+        return walked(self.rungs, self._keys(start, scope), start, lambda chosen: bool(self.budgets.fit(chosen)))
+
+    def _keys(self, start: Chosen, scope: str) -> Slopes:
+        """What orders the descents: the share that has gone, of the axis or of all that play its part."""
+        if scope == "isomorphic":
+            return keys(self.rungs, self.bundles, classes(self.graph, self.bundles), start)
+        return np.concatenate([np.array(bundle.price, dtype=np.float64) for bundle in self.bundles])
 
     def _unreachable(self, targets: Sequence[Target]) -> TargetError:
         counts, lines = self.rungs.counts(self.rungs.height), []

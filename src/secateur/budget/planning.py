@@ -51,10 +51,11 @@ def plan(
     may score blocks too, by name. select: limits, as a `Select` or as rules such as `"layer4.*: keep=0.5"`; a target
     holds for the whole model, and axes whose size no rule fixes make up for the others. drop: units to cut by hand, by
     axis name, or "all" of a block: `{"conv1": [2, 6], "layer1.1": "all"}`. scope: "global" keeps the greatest sum of
-    scores in the whole network that meets all targets, "axis" the same share of each axis. allocation: what
-    `secateur.sensitivity` measured; importance orders the units within an axis, and the least sum of measured harm
-    decides how much each axis loses. statistics: what `secateur.statistics.calibrate` collected, for an importance that
-    needs it. The same seed gives the same plan.
+    scores in the whole network that meets all targets, "axis" the same share of each axis, "isomorphic" the same share
+    of each class of axes that play the same part, the highest scores of the class (Fang et al., ECCV 2024; see
+    `secateur.budget.isomorphic`). allocation: what `secateur.sensitivity` measured; importance orders the units within
+    an axis, and the least sum of measured harm decides how much each axis loses. statistics: what
+    `secateur.statistics.calibrate` collected, for an importance that needs it. The same seed gives the same plan.
 
     Raises `TargetError` for a target that is malformed or out of reach (with the smallest value that is not), and
     `InputError` for unknown names or a model without prunable axes.
@@ -86,7 +87,8 @@ def plan(
     rungs = ladders(graph, scores, wishes, scope, allocation)
     if drop:
         scores, rungs = _by_hand(graph, drop, wishes, scores, rungs)
-    counted = worth(graph, relative=is_relative(importance)) if allocation is None else [1] * len(graph.groups)
+    relative = scope != "isomorphic" and is_relative(importance)  # shares of a class are of its units
+    counted = worth(graph, relative=relative) if allocation is None else [1] * len(graph.groups)
     bundles = bundled(graph, rungs, wishes, counted)
     counts = _allowed_counts(graph, bundles, targets, scope)
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
@@ -147,8 +149,11 @@ def _check_allocation(allocation: Any, scope: str) -> None:
             f"allocation={allocation!r} is none; measure one with secateur.sensitivity(graph, evaluate), "
             "or read one with Sensitivity.read(path)"
         )
-    if scope == "axis":
-        raise InputError("scope='axis' takes the same share of each axis, allocation= what was measured; leave out one")
+    if scope != "global":
+        each = "axis" if scope == "axis" else "class of axes"
+        raise InputError(
+            f"scope={scope!r} takes the same share of each {each}, allocation= what was measured; leave out one"
+        )
 
 
 def _by_hand(

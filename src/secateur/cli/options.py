@@ -63,7 +63,11 @@ class CutOptions:
         ),
     ] = "l2"
     scope: Annotated[
-        str, Option(help="global: keep the greatest sum of scores in the whole network; axis: the same share of each.")
+        str,
+        Option(
+            help="global: keep the greatest sum of scores in the whole network; axis: the same share of each; "
+            "isomorphic: the same share of each class of axes that play the same part."
+        ),
     ] = "global"
     allocation: Annotated[
         Optional[Path],
