@@ -7,9 +7,10 @@
     python benchmarks/accuracy.py finetune --seeds 0,1,2             200 steps of training at 2x, 3x, 5x, and Scratch
     python benchmarks/accuracy.py cifar --table                      the best rows of each side, from the file
 
-`--side ours|theirs`, `--names` (criteria of theirs, configurations of `accuracy/ours.py`), `--scopes` and `--shares`
-narrow the grid, `--quick` takes a few rows of it; `--resume` leaves out the rows that are there. Rows are written to
-`results/accuracy_<task>.json` one by one. The data are those of `SECATEUR_DATA`.
+`--side ours|theirs`, `--names` (of criteria; of settings, such as "obs + lsq", for fine-tuning), `--scopes`,
+`--widths`, `--recoveries` and `--times` narrow the grid, `--quick` takes a few rows of it; `--resume` leaves out the
+rows that are there. Rows are written to `results/accuracy_<task>.json` one by one. The data are those of
+`SECATEUR_DATA`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import argparse
 import os
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from importlib import import_module
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,7 +32,7 @@ from accuracy.summary import best
 
 SHARES = {"cifar": (1 / 2, 1 / 3), "lite0": (1 / 1.3,), "minilm": (0.6,), "finetune": (1 / 2, 1 / 3, 1 / 5)}
 SIDES = {"ours": grid.of_ours, "theirs": grid.of_theirs}
-QUICK = {"ours": "l2", "theirs": "l2,taylor"}
+QUICK = ({"ours": "l2", "theirs": "l2,taylor"}, {"ours": "l2 + lsq", "theirs": "l2 local"})
 
 
 def rows(args: argparse.Namespace, seed: int) -> Iterator[Row]:
@@ -41,17 +41,20 @@ def rows(args: argparse.Namespace, seed: int) -> Iterator[Row]:
     shares = [1 / float(times) for times in args.times.split(",")] if args.times else SHARES[args.task]
     module = import_module(f"accuracy.{args.task}")
     for side in SIDES if args.side == "both" else (args.side,):
-        names = args.names or (QUICK[side] if args.quick else "")
-        sought = grid.Sought(shares, names, args.scopes.split(","), lambda row: results.key(row) in done)
+        names = args.names or (QUICK[args.task == "finetune"][side] if args.quick else "")
+        scopes, widths, recoveries = map(_listed, (args.scopes, args.widths, args.recoveries))
+        sought = grid.Sought(shares, _listed(names), scopes, widths, recoveries, lambda row: results.key(row) in done)
         if args.task == "finetune":
-            names = args.names or ("l2" if side == "ours" else "l2 local") * args.quick
-            sought = replace(sought, names=names)
             yield from module.rows(side, sought, args.model, seed, full=args.full, quick=args.quick)
             continue
         task, images = module.task(args.model, seed, full=args.full), "all" if args.full else "subset"
-        if not sought.seen(base := grid.dense(task, images)):
-            yield base
+        if seed == int(args.seeds.partition(",")[0]):  # nothing of it depends on the seed
+            yield grid.dense(task, images)
         yield from SIDES[side](task, sought, images)
+
+
+def _listed(text: str) -> list[str]:
+    return text.split(",") if text else []
 
 
 def described(row: Row) -> str:
@@ -69,8 +72,10 @@ def main() -> None:
     parser.add_argument("--model", default="resnet20", choices=["resnet20", "resnet56"], help="of cifar and finetune")
     parser.add_argument("--side", choices=[*SIDES, "both"], default="both")
     parser.add_argument("--seeds", default="0", help="of the calibration data, comma-separated")
-    parser.add_argument("--names", default="", help="criteria or configurations, comma-separated")
-    parser.add_argument("--scopes", default="local,global,isomorphic", help="of theirs")
+    parser.add_argument("--names", default="", help="criteria, comma-separated; of finetune such as 'l2 axis + lsq'")
+    parser.add_argument("--scopes", default="", help="of theirs local,global,isomorphic; of ours global,axis")
+    parser.add_argument("--widths", default="", help="inner,all")
+    parser.add_argument("--recoveries", default="", help="raw,norms; of ours also shift,lsq_moments,lsq")
     parser.add_argument("--times", default="", help="how many times fewer, such as 2,3, instead of the task's own")
     parser.add_argument("--threads", type=int, default=1)
     for flag in ("full", "quick", "resume", "table"):

@@ -9,20 +9,22 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from accuracy import cifar, results, task
-from accuracy.resnet import ResNet
+from accuracy.resnet import Block
 
+INNER = {"1.conv1.weight", "1.bn1.weight", "1.bn1.bias", "1.conv2.weight"}
 ROW = {"task": "resnet20", "side": "theirs", "name": "l2", "share": 1 / 3, "seed": 0, "top1": 0.5}
 
 
 def tiny() -> task.Task:
-    """A ResNet-8 of random weights, with random images."""
+    """One residual block of random weights, with random images."""
     torch.manual_seed(0)
-    model = ResNet(1).eval()
-    outer = ["conv1", "linear", *(f"layer{stage}.0.conv2" for stage in (1, 2, 3))]
+    stem, head = nn.Conv2d(3, 8, 3, 2, bias=False), nn.Linear(8, 10)
+    model = nn.Sequential(stem, Block(8, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval()
     return task.Task(
         name="tiny",
         model=model,
@@ -30,7 +32,8 @@ def tiny() -> task.Task:
         batches=[(torch.randn(8, 3, 8, 8), torch.arange(8))] * 2,
         loss=F.cross_entropy,
         evaluate=lambda model: {"top1": 0.0},
-        hints=task.Hints(ignored={"inner": outer}),
+        hints=task.Hints(ignored={"inner": ["0", "1.conv2", "4"]}),
+        inner=["1.conv1: only"],
     )
 
 
@@ -57,10 +60,11 @@ def test_norms_are_those_of_the_data_and_of_a_copy() -> None:
     given = tiny()
     renormed = task.norms_reestimated(given.model, given.batches)
     assert renormed is not None
-    seen = given.model.get_submodule("conv1")(given.batches[0][0])
-    torch.testing.assert_close(renormed.get_submodule("bn1").running_mean, seen.mean((0, 2, 3)))
-    assert not given.model.get_submodule("bn1").running_mean.any()
-    assert task.norms_reestimated(torch.nn.Linear(2, 2), []) is None
+    read = given.model.get_submodule("0")(given.batches[0][0])
+    seen = given.model.get_submodule("1.conv1")(read)
+    torch.testing.assert_close(renormed.get_submodule("1.bn1").running_mean, seen.mean((0, 2, 3)))
+    assert not given.model.get_submodule("1.bn1").running_mean.any()
+    assert task.norms_reestimated(nn.Linear(2, 2), []) is None
 
 
 @pytest.mark.parametrize(
@@ -74,8 +78,32 @@ def test_the_incumbent_meets_the_target_and_cuts_inner_widths_only(name: str, sc
     assert 0.3 < given.left(cut)["macs"] <= 0.51
     assert cut(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
     dense = dict(given.model.named_parameters())
-    changed = {name.split(".", 2)[-1] for name, p in cut.named_parameters() if p.shape != dense[name].shape}
-    assert changed == {"conv1.weight", "bn1.weight", "bn1.bias", "conv2.weight"}
+    assert {name for name, p in cut.named_parameters() if p.shape != dense[name].shape} == INNER
+
+
+def test_our_grid_cuts_inner_widths_once_for_each_recovery_and_leaves_out_what_is_seen() -> None:
+    grid = pytest.importorskip("accuracy.grid", exc_type=ImportError)
+    given, seen = tiny(), {"norms", "shift"}
+    sought = grid.Sought([0.6], ["obs", "taylor"], ["global"], seen=lambda row: row["recovery"] in seen)
+    rows = list(grid.of_ours(given, sought, "subset"))
+    assert not [row["error"] for row in rows if "error" in row]
+    wanted = {(name, step) for name in ("obs", "taylor") for step in ("raw", "lsq", "lsq_moments")}
+    assert {(row["name"], row["recovery"]) for row in rows} == wanted
+    assert all(0.4 < row["macs"] <= 0.6 and row["widths"] == "inner" for row in rows)
+
+
+def test_a_setting_is_named_in_one_line() -> None:
+    ours = pytest.importorskip("accuracy.ours", exc_type=ImportError)
+    assert ours.Setting.named("l2 axis all + lsq") == ours.Setting("l2", "axis", "all", "lsq")
+    assert ours.Setting.named("bn_scale") == ours.Setting("bn_scale", "global", "inner", "raw")
+
+
+def test_inner_widths_are_the_same_for_both_sides() -> None:
+    ours = pytest.importorskip("accuracy.ours", exc_type=ImportError)
+    given = tiny()
+    ready = ours.Ready.of(given, [])
+    small, dense = ready.cut(ready.plan(ours.Setting("l2"), 0.6), ours.RAW), dict(given.model.named_parameters())
+    assert {name for name, p in small.named_parameters() if p.shape != dense[name].shape} == INNER
 
 
 def test_training_is_that_of_a_copy_and_of_a_seed() -> None:
@@ -86,8 +114,8 @@ def test_training_is_that_of_a_copy_and_of_a_seed() -> None:
     one, same, other = (dict(finetune.trained(given, train, seed, steps=2).state_dict()) for seed in (0, 0, 1))
     torch.testing.assert_close(given.state_dict(), before, rtol=0, atol=0)
     torch.testing.assert_close(one, same, rtol=0, atol=0)
-    assert not torch.equal(one["conv1.weight"], other["conv1.weight"])
-    assert not torch.equal(one["conv1.weight"], before["conv1.weight"])
+    assert not torch.equal(one["0.weight"], other["0.weight"])
+    assert not torch.equal(one["0.weight"], before["0.weight"])
 
 
 def test_scratch_has_the_shapes_of_the_cut_model_and_none_of_its_weights() -> None:

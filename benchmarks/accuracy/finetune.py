@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ STEPS, BATCH, MOMENTUM, DECAY = 200, 128, 0.9, 5e-4
 RATE, SCRATCH_RATE = 0.02, 0.1
 """Of the first step, falling to zero as a cosine; new weights bear and need more."""
 
+OURS = ("obs + lsq", "taylor + lsq")
 THEIRS = ("l2 local", "l2 global", "lamp global", "taylor local", "taylor global", "taylor isomorphic")
 SCRATCH = "l2 local"
 """The architecture that Scratch takes."""
@@ -63,37 +64,47 @@ def renewed(model: nn.Module, seed: int) -> nn.Module:
 
 
 def rows(side: str, sought: Sought, name: str, seed: int, *, full: bool, quick: bool) -> Iterator[Row]:
-    """Cut, then train; ours also after what `secateur.prune` recovers itself. Scratch comes with theirs."""
+    """Cut and recover, or re-estimate norms, then train. Scratch comes with theirs."""
     task, train = cifar.task(name, seed, full=full), cifar.splits()[0]
     steps = 10 if quick else STEPS
-    for share in sought.shares:
-        for setting, source in _settings(side, sought.names, name):
+    for setting, source in _settings(side, sought.names):
+        made: Callable[[float], nn.Module] | None = None
+        for share in sought.shares:
             head = {"task": name, "side": source, "name": setting, "share": share, "seed": seed}
             head |= {"images": "all" if full else "subset", "recovery": f"{steps} steps"}
             if sought.seen(head):
                 continue
             began = time.perf_counter()
             try:
-                model = _cut(task, source, setting, share)
-                rate = SCRATCH_RATE if source == "scratch" else RATE
+                made = made or _maker(task, source, setting)
+                model, rate = made(share), SCRATCH_RATE if source == "scratch" else RATE
+                before = {"top1_before": task.evaluate(model)["top1"]} if source != "scratch" else {}
                 small = trained(renewed(model, seed) if source == "scratch" else model, train, seed, rate, steps)
             except Exception as error:
                 yield head | {"error": told(error)}
                 continue
             seconds = {"seconds": round(time.perf_counter() - began, 2)}
-            yield head | task.left(small) | seconds | task.evaluate(small)
+            yield head | task.left(small) | seconds | before | task.evaluate(small)
 
 
-def _settings(side: str, names: str, task: str) -> list[tuple[str, str]]:
+def _settings(side: str, names: Sequence[str]) -> list[tuple[str, str]]:
     """Settings with whose they are."""
     if side == "ours":
-        return [(config.name, "ours") for config in ours.configs(task, names)]
-    return [*((setting, "theirs") for setting in (names.split(",") if names else THEIRS)), (SCRATCH, "scratch")]
+        return [(setting, side) for setting in names or OURS]
+    return [*((setting, side) for setting in names or THEIRS), (SCRATCH, "scratch")]
 
 
-def _cut(task: Task, source: str, setting: str, share: float) -> nn.Module:
+def _maker(task: Task, source: str, name: str) -> Callable[[float], nn.Module]:
+    """From a share to the model that is to be trained; scores and statistics are shared."""
     if source == "ours":
-        return ours.pruned(task, ours.configs(task.name, setting)[0], share)
-    criterion, _, scope = setting.rpartition(" ")
-    model, _ = incumbent.fitted(task, incumbent.scores(task, criterion, "inner"), scope, "inner", share)
-    return norms_reestimated(model, task.batches) or model
+        setting = ours.Setting.named(name)
+        ready = ours.Ready.of(task, [setting])
+        return lambda share: ready.cut(ready.plan(setting, share), setting.recovery)
+    criterion, _, scope = name.rpartition(" ")
+    scores = incumbent.scores(task, criterion, "inner")
+
+    def made(share: float) -> nn.Module:
+        model, _ = incumbent.fitted(task, scores, scope, "inner", share)
+        return norms_reestimated(model, task.batches) or model
+
+    return made

@@ -111,6 +111,7 @@ def task(_: str, seed: int, *, full: bool = False) -> Task:
         loss=F.cross_entropy,
         evaluate=lambda m: agreement(m, test, dense),
         hints=Hints(ignored={"inner": _outer(model), "all": ["classifier"]}),
+        inner=["blocks.[1-6].?.conv_pw: only", "conv_head: only"],
         seed=seed,
     )
 

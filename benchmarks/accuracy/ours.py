@@ -1,48 +1,95 @@
-"""Our side: named sets of options for `secateur.prune`. To measure another one, add it to `CONFIGS`."""
+"""Our side: one trace and one calibration for all rows of a task, one plan and fresh cuts of it for each choice."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 import secateur
+from secateur.graph import Graph
+from secateur.importance import CRITERIA, needs_of_importance
+from secateur.plan import Plan
+from secateur.recover import STEPS, needs_of, recover_
+from secateur.statistics import Statistics, calibrate
 
 from .task import Task
 
+NAMES = tuple(CRITERIA)
+SCOPES = ("global", "axis")
+RAW = "raw"
+RECOVERIES = (RAW, *STEPS)
+
 
 @dataclass(frozen=True, slots=True)
-class Ours:
-    """options: passed on to `secateur.prune`. data: whether it is given the calibration batches and the loss.
+class Setting:
+    """What `secateur.prune` is told. widths: "inner" or "all"; recovery: a step's name, or "raw" for none."""
 
-    only: the tasks that it is measured on, all where empty.
-    """
+    criterion: str
+    scope: str = "global"
+    widths: str = "inner"
+    recovery: str = RAW
 
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    data: bool = False
-    only: tuple[str, ...] = ()
+    @staticmethod
+    def named(text: str) -> Setting:
+        """Of a criterion, then "axis" for that scope, "all" for those widths, and a plus before the recovery.
 
-
-CONFIGS: tuple[Ours, ...] = (
-    Ours("l1", {"importance": "l1"}),
-    Ours("l2", {"importance": "l2"}),
-    Ours("l2 axis", {"importance": "l2", "scope": "axis"}),
-    Ours("bn scale", {"importance": "bn_scale"}, only=("resnet20", "resnet56", "lite0")),
-    Ours("random", {"importance": "random"}),
-)
-
-
-def configs(task: str, names: str = "") -> list[Ours]:
-    """Those of a task; `names`: of these names only, comma-separated."""
-    wanted = names.split(",") if names else [config.name for config in CONFIGS]
-    return [c for c in CONFIGS if c.name in wanted and (not c.only or task in c.only)]
+        >>> Setting.named("l2 axis + lsq")
+        Setting(criterion='l2', scope='axis', widths='inner', recovery='lsq')
+        """
+        choice, _, recovery = text.partition(" + ")
+        criterion, *words = choice.split()
+        scope, widths = ("axis" if "axis" in words else "global"), ("all" if "all" in words else "inner")
+        return Setting(criterion, scope, widths, recovery or RAW)
 
 
-def pruned(task: Task, config: Ours, share: float) -> nn.Module:
-    """What `secateur.prune` makes of the dense model at the task's target for `share`."""
-    given = {"data": task.batches, "loss": task.loss} if config.data else {}
-    arguments: dict[str, Any] = {"seed": task.seed, **task.wanted(share), **given, **config.options}
-    return secateur.prune(task.model, task.example, **arguments).model.eval()
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A task with what every setting needs of it; `seconds` is what tracing and calibration took."""
+
+    task: Task
+    graph: Graph
+    statistics: Statistics | None
+    seconds: float
+
+    @staticmethod
+    def of(task: Task, settings: Iterable[Setting]) -> Ready:
+        """Calibrated once, for all that these settings need."""
+        began = time.perf_counter()
+        graph = secateur.trace(task.model, task.example)
+        needs: set[str] = set()
+        for setting in settings:
+            needs |= needs_of_importance(setting.criterion) | needs_of(_steps(setting.recovery))
+        statistics = calibrate(graph, task.batches, needs=needs, loss=task.loss, seed=task.seed) if needs else None
+        return Ready(task, graph, statistics, time.perf_counter() - began)
+
+    def plan(self, setting: Setting, share: float) -> Plan:
+        """At the task's target for `share`; what it recovers with plays no part."""
+        wanted: dict[str, Any] = self.task.wanted(share)
+        rules = [*wanted.pop("select", ()), *(self.task.inner if setting.widths == "inner" else ())]
+        return secateur.plan(
+            self.graph,
+            **wanted,
+            importance=setting.criterion,
+            scope=setting.scope,
+            select=rules or None,
+            statistics=self.statistics,
+            seed=self.task.seed,
+        )
+
+    def cut(self, plan: Plan, recovery: str) -> nn.Module:
+        """A fresh cut of the dense model, recovered with the calibration data."""
+        model, task = secateur.cut(self.task.model, plan), self.task
+        if steps := _steps(recovery):
+            recover_(model, self.graph, plan, task.batches, steps, statistics=self.statistics, seed=task.seed)
+        return model.eval()
+
+
+def _steps(recovery: str) -> list[str]:
+    return [] if recovery == RAW else [recovery]
+
+
+__all__ = ["NAMES", "RAW", "RECOVERIES", "SCOPES", "Ready", "Setting"]

@@ -36,8 +36,9 @@ class Task:
     """One model with its data; `batches` are the calibration images or texts with their labels.
 
     `inputs` of a batch are a tensor or a mapping of keyword arguments. evaluate: measures of a model, larger is
-    better. wanted: the target of a share that remains, as arguments of `secateur.prune`. by_macs: whether that share is
-    one of MACs, which Torch-Pruning's ratio has to be fitted to; else it is one of units, which its ratio says itself.
+    better. wanted: the target of a share that remains, as arguments of `secateur.plan`. inner: its rules for inner
+    widths alone. by_macs: whether that share is one of MACs, which Torch-Pruning's ratio has to be fitted to; else it
+    is one of units, which its ratio says itself.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Task:
     hints: Hints
     seed: int = 0
     wanted: Callable[[float], dict[str, Any]] = lambda share: {"target": f"macs={share}"}
+    inner: Sequence[str] = ()
     by_macs: bool = True
 
     def macs(self, model: nn.Module) -> int:
@@ -66,12 +68,17 @@ def run(model: nn.Module, inputs: Any) -> Any:
     return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
 
 
+def has_norms(model: nn.Module) -> bool:
+    """Whether it has batch norms."""
+    return any(isinstance(m, _BatchNorm) for m in model.modules())
+
+
 def norms_reestimated(model: nn.Module, batches: Sequence[Batch]) -> nn.Module | None:
     """A copy whose batch norms have the cumulative mean and variance of the batches; None where it has none."""
     model = copy.deepcopy(model)
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
-    if not norms:
+    if not has_norms(model):
         return None
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
