@@ -120,6 +120,21 @@ def save_json(path: PathLike, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def save_tensors(path: PathLike, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write named tensors and texts to a safetensors file, whole or not at all.
+
+    Raises `InputError` for a path that cannot be written to.
+    """
+    with _replacing(path) as temporary:
+        _write({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
+
+
+def read_tensors(path: PathLike) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors and texts of a safetensors file. Raises `FileError` where it is missing or damaged."""
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
 # --- what is stored -------------------------------------------------------------------------------------------------
 
 

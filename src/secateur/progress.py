@@ -13,8 +13,8 @@ Step = Callable[[str], None]
 
 
 @contextlib.contextmanager
-def bar(what: str, steps: int, *, shown: bool = True) -> Iterator[Step]:
-    """A bar of `steps` steps that is gone at the end; none unless `shown`."""
+def bar(what: str, steps: int | None, *, shown: bool = True) -> Iterator[Step]:
+    """A bar of `steps` steps (None: nobody knows) that is gone at the end; none unless `shown`."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

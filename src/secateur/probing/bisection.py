@@ -13,6 +13,7 @@ from ..apply.surgery import plans_of
 from ..budget import plan
 from ..budget.targets import KINDS
 from ..errors import InputError, TargetError, nearest
+from ..fingerprint import called, digest, fingerprint_of
 from ..graph import Graph
 from ..paths import PathLike
 from ..plan import Plan
@@ -24,8 +25,8 @@ from ..text import columns
 from ..trace import trace
 from .curves import DENSE
 from .groupwise import whole
-from .journal import Journal, digest, fingerprint_of
-from .metric import Finish, Metric, called, check_functions, judged, made
+from .journal import Journal
+from .metric import Finish, Metric, check_functions, judged, made
 
 KIND = "search"
 

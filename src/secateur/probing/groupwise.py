@@ -15,6 +15,7 @@ from ..budget.steps import allowed_levels, highest, kept_units
 from ..budget.wishes import Wishes
 from ..cost import Cost, Counts
 from ..errors import InputError
+from ..fingerprint import called, fingerprint_of, of_tensors
 from ..graph import Graph, Group
 from ..importance import Criterion, Scores, score
 from ..paths import PathLike
@@ -22,8 +23,8 @@ from ..plan import Plan
 from ..progress import bar
 from ..statistics import Statistics
 from .curves import DENSE, KIND, Sensitivity, from_journal
-from .journal import Journal, fingerprint_of, key_of, of_tensors
-from .metric import Finish, Metric, called, check_functions, judged, made
+from .journal import Journal, key_of
+from .metric import Finish, Metric, check_functions, judged, made
 
 RATIOS = (0.9, 0.75, 0.5, 0.25)
 Asked: TypeAlias = "list[tuple[Group, dict[float, int]]]"

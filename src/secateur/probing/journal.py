@@ -6,17 +6,12 @@ refused where one of them is another: old values never pass for new ones.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import nn
-
 from ..errors import FileError
-from ..graph import Graph
 from ..io import save_json
 from ..paths import PathLike, path_of
 from .metric import number
@@ -109,37 +104,4 @@ def key_of(*parts: object) -> str:
     return ":".join(map(str, parts))
 
 
-# --- what a value depends on ----------------------------------------------------------------------------------------
-
-
-def fingerprint_of(graph: Graph) -> dict[str, str]:
-    """The weights of the model of a graph and its axes, each as a short hash."""
-    axes = [[axis.name, axis.size, axis.group, list(map(str, axis.sites))] for axis in graph.axes]
-    return {"weights": _of_weights(graph.model), "axes": digest(json.dumps(axes))}
-
-
-def _of_weights(model: nn.Module) -> str:
-    return of_tensors(sorted([*model.named_parameters(), *model.named_buffers()], key=lambda item: item[0]))
-
-
-def _bytes(tensor: torch.Tensor) -> bytes:
-    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes()
-
-
-def of_tensors(named: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """Names, types, shapes and values of tensors, in this order, as a short hash."""
-    running = hashlib.sha256()
-    for name, tensor in named:
-        running.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        if not tensor.is_meta:
-            running.update(_bytes(tensor))
-    return running.hexdigest()[:16]
-
-
-def digest(text: str) -> str:
-    """A short hash."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-__all__ = ["Journal", "digest", "fingerprint_of", "key_of", "of_tensors"]
+__all__ = ["Journal", "key_of"]

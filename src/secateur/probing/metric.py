@@ -11,6 +11,7 @@ from torch import nn
 
 from ..apply import cut
 from ..errors import InputError
+from ..fingerprint import called
 from ..graph import Graph
 from ..plan import Plan
 from ..train.running import mode, seeded
@@ -53,18 +54,6 @@ def check_functions(metric: Any, finish: Any, name: str) -> None:
         raise InputError(f"finish={finish!r} is no function (model, plan) -> model or None")
 
 
-def called(function: Callable[..., Any] | None) -> str:
-    """What a function of the user's is called: the place where it is defined, and its name there.
-
-    >>> called(called), called(None)
-    ('secateur.probing.metric.called', 'nothing')
-    """
-    if function is None:
-        return "nothing"
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
 def number(value: Any) -> float:
     """A finite number. Raises `ValueError` for what is none."""
     if isinstance(value, (str, bytes, bool)):
@@ -78,4 +67,4 @@ def number(value: Any) -> float:
     return found
 
 
-__all__ = ["Finish", "Metric", "called", "check_functions", "judged", "made", "number"]
+__all__ = ["Finish", "Metric", "check_functions", "judged", "made", "number"]

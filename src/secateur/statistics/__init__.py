@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -12,13 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, PruningError
+from ..fingerprint import of_function
 from ..graph import Graph
-from ..progress import watched
+from ..paths import PathLike
+from ..progress import bar
 from ..trace.keeping import kept, set_modes
-from .batches import Batch, batches
+from ..train.running import seeded
+from .batches import Batch, NoBatches, batches
 from .collectors import Collector, Gates, Gradients, Gram, Moments, Sums
 from .curvature import add_curvature
 from .listening import Listener, Read
+from .processes import everywhere, several, summed, together
+from .store import DataHash, Entry, Part, Store, hashed
 
 Loss: TypeAlias = "Callable[[Any, Any], Tensor]"
 
@@ -58,16 +63,24 @@ def calibrate(
     places: int = PLACES,
     seed: int = 0,
     progress: bool = False,
+    cache: PathLike | None = None,
 ) -> Statistics:
     """Run the model once over `data` in evaluation mode and sum up what is needed; the model is left as it is.
 
-    data: batches of (inputs, targets), or of inputs alone (a tensor, or a dict of keyword arguments). loss:
-    (output, targets) -> scalar, the mean over the batch; needed for "gates", "gradients" and "curvature". places: how
-    many places of an image or a sequence "gram" looks at. Memory does not grow with the number of batches. Where
-    several processes run (`torch.distributed`), each brings its own data and all get the same sums.
+    data: batches of (inputs, targets), or of inputs alone (a tensor, or a dict of keyword arguments), examples along
+    the first dimension. Random numbers that they are made with start at `seed`. loss: (output, targets) -> scalar, the
+    mean over the batch; needed for "gates", "gradients" and "curvature". places: how many places of an image or a
+    sequence "gram" looks at. Memory does not grow with the number of batches. Where several processes run
+    (`torch.distributed`), each brings its own data, which may be none, and all get the same sums; if one fails, all
+    raise.
 
-    Raises `InputError` for data that hold nothing, needs without a loss, and `PruningError` for a loss that is not
-    finite.
+    cache: a folder for the sums, so that they are read instead of made when the same weights, ops, data, seed and (for
+    what is differentiated) loss come again; what a file lacks is all that is run for. The data are gone through twice
+    then. A loss is known by its name, its source, its defaults and what it closes over, not by the functions that it
+    calls: empty the folder when these change.
+
+    Raises `InputError` for data that hold nothing, needs without a loss and a loss that gives no scalar, and
+    `PruningError` for a loss that is not finite.
 
     >>> import secateur
     >>> graph = secateur.trace(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.zeros(1, 4))
@@ -75,23 +88,95 @@ def calibrate(
     >>> found.examples, found.get("1.weight", "count")
     (5, tensor(5., dtype=torch.float64))
     """
-    needs = _checked(needs, loss)
-    model, sums = graph.model, Sums()
-    device = next((p.device for p in model.parameters()), None)
-    examples, number = 0, 0
-    with warnings.catch_warnings(), kept(model), _differentiable(model, NEED_LOSS & needs):
-        warnings.simplefilter("ignore")
-        set_modes(model, training=False)
-        collectors: list[Collector] = []
-        for batch in _watched(batches(data, device), data, progress):
-            if not collectors:
-                collectors = _collectors(needs, graph, sums, batch, places, seed)
-            _run(model, graph, batch, collectors, loss)
-            if "curvature" in needs:
-                assert loss is not None
-                add_curvature(sums, model, batch, loss, f"{seed} {number}")
-            examples, number = examples + batch.examples, number + 1
-    return _reduced(Statistics(examples, number, frozenset(needs), sums))
+    wanted = _checked(needs, loss)
+    task = _Task(graph, data, loss, places, seed, progress)
+    parts = task.run(wanted)[0] if cache is None else _cached(task, wanted, cache)
+    part = next(iter(parts.values()), Part(0, 0, {}))
+    merged = {key: tensor for found in parts.values() for key, tensor in found.sums.items()}
+    return Statistics(part.examples, part.batches, wanted, merged)
+
+
+def _cached(task: _Task, wanted: frozenset[str], cache: PathLike) -> dict[str, Part]:
+    """What the folder holds, and the rest by a run. What has been run is kept by the data that the run really saw."""
+    if isinstance(task.data, Iterator):
+        raise InputError(
+            f"data is a {type(task.data).__name__}, which can be gone through only once; with cache= it is gone through"
+            " twice: give a list or a DataLoader"
+        )
+    store = Store.opened(cache, task.graph, seed=task.seed)
+
+    def entry(need: str, data: str) -> Entry:
+        marks = {"places": task.places} if need == "gram" else {}
+        return store.at(need, data, loss=of_function(task.loss if need in NEED_LOSS else None), **marks)
+
+    with seeded(task.seed):
+        data = hashed(task.batches())
+    held = {need: entry(need, data).read() for need in sorted(wanted)}
+    parts = {need: part for need, part in held.items() if everywhere(part is not None) and part is not None}
+    missing = wanted - set(parts)
+    if missing:
+        made, data = task.run(missing, hashing=True)
+        for need, part in made.items():
+            entry(need, data).write(part)
+        parts |= made
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A calibration: all but what it is to sum up."""
+
+    graph: Graph
+    data: Iterable[Any]
+    loss: Loss | None
+    places: int
+    seed: int
+    progress: bool
+
+    def batches(self) -> Iterator[Batch]:
+        """On the device of the model. One of several processes may have none."""
+        device = next((p.device for p in self.graph.model.parameters()), None)
+        try:
+            yield from batches(self.data, device)
+        except NoBatches:
+            if not several():
+                raise
+
+    def run(self, needs: frozenset[str], *, hashing: bool = False) -> tuple[dict[str, Part], str]:
+        """The sums of each need, over all processes, and what the data were."""
+        model, seen = self.graph.model, DataHash()
+        sums = {need: Sums() for need in sorted(needs)}
+
+        def run() -> tuple[int, int]:
+            examples, number = 0, 0
+            collectors = _collectors(self, sums)
+            with (
+                warnings.catch_warnings(),
+                seeded(self.seed),
+                _unchanged(model, differentiated=bool(NEED_LOSS & needs)),
+            ):
+                warnings.simplefilter("ignore")  # of the model's own ops, which trace has shown already
+                set_modes(model, training=False)
+                with bar("calibrating", _length(self.data), shown=self.progress) as step:
+                    for batch in self.batches():
+                        if hashing:
+                            seen.add(batch)
+                        _run(self, batch, collectors)
+                        if "curvature" in sums:
+                            assert self.loss is not None
+                            add_curvature(sums["curvature"], model, batch, self.loss, f"{self.seed} {number}")
+                        examples, number = examples + batch.examples, number + 1
+                        step("")
+            return examples, number
+
+        counts = together(run)
+        parts = {}
+        for need, mine in sums.items():
+            (examples, number), total = summed(counts, mine)
+            parts[need] = Part(examples, number, total)
+        if parts and not next(iter(parts.values())).batches:
+            raise NoBatches
+        return parts, seen.text() if hashing else ""
 
 
 def _checked(needs: Collection[str], loss: Loss | None) -> frozenset[str]:
@@ -104,103 +189,78 @@ def _checked(needs: Collection[str], loss: Loss | None) -> frozenset[str]:
     return frozenset(needs)
 
 
-def _collectors(
-    needs: frozenset[str], graph: Graph, sums: Sums, batch: Batch, places: int, seed: int
-) -> list[Collector]:
-    """One for each need. `batch` shows where examples lie."""
-    made: dict[str, Callable[[], Collector]] = {
-        "moments": lambda: Moments(sums),
-        "gram": lambda: Gram(sums, places, seed),
-        "gates": lambda: Gates(sums, graph, _batch_dims(graph, batch)),
-        "gradients": lambda: Gradients(sums),
+def _collectors(task: _Task, sums: Mapping[str, Sums]) -> list[Collector]:
+    """One for each need."""
+    made: dict[str, Callable[[Sums], Collector]] = {
+        "moments": Moments,
+        "gram": lambda own: Gram(own, task.places, task.seed),
+        "gates": lambda own: Gates(own, task.graph),
+        "gradients": Gradients,
     }
-    return [make() for need, make in made.items() if need in needs]
+    return [made[need](own) for need, own in sums.items() if need in made]
 
 
-def _run(model: nn.Module, graph: Graph, batch: Batch, collectors: Collection[Collector], loss: Loss | None) -> None:
+def _run(task: _Task, batch: Batch, collectors: Collection[Collector]) -> None:
+    model = task.graph.model
     differentiate = any(collector.gradients for collector in collectors)
+    if not collectors:
+        return
 
     def hear(read: Read) -> Tensor | None:
         new = [collector.hear(read) for collector in collectors]
         return next((x for x in new if x is not None), None)
 
+    for collector in collectors:
+        collector.before(batch)
     with torch.set_grad_enabled(differentiate):
-        with Listener(model, graph.readers, hear).running():
+        with Listener(model, task.graph.readers, hear, parts=True).running():
             output = model(*batch.call.args, **batch.call.kwargs)
         if differentiate:
-            assert loss is not None
-            value = loss(output, batch.targets)
-            if not bool(torch.isfinite(value.detach())):
-                raise PruningError(f"the loss of a calibration batch is {value.item()}; look at the data and the loss")
-            value.backward()
+            assert task.loss is not None
+            _scalar(task.loss(output, batch.targets)).backward()
     for collector in collectors:
         collector.after(model, batch.examples)
     model.zero_grad(set_to_none=True)
 
 
+def _scalar(value: Any) -> Tensor:
+    """The loss of a batch, if it can be differentiated."""
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise InputError(f"the loss of a calibration batch is {given}; give its mean over the batch, a scalar tensor")
+    if not bool(torch.isfinite(value.detach())):
+        raise PruningError(f"the loss of a calibration batch is {value.item()}; look at the data and the loss")
+    if not value.requires_grad:
+        raise InputError(
+            "the loss of a calibration batch does not depend on the parameters: the model or the loss runs under"
+            " torch.no_grad(), or detaches what it computes"
+        )
+    return value.reshape(())
+
+
 @contextmanager
-def _differentiable(model: nn.Module, wanted: Collection[str]) -> Iterator[None]:
-    """Within, every parameter can be differentiated, for a unit behind frozen ones has a gradient too."""
+def _unchanged(model: nn.Module, *, differentiated: bool) -> Iterator[None]:
+    """Within, every parameter can be differentiated, for a unit behind frozen ones has a gradient too. Afterwards the
+    model is as it was, with its gradients and what is written over in its buffers."""
     before = [(p, p.requires_grad, p.grad) for p in model.parameters() if p.is_floating_point()]
-    try:
-        for parameter, _, _ in before if wanted else ():
-            parameter.requires_grad_(True)
-            parameter.grad = None
-        yield
-    finally:
-        for parameter, learns, gradient in before:
-            parameter.requires_grad_(learns)
-            parameter.grad = gradient
+    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
+    with kept(model):
+        try:
+            for parameter, _, _ in before:
+                parameter.requires_grad_(parameter.requires_grad or differentiated)
+                parameter.grad = None
+            yield
+        finally:
+            for parameter, learns, gradient in before:
+                parameter.requires_grad_(learns)
+                parameter.grad = gradient
+            for buffer, version, held in buffers:
+                if buffer._version != version:
+                    buffer.copy_(held)
 
 
-def _batch_dims(graph: Graph, batch: Batch) -> dict[tuple[str, int], int]:
-    """Along which dimension of what each weight reads examples lie: the one that shrinks with a smaller batch."""
-    half = batch.examples // 2
-    if not half:  # one example is all there is
-        return {}
-    shapes: list[dict[tuple[str, int], torch.Size]] = []
-    for part in (batch.first(half), batch):
-        seen: dict[tuple[str, int], torch.Size] = {}
-        with torch.no_grad(), Listener(graph.model, graph.readers, lambda read, seen=seen: _note(seen, read)).running():
-            graph.model(*part.call.args, **part.call.kwargs)
-        shapes.append(seen)
-    found = {}
-    for key, whole in shapes[1].items():
-        part = shapes[0].get(key, whole)
-        changed = [d for d in range(len(whole)) if len(part) == len(whole) and part[d] != whole[d]]
-        if len(changed) == 1 and whole[changed[0]] == batch.examples:
-            found[key] = changed[0]
-    return found
-
-
-def _note(seen: dict[tuple[str, int], torch.Size], read: Read) -> None:
-    seen[read.reader.weight, read.number] = read.x.shape
-
-
-def _watched(found: Iterator[Batch], data: Iterable[Any], progress: bool) -> Iterator[Batch]:
-    if not progress:
-        return found
-    return watched("calibrating", found, len(data) if hasattr(data, "__len__") else 0)  # type: ignore[arg-type]
-
-
-def _reduced(statistics: Statistics) -> Statistics:
-    """Sums over all processes, where there are several."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return statistics
-    counts = torch.tensor([statistics.examples, statistics.batches])
-    for tensor in (counts, *(statistics.sums[key] for key in sorted(statistics.sums))):
-        _all_reduce(tensor)
-    return Statistics(int(counts[0]), int(counts[1]), statistics.needs, statistics.sums)
-
-
-def _all_reduce(tensor: Tensor) -> None:
-    """In place; NCCL reduces what is on a device only."""
-    if torch.distributed.get_backend() == "nccl":
-        there = tensor.cuda()
-        torch.distributed.all_reduce(there)
-        tensor.copy_(there)
-    else:
-        torch.distributed.all_reduce(tensor)
+def _length(data: Iterable[Any]) -> int | None:
+    return len(data) if isinstance(data, Sized) else None
 
 
 __all__ = ["NEEDS", "NEED_LOSS", "Loss", "Statistics", "calibrate"]

@@ -13,6 +13,16 @@ from ..calls import Call, tensors_in
 from ..errors import InputError
 
 
+class NoBatches(InputError):
+    """There is nothing to calibrate on."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "data holds no batches; a generator can be gone through only once: give a list, or an object that can be"
+            " gone through again"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What the model is called with, what the loss compares its output to (None: nothing was given), and how many
@@ -63,10 +73,7 @@ def batches(data: Iterable[Any], device: torch.device | None = None) -> Iterator
     for number, item in enumerate(data):
         yield Batch.of(item, number).to(device)
     if number < 0:
-        raise InputError(
-            "data holds no batches; a generator can be gone through only once: give a list, or an object that can be"
-            " gone through again"
-        )
+        raise NoBatches
 
 
-__all__ = ["Batch", "batches"]
+__all__ = ["Batch", "NoBatches", "batches"]

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from ..graph import Graph, PrunableAxis
 from ..slices import per_unit, readers_by_axis
+from .batches import Batch
+from .layout import Layout, Places, layouts
 from .listening import Read
 from .patches import rows
 
@@ -36,6 +38,10 @@ class Collector(Protocol):
 
     def hear(self, read: Read) -> Tensor | None:
         """See what a weight reads; what it gives is read instead."""
+        ...
+
+    def before(self, batch: Batch) -> None:
+        """Called before a batch runs."""
         ...
 
     def after(self, model: nn.Module, examples: int) -> None:
@@ -63,6 +69,9 @@ class Moments:
         add(read.reader.weight, "zeros", (x == 0).sum(others))
         return None
 
+    def before(self, batch: Batch) -> None:
+        """Nothing: reads tell all."""
+
     def after(self, model: nn.Module, examples: int) -> None:
         """Nothing: reads tell all."""
 
@@ -78,23 +87,25 @@ class Gram:
 
     def __init__(self, sums: Sums, places: int, seed: int):
         self._sums, self._places, self._seed = sums, places, seed
-        self._batch = 0
+        self._generators: dict[str, torch.Generator] = {}
+
+    def before(self, batch: Batch) -> None:
+        """Nothing: reads tell all."""
 
     def hear(self, read: Read) -> Tensor | None:
-        seed = zlib.crc32(f"{self._seed} {self._batch} {read.reader.weight} {read.number}".encode())
-        seen = rows(
-            read.x.detach(),
-            read.channel,
-            read.window,
-            read.groups,
-            self._places,
-            torch.Generator().manual_seed(seed),
-        )
+        seen = rows(read.x.detach(), read.channel, read.window, read.groups, self._places, self._generator(read))
         self._sums.add(read.reader.weight, "gram", second_moments(seen))
         return None
 
+    def _generator(self, read: Read) -> torch.Generator:
+        """One that goes on from batch to batch, so that what is drawn does not depend on where these end."""
+        key = f"{self._seed} {read.reader.weight} {read.number}"
+        if key not in self._generators:
+            self._generators[key] = torch.Generator().manual_seed(zlib.crc32(key.encode()))
+        return self._generators[key]
+
     def after(self, model: nn.Module, examples: int) -> None:
-        self._batch += 1
+        """Nothing: reads tell all."""
 
 
 def second_moments(seen: Tensor, beside: Tensor | None = None) -> Tensor:
@@ -109,17 +120,21 @@ class Gates:
     """Of every unit: sums over examples of |g|, g and g², and over batches of |sum of g|, where g is the derivative of
     an example's loss by a factor on that unit: the sum of x * dL/dx over all that is read of it. "gate_heard" counts
     the examples for which it was.
-
-    batch_dims: along which dimension of what a weight reads in its n-th call the examples lie, if along one.
     """
 
     gradients = True
 
-    def __init__(self, sums: Sums, graph: Graph, batch_dims: Mapping[tuple[str, int], int]):
-        self._sums, self._batch_dims = sums, batch_dims
+    def __init__(self, sums: Sums, graph: Graph):
+        self._sums, self._graph = sums, graph
+        self._layouts: Mapping[Places, Layout] | None = None
         self._readers = readers_by_axis(graph)
         self._dims = {name: site.dims for name, site in graph.sites.items()}
         self._heard: dict[str, Tensor] = {}
+
+    def before(self, batch: Batch) -> None:
+        """Find out where examples lie, with the first batch that has several."""
+        if self._layouts is None and batch.examples > 1:
+            self._layouts = layouts(self._graph, batch)
 
     def hear(self, read: Read) -> Tensor | None:
         if not (torch.is_grad_enabled() and read.x.requires_grad):
@@ -130,11 +145,14 @@ class Gates:
 
     def _note(self, read: Read, gradient: Tensor) -> None:
         """Gates of (channels, examples), or of (channels, 1) for all examples together."""
-        product = (read.x.detach() * gradient.detach()).movedim(read.channel, 0)
-        dim = self._batch_dims.get((read.reader.weight, read.number))
-        if dim is not None:
-            product = product.movedim(dim + (dim < read.channel), 1)
-        gates = product.reshape(product.shape[0], product.shape[1] if dim is not None else 1, -1).sum(2).double().cpu()
+        wide = torch.promote_types(gradient.dtype, torch.float32)
+        product = read.x.detach().to(wide) * gradient.detach().to(wide)
+        layout = (self._layouts or {}).get((read.reader.weight, read.number))
+        if layout is None:
+            gates = product.movedim(read.channel, 0).flatten(1).sum(1, keepdim=True)
+        else:
+            gates = layout.by_example(product, read.channel)
+        gates = gates.double().cpu()
         held = self._heard.get(read.reader.weight)
         self._heard[read.reader.weight] = gates if held is None else _together([held, gates])
 
@@ -145,28 +163,36 @@ class Gates:
             heard = [per_unit(self._heard[r.weight], r.channels, axis.term) for r in readers if r.weight in self._heard]
             if heard:
                 self._sums.add(axis.name, "gate_heard", examples)
-            gates = _together(heard) if heard else self._by_weights(axis, parameters)
-            if gates is not None:
-                gates = gates * examples
-                self._sums.add(axis.name, "gate", gates.sum(-1))
-                self._sums.add(axis.name, "gate_absolute", gates.abs().sum(-1))
-                self._sums.add(axis.name, "gate_square", gates.square().sum(-1))
-                self._sums.add(axis.name, "gate_batch", gates.sum(-1).abs())
+            gates = [*heard, *self._by_weights(axis, parameters, roles=("input",) if heard else self._roles(axis))]
+            if gates:
+                self._add(axis.name, _together(gates) * examples)
         self._heard.clear()
 
-    def _by_weights(self, axis: PrunableAxis, parameters: Mapping[str, nn.Parameter]) -> Tensor | None:
-        """Of an axis that no weight reads: the sum of w * dL/dw over what reads it otherwise, over its norms' scales
-        and shifts, or over what puts it out. All examples together; None where nothing was differentiated."""
+    def _add(self, name: str, gates: Tensor) -> None:
+        self._sums.add(name, "gate", gates.sum(-1))
+        self._sums.add(name, "gate_absolute", gates.abs().sum(-1))
+        self._sums.add(name, "gate_square", gates.square().sum(-1))
+        self._sums.add(name, "gate_batch", gates.sum(-1).abs())
+
+    def _roles(self, axis: PrunableAxis) -> tuple[str, ...]:
+        """Of an axis that nothing was heard of: what reads it, or its norms' scales and shifts, or what puts it out."""
         played = {use.role for use in axis.sites}
-        roles = next(roles for roles in _GATED if roles[0] in played)
+        return next(roles for roles in _GATED if roles[0] in played)
+
+    def _by_weights(
+        self, axis: PrunableAxis, parameters: Mapping[str, nn.Parameter], roles: Sequence[str]
+    ) -> list[Tensor]:
+        """The sums of w * dL/dw over the slices of what plays these roles and was not heard, such as recurrent weights:
+        (units, 1) each, all examples together."""
+        heard = {(name, self._graph.readers[name].dim) for name in self._heard}
         found = []
         for use in axis.sites:
             w = parameters.get(use.name)
-            if use.role in roles and w is not None and w.grad is not None:
+            if use.role in roles and (use.name, use.dim) not in heard and w is not None and w.grad is not None:
                 products = (w.detach() * w.grad).double().cpu().movedim(use.dim, 0)
                 values = products.reshape(len(products), -1).sum(1, keepdim=True)
                 found.append(per_unit(values, self._dims[use.name][use.dim], axis.term))
-        return torch.stack(found).sum(0) if found else None
+        return found
 
 
 # By which roles a unit's derivative is known, the nearest to its readers first.
@@ -189,6 +215,9 @@ class Gradients:
         self._sums = sums
 
     def hear(self, read: Read) -> Tensor | None:
+        """Nothing: gradients tell all."""
+
+    def before(self, batch: Batch) -> None:
         """Nothing: gradients tell all."""
 
     def after(self, model: nn.Module, examples: int) -> None:

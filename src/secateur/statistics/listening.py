@@ -53,7 +53,7 @@ def _linear(a: Arguments) -> tuple[int, Window | None]:
 
 
 def _product(a: Arguments) -> tuple[int, Window | None]:
-    return a["x"].dim() - (1 if a["right"] else 2), None
+    return max(a["x"].dim() - (1 if a["right"] else 2), 0), None
 
 
 def _convolution(a: Arguments) -> tuple[int, Window | None]:
@@ -65,7 +65,7 @@ def _transposed(a: Arguments) -> tuple[int, Window | None]:
     return a["x"].dim() - a["w"].dim() + 1, None
 
 
-# What sums over channels: the names of its arguments, and where the channels lie.
+# What sums over channels: the names of its arguments, and where the channels lie in what is read.
 _Form: TypeAlias = "tuple[tuple[str, ...], Callable[[Arguments], tuple[int, Window | None]]]"
 _CONV = ("x", "w", "bias", "stride", "padding", "dilation", "groups")
 _UPCONV = ("x", "w", "bias", "stride", "padding", "output_padding", "groups", "dilation")
@@ -82,10 +82,21 @@ _NAMES = {"input": "x", "self": "x", "mat1": "x", "weight": "w", "other": "w", "
 
 
 class Listener(Interceptor):
-    """Runs a model as it is; `hear` gets every read, and gives what takes the place of what is read, or None."""
+    """Runs a model as it is; `hear` gets every read, and gives what takes the place of what is read, or None.
 
-    def __init__(self, model: nn.Module, readers: Mapping[str, Reader], hear: Callable[[Read], Tensor | None]):
+    parts: some rows of a weight that sum over all channels are heard too, such as the queries' of a fused projection.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        readers: Mapping[str, Reader],
+        hear: Callable[[Read], Tensor | None],
+        *,
+        parts: bool = False,
+    ):
         super().__init__({}, None)
+        self._parts = parts
         named = dict(model.named_parameters(remove_duplicate=False))
         self._readers = {id(named[name]): reader for name, reader in readers.items() if name in named}
         self._hear = hear
@@ -124,7 +135,7 @@ class Listener(Interceptor):
 
     def _read(self, where: Callable[[Arguments], tuple[int, Window | None]], arguments: Arguments) -> Read | None:
         """What a call reads, if it is a weight that reads."""
-        at = self._reader_of(arguments)
+        at = self._reader_of(where, arguments)
         if at is None:
             return None
         reader, weight, x, w = at
@@ -134,16 +145,33 @@ class Listener(Interceptor):
         self._numbers[reader.weight] += 1
         return Read(reader, number, data, channel, weight, arguments.get("bias"), window, where is _transposed)
 
-    def _reader_of(self, arguments: Arguments) -> tuple[Reader, nn.Parameter, str, str] | None:
-        """Which weight reads, and the arguments that what is read and the weight (or a view of all of it) are."""
+    def _reader_of(self, where: Any, arguments: Arguments) -> tuple[Reader, nn.Parameter, str, str] | None:
+        """Which weight reads, and the arguments that what is read and the weight (or a view of it) are."""
         for x, w in (("x", "w"), ("w", "x")):
             weight = arguments.get(w)
             if isinstance(weight, Tensor) and isinstance(arguments.get(x), Tensor):
                 base = weight if isinstance(weight, nn.Parameter) else weight._base
                 reader = self._readers.get(id(base))
-                if reader is not None and isinstance(base, nn.Parameter) and weight.numel() == base.numel():
+                if (
+                    reader is not None
+                    and isinstance(base, nn.Parameter)
+                    and (self._parts or weight.numel() == base.numel())
+                    and _sums_over(weight, _summed(where, w, weight), base, reader.dim)
+                ):
                     return reader, base, x, w
         return None
+
+
+def _summed(where: Any, argument: str, weight: Tensor) -> int:
+    """The dimension of a weight that is summed over."""
+    if where is _product:
+        return max(weight.dim() - 2, 0) if argument == "w" else weight.dim() - 1
+    return 0 if where is _transposed else 1
+
+
+def _sums_over(view: Tensor, dim: int, base: Tensor, wanted: int) -> bool:
+    """Whether a dimension of a view is all of that dimension of its base: a tied weight is read along both of its."""
+    return dim < view.dim() and (view.shape[dim], view.stride(dim)) == (base.shape[wanted], base.stride(wanted))
 
 
 def listener(graph: Graph, hear: Callable[[Read], Tensor | None], model: nn.Module | None = None) -> Listener:

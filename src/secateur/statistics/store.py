@@ -1,0 +1,119 @@
+"""Sums over calibration data in a folder, so that a second plan costs no run of the model.
+
+One file per need: more needs than before cost only what is new. A file goes by what its sums depend on, and says so
+inside; one that is damaged or says otherwise is made anew, with a warning, for all of it can be.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import FileError, InputError
+from ..fingerprint import digest, fingerprint_of, of_steps, of_values
+from ..graph import Graph
+from ..io import read_tensors, save_tensors
+from ..paths import PathLike, path_of
+from . import processes
+from .batches import Batch
+
+FORMAT = "1"
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The sums of one need, and over how many examples and batches they go."""
+
+    examples: int
+    batches: int
+    sums: Mapping[Key, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder of sums, of one model."""
+
+    folder: Path
+    marks: Mapping[str, str]
+
+    @staticmethod
+    def opened(path: PathLike, graph: Graph, **marks: Any) -> Store:
+        """A folder, made if need be. marks: what else sums depend on. Raises `InputError` where it cannot be one."""
+        folder = path_of(path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cache={str(path)!r} cannot be a folder: {error.strerror}; name another one") from error
+        model = {**fingerprint_of(graph), "steps": of_steps(graph)}
+        return Store(folder, {"format": FORMAT, **model, **{name: str(value) for name, value in marks.items()}})
+
+    def at(self, need: str, data: str, **marks: Any) -> Entry:
+        """Where the sums of a need over some data are."""
+        found = {**self.marks, "data": data, "need": need, **{name: str(value) for name, value in marks.items()}}
+        return Entry(self.folder / f"{need}-{digest(json.dumps(found, sort_keys=True))}.safetensors", found)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file of sums, and what these depend on."""
+
+    path: Path
+    marks: Mapping[str, str]
+
+    def read(self) -> Part | None:
+        """What it holds; None where it does not exist, or is of no use."""
+        if not self.path.exists():
+            return None
+        try:
+            tensors, texts = read_tensors(self.path)
+            if {name: texts.get(name) for name in self.marks} != dict(self.marks):
+                raise FileError(f"{self.path} says that it holds something else")
+            sums = {(name, what): t for key, t in tensors.items() for what, _, name in [key.partition(" ")]}
+            return Part(int(texts["examples"]), int(texts["batches"]), sums)
+        except (FileError, KeyError, ValueError) as error:
+            first = str(error).partition("\n")[0]
+            warnings.warn(f"calibrating anew, for what was kept is of no use: {first}", stacklevel=2)
+            return None
+
+    def write(self, part: Part) -> None:
+        """Keep sums; of several processes, one does."""
+        if processes.first():
+            tensors = {f"{what} {name}": tensor for (name, what), tensor in part.sums.items()}
+            counts = {"examples": str(part.examples), "batches": str(part.batches)}
+            save_tensors(self.path, tensors, {**self.marks, **counts})
+
+
+class DataHash:
+    """What batches hold, batch by batch, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._seen: list[str] = []
+
+    def add(self, batch: Batch) -> None:
+        self._seen.append(of_values((batch.call.args, dict(batch.call.kwargs), batch.targets)))
+
+    def text(self) -> str:
+        """As a short hash, of the data of all processes."""
+        return digest(" ".join(processes.gathered(digest(" ".join(self._seen)))))
+
+
+def hashed(found: Iterable[Batch]) -> str:
+    """The hash of batches that nothing is done with. Those of several processes are hashed together."""
+
+    def run() -> DataHash:
+        data = DataHash()
+        for batch in found:
+            data.add(batch)
+        return data
+
+    return processes.together(run).text()
+
+
+__all__ = ["DataHash", "Entry", "Part", "Store", "hashed"]
