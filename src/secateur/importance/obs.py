@@ -13,7 +13,7 @@ from ..slices import AxisSlices, Problem
 from .magnitude import L2
 
 DAMPING = 1e-3
-AT_ONCE = 256
+AT_ONCE = 128
 """An axis of so many units loses them one by one, one of twice as many in pairs."""
 
 
@@ -67,12 +67,14 @@ class _System:
     def remove(self, units: Tensor) -> None:
         """Take these units out, and let the rest make up for them."""
         gone = self.places[units].flatten()
-        rows = self.inverse[gone]
-        solved = torch.linalg.solve(rows[:, gone], torch.cat([rows, self.weight[gone]], 1))
-        self.weight = self.weight - rows.T @ solved[:, rows.shape[1] :]
-        self.inverse -= rows.T @ solved[:, : rows.shape[1]]
-        self.weight[gone] = 0.0
-        self.inverse[gone], self.inverse[:, gone] = 0.0, 0.0
+        stays = torch.ones(len(self.inverse), dtype=torch.bool).index_fill_(0, gone, False)
+        rest = stays.nonzero().flatten()
+        across = self.inverse[rest][:, gone]
+        beside = torch.cat([across.T, self.weight[gone]], 1)
+        made_up = across @ torch.linalg.solve(self.inverse[gone][:, gone], beside)
+        self.inverse = self.inverse[rest][:, rest] - made_up[:, : len(rest)]
+        self.weight = self.weight[rest] - made_up[:, len(rest) :]
+        self.places = (stays.cumsum(0) - 1)[self.places]
 
 
 def _eliminated(systems: Sequence[_System], units: int) -> Tensor:
