@@ -49,8 +49,7 @@ def recovered_(model: nn.Module, added: Iterable[Added] = (), recovery: Iterable
         placed = [(place, place.zeros()) for place in places(added, modules, tensors, lambda name: tensors[name].shape)]
     except InputError as error:
         raise InputError(f"recovery {error}") from error
-    grown = plan.after.params + sum(place.length for place, _ in placed)
-    plan = replace(plan, after=Totals(grown, plan.after.macs))
+    plan = replace(plan, after=_grown(plan.after, [value for _, value in placed]))
     put(placed, modules)
     model.__dict__[PLANS] = (*earlier, plan)
     return plan
@@ -64,6 +63,12 @@ def _first_names(
         module, like = modules.get(path), tensors.get(one.like)
         first = next((name for name, other in modules.items() if other is module), path)
         yield Added(f"{first}{dot}{leaf}", next((n for n, t in tensors.items() if t is like), one.like), one.dim)
+
+
+def _grown(totals: Totals, new: Sequence[nn.Parameter]) -> Totals:
+    """Totals with further parameters, which are held all the time."""
+    memory = None if totals.memory is None else totals.memory + sum(p.numel() * p.element_size() for p in new)
+    return replace(totals, params=totals.params + sum(p.numel() for p in new), memory=memory)
 
 
 def _check_uniform(plan: Plan, added: tuple[Added, ...]) -> None:
