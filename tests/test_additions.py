@@ -147,6 +147,7 @@ def test_zeros_change_nothing_and_values_do(name: str) -> None:
 def test_cost(name: str) -> None:
     _, small, plan = recovered(CASES[name])
     laws.check_cost(small, plan, CASES[name].example())
+    assert secateur.trace(small, CASES[name].example()).memory == plan.after.memory
     laws.check_trains(small, CASES[name].example())
 
 

@@ -8,7 +8,10 @@ from torch import nn
 
 import secateur
 from nets import NETS, graph_of
+from secateur import TargetError
+from secateur.blocks import without
 from secateur.cost import Cost
+from secateur.graph import Graph
 
 CUT = [name for name, net in NETS.items() if net.axes]
 # A constant tensor of the model's own, copied when it meets a fake one.
@@ -76,3 +79,63 @@ def test_a_plan_without_memory_is_read() -> None:
     old = secateur.Plan.from_json(text)
     assert (old.after.memory, old.after.params) == (None, plan.after.params)
     assert "memory" not in str(old)
+
+
+# --- without whole blocks -------------------------------------------------------------------------------------------
+
+
+def chain_of_blocks() -> Graph:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 12), nn.Linear(12, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.b(self.a(x).relu())
+
+    return secateur.trace(nn.Sequential(nn.Linear(4, 8), Block(), Block(), nn.Linear(8, 2)), torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize(("target", "drop"), [("depth=0.5", None), (None, {"1": "all"})])
+def test_memory_without_blocks_is_unknown(target: str | None, drop: dict[str, str] | None) -> None:
+    graph = chain_of_blocks()
+    plan = secateur.plan(graph, target, drop=drop)
+    assert (plan.before.memory, plan.after.memory) == (graph.memory, None)
+    assert "memory" not in str(plan)
+    assert without(graph, plan.removed).memory is None
+
+
+@pytest.mark.parametrize(("targets", "drop"), [(["depth=0.5", "memory=0.5"], None), (["memory=0.5"], {"2": "all"})])
+def test_a_memory_target_is_refused_where_blocks_go(targets: list[str], drop: dict[str, str] | None) -> None:
+    message = (
+        r"^target memory=0.5: memory is not predicted where whole blocks go \('[12]'\)\n"
+        r"drop the blocks first, then trace and plan what is left$"
+    )
+    with pytest.raises(TargetError, match=message):
+        secateur.plan(chain_of_blocks(), targets, drop=drop)
+
+
+def test_what_is_left_without_blocks_can_be_planned() -> None:
+    graph = chain_of_blocks()
+    small = secateur.cut(graph.model, secateur.plan(graph, drop={"2": "all"}))
+    plan = secateur.plan(secateur.trace(small, torch.zeros(1, 4)), "memory=0.8")
+    assert secateur.trace(secateur.cut(small, plan), torch.zeros(1, 4)).memory == plan.after.memory
+
+
+# --- torchvision ----------------------------------------------------------------------------------------------------
+
+MODELS = [
+    *("resnet18", "mobilenet_v3_small"),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("vit_b_32", "densenet121", "swin_t", "convnext_tiny")),
+]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_memory_of_torchvision_models(name: str) -> None:
+    torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed (extra vision)")
+    options = {"image_size": 64} if name.startswith("vit") else {}
+    model, x = torchvision.models.get_model(name, weights=None, **options).eval(), torch.zeros(1, 3, 64, 64)
+    graph = secateur.trace(model, x)
+    for target in ("channels=0.6", "memory=0.5"):
+        plan = secateur.plan(graph, target)
+        assert secateur.trace(secateur.cut(model, plan), x).memory == plan.after.memory

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import secateur
 from nets import NETS
 from secateur.caches import Cache
 from secateur.errors import FileError
-from secateur.plan import AttributeChange, AxisPlan, Plan, Scale
+from secateur.plan import AttributeChange, AxisPlan, Plan, Scale, Totals
 from secateur.plan_check import DEPTH, check_plan
 
 
@@ -58,6 +59,21 @@ def test_caches_are_named_by_text() -> None:
     check_plan(plan)
     with pytest.raises(FileError, match=r"the plan empties a cache \['', 3\]; a module and an attribute are named by"):
         check_plan(replace(plan, caches=(Cache("", 3),)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "totals", [Totals(-1, 1), Totals(1, 2.5), Totals(1, True), Totals(1, 1, "9"), Totals(1, 1, -4)]
+)  # type: ignore[arg-type]
+def test_totals(when: str, totals: Totals) -> None:
+    plan = replace(plan_of("plain_cnn"), **{when: totals})  # type: ignore[arg-type]
+    told = f"{totals.params!r} parameters, {totals.macs!r} MACs and {totals.memory!r} bytes {when} the cut; totals are"
+    with pytest.raises(FileError, match=re.escape(f"the plan counts {told} whole numbers from 0 up")):
+        check_plan(plan)
+
+
+def test_memory_may_be_unknown() -> None:
+    check_plan(replace(plan_of("plain_cnn"), after=Totals(1, 1, None)))
 
 
 def test_nested_units_need_outer_units() -> None:

@@ -240,10 +240,15 @@ class Graph:
         return self.whole or Totals(self.params, self.total_macs, self.memory)
 
     @cached_property
-    def memory(self) -> int:
-        """Bytes of the tensors of the model, and the peak of what the first traced call makes."""
+    def memory(self) -> int | None:
+        """Bytes of the tensors of the model, and the peak of what the first traced call makes; see `secateur.memory`.
+
+        None without some blocks: what a call holds is known of the network as it was traced.
+        """
         from .cost import Cost
 
+        if self.removed:
+            return None
         cost = Cost.of(self)
         return cost.memory(cost.full)
 

@@ -70,6 +70,7 @@ def overview(graph: Graph) -> dict[str, Any]:
         "model": type(graph.model).__name__,
         "params": graph.params,
         "macs": graph.total_macs,
+        "memory": graph.memory,
         "coverage": {"params": graph.coverage.params, "macs": graph.coverage.macs},
     }
 

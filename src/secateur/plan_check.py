@@ -15,6 +15,7 @@ A plan that `secateur.plan` made always passes; one from a file may be damaged o
 7. A parameter that is added has a public name that nothing else in the plan has, and is as long as a dimension of a
    parameter that is not added itself.
 8. A recovery step is a name, and its options are plain values by name.
+9. Totals are whole numbers from 0 up; bytes of memory may be unknown.
 """
 
 from __future__ import annotations
@@ -65,6 +66,11 @@ def check_plan(plan: Plan) -> None:
         _check_added(added, plan)
     for recovery in plan.recovery:
         _check_recovery(recovery)
+    for when, totals in (("before", plan.before), ("after", plan.after)):  # Rule 9
+        known = (totals.params, totals.macs, 0 if totals.memory is None else totals.memory)
+        if not all(map(_is_place, known)):
+            told = f"{totals.params!r} parameters, {totals.macs!r} MACs and {totals.memory!r} bytes"
+            raise FileError(f"the plan counts {told} {when} the cut; totals are whole numbers from 0 up")
 
 
 def _is_count(value: Any) -> bool:

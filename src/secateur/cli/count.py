@@ -11,6 +11,8 @@ from secateur.cli.recipe import open_model
 def count(source: ModelOptions) -> Result:
     """Count parameters and multiply-accumulates, layer by layer.
 
+    Memory is no sum over layers: inspect --json and plan tell it.
+
     secateur count torchvision:resnet18
     """
     from secateur.count import count as count_layers
