@@ -73,7 +73,9 @@ def main() -> None:
     parser.add_argument("--side", choices=[*SIDES, "both"], default="both")
     parser.add_argument("--seeds", default="0", help="of the calibration data, comma-separated")
     parser.add_argument("--names", default="", help="criteria, comma-separated; of finetune such as 'l2 axis + lsq'")
-    parser.add_argument("--scopes", default="", help="of theirs local,global,isomorphic; of ours global,axis")
+    parser.add_argument(
+        "--scopes", default="", help="of theirs local,global,isomorphic; of ours global,axis,isomorphic"
+    )
     parser.add_argument("--widths", default="", help="inner,all")
     parser.add_argument("--recoveries", default="", help="raw,norms; of ours also shift,lsq_moments,lsq")
     parser.add_argument("--times", default="", help="how many times fewer, such as 2,3, instead of the task's own")

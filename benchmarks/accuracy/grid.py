@@ -123,7 +123,8 @@ def _measured(task: Task, head: Row, sought: Sought, made: Callable[[], tuple[nn
 
 
 def _head(task: Task, side: str, name: str, share: float, images: str) -> Row:
-    return {"task": task.name, "side": side, "name": name, "share": share, "seed": task.seed, "images": images}
+    head = {"task": task.name, "side": side, "name": name, "share": share, "seed": task.seed, "images": images}
+    return head | {"calibration": sum(len(targets) for _, targets in task.batches)}
 
 
 def told(error: Exception) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .task import Hints, Task, run
 from .texts import mails
 
-TOKENS, CALIBRATION = 32, 256
+TOKENS, CALIBRATION = 32, 1024
 SIMILAR, PROBE = 128, {"subset": (500, 250), "all": (1500, 1000)}
 """Texts for the cosine, and those to fit and to test the probe."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 import secateur
+from secateur.budget.allocate import SCOPES
 from secateur.graph import Graph
 from secateur.importance import CRITERIA, needs_of_importance
 from secateur.plan import Plan
@@ -19,7 +20,6 @@ from secateur.statistics import Statistics, calibrate
 from .task import Task
 
 NAMES = tuple(CRITERIA)
-SCOPES = ("global", "axis")
 RAW = "raw"
 RECOVERIES = (RAW, *STEPS)
 
@@ -35,15 +35,15 @@ class Setting:
 
     @staticmethod
     def named(text: str) -> Setting:
-        """Of a criterion, then "axis" for that scope, "all" for those widths, and a plus before the recovery.
+        """Of a criterion, then another scope, "all" for those widths, and a plus before the recovery.
 
         >>> Setting.named("l2 axis + lsq")
         Setting(criterion='l2', scope='axis', widths='inner', recovery='lsq')
         """
         choice, _, recovery = text.partition(" + ")
         criterion, *words = choice.split()
-        scope, widths = ("axis" if "axis" in words else "global"), ("all" if "all" in words else "inner")
-        return Setting(criterion, scope, widths, recovery or RAW)
+        scope = next((word for word in words if word in SCOPES), "global")
+        return Setting(criterion, scope, "all" if "all" in words else "inner", recovery or RAW)
 
 
 @dataclass(frozen=True, slots=True)
