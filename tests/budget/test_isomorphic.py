@@ -118,6 +118,24 @@ def test_each_class_keeps_the_same_share(target: str) -> None:
     assert kept(plan, stream) == pytest.approx(kept(plan, inner), abs=1 / 16)
 
 
+def test_what_hands_take_counts_for_the_share_of_the_class() -> None:
+    graph = traced(4)
+    stream, inner = by_class(graph)
+    drop = {"blocks.0.0": list(range(12)), "blocks.1.0": list(range(6))}
+    plan = secateur.plan(graph, "params=0.5", importance=unequal(graph), scope="isomorphic", drop=drop)
+    assert kept(plan, stream) == pytest.approx(kept(plan, inner), abs=1 / 16)
+    assert all(u not in (plan.axes[name].kept or ()) for name, units in drop.items() for u in units)
+
+
+def test_what_a_rule_fixes_has_no_say_in_the_share() -> None:
+    graph = traced(4)
+    stream, inner = by_class(graph)
+    select = Select.of(["blocks.0.0: keep=1"])
+    plan = secateur.plan(graph, "params=0.6", importance=unequal(graph), scope="isomorphic", select=select)
+    assert plan.axes["blocks.0.0"].count == 24
+    assert kept(plan, stream) == pytest.approx(kept(plan, inner[1:]), abs=1 / 16)
+
+
 def test_within_a_class_the_lowest_scores_go() -> None:
     graph = traced(4)
     scores = unequal(graph)

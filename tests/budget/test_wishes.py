@@ -11,6 +11,7 @@ import torch
 import secateur
 from nets import NETS, graph_of
 from secateur import InputError, Select
+from secateur.budget.allocate import SCOPES
 from secateur.graph import Graph
 
 EVERYTHING = "channels=0.01"
@@ -231,7 +232,7 @@ MANY = [name for name, net in NETS.items() if len(graph_of(name).groups) > 1 and
 
 
 @pytest.mark.parametrize("target", ["params=0.8", "macs=0.7", "channels=0.6"])
-@pytest.mark.parametrize("scope", ["global", "axis"])
+@pytest.mark.parametrize("scope", SCOPES)
 def test_together_is_one_share_and_meets_the_target(target: str, scope: str) -> None:
     for name in MANY:
         graph = graph_of(name)

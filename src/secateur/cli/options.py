@@ -52,7 +52,8 @@ class CutOptions:
     target: Annotated[
         list[str],
         Option(
-            metavar="KIND=NUMBER", help="What remains: macs=0.5, params=1.76e6, channels=0.7, depth=0.75; repeatable."
+            metavar="KIND=NUMBER",
+            help="What remains: macs=0.5, params=1.76e6, memory=20e6, channels=0.7, depth=0.75; repeatable.",
         ),
     ] = field(default_factory=list)
     importance: Annotated[
