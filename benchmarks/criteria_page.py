@@ -22,7 +22,7 @@ RECOVERIES = ("raw", "norms", "shift", "lsq_moments", "lsq")
 
 
 def grid(times: float) -> str:
-    """ResNet-20: every criterion of ours, global, inner widths, with each recovery; the 2,000 images, mean over seeds."""
+    """ResNet-20: every criterion of ours with each recovery; global, inner widths, 2,000 images, mean over seeds."""
     found = _means(
         results.read(results.path_of("cifar")),
         "top1",
@@ -57,7 +57,9 @@ def beside(times: float) -> str:
             step, (value, name) = max(best.items(), key=lambda item: item[1])
             who = "Torch-Pruning 1.6.1" if side == "theirs" else "secateur"
             cells = [f"{task}, {'2,000' if images == 'subset' else '10,000'} images", _percent(dense[0]), who]
-            lines.append([*cells, _percent(best["raw"][0] if "raw" in best else None), _percent(value), f"{name}, {step}"])
+            lines.append(
+                [*cells, _percent(best["raw"][0] if "raw" in best else None), _percent(value), f"{name}, {step}"]
+            )
     return _markdown(["network", "dense", "", "best raw", "best", "by"], lines)
 
 

@@ -67,6 +67,21 @@ def sequence() -> nn.Module:
     )
 
 
+class Routed(nn.Module):
+    """Values decide which of two ways a batch goes, and which rows a third layer reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.a, self.b = nn.Linear(6, 24), nn.Linear(24, 12), nn.Linear(24, 12)
+        self.some, self.head = nn.Linear(12, 12), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.stem(x))
+        h = F.relu(self.a(h) if bool(x[0, 0] > 0) else self.b(h))
+        chosen = h.sum(1) > h.sum(1).mean()
+        return self.head(h.index_put((chosen.nonzero()[:, 0],), self.some(h[chosen])))
+
+
 def image(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(4))
 
@@ -110,6 +125,7 @@ CASES = {
         (3, 12),
     ),
     "sequence": Case(sequence, (7, 5)),
+    "routed": Case(Routed, (6,)),
 }
 
 
@@ -141,7 +157,7 @@ def setting(name: str, target: str = "channels=0.6") -> Setting:
     model = case.make().eval()
     data = [torch.randn(16, *case.shape) for _ in range(3)]
     model(data[0])
-    graph = secateur.trace(model, data[0][:1])
+    graph = secateur.trace(model, data[0][:1], calls=[-data[0][:1]])  # both ways, where values decide
     found = calibrate(graph, data, needs=["moments", "gram"])
     return Setting(graph, secateur.plan(graph, target), data, found)
 

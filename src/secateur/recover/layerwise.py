@@ -14,7 +14,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,9 @@ from .solving import applied, solved
 from .strands import Strand
 from .task import Task
 from .walking import Ends, Joined, Walk
+
+Events: TypeAlias = "dict[int, tuple[Any, Any]]"
+"""What the dense and the cut model are at, by the number of the batch: both read, or both join a sum."""
 
 TINY = 1e-3  # a scale that is this much smaller than the largest hides what is behind it
 
@@ -71,32 +74,38 @@ class Layerwise:
         return body
 
     def _meet(self, dense: Sequence[Strand], cut: Sequence[Strand]) -> None:
-        """Bring all runs to the next place, solve there, and go on."""
-        for strand in cut:
+        """Bring all runs to the next place, solve there, and go on. Where values decide what runs, the runs of some
+        batches never get there, and tell nothing of that weight."""
+        for strand in (*dense, *cut):
             strand.advance()
         while not all(strand.done for strand in cut):
-            names = {_name(strand.event) for strand in cut if not strand.done}
-            name = next(iter(names))
-            for strand in dense:
-                _reach(strand, name)
-            met = [_name(strand.event) for strand in (*dense, *cut)]
-            change = (
-                self._solve(name, [(d.event, c.event) for d, c in zip(dense, cut, strict=True)])
-                if set(met) == {name}
-                else None
-            )
-            for strand in cut:
-                strand.advance(_answer(strand.event, change))
+            name = min((_name(strand.event) for strand in cut if not strand.done), key=self._place)
+            there = [i for i, strand in enumerate(cut) if _name(strand.event) == name]
+            for i in there:
+                self._reach(dense[i], name)
+            met = {i: (dense[i].event, cut[i].event) for i in there if _matches(dense[i].event, cut[i].event)}
+            change = self._solve(name, met) if met and name not in self.ridges else None
+            for i in there:
+                cut[i].advance(_answer(cut[i].event, change))
         for strand in dense:
-            _reach(strand, "")
+            self._reach(strand, None)
+
+    def _place(self, name: str) -> int:
+        """The place of a weight in the order in which weights read, or join a sum."""
+        return self.ends.order[name]
+
+    def _reach(self, strand: Strand, name: str | None) -> None:
+        """Let a run go on to a place, or past where that would be; to its end, without a name."""
+        while not strand.done and (name is None or self._place(_name(strand.event)) < self._place(name)):
+            strand.advance(_answer(strand.event, None))
 
     # --- one weight ---
 
-    def _solve(self, name: str, events: Sequence[tuple[Any, Any]]) -> Change | None:
+    def _solve(self, name: str, events: Events) -> Change | None:
         """Make a weight anew from what all batches tell; None where it already reads what it always read."""
-        if all(_alike(dense, cut) for dense, cut in events):
+        if all(_alike(dense, cut) for dense, cut in events.values()):
             return None
-        read = _read(events[0][1])
+        read = _read(next(iter(events.values()))[1])
         start = self._matrix(read)
         constant = self.constants.takes(name)
         matrix, self.ridges[name] = solved(lambda: self._rows(name, events, start), start, constant=constant)
@@ -116,9 +125,9 @@ class Layerwise:
             bias = read.bias.detach().double().reshape(matrix.shape[0], 1, -1)
         return torch.cat([matrix, bias], 1).cpu()
 
-    def _rows(self, name: str, events: Sequence[tuple[Any, Any]], start: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _rows(self, name: str, events: Events, start: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """What the weight reads now, and what is to come of it."""
-        for i, (dense, cut) in enumerate(events):
+        for i, (dense, cut) in events.items():
             seen = self._drawn(i, name, _read(cut), _read(cut).x)
             if isinstance(cut, Joined):
                 yield seen, self._wanted_of_sum(i, name, dense, cut, seen, start)
@@ -172,14 +181,6 @@ class Change:
         return read.window.convolved(read.x, self.weight, self.shift, read.groups)
 
 
-def _reach(strand: Strand, name: str) -> None:
-    """Let a run go on to a place of that name, or to its end."""
-    if strand.fresh:
-        strand.advance()
-    while not strand.done and _name(strand.event) != name:
-        strand.advance(_answer(strand.event, None))
-
-
 def _answer(event: Any, change: Change | None) -> Any:
     """The sum as it is with the change, where a run waits at one."""
     if not isinstance(event, Joined):
@@ -198,6 +199,15 @@ def _read(event: Any) -> Read:
 
 def _name(event: Any) -> str:
     return _read(event).reader.weight if event is not None else ""
+
+
+def _matches(dense: Any, cut: Any) -> bool:
+    """Whether both models are at the same weight, and read at the same places there."""
+    if _name(dense) != _name(cut):
+        return False
+    a, b = _read(dense), _read(cut)
+    other = [d for d in range(a.x.dim()) if d != a.channel]
+    return a.x.dim() == b.x.dim() and all(a.x.shape[d] == b.x.shape[d] for d in other)
 
 
 def _alike(dense: Any, cut: Any) -> bool:

@@ -28,13 +28,9 @@ class Strand:
         self.event: Any = None  # at which it waits
         self.result: Any = None
 
-    @property
-    def fresh(self) -> bool:
-        """Whether it has not begun."""
-        return self._thread is None
-
     def advance(self, answer: Any = None) -> None:
         """Go on with an answer to the last event, until the next event or the end. Raises what the body raises."""
+        assert not self.done, "it has ended"
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()

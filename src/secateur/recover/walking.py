@@ -65,11 +65,19 @@ class Ends:
     outputs: dict[str, int] = field(default_factory=dict)  # how many channels come out
     out_dims: dict[str, int] = field(default_factory=dict)  # along which dimension of the weight
     spread: set[str] = field(default_factory=set)  # transposed convolutions
+    order: dict[str, int] = field(
+        default_factory=dict
+    )  # in which they read; of those that join a sum, in which they do
+
+    def next(self) -> int:
+        """A place in the order, behind all so far."""
+        return max(self.order.values(), default=-1) + 1
 
     def note(self, read: Read) -> None:
         """A weight has read once more."""
         name = read.reader.weight
         self.reads[name] = self.reads.get(name, 0) + 1
+        self.order.setdefault(name, self.next())
         self.out_dims[name] = 1 - read.reader.dim if read.weight.dim() == 2 else int(read.spreads)
         self.outputs[name] = read.weight.shape[self.out_dims[name]] * (read.groups if read.spreads else 1)
         if read.bias is not None:
@@ -145,6 +153,7 @@ class Walk(Listener):
         tail, other = pair
         if self._ends is not None:
             self._ends.joins.add(tail.read.reader.weight)
+            self._ends.order[tail.read.reader.weight] = self._ends.next()
         return self._joined(Joined(tail, other, out))
 
     def _pair(self, args: tuple[Any, ...], out: Any) -> tuple[Tail, Tensor] | None:
@@ -167,11 +176,11 @@ class Walk(Listener):
 
 
 def rehearsed(graph: Graph, model: nn.Module, batch: Batch) -> Ends:
-    """Run the cut model on an example or two to see where each weight's result goes."""
-    ends, few = Ends(), batch.first(min(2, batch.examples))
+    """Run the cut model on a batch to see where each weight's result goes."""
+    ends = Ends()
     walk = Walk(model, graph, lambda read: None, lambda joined: joined.total, None, ends)
     with torch.no_grad(), walk.running():
-        model(*few.call.args, **few.call.kwargs)
+        model(*batch.call.args, **batch.call.kwargs)
     return ends
 
 
