@@ -225,12 +225,13 @@ class AxisSlices(Slices):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a weight makes of what it reads. covariance: (f, f), of the features; weight: (f, o); places: (units, k),
-    the features of each unit. Groups stand side by side, each with features of its own and the same columns."""
+    """What a weight makes of what it reads. covariance: (f, f), of the features, over so many rows; weight: (f, o);
+    places: (units, k), the features of each unit. Groups stand side by side, each with features of its own."""
 
     covariance: Tensor
     weight: Tensor
     places: Tensor
+    rows: float
 
     @staticmethod
     def of(gram: Tensor, weight: Tensor, channels: Tensor, n: int) -> Problem:
@@ -240,7 +241,7 @@ class Problem:
         covariance = gram[:, :-1, :-1] / count - mean @ mean.transpose(1, 2)
         kernel = weight.shape[0] * weight.shape[1] // n
         places = (channels.unsqueeze(2) * kernel + torch.arange(kernel)).flatten(1)
-        return Problem(torch.block_diag(*covariance), weight.flatten(0, 1), places)
+        return Problem(torch.block_diag(*covariance), weight.flatten(0, 1), places, float(gram[0, -1, -1]))
 
 
 def shape_of(axis: PrunableAxis) -> tuple[int, ...]:

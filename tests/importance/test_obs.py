@@ -41,7 +41,7 @@ def patches(model: nn.Module, data: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def test_the_first_unit_is_the_one_whose_loss_is_least() -> None:
-    model, data = net(), [torch.randn(16, 2, 9, 9) for _ in range(3)]
+    model, data = net(), [torch.randn(64, 2, 9, 9) for _ in range(5)]
     x, weight = patches(model, data)
     alone = torch.tensor([lost(x, weight, (unit,)) for unit in range(6)])
     found = scores(model, data)["0"]
@@ -50,7 +50,7 @@ def test_the_first_unit_is_the_one_whose_loss_is_least() -> None:
 
 
 def test_later_units_are_judged_without_those_before() -> None:
-    model, data = net(), [torch.randn(16, 2, 9, 9) for _ in range(3)]
+    model, data = net(), [torch.randn(64, 2, 9, 9) for _ in range(5)]
     x, weight = patches(model, data)
     found = scores(model, data)["0"]
     order = found.argsort(stable=True).tolist()
@@ -60,17 +60,17 @@ def test_later_units_are_judged_without_those_before() -> None:
 
 
 def test_a_unit_that_another_repeats_costs_nothing() -> None:
-    model, data = net(), [torch.randn(16, 2, 9, 9) for _ in range(2)]
+    model, data = net(), [torch.randn(64, 2, 9, 9) for _ in range(5)]
     first = model[0]  # type: ignore[index]
     first.weight.data[1], first.bias.data[1] = 2 * first.weight.data[0], 2 * first.bias.data[0]
     found = scores(model, data)["0"].sort()
     assert int(found.indices[0]) in (0, 1)
-    assert float(found.values[0]) < 0.2 * float(found.values[1])
+    assert float(found.values[0]) < 0.5 * float(found.values[1])
 
 
 def test_what_least_squares_makes_good_is_chosen() -> None:
     """Of two equally strong units the one that the others can replace goes."""
-    model, data = net(), [torch.randn(16, 2, 9, 9) for _ in range(2)]
+    model, data = net(), [torch.randn(64, 2, 9, 9) for _ in range(5)]
     first = model[0]  # type: ignore[index]
     first.weight.data[3], first.bias.data[3] = first.weight.data[4], first.bias.data[4]
     graph = secateur.trace(model, data[0][:1])

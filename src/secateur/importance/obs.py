@@ -13,6 +13,8 @@ from ..slices import AxisSlices, Problem
 from .magnitude import L2
 
 DAMPING = 1e-3
+DEPENDENT = 4
+"""So many rows tell as much as one that is independent of the others: places of an image are much alike."""
 AT_ONCE = 128
 """An axis of so many units loses them one by one, one of twice as many in pairs."""
 
@@ -52,9 +54,10 @@ class _System:
 
     @staticmethod
     def of(problem: Problem) -> _System:
-        covariance, weight = problem.covariance.clone(), problem.weight
-        variance = (weight * (covariance @ weight)).sum()
-        covariance.diagonal().add_(DAMPING * covariance.diagonal().mean().clamp_min(1e-12))
+        weight, diagonal = problem.weight, problem.covariance.diagonal()
+        variance = (weight * (problem.covariance @ weight)).sum()
+        covariance = (1 - _doubt(problem.covariance, problem.rows / DEPENDENT)) * problem.covariance
+        covariance.diagonal().copy_(diagonal + DAMPING * diagonal.mean().clamp_min(1e-12))
         return _System(torch.linalg.inv(covariance), weight / variance.clamp_min(1e-12).sqrt(), problem.places)
 
     def lost(self, units: Tensor) -> Tensor:
@@ -75,6 +78,18 @@ class _System:
         self.inverse = self.inverse[rest][:, rest] - made_up[:, : len(rest)]
         self.weight = self.weight[rest] - made_up[:, len(rest) :]
         self.places = (stays.cumsum(0) - 1)[self.places]
+
+
+def _doubt(covariance: Tensor, rows: float) -> float:
+    """How far what few rows say of features that go together is to be drawn towards saying nothing, 0 to 1.
+
+    Chen, Wiesel, Eldar, Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", IEEE Transactions on Signal
+    Processing, 2010, equation 23 (OAS), on correlations.
+    """
+    scale = covariance.diagonal().clamp_min(1e-30).rsqrt()
+    together, p = float((scale.unsqueeze(1) * covariance * scale).square().sum()), len(covariance)
+    apart = (rows + 1 - 2 / p) * (together - p)
+    return min(1.0, ((1 - 2 / p) * together + p**2) / apart) if apart > 0 else 1.0
 
 
 def _eliminated(systems: Sequence[_System], units: int) -> Tensor:

@@ -7,7 +7,7 @@ on rows which the solution has not seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..statistics.collectors import second_moments
 
-RIDGES = (1e-6, 1e-4, 1e-2, 1.0)
-HELD_OUT = 5  # of so many rows the last one is held out
+RIDGES = (1e-6, 1e-4, 1e-2, 1e-1, 1.0)
+HELD_OUT = 5  # of so many batches one is held out; of fewer, one of so many rows
 BLOCK = 4096
 
 Rows: TypeAlias = "Callable[[], Iterable[tuple[Tensor, Tensor]]]"
@@ -67,11 +67,9 @@ def solved(rows: Rows, start: Tensor, *, constant: bool = True, block: int = BLO
 def _block(rows: Rows, weight: Tensor, part: slice, constant: bool) -> tuple[Tensor, float]:
     """Solve for the change of a block of features, and of the constant, in what is left to explain."""
     fit, held = _Moments(), _Moments()
-    for seen, wanted in rows():
+    for fitted, seen, wanted in _split(rows()):
         left = wanted.double() - applied(seen, weight)
-        cut = len(seen) - len(seen) // HELD_OUT
-        fit.add(seen[:cut, :, part], left[:cut])
-        held.add(seen[cut:, :, part], left[cut:])
+        (fit if fitted else held).add(seen[:, :, part], left)
     whole = _Moments(fit.gram + held.gram, fit.cross + held.cross, fit.square + held.square)
     if isinstance(held.gram, float):  # too few rows to hold any out
         best = RIDGES[len(RIDGES) // 2]
@@ -82,6 +80,23 @@ def _block(rows: Rows, weight: Tensor, part: slice, constant: bool) -> tuple[Ten
     weight[:, part] += change[:, :-1]
     weight[:, -1] += change[:, -1]
     return weight, best
+
+
+def _split(rows: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[bool, Tensor, Tensor]]:
+    """Rows to fit and rows to hold out. Whole batches are held out where there are enough: what comes together may be
+    alike (crops of one photo), and says little of what is new."""
+    first: list[tuple[Tensor, Tensor]] = []
+    for number, (seen, wanted) in enumerate(rows):
+        if number < HELD_OUT - 1:
+            first.append((seen, wanted))
+            continue
+        yield from ((True, *one) for one in first)
+        first = []
+        yield number % HELD_OUT != HELD_OUT - 1, seen, wanted
+    for seen, wanted in first:
+        cut = len(seen) - len(seen) // HELD_OUT
+        yield True, seen[:cut], wanted[:cut]
+        yield False, seen[cut:], wanted[cut:]
 
 
 def applied(seen: Tensor, weight: Tensor) -> Tensor:
