@@ -298,18 +298,3 @@ def _put_back(model: nn.Module, before: dict[str, Tensor]) -> None:
     for slot in slots(model):
         if slot.name in before:
             slot.tensor.data.copy_(before[slot.name])
-
-
-__all__ = [
-    "STEPS",
-    "LeastSquares",
-    "MeanShift",
-    "MomentLeastSquares",
-    "Norms",
-    "Recover",
-    "Recovering",
-    "Step",
-    "named_steps",
-    "needs_of",
-    "recover_",
-]
