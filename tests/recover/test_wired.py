@@ -34,7 +34,7 @@ def test_prune_recovers_what_it_cut(importance: str) -> None:
     plain = secateur.prune(dense, DATA[0][0][:1], "macs=0.5", **options)
     found = secateur.prune(dense, DATA[0][0][:1], "macs=0.5", recover=["shift", "lsq"], **options)
     assert found.plan.axes == plain.plan.axes
-    assert error(found.model, dense) < 0.7 * error(plain.model, dense)
+    assert error(found.model, dense) < 0.9 * error(plain.model, dense)
     assert [step.step for step in found.plan.recovery] == ["shift", "lsq"]
     assert plans_of(found.model) == (found.plan,)
     assert found.plan.after == plain.plan.after
