@@ -47,7 +47,8 @@ def rows(args: argparse.Namespace, seed: int) -> Iterator[Row]:
         if args.task == "finetune":
             yield from module.rows(side, sought, args.model, seed, full=args.full, quick=args.quick)
             continue
-        task, images = module.task(args.model, seed, full=args.full), "all" if args.full else "subset"
+        which = args.held if args.task == "lite0" else args.model
+        task, images = module.task(which, seed, full=args.full), "all" if args.full else "subset"
         if seed == int(args.seeds.partition(",")[0]):  # nothing of it depends on the seed
             yield grid.dense(task, images)
         yield from SIDES[side](task, sought, images)
@@ -70,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=list(SHARES))
     parser.add_argument("--model", default="resnet20", choices=["resnet20", "resnet56"], help="of cifar and finetune")
+    parser.add_argument("--held", default="objects", choices=["objects", "thirds"], help="photos held out, of lite0")
     parser.add_argument("--side", choices=[*SIDES, "both"], default="both")
     parser.add_argument("--seeds", default="0", help="of the calibration data, comma-separated")
     parser.add_argument("--names", default="", help="criteria, comma-separated; of finetune such as 'l2 axis + lsq'")
