@@ -15,7 +15,7 @@ from .magnitude import L2
 DAMPING = 1e-3
 DEPENDENT = 4
 """So many rows tell as much as one that is independent of the others: places of an image are much alike."""
-AT_ONCE = 128
+AT_ONCE = 64
 """An axis of so many units loses them one by one, one of twice as many in pairs."""
 
 

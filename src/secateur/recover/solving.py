@@ -114,8 +114,8 @@ def _change(moments: _Moments, ridge: float, constant: bool) -> Tensor:
         gram, cross = gram.clone(), cross.clone()
         gram[:, -1], gram[:, :, -1], cross[:, -1] = 0.0, 0.0, 0.0
         weights[:, -1] = 1.0
-    found, info = torch.linalg.solve_ex(gram + torch.diag_embed(weights), cross)
-    return found if not bool(info.any()) else torch.zeros_like(cross)
+    factor, info = torch.linalg.cholesky_ex(gram + torch.diag_embed(weights))
+    return torch.cholesky_solve(cross, factor) if not bool(info.any()) else torch.zeros_like(cross)
 
 
 __all__ = ["applied", "solved"]
