@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from secateur.cli.command import Result
 from secateur.cli.options import ModelOptions
+from secateur.cli.origin import open_model
 from secateur.cli.progress import working
-from secateur.cli.recipe import open_model
 
 
 def count(source: ModelOptions) -> Result:

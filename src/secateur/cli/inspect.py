@@ -8,8 +8,8 @@ from typer import Option
 
 from secateur.cli.command import Result
 from secateur.cli.options import ModelOptions
+from secateur.cli.origin import Loaded, open_model
 from secateur.cli.progress import working
-from secateur.cli.recipe import Loaded, open_model
 
 if TYPE_CHECKING:
     from secateur.graph import Graph

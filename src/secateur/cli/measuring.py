@@ -116,14 +116,14 @@ def train_options(options: TrainingOptions, seed: int) -> TrainOptions:
 
 
 def train_with_bar(model: nn.Module, judge: Judge, epochs: int, options: TrainOptions, what: str) -> History:
-    """`finetune` with a bar. Raises `InputError` where the loss does not take what the model gives."""
+    """`fit` with a bar. Raises `InputError` where the loss does not take what the model gives."""
     from secateur.errors import PruningError
-    from secateur.train import finetune
+    from secateur.train import fit
 
     steps = epochs * len(judge.data.train)
     with bar(what, steps) as step:
         try:
-            return finetune(
+            return fit(
                 model,
                 judge.data.train,
                 epochs=epochs,

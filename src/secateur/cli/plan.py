@@ -11,8 +11,8 @@ from secateur.cli.command import Result
 from secateur.cli.inspect import traced
 from secateur.cli.measuring import open_judge
 from secateur.cli.options import LOSS, SEED, CutOptions, DataOptions, ModelOptions
+from secateur.cli.origin import loaded, origin_of
 from secateur.cli.progress import working
-from secateur.cli.recipe import loaded, recipe_of
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def plan(
     secateur plan torchvision:resnet18 --target macs=0.5
     """
     check(cutting)
-    recipe = recipe_of(source, seed)
-    judge = open_judge(data, seed, recipe.input)
+    origin = origin_of(source, seed)
+    judge = open_judge(data, seed, origin.input)
     check_calibration(reading, cutting.importance, judge is not None)
-    dense = loaded(recipe, recipe.load(), source, judge.example() if judge else None)
+    dense = loaded(origin, origin.load(), source, judge.example() if judge else None)
     graph = traced(dense)
     statistics = open_calibration(reading, judge, loss, seed).read(graph, cutting.importance, seed)
     made = planned(graph, cutting, statistics, seed)

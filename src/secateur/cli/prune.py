@@ -20,9 +20,9 @@ from secateur.cli.command import CheckFailed, Result
 from secateur.cli.inspect import traced
 from secateur.cli.measuring import Judge, open_judge, train_options, train_with_bar
 from secateur.cli.options import OUT, SEED, CutOptions, DataOptions, ModelOptions, TrainingOptions
+from secateur.cli.origin import LIBRARIES, Loaded, Origin, loaded, origin_of
 from secateur.cli.plan import planned
 from secateur.cli.progress import warn, watched, working
-from secateur.cli.recipe import LIBRARIES, Loaded, Recipe, loaded, recipe_of
 from secateur.cli.runs import DENSE, MODEL, Original, staged
 from secateur.cli.saving import describe, save_checked, write_run
 from secateur.cli.searching import DropOptions, check_drop, searched
@@ -59,14 +59,14 @@ def prune(
     from secateur.probing import Found
 
     check_drop(cutting, drop)
-    recipe = recipe_of(source, seed)
-    with staged(out, recipe.weights) as folder:
+    origin = origin_of(source, seed)
+    with staged(out, origin.weights) as folder:
         tuning = Tuning(train_options(training, seed), finetune_epochs)
-        judge = open_judge(data, seed, recipe.input)
+        judge = open_judge(data, seed, origin.input)
         judge = needed(judge) if finetune_epochs else judge
         check_calibration(reading, cutting.importance, judge is not None, recovery.recover)
-        _warn_of_chance(recipe)
-        dense = loaded(recipe, recipe.load(), source, judge.example() if judge else None)
+        _warn_of_chance(origin)
+        dense = loaded(origin, origin.load(), source, judge.example() if judge else None)
         calibration = open_calibration(reading, judge, training.loss, seed, recovery.recover)
         result = _pruned(dense, Asked(cutting, drop, judge, calibration, seed), verify)
         counts = _counted(dense, result.model, result.plan)
@@ -74,7 +74,7 @@ def prune(
         report = _measured(dense, result.model, counts, folder, tuned.scores)
         document = {
             **describe(dense, "prune"),
-            "original": _kept_original(recipe, folder),
+            "original": _kept_original(origin, folder),
             "plan": json.loads(result.plan.to_json()),
             "cut": result.report,
             "search": result.as_dict() if isinstance(result, Found) else None,
@@ -86,9 +86,9 @@ def prune(
         return Result({"out": str(out), **document}, _text(result, tuned, report, out))
 
 
-def _warn_of_chance(recipe: Recipe) -> None:
-    if recipe.weights is None and recipe.spec.partition(":")[0] in LIBRARIES:
-        warn(f"no --weights are given, so those of {recipe.spec} are random")
+def _warn_of_chance(origin: Origin) -> None:
+    if origin.weights is None and origin.spec.partition(":")[0] in LIBRARIES:
+        warn(f"no --weights are given, so those of {origin.spec} are random")
 
 
 @dataclass(frozen=True)
@@ -196,12 +196,12 @@ def _measured(
     )
 
 
-def _kept_original(recipe: Recipe, folder: Path) -> dict[str, str]:
+def _kept_original(origin: Origin, folder: Path) -> dict[str, str]:
     """Where the weights before the cut are found again: in their own file, or kept here if they came from none."""
-    if recipe.weights is None:
+    if origin.weights is None:
         return {"path": DENSE, "sha256": Original.of(folder / DENSE).sha256}
     (folder / DENSE).unlink()
-    return {"path": str(recipe.weights), "sha256": Original.of(recipe.weights).sha256}
+    return {"path": str(origin.weights), "sha256": Original.of(origin.weights).sha256}
 
 
 def _text(result: Pruned, tuned: Tuning, report: Report, out: Path) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from secateur.cli.command import CheckFailed, plain
+from secateur.cli.origin import Loaded, load_any
 from secateur.cli.progress import working
-from secateur.cli.recipe import Loaded, load_any
 from secateur.cli.runs import FORMAT, MODEL, RUN, versions
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def save_checked(model: nn.Module, loaded: Loaded, folder: Path) -> int:
 
     with working("saving"):
         save(model.eval(), folder / MODEL)
-        again = load_any(loaded.recipe.build(), folder / MODEL).to(loaded.device).eval()
+        again = load_any(loaded.origin.build(), folder / MODEL).to(loaded.device).eval()
         difference = compare(model, again, loaded.inputs)
     if difference is not None:
         raise CheckFailed(f"the saved file does not give the model back: {difference}\nnothing was written")
@@ -75,14 +75,14 @@ def _same(x: Tensor, y: Tensor, *, exact: bool) -> bool:
 
 def describe(loaded: Loaded, kind: str) -> dict[str, Any]:
     """What every run.json begins with."""
-    recipe = loaded.recipe
+    origin = loaded.origin
     return {
         "format": FORMAT,
         "kind": kind,
         "versions": versions(),
-        "model": {"spec": recipe.spec, "args": dict(recipe.args), "seed": recipe.seed},
+        "model": {"spec": origin.spec, "args": dict(origin.args), "seed": origin.seed},
         "input": loaded.input,
-        "weights": str(recipe.weights) if recipe.weights else None,
+        "weights": str(origin.weights) if origin.weights else None,
     }
 
 

@@ -12,8 +12,8 @@ from secateur.cli.calibration import Calibration
 from secateur.cli.inspect import traced
 from secateur.cli.measuring import Judge
 from secateur.cli.options import CutOptions
+from secateur.cli.origin import Loaded
 from secateur.cli.plan import check, plan_options
-from secateur.cli.recipe import Loaded
 from secateur.cli.sensitivity import contents, judging
 from secateur.errors import InputError
 

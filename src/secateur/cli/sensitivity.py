@@ -14,7 +14,7 @@ from secateur.cli.command import Result
 from secateur.cli.inspect import traced
 from secateur.cli.measuring import Judge, open_judge
 from secateur.cli.options import SEED, DataOptions, ModelOptions
-from secateur.cli.recipe import loaded, recipe_of
+from secateur.cli.origin import loaded, origin_of
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def sensitivity(
     import secateur
 
     shares = _shares(ratios)
-    recipe = recipe_of(source, seed)
-    judge = calibrated(open_judge(data, seed, recipe.input), calibrate, own=data.metric is not None)
-    dense = loaded(recipe, recipe.load(), source, judge.example())
+    origin = origin_of(source, seed)
+    judge = calibrated(open_judge(data, seed, origin.input), calibrate, own=data.metric is not None)
+    dense = loaded(origin, origin.load(), source, judge.example())
     judge.rehearse(dense.model)
     found = secateur.sensitivity(
         traced(dense),

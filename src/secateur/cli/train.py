@@ -10,7 +10,7 @@ from typer import Option
 from secateur.cli.command import Result
 from secateur.cli.measuring import Judge, open_judge, train_options, train_with_bar
 from secateur.cli.options import OUT, SEED, DataOptions, ModelOptions, TrainingOptions
-from secateur.cli.recipe import loaded, recipe_of
+from secateur.cli.origin import loaded, origin_of
 from secateur.cli.runs import MODEL, staged
 from secateur.cli.saving import describe, save_checked, write_run
 from secateur.errors import InputError
@@ -31,11 +31,11 @@ def train(
 
     secateur train examples/mnist_net.py:build --data mnist --epochs 1 --out run/dense
     """
-    recipe = recipe_of(source, seed)
-    with staged(out, recipe.weights) as folder:
+    origin = origin_of(source, seed)
+    with staged(out, origin.weights) as folder:
         options = train_options(training, seed)
-        judge = needed(open_judge(data, seed, recipe.input))
-        opened = loaded(recipe, recipe.load(), source, judge.example())
+        judge = needed(open_judge(data, seed, origin.input))
+        opened = loaded(origin, origin.load(), source, judge.example())
         judge.rehearse(opened.model)
         history = train_with_bar(opened.model, judge, epochs, options, "training")
         score = judge.score(opened.model, "after training")

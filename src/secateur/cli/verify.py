@@ -13,8 +13,8 @@ from typer import Option
 
 from secateur.cli.command import Result
 from secateur.cli.options import ModelOptions
+from secateur.cli.origin import Loaded, Origin, load_any, loaded
 from secateur.cli.progress import working
-from secateur.cli.recipe import Loaded, Recipe, load_any, loaded
 from secateur.cli.runs import MODEL, RunFile, read_run
 from secateur.cli.saving import compare
 from secateur.errors import FileError
@@ -110,8 +110,8 @@ def _original(run: RunFile, options: ModelOptions, weights: Path | None) -> Load
     noted = run.original
     if weights is None:
         noted.check()
-    recipe = Recipe(run.spec, run.args, weights or noted.path, options.input, run.seed)
-    return loaded(recipe, recipe.load(), options)
+    origin = Origin(run.spec, run.args, weights or noted.path, options.input, run.seed)
+    return loaded(origin, origin.load(), options)
 
 
 def _plan_of(run: RunFile) -> Plan:
@@ -144,7 +144,7 @@ def _proof(run: RunFile, original: Loaded, plan: Plan) -> Proof:
 
 
 def _fresh(original: Loaded, path: Path) -> nn.Module:
-    return load_any(original.recipe.build(), path).to(original.device).eval()
+    return load_any(original.origin.build(), path).to(original.device).eval()
 
 
 def _round_trip(original: Loaded, saved: nn.Module) -> nn.Module:

@@ -98,7 +98,7 @@ class History:
     seconds: float
 
 
-def finetune(
+def fit(
     model: nn.Module,
     batches: Source,
     *,
@@ -116,7 +116,7 @@ def finetune(
 
     >>> _ = torch.manual_seed(0)
     >>> model, batches = nn.Linear(2, 2), [(torch.eye(2), torch.tensor([0, 1]))] * 20
-    >>> history = finetune(model, batches, epochs=2, options=TrainOptions(lr=0.5))
+    >>> history = fit(model, batches, epochs=2, options=TrainOptions(lr=0.5))
     >>> history.steps, history.losses[1] < history.losses[0]
     (40, True)
     """

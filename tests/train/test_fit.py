@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import InputError, PruningError
-from secateur.train import Progress, TrainOptions, evaluate, finetune
-from secateur.train.finetune import OPTIMIZERS
+from secateur.train import Progress, TrainOptions, evaluate, fit
+from secateur.train.fit import OPTIMIZERS
 
 
 def net(seed: int = 0) -> nn.Module:
@@ -50,7 +50,7 @@ class Numbered:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_it_learns(optimizer: str) -> None:
     model = net()
-    history = finetune(model, blobs(), epochs=5, options=TrainOptions(optimizer=optimizer, lr=0.05))
+    history = fit(model, blobs(), epochs=5, options=TrainOptions(optimizer=optimizer, lr=0.05))
     assert (len(history.losses), history.steps) == (5, 50)
     assert history.losses[-1] < history.losses[0]
     assert evaluate(model, blobs()) > 0.95
@@ -61,7 +61,7 @@ def test_the_seed_decides(optimizer: str) -> None:
     models = [net(), net(), net()]
     for model, seed, noise in zip(models, (1, 1, 2), (5, 6, 5), strict=True):
         torch.manual_seed(noise)
-        finetune(model, blobs(), epochs=1, options=TrainOptions(optimizer=optimizer, seed=seed))
+        fit(model, blobs(), epochs=1, options=TrainOptions(optimizer=optimizer, seed=seed))
     first, again, other = map(weights, models)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -71,7 +71,7 @@ def test_modes_random_state_and_gradients_afterwards() -> None:
     model = net()
     model.eval()
     state = torch.get_rng_state()
-    finetune(model, blobs(1), epochs=1)
+    fit(model, blobs(1), epochs=1)
     assert not any(module.training for module in model.modules())
     assert torch.equal(state, torch.get_rng_state())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -82,7 +82,7 @@ def test_old_gradients_are_not_used() -> None:
     for parameter in dirty.parameters():
         parameter.grad = torch.full_like(parameter, 100)
     for model in (clean, dirty):
-        finetune(model, blobs(1), epochs=1)
+        fit(model, blobs(1), epochs=1)
     assert torch.equal(weights(clean), weights(dirty))
 
 
@@ -90,7 +90,7 @@ def test_frozen_parameters_stay() -> None:
     model = net().requires_grad_(False)
     model[4].requires_grad_(True)
     first, last = model[0].weight.clone(), model[4].weight.clone()
-    finetune(model, blobs(2), epochs=1)
+    fit(model, blobs(2), epochs=1)
     assert torch.equal(model[0].weight, first)
     assert not torch.equal(model[4].weight, last)
     assert not model[0].weight.requires_grad
@@ -98,20 +98,20 @@ def test_frozen_parameters_stay() -> None:
 
 def test_the_rate_follows_a_cosine_and_every_step_is_reported() -> None:
     seen: list[Progress] = []
-    finetune(net(), blobs(5), epochs=2, options=TrainOptions(lr=0.1), progress=seen.append)
+    fit(net(), blobs(5), epochs=2, options=TrainOptions(lr=0.1), progress=seen.append)
     assert [p.lr for p in seen] == pytest.approx([0.05 * (1 + math.cos(math.pi * t / 10)) for t in range(10)])
     assert [(p.step, p.steps, p.epoch) for p in seen] == [(t + 1, 10, 1 + t // 5) for t in range(10)]
 
 
 def test_each_epoch_is_asked_for_by_its_number() -> None:
     source = Numbered()
-    finetune(net(), source, epochs=3)
+    fit(net(), source, epochs=3)
     assert source.asked == [0, 1, 2]
 
 
 def test_double_precision_models() -> None:
     model = net().double()
-    assert math.isfinite(finetune(model, blobs(1), epochs=1).losses[0])
+    assert math.isfinite(fit(model, blobs(1), epochs=1).losses[0])
     assert model[0].weight.dtype == torch.float64
 
 
@@ -119,7 +119,7 @@ def test_label_smoothing_is_that_of_cross_entropy() -> None:
     x, y = blobs(1)[0]
     model = nn.Linear(2, 2)
     expected = nn.functional.cross_entropy(model(x), y, label_smoothing=0.1).item()
-    assert finetune(model, [(x, y)], epochs=1, options=TrainOptions(label_smoothing=0.1)).losses == (expected,)
+    assert fit(model, [(x, y)], epochs=1, options=TrainOptions(label_smoothing=0.1)).losses == (expected,)
 
 
 def test_a_loss_of_ones_own(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_loss_of_ones_own(tmp_path: Path) -> None:
     models = [nn.Linear(2, 2) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
     for model, loss in zip(models, (nn.functional.mse_loss, f"{tmp_path}/mine.py:loss"), strict=True):
-        finetune(model, batches, epochs=1, options=TrainOptions(loss=loss))
+        fit(model, batches, epochs=1, options=TrainOptions(loss=loss))
     assert torch.allclose(weights(models[0]), weights(models[1]))
 
 
@@ -137,7 +137,7 @@ def test_a_loss_that_is_not_finite(bad: float) -> None:
     x, y = blobs(1)[0]
     model, seen = net(), list[Tensor]()
     with pytest.raises(PruningError) as caught:
-        finetune(
+        fit(
             model,
             [(x, y), (x * bad, y)],
             epochs=2,
@@ -171,19 +171,19 @@ def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
 
 def test_nothing_to_do() -> None:
     with pytest.raises(InputError, match="epochs is 0; it must be at least 1"):
-        finetune(net(), blobs(1), epochs=0)
+        fit(net(), blobs(1), epochs=0)
     with pytest.raises(InputError, match="there is nothing to train on: 0 batches"):
-        finetune(net(), [], epochs=1)
+        fit(net(), [], epochs=1)
     with pytest.raises(InputError, match="Sequential has no parameter that requires gradients; nothing to train"):
-        finetune(net().requires_grad_(False), blobs(1), epochs=1)
+        fit(net().requires_grad_(False), blobs(1), epochs=1)
 
 
 def test_mixed_precision_needs_the_device() -> None:
     with pytest.raises(InputError, match="mixed_precision is True, but device cpu has none; leave it out"):
-        finetune(net(), blobs(1), epochs=1, options=TrainOptions(mixed_precision=True))
+        fit(net(), blobs(1), epochs=1, options=TrainOptions(mixed_precision=True))
 
 
 def test_cross_entropy_needs_scores() -> None:
     model = nn.LSTM(2, 2)
     with pytest.raises(InputError, match="the model returned tuple, not a tensor of scores; give a loss of your own"):
-        finetune(model, blobs(1), epochs=1)
+        fit(model, blobs(1), epochs=1)

@@ -1,6 +1,6 @@
 """From the word MODEL to a model: how it is built, where its weights lie, how it is called.
 
-A recipe can be followed again at any time, and gives the same model each time: that is what a run remembers.
+An origin can be followed again at any time, and gives the same model each time: that is what a run remembers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LIBRARIES = {"torchvision": "1x3x224x224", "timm": "1x3x224x224"}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Origin:
     """How a model is made: `spec` and `args` give its architecture, `weights` its parameters.
 
     Without `weights` they are whatever the constructor sets, where random from `seed`. `input` is what a run remembers.
@@ -80,18 +80,18 @@ def is_saved(path: Path) -> bool:
         return False  # whoever reads it says what is wrong
 
 
-def recipe_of(options: ModelOptions, seed: int = 0) -> Recipe:
+def origin_of(options: ModelOptions, seed: int = 0) -> Origin:
     """What the options say. Raises `InputError` or `FileError` for what is no model, or no file."""
     run = _run_of(options.model)
     if run is None:
-        recipe = _from_spec(options, seed)
+        origin = _from_spec(options, seed)
     elif options.model_arg:
         raise InputError(f"{options.model} is a saved run and remembers its arguments; leave out --model-arg")
     else:
-        recipe = Recipe(run.spec, run.args, run.model, run.input, run.seed)
+        origin = Origin(run.spec, run.args, run.model, run.input, run.seed)
     if options.weights is not None:
-        recipe = replace(recipe, weights=options.weights.resolve())
-    return replace(recipe, input=options.input or recipe.input)
+        origin = replace(origin, weights=options.weights.resolve())
+    return replace(origin, input=options.input or origin.input)
 
 
 def _run_of(model: str) -> RunFile | None:
@@ -112,21 +112,21 @@ def _run_of(model: str) -> RunFile | None:
     return None
 
 
-def _from_spec(options: ModelOptions, seed: int) -> Recipe:
+def _from_spec(options: ModelOptions, seed: int) -> Origin:
     from secateur.models import parse_args
 
     spec = options.model
     if spec.partition(":")[0] not in LIBRARIES:
         path, _, factory = spec.rpartition(":")
         spec = f"{Path(path).resolve()}:{factory}" if path.endswith(".py") else spec
-    return Recipe(spec, parse_args(options.model_arg), seed=seed)
+    return Origin(spec, parse_args(options.model_arg), seed=seed)
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A model with its weights, and the inputs that it is called with."""
 
-    recipe: Recipe
+    origin: Origin
     model: nn.Module
     input: str
     inputs: tuple[Tensor, ...]
@@ -135,18 +135,18 @@ class Loaded:
 
 def open_model(options: ModelOptions, seed: int = 0, example: Iterable[Any] = ()) -> Loaded:
     """The model that the options name, on its device; `example` is a batch of data, which shows how it is called."""
-    recipe = recipe_of(options, seed)
-    return loaded(recipe, recipe.load(), options, next(iter(example), None))
+    origin = origin_of(options, seed)
+    return loaded(origin, origin.load(), options, next(iter(example), None))
 
 
-def loaded(recipe: Recipe, model: nn.Module, options: ModelOptions, batch: Any = None) -> Loaded:
+def loaded(origin: Origin, model: nn.Module, options: ModelOptions, batch: Any = None) -> Loaded:
     """The model on its device beside its example inputs."""
     from secateur.models import parse_input
 
     device = set_up(options)
-    text = recipe.input or _shape_of(batch) or _usual_input(recipe.spec, model)
+    text = origin.input or _shape_of(batch) or _usual_input(origin.spec, model)
     inputs = tuple(x.to(device) for x in parse_input(text))
-    return Loaded(recipe, model.to(device), text, inputs, device)
+    return Loaded(origin, model.to(device), text, inputs, device)
 
 
 def set_up(options: ModelOptions) -> torch.device:

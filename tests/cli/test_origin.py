@@ -7,26 +7,26 @@ import torch
 
 from commands import SHAPE, Command
 from secateur.cli.options import ModelOptions
-from secateur.cli.recipe import Recipe, open_model, recipe_of
+from secateur.cli.origin import Origin, open_model, origin_of
 
 VISION = "needs secateur[vision]"
 
 
 def test_the_same_recipe_gives_the_same_random_weights(secateur: Command) -> None:
-    first, again, other = (Recipe(secateur.net, seed=seed).build().state_dict() for seed in (1, 1, 2))
+    first, again, other = (Origin(secateur.net, seed=seed).build().state_dict() for seed in (1, 1, 2))
     assert torch.equal(first["head.weight"], again["head.weight"])
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
 def test_building_leaves_the_random_state(secateur: Command) -> None:
     before = torch.random.get_rng_state()
-    Recipe(secateur.net).build()
+    Origin(secateur.net).build()
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_a_relative_path_becomes_absolute(secateur: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(secateur.folder)
-    assert recipe_of(ModelOptions("nets.py:build")).spec == secateur.net
+    assert origin_of(ModelOptions("nets.py:build")).spec == secateur.net
 
 
 def test_inputs_that_libraries_are_known_to_take() -> None:
