@@ -12,6 +12,7 @@ from secateur.cli.export import export
 from secateur.cli.inspect import inspect
 from secateur.cli.plan import plan
 from secateur.cli.prune import prune
+from secateur.cli.recipe import recipes
 from secateur.cli.sensitivity import sensitivity
 from secateur.cli.train import train
 from secateur.cli.verify import verify
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 for _subcommand in SUBCOMMANDS:
     app.command()(command(_subcommand))
+app.add_typer(recipes, name="recipe")
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,135 @@
+"""`secateur recipe NAME`: the well-known ways to prune, with their figures.
+
+A recipe is imported when it is named, so that the list of recipes comes at once; what the list says of one is the first
+line of its module, read without running it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional, get_type_hints
+
+import typer
+from typer import Option
+
+from secateur.cli.command import Result, command, plain
+from secateur.cli.options import SEED
+from secateur.recipes import RECIPES, load_recipe
+
+if TYPE_CHECKING:
+    from secateur.recipes.framework import Options
+
+# ruff: noqa: UP045
+
+RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""Every argument of a recipe is its own, --help too."""
+
+
+@dataclass(frozen=True)
+class RecipeOptions:
+    """What every recipe takes."""
+
+    panel: ClassVar[str] = "Every recipe"
+
+    quick: Annotated[bool, Option("--quick", help="Smaller, to end within 3 minutes on 2 cores.")] = False
+    out: Annotated[
+        Optional[Path], Option(metavar="FOLDER", help="For its files, result.json among them; made if need be.")
+    ] = None
+    seed: SEED = 0
+    threads: Annotated[Optional[int], Option(min=1, help="Threads that PyTorch may use on the CPU.")] = None
+
+
+recipes = typer.Typer(
+    no_args_is_help=True,
+    help="Run one of the well-known ways to prune, and measure it.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def described(name: str) -> str:
+    """The first line of a recipe's docstring."""
+    spec = find_spec(RECIPES[name])
+    assert spec, f"{RECIPES[name]} is registered and not there"
+    text = ast.get_docstring(ast.parse(Path(spec.origin or "").read_text(encoding="utf-8")))
+    assert text, f"{RECIPES[name]} has no docstring"
+    return text.splitlines()[0]
+
+
+def _add(name: str) -> None:
+    @recipes.command(name, help=described(name), context_settings=RAW)
+    def run(context: typer.Context) -> None:
+        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        settings = {"help_option_names": ["-h", "--help"]}
+        app.command(context_settings=settings)(command(subcommand(load_recipe(name), context.args)))
+        app([dashed(argument) for argument in context.args], prog_name=context.command_path)
+
+
+def dashed(argument: str) -> str:
+    """An option as we spell it: the originals of some recipes have underscores.
+
+    >>> dashed("--train_path=my_images"), dashed("my_images")
+    ('--train-path=my_images', 'my_images')
+    """
+    return re.sub(r"^--[^=]*", lambda name: name[0].replace("_", "-"), argument)
+
+
+def subcommand(module: ModuleType, arguments: list[str]) -> Callable[..., Result]:
+    """`run` of a recipe with the options of every recipe in front of its own, as `command` takes it."""
+    flags = dict(_flags(module.run))
+
+    def recipe(shared: RecipeOptions, **own: Any) -> Result:
+        return _ran(module, shared, own, shlex.join(["secateur", "recipe", module.NAME, *arguments]))
+
+    recipe.__doc__ = inspect.cleandoc(f"{module.__doc__}\n\nSource: {module.SOURCE}")
+    recipe.__annotations__ = {name: flag.annotation for name, flag in flags.items()}
+    recipe.__annotations__ |= {"shared": RecipeOptions, "return": Result}
+    shared = inspect.Parameter("shared", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    recipe.__signature__ = inspect.Signature([shared, *flags.values()])  # type: ignore[attr-defined]
+    return recipe
+
+
+def _flags(run: Callable[..., Any]) -> Iterator[tuple[str, inspect.Parameter]]:
+    """The keyword parameters behind `options`, with their annotations as objects."""
+    hints = get_type_hints(run, include_extras=True)
+    for name, parameter in [*inspect.signature(run).parameters.items()][1:]:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        yield name, inspect.Parameter(name, kind, default=parameter.default, annotation=hints[name])
+
+
+def _ran(module: ModuleType, shared: RecipeOptions, own: Mapping[str, Any], typed: str) -> Result:
+    from secateur.recipes.document import document, open_folder, write
+
+    options = _options(shared, open_folder(shared.out) if shared.out else None)
+    started = time.perf_counter()
+    found = module.run(options, **own)
+    content = plain(document(found, typed, options, time.perf_counter() - started))
+    text = f"{found}"
+    if options.out:
+        text += f"\n\nwrote {write(options.out, content)}"
+    return Result(content, text)
+
+
+def _options(shared: RecipeOptions, out: Path | None) -> Options:
+    import torch
+
+    from secateur.recipes.framework import Options
+
+    if shared.threads:
+        torch.set_num_threads(shared.threads)
+    return Options(quick=shared.quick, out=out, seed=shared.seed)
+
+
+for _name in RECIPES:
+    if find_spec(RECIPES[_name]):
+        _add(_name)
+
+__all__ = ["recipes"]

@@ -1,0 +1,85 @@
+"""A recipe's result as data: its rows, how they were made, and on what machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import secateur
+from secateur.errors import FileError
+from secateur.recipes.framework import Options, Result
+
+RESULT = "result.json"
+
+
+def document(result: Result, command: str, options: Options, seconds: float) -> dict[str, Any]:
+    """What `secateur recipe NAME --json` prints."""
+    return {
+        "recipe": result.recipe,
+        "command": command,
+        "seed": options.seed,
+        "quick": options.quick,
+        "machine": machine(),
+        "versions": versions(),
+        "seconds": round(seconds, 1),
+        "claim": result.claim,
+        "data": result.data,
+        "metric": result.metric,
+        "rows": [asdict(row) for row in result.rows],
+        **result.more,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on: seconds mean nothing without it."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """What it ran with."""
+    return {"secateur": secateur.__version__, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def open_folder(path: Path) -> Path:
+    """The folder, made where it is not there. Raises `FileError` where it cannot be written into."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise FileError(f"--out {path} cannot be written: {error.strerror}; name another folder") from error
+    return path
+
+
+def write(folder: Path, content: Mapping[str, Any]) -> Path:
+    """Write result.json: a reader finds the old one or the new one, never a part."""
+    path, part = folder / RESULT, folder / f".{RESULT}.{os.getpid()}"
+    try:
+        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise FileError(f"{path} cannot be written: {error.strerror}; name another folder with --out") from error
+    return path
+
+
+__all__ = ["document", "machine", "open_folder", "versions", "write"]
