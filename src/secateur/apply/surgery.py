@@ -2,16 +2,18 @@
 the parameters (of zeros) that it adds.
 
 All new tensors are made before anything is touched, so a failure leaves the model whole. Parameters that change are
-new `Parameter` objects (an optimizer must be built anew, or its state carried over); the others stay the same objects.
+new `Parameter` objects, so an optimizer must be carried over (`carry`, `transplant`) or built anew; the others stay the
+same objects.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import CellType, FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -22,9 +24,14 @@ from ..bypass import bypass, inside, put_bypasses
 from ..caches import forget, left_out
 from ..errors import InputError, nearest
 from ..holders import assign, owner_of, values
-from ..plan import AttributeChange, Plan, Renorm, Scale, needs_plan
+from ..plan import AttributeChange, Plan, needs_plan
 from ..slots import replace_held, slots
 from ..trace import check_model
+from .change import Change
+from .tensors import Cutter, alike, computed, hooks_of
+
+if TYPE_CHECKING:
+    from .transplant import States
 
 PLANS = "_secateur_plans"  # the plans that a model went through, oldest first
 
@@ -81,29 +88,61 @@ def _learn_alike(model: nn.Module, copied: nn.Module) -> None:
             new.requires_grad_(wanted[name])
 
 
-def cut_(model: nn.Module, plan: Plan) -> nn.Module:
+def cut_(model: nn.Module, plan: Plan, *, carry: States = ()) -> nn.Module:
     """Cut `model` itself, all or nothing, and return it.
 
-    An object that its modules hold, such as a config, is changed too: whoever else holds it sees the new sizes.
-    Raises `InputError` where the plan is not of this model.
+    `carry`: optimizers, averaged copies of the model and whatever else `transplant` takes, which follow. An object that
+    its modules hold, such as a config, is changed too: whoever else holds it sees the new sizes. Raises `InputError`
+    where the plan is not of this model, or something to be carried is not.
 
     >>> import secateur
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    >>> cut_(net, secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]})) is net
-    True
+    >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> plan = secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]})
+    >>> cut_(net, plan, carry=[sgd]) is net, sgd.param_groups[0]["params"][0] is net[0].weight
+    (True, True)
     """
-    body = _Body(model)
-    made = _made(body, plan)
-    placed = _placed(body, plan, made)
-    for slot in body.slots:
-        new = made.get(id(slot.tensor))
-        if new is not None:
-            slot.table[slot.leaf] = new
-    replace_held(model, made)
-    put_bypasses(body.modules, plan.removed)
-    fill(placed, body.modules)
-    _finish(model, body.modules, plan)
+    from .transplant import follow  # it stands on this module
+
+    ready = Ready.of(model, plan)
+    followed = follow(carry, ready.change())
+    ready.put()
+    followed.put(stacklevel=3)
     return model
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A cut in place that was found possible, with all that is new made; `put` carries it out."""
+
+    model: nn.Module
+    body: _Body
+    plan: Plan
+    made: Mapping[int, torch.Tensor]
+    placed: list[tuple[Place, nn.Parameter]]
+
+    @staticmethod
+    def of(model: nn.Module, plan: Plan) -> Ready:
+        """Raises `InputError` where the plan is not of the model."""
+        body = _Body(model)
+        made = _made(body, plan)
+        return Ready(model, body, plan, made, _placed(body, plan, made))
+
+    def change(self) -> Change:
+        """What becomes of the tensors."""
+        left = {n: self.made.get(id(t), t) for n, t in self.body.tensors.items() if not inside(n, self.plan.removed)}
+        added = {one.name: value for one, (_, value) in zip(self.plan.added, self.placed, strict=True)}
+        return Change(self.body.tensors, {**left, **added}, self.plan)
+
+    def put(self) -> None:
+        for slot in self.body.slots:
+            new = self.made.get(id(slot.tensor))
+            if new is not None:
+                slot.table[slot.leaf] = new
+        replace_held(self.model, self.made)
+        put_bypasses(self.body.modules, self.plan.removed)
+        fill(self.placed, self.body.modules)
+        _finish(self.model, self.body.modules, self.plan)
 
 
 def check_copies(model: nn.Module) -> None:
@@ -146,19 +185,17 @@ def _made(body: _Body, plan: Plan) -> dict[int, torch.Tensor]:
     _check_renorms(body, plan)
     _check_attributes(body, plan)
     _check_removed(body, plan)
-    scales: dict[str, list[Scale]] = {}
-    for scale in plan.scales:
-        scales.setdefault(scale.name, []).append(scale)
-    indices: dict[int, torch.Tensor] = {}
+    cutter = Cutter(plan)
     made: dict[int, torch.Tensor] = {}
     for name in plan.sites:
-        tensor, kept = body.tensors[name], plan.positions(name)
-        if any(k is not None for k in kept):
-            small = _sliced(tensor.detach(), kept, indices)
-            made[id(tensor)] = alike(tensor, _scaled(small, tensor.shape, kept, scales.get(name, [])))
+        tensor = body.tensors[name]
+        small = cutter.weights(name, tensor)
+        if small is not tensor:
+            made[id(tensor)] = small
     for renorm in plan.renorms:
-        gain = body.tensors[renorm.name]
-        made[id(gain)] = alike(gain, made.get(id(gain), gain).detach() * _left(body, plan, renorm, made))
+        gain, whole = body.tensors[renorm.name], body.tensors[renorm.of]
+        left = cutter.left(renorm.of, whole, made.get(id(whole), whole), renorm.dim)
+        made[id(gain)] = alike(gain, made.get(id(gain), gain).detach() * left)
     return made
 
 
@@ -176,18 +213,6 @@ def _placed(body: _Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> list[t
         return [(place, place.zeros()) for place in places(plan.added, modules, body.tensors, shape)]
     except InputError as error:
         raise InputError(f"the plan {error}") from error
-
-
-def _left(body: _Body, plan: Plan, renorm: Renorm, made: Mapping[int, torch.Tensor]) -> torch.Tensor:
-    """What is left of the norms of a weight's slices, as a share; in the shape of the gain."""
-    whole = body.tensors[renorm.of].detach()
-    small = made.get(id(body.tensors[renorm.of]), whole).detach()
-    others = [dim for dim in range(whole.dim()) if dim != renorm.dim]
-    before, after = (torch.linalg.vector_norm(t.double(), 2, others, keepdim=True) for t in (whole, small))
-    kept = plan.positions(renorm.of)[renorm.dim]
-    if kept is not None:
-        before = before.index_select(renorm.dim, torch.tensor(kept, device=before.device))
-    return torch.where(before > 0, after / before, 1.0).to(whole.dtype)
 
 
 def _check_tensors(body: _Body, plan: Plan) -> None:
@@ -241,73 +266,16 @@ def _check_removed(body: _Body, plan: Plan) -> None:
             raise InputError(f"the plan removes {name!r}, which this model does not have{nearest(name, body.modules)}")
 
 
-def _sliced(tensor: torch.Tensor, kept: Sequence[list[int] | None], indices: dict[int, torch.Tensor]) -> torch.Tensor:
-    """Take the kept positions, the dimension that loses most first. `indices`: lists made tensors before, by id."""
-    shares = [(len(k) / tensor.shape[d], d, k) for d, k in enumerate(kept) if k is not None]
-    for _, dim, positions in sorted(shares, key=lambda item: item[:2]):
-        index = indices.get(id(positions))
-        if index is None:
-            index = indices[id(positions)] = torch.tensor(positions, device=tensor.device)
-        tensor = tensor.index_select(dim, index)
-    return tensor
-
-
-def _scaled(
-    tensor: torch.Tensor, old: Sequence[int], kept: Sequence[list[int] | None], scales: Sequence[Scale]
-) -> torch.Tensor:
-    """Fold scales into a sliced tensor; their rows are in the numbering of its `old` shape."""
-    for scale in scales:
-        factor = torch.ones(old[scale.dim], dtype=tensor.dtype, device=tensor.device)
-        for start, stop in scale.rows:
-            factor[start:stop] = scale.factor
-        positions = kept[scale.dim]
-        factor = factor if positions is None else factor[positions]
-        tensor = tensor * factor.view([-1 if d == scale.dim else 1 for d in range(tensor.dim())])
-    return tensor
-
-
-def alike(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-    """`new` as the same kind of thing as `old`: memory format, `requires_grad`, hooks, attributes, subclass."""
-    new = _in_format(old, new)
-    if not isinstance(old, nn.Parameter):
-        new.requires_grad_(old.requires_grad)
-        return new
-    parameter = nn.Parameter(new, old.requires_grad)
-    if type(old) is not nn.Parameter:
-        parameter.__class__ = type(old)
-    vars(parameter).update(vars(old))
-    for hooks in _hooks(old):
-        setattr(parameter, hooks, getattr(old, hooks))  # the same dict, so that their handles still remove them
-    return parameter
-
-
-def _hooks(tensor: torch.Tensor) -> list[str]:
-    """The attributes in which a tensor holds hooks."""
-    return [name for name in ("_backward_hooks", "_post_accumulate_grad_hooks") if getattr(tensor, name, None)]
-
-
 def _copies(body: _Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
     """The new tensors, and copies of parameters whose hooks or attributes `deepcopy` would lose."""
     copies = dict(made)
     for old in (slot.tensor for slot in body.slots if not inside(slot.name, plan.removed)):
-        if isinstance(old, nn.Parameter) and id(old) not in copies and (vars(old) or _hooks(old)):
+        if isinstance(old, nn.Parameter) and id(old) not in copies and (vars(old) or hooks_of(old)):
             copies[id(old)] = alike(old, old.detach().clone())
     for new in copies.values():
-        for hooks in _hooks(new):
+        for hooks in hooks_of(new):
             setattr(new, hooks, getattr(new, hooks).copy())
     return {**computed(tensor for tensor in body.tensors.values() if id(tensor) not in copies), **copies}
-
-
-def computed(tensors: Iterable[torch.Tensor]) -> dict[int, torch.Tensor]:
-    """Copies of tensors with a gradient history, which `deepcopy` refuses: a hook computes them anew (weight norm)."""
-    return {id(tensor): tensor.detach().clone() for tensor in tensors if tensor.grad_fn is not None}
-
-
-def _in_format(old: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-    for dim, memory in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if old.dim() == dim and not old.is_contiguous() and old.is_contiguous(memory_format=memory):
-            return new.contiguous(memory_format=memory)
-    return new.contiguous()
 
 
 def _owner(module: nn.Module, change: AttributeChange) -> tuple[Any, str]:

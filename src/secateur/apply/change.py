@@ -1,0 +1,106 @@
+"""What a cut makes of a model's tensors: whoever holds one of the old ones finds its heir here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..bypass import inside
+from ..errors import InputError
+from ..plan import Plan
+from .tensors import Cutter, alike
+
+
+@dataclass(frozen=True, slots=True)
+class Heir:
+    """What takes the place of a tensor. name: the plan's. new: None where its block is removed."""
+
+    name: str
+    old: Tensor
+    new: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """A parameter that recovery added, and the tensor (before the cut) that it is like."""
+
+    name: str
+    like: Tensor
+    new: Tensor
+
+
+class Change:
+    """Tensors before and after a cut by `plan`, each under all of its names.
+
+    `heirs`, by the id of an old tensor, and `newcomers` are what optimizers look things up in: master weights join
+    them.
+    """
+
+    def __init__(self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], plan: Plan):
+        self.before, self.after, self.plan = before, after, plan
+        self.cutter = Cutter(plan)
+        names: dict[int, list[str]] = {}
+        for name, tensor in before.items():
+            names.setdefault(id(tensor), []).append(name)
+        self.heirs = {key: self._heir(before[known[0]], known) for key, known in names.items()}
+        self.newcomers = [Newcomer(one.name, before[one.like], after[one.name]) for one in plan.added]
+
+    def _heir(self, old: Tensor, names: list[str]) -> Heir:
+        """A plan knows a shared tensor by one of its names; it lives on while any of them does."""
+        name = next((n for n in names if n in self.plan.sites), names[0])
+        return Heir(name, old, next((self.after[n] for n in names if n in self.after), None))
+
+    def known_as(self, name: str) -> str:
+        """What the plan calls a tensor that the model has under this name."""
+        return self.heirs[id(self.before[name])].name
+
+    def recovered(self, name: str) -> bool:
+        """Whether what is left of a tensor has other values than before, as recovery gives them."""
+        new = self.after[name]
+        left = self._left(name)
+        return left is not new and not torch.equal(left.to(new), new)
+
+    def _left(self, name: str) -> Tensor:
+        return self.cutter.weights(self.known_as(name), self.before[name])
+
+    def weights(self, name: str, copy: Tensor) -> Tensor:
+        """What becomes of a copy (an average, a master) of the tensor of this name: sliced, scaled, and recovered.
+
+        What recovery added to a parameter is added to its copies; statistics are taken over as they are.
+        """
+        known = self.known_as(name)
+        small = self.cutter.weights(known, copy)
+        if not self.recovered(name):
+            return small
+        new, left = (t.detach().to(small.device, small.dtype) for t in (self.after[name], self._left(name)))
+        if not isinstance(self.before[name], nn.Parameter):
+            return alike(copy, new.clone())
+        if any(known == renorm.name for renorm in self.plan.renorms):
+            return alike(copy, small.detach() * torch.where(left != 0, new / left, 1.0))
+        return alike(copy, small.detach() + (new - left))
+
+    def check(self) -> None:
+        """Raise `InputError` where the plan does not lead from what was before to what is after."""
+        for name, old in self.before.items():
+            if isinstance(old, nn.Parameter) and not inside(name, self.plan.removed):
+                want, new = self._shapes(name), self.after.get(name)
+                _compare(name, "model", old, want[0])
+                _compare(name, "small", new, want[1])
+
+    def _shapes(self, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shape that a tensor must have before and after."""
+        known, shape = self.known_as(name), tuple(self.before[name].shape)
+        sites = self.plan.sites
+        return (self.plan.old_shape(known), self.plan.shape(known)) if known in sites else (shape, shape)
+
+
+def _compare(name: str, where: str, tensor: Tensor | None, want: tuple[int, ...]) -> None:
+    if tensor is None or tuple(tensor.shape) != want:
+        raise InputError(
+            f"the plan does not lead from model to small: {name}\n"
+            f"  plan   {want}\n  {where}  {tuple(tensor.shape) if tensor is not None else 'has none of that name'}\n"
+            "give the model that was cut, and what secateur.cut(model, plan) gave"
+        )

@@ -1,0 +1,112 @@
+"""How copies of a model's weights follow a cut: averaged models, and tensors by name (shadow or master weights)."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError, PruningError
+from ..slots import slots
+from ..text import listed
+from .change import Change, Heir, Newcomer
+from .optimizers import ReadyState
+from .surgery import Ready
+
+PREFIXES = ("", "module.", "_orig_mod.")
+"""What wrappers put before the names of a model."""
+
+
+def ready_copy(module: nn.Module, change: Change) -> ReadyState:
+    """Cut a copy of the model as the model was. Raises `InputError` where it is none, or the model itself."""
+    inner = _inner(module, change)
+    tensors = {slot.name: slot.tensor for slot in slots(inner)}
+    if any(tensor is change.before.get(name) for name, tensor in tensors.items()):
+        raise InputError(f"this {type(module).__name__} is the model itself; carry optimizers, and copies of the model")
+    try:
+        ready = Ready.of(inner, change.plan)
+    except PruningError as error:
+        raise InputError(f"{type(module).__name__} cannot follow the cut: {error}") from error
+    values = {n: change.weights(n, t) for n, t in tensors.items() if n in change.after and change.recovered(n)}
+    values |= {one.name: change.after[one.name] for one in change.plan.added}
+
+    def put() -> None:
+        ready.put()
+        with torch.no_grad():
+            for slot in slots(inner):
+                if slot.name in values:
+                    slot.tensor.copy_(values[slot.name])
+
+    return ReadyState(put)
+
+
+def _inner(module: nn.Module, change: Change) -> nn.Module:
+    """What has the model's names: the module, or what it wraps as `.module`."""
+    inner = getattr(module, "module", None)
+    if isinstance(inner, nn.Module) and change.before.keys().isdisjoint(slot.name for slot in slots(module)):
+        return _inner(inner, change)
+    return module
+
+
+def ready_table(table: MutableMapping[str, Any], change: Change) -> ReadyState:
+    """Slice tensors by name, as those of the model that they are copies of, and make their heirs known to `change`.
+
+    Raises `InputError` where no name is the model's, or a tensor has another shape.
+    """
+    prefix = _prefix(table, change)
+    names = {prefix + name: name for name in change.before if isinstance(table.get(prefix + name), Tensor)}
+    _check_shapes(table, names, change)
+    made: dict[str, Tensor | None] = dict.fromkeys(names)
+    for key, name in names.items():
+        if name in change.after:
+            made[key] = _heir(table[key], name, change)
+    for one in change.plan.added:
+        if prefix + one.like in names:
+            made[prefix + one.name] = _newcomer(one.name, table[prefix + one.like], change)
+
+    def put() -> None:
+        for key, new in made.items():
+            if new is None:
+                del table[key]
+            else:
+                table[key] = new
+
+    return ReadyState(put)
+
+
+def _prefix(table: MutableMapping[str, Any], change: Change) -> str:
+    for prefix in PREFIXES:
+        if any(prefix + name in table for name in change.before):
+            return prefix
+    raise InputError(
+        f"no tensor of this {type(table).__name__} has a name of the model's\n"
+        f"  it has  {listed(map(str, table), 3)}\n  model   {listed(change.before, 3)}\n"
+        "give tensors by the names of model.named_parameters()"
+    )
+
+
+def _check_shapes(table: MutableMapping[str, Any], names: dict[str, str], change: Change) -> None:
+    for key, name in names.items():
+        have, want = tuple(table[key].shape), tuple(change.before[name].shape)
+        if have != want:
+            raise InputError(
+                f"the tensor {key!r} is no copy of the model's\n  it     {have}\n  model  {want}\n"
+                "give what belongs to the model as it was before the cut"
+            )
+
+
+def _heir(old: Tensor, name: str, change: Change) -> Tensor | None:
+    """What becomes of a tensor in a table, once, though several names may share it."""
+    if id(old) not in change.heirs:
+        change.heirs[id(old)] = Heir(change.known_as(name), old, change.weights(name, old))
+    return change.heirs[id(old)].new
+
+
+def _newcomer(name: str, like: Tensor, change: Change) -> Tensor:
+    """A copy of what recovery added, of the kind of what it is like."""
+    value = change.after[name].detach().to(like.device, like.dtype).clone()
+    new = nn.Parameter(value) if isinstance(like, nn.Parameter) else value
+    change.newcomers.append(Newcomer(name, like, new.requires_grad_(like.requires_grad)))
+    return new

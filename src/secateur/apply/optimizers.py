@@ -1,0 +1,97 @@
+"""How an optimizer follows a cut: its groups hold the new parameters, its state is sliced as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ..errors import InputError
+from .change import Change, Heir
+from .states import CannotFollow, state_of
+
+
+@dataclass(frozen=True)
+class ReadyState:
+    """What follows, computed: `put` carries it out. lost: the parameters whose state cannot follow, a line each."""
+
+    put: Callable[[], None]
+    lost: tuple[str, ...] = ()
+
+
+def ready_optimizer(optimizer: Optimizer, change: Change) -> ReadyState:
+    """Find out what becomes of an optimizer. Raises `InputError` where it has nothing to do with the model.
+
+    The object, its options, hooks and groups stay, even a group that is left without parameters: schedulers count them.
+    """
+    if not any(id(p) in change.heirs for p in _held(optimizer)):
+        return _already_there(optimizer, change)
+    groups = [_members(group, change) for group in optimizer.param_groups]
+    state, lost = _states(optimizer, change)
+
+    def put() -> None:
+        for group, members in zip(optimizer.param_groups, groups, strict=True):
+            group["params"][:] = [parameter for parameter, _ in members]  # L-BFGS holds the same list a second time
+            if "param_names" in group:
+                group["param_names"] = [name for _, name in members]
+        optimizer.state.clear()
+        optimizer.state.update(state)
+        if isinstance(optimizer, torch.optim.LBFGS):
+            optimizer._numel_cache = None  # it counted the parameters that were
+
+    return ReadyState(put, tuple(lost))
+
+
+def _held(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _already_there(optimizer: Optimizer, change: Change) -> ReadyState:
+    """An optimizer that followed before, as one that a scheduler holds too, is left as it is."""
+    held = _held(optimizer)
+    after = {id(tensor) for tensor in change.after.values()}
+    if any(id(parameter) in after for parameter in held):
+        return ReadyState(lambda: None)
+    raise InputError(
+        f"{type(optimizer).__name__} holds {len(held)} parameters, and none of them is one of the model's\n"
+        "give the model that it was built on, as it was before the cut; of master weights give their dict by name too"
+    )
+
+
+def _members(group: Mapping[str, Any], change: Change) -> list[tuple[Tensor, str]]:
+    """The parameters of a group afterwards, with their names in it; what is not of the model stays."""
+    made: list[tuple[Tensor, str]] = []
+    for at, parameter in enumerate(group["params"]):
+        name = group["param_names"][at] if "param_names" in group else ""
+        heir = change.heirs.get(id(parameter))
+        new = parameter if heir is None else heir.new
+        if new is not None:
+            made.append((new, name))
+            made += [(one.new, one.name) for one in change.newcomers if one.like is parameter]
+    return made
+
+
+def _states(optimizer: Optimizer, change: Change) -> tuple[dict[Any, Any], list[str]]:
+    """State by what it is that of, and what was lost."""
+    made: dict[Any, Any] = {}
+    lost: list[str] = []
+    for key, values in optimizer.state.items():
+        heir = change.heirs.get(id(key))
+        if heir is None:
+            made[key] = values
+        elif heir.new is not None:
+            try:
+                made[heir.new] = _state(optimizer, heir, values, change)
+            except CannotFollow as error:
+                lost.append(f"{heir.name} in {type(optimizer).__name__}: {error}")
+    return made, lost
+
+
+def _state(optimizer: Optimizer, heir: Heir, values: Mapping[str, Any], change: Change) -> dict[str, Any]:
+    if isinstance(optimizer, torch.optim.LBFGS) and not change.plan.is_empty:
+        raise CannotFollow("it is the history of all parameters together")
+    return state_of(values, heir.name, heir.old.shape, change.cutter)

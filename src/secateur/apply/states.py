@@ -1,0 +1,86 @@
+"""The state that an optimizer keeps of one parameter, sliced as the parameter is.
+
+Which dimension of a state is which of the parameter is read from its shape, by the first rule that fits:
+
+1. What is no tensor (a count, a flag, None) stays; lists, tuples and dicts follow item by item.
+2. A state of the parameter's shape is sliced as the parameter (momentum, the moments of Adam).
+3. One element stays (a count of steps, a rate of its own).
+4. A state with as many dimensions as the parameter, each of them 1 or the parameter's, is sliced where it is the
+   parameter's (the factored moments of torch's Adafactor).
+5. `exp_avg_sq_row` and `exp_avg_sq_col` are the parameter's shape without its last dimension, and without the one
+   before (Adafactor as Shazeer and Stern wrote it, 2018, and as transformers has it).
+
+Anything else cannot follow, as the flat history of L-BFGS, which is that of all parameters together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .tensors import Cutter, in_format
+
+_PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, type(None))
+WEIGHTS = frozenset({"ax", "z", "lookahead_slow_buff"})
+"""States that are weights themselves (averages, slow copies): scaled where the plan scales the weight."""
+
+FACTORED: dict[str, Callable[[int], list[int]]] = {
+    "exp_avg_sq_row": lambda dims: [*range(dims - 1)],
+    "exp_avg_sq_col": lambda dims: [*range(dims - 2), dims - 1],
+}
+"""From the number of a parameter's dimensions to those that a state of that name has."""
+
+
+class CannotFollow(Exception):
+    """A state of no shape that the rules know; its text says which."""
+
+
+def state_of(state: Mapping[str, Any], name: str, shape: torch.Size, cutter: Cutter) -> dict[str, Any]:
+    """The state of the parameter `name`, which had `shape`, after the cut. Raises `CannotFollow`."""
+    if cutter.kept(name) is None:
+        return dict(state)
+    return {key: _value(key, value, name, shape, cutter) for key, value in state.items()}
+
+
+def _value(key: str, value: Any, name: str, shape: torch.Size, cutter: Cutter) -> Any:
+    if isinstance(value, Tensor):
+        return _tensor(key, value, name, shape, cutter)
+    if type(value) in (list, tuple):  # Rule 1
+        return type(value)(_value(key, item, name, shape, cutter) for item in value)
+    if type(value) is dict:
+        return {inner: _value(str(inner), item, name, shape, cutter) for inner, item in value.items()}
+    if isinstance(value, _PLAIN):
+        return value
+    raise CannotFollow(f"{key!r} is a {type(value).__name__}")
+
+
+def _tensor(key: str, value: Tensor, name: str, shape: torch.Size, cutter: Cutter) -> Tensor:
+    dims, kept = dims_of(key, value.shape, shape), cutter.kept(name)
+    if dims is None:
+        raise CannotFollow(f"{key!r} has the shape {tuple(value.shape)}, the parameter {tuple(shape)}")
+    assert kept is not None, name
+    if key in WEIGHTS and value.shape == shape:
+        return cutter.weights(name, value)
+    small = cutter.sliced(value, [kept[dim] if dim is not None else None for dim in dims])
+    return in_format(value, small) if value.layout == torch.strided else small
+
+
+def dims_of(key: str, state: Sequence[int], parameter: Sequence[int]) -> list[int | None] | None:
+    """For each dimension of a state that of the parameter, or None where it is none; None for a state of another kind.
+
+    >>> dims_of("momentum_buffer", (8, 3), (8, 3)), dims_of("row_var", (8, 1), (8, 3)), dims_of("step", (), (8, 3))
+    ([0, 1], [0, None], [])
+    >>> dims_of("exp_avg_sq_col", (4, 3), (4, 8, 3)), dims_of("d", (100,), (8, 3))
+    ([0, 2], None)
+    """
+    if tuple(state) == tuple(parameter):  # Rule 2
+        return [*range(len(parameter))]
+    if all(n == 1 for n in state):  # Rule 3
+        return [None for _ in state]
+    if len(state) == len(parameter) and all(a in (1, b) for a, b in zip(state, parameter, strict=True)):  # Rule 4
+        return [dim if n == parameter[dim] else None for dim, n in enumerate(state)]
+    found = FACTORED[key](len(parameter)) if key in FACTORED and len(parameter) > 1 else None  # Rule 5
+    return [*found] if found is not None and [parameter[dim] for dim in found] == [*state] else None

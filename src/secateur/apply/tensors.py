@@ -1,0 +1,104 @@
+"""How one tensor is cut by a Plan: kept positions, scales, what is left of a norm; and what a new one inherits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..plan import Plan, Scale
+
+Kept = Sequence["list[int] | None"]  # the positions that stay in each dimension; None where all do
+
+
+class Cutter:
+    """Cuts tensors by the name that a plan has for them; indices are made tensors once."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self._indices: dict[tuple[int, torch.device], Tensor] = {}
+        self._scales: dict[str, list[Scale]] = {}
+        for scale in plan.scales:
+            self._scales.setdefault(scale.name, []).append(scale)
+
+    def kept(self, name: str) -> list[list[int] | None] | None:
+        """The positions that stay; None where the plan leaves a tensor as it is."""
+        kept = self.plan.positions(name) if name in self.plan.sites else []
+        return kept if any(k is not None for k in kept) else None
+
+    def weights(self, name: str, tensor: Tensor) -> Tensor:
+        """What is left of the values of a parameter or buffer, scaled where the plan says so."""
+        kept = self.kept(name)
+        if kept is None:
+            return tensor
+        small = self.sliced(tensor.detach(), kept)
+        return alike(tensor, scaled(small, tensor.shape, kept, self._scales.get(name, [])))
+
+    def sliced(self, tensor: Tensor, kept: Kept) -> Tensor:
+        """Take the kept positions, the dimension that loses most first."""
+        shares = [(len(k) / tensor.shape[d], d, k) for d, k in enumerate(kept) if k is not None]
+        for _, dim, positions in sorted(shares, key=lambda item: item[:2]):
+            tensor = tensor.index_select(dim, self._index(positions, tensor.device))
+        return tensor
+
+    def _index(self, positions: list[int], device: torch.device) -> Tensor:
+        key = id(positions), device  # the plan holds its lists for as long as it lives
+        if key not in self._indices:
+            self._indices[key] = torch.tensor(positions, device=device)
+        return self._indices[key]
+
+    def left(self, name: str, whole: Tensor, small: Tensor, dim: int) -> Tensor:
+        """What is left of the norms of a weight's slices along `dim`, as a share; in the shape of a gain."""
+        whole, small = whole.detach(), small.detach()
+        others = [d for d in range(whole.dim()) if d != dim]
+        before, after = (torch.linalg.vector_norm(t.double(), 2, others, keepdim=True) for t in (whole, small))
+        kept = self.plan.positions(name)[dim]
+        if kept is not None:
+            before = before.index_select(dim, torch.tensor(kept, device=before.device))
+        return torch.where(before > 0, after / before, 1.0).to(whole.dtype)
+
+
+def scaled(tensor: Tensor, old: Sequence[int], kept: Kept, scales: Sequence[Scale]) -> Tensor:
+    """Fold scales into a sliced tensor; their rows are in the numbering of its `old` shape."""
+    for scale in scales:
+        factor = torch.ones(old[scale.dim], dtype=tensor.dtype, device=tensor.device)
+        for start, stop in scale.rows:
+            factor[start:stop] = scale.factor
+        positions = kept[scale.dim]
+        factor = factor if positions is None else factor[positions]
+        tensor = tensor * factor.view([-1 if d == scale.dim else 1 for d in range(tensor.dim())])
+    return tensor
+
+
+def alike(old: Tensor, new: Tensor) -> Tensor:
+    """`new` as the same kind of thing as `old`: memory format, `requires_grad`, hooks, attributes, subclass."""
+    new = in_format(old, new)
+    if not isinstance(old, nn.Parameter):
+        new.requires_grad_(old.requires_grad)
+        return new
+    parameter = nn.Parameter(new, old.requires_grad)
+    if type(old) is not nn.Parameter:
+        parameter.__class__ = type(old)
+    vars(parameter).update(vars(old))
+    for hooks in hooks_of(old):
+        setattr(parameter, hooks, getattr(old, hooks))  # the same dict, so that their handles still remove them
+    return parameter
+
+
+def hooks_of(tensor: Tensor) -> list[str]:
+    """The attributes in which a tensor holds hooks."""
+    return [name for name in ("_backward_hooks", "_post_accumulate_grad_hooks") if getattr(tensor, name, None)]
+
+
+def computed(tensors: Iterable[Tensor]) -> dict[int, Tensor]:
+    """Copies of tensors with a gradient history, which `deepcopy` refuses: a hook computes them anew (weight norm)."""
+    return {id(tensor): tensor.detach().clone() for tensor in tensors if tensor.grad_fn is not None}
+
+
+def in_format(old: Tensor, new: Tensor) -> Tensor:
+    """`new` laid out in memory as `old` is, channels last or not."""
+    for dim, memory in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if old.dim() == dim and not old.is_contiguous() and old.is_contiguous(memory_format=memory):
+            return new.contiguous(memory_format=memory)
+    return new.contiguous()

@@ -1,0 +1,171 @@
+"""Whatever holds a model's parameters follows them through a cut: optimizers, averaged copies, master weights.
+
+Momentum and moments are sliced exactly as their parameters, so that training goes on as if the units that are gone had
+been held at zero all along. Where a plan folds a factor into a weight (the root of a head size), copies of the weight
+are scaled too; momentum is not.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..errors import InputError, nearest
+from ..plan import Plan, needs_plan
+from ..slots import slots
+from ..trace import check_model
+from .change import Change
+from .copies import ready_copy, ready_table
+from .optimizers import ReadyState, ready_optimizer
+from .surgery import plans_of
+
+States: TypeAlias = "Any"
+"""An optimizer (or what wraps one as `.optimizer`), an LR scheduler, a GradScaler, a copy of the model (an EMA, an
+`AveragedModel`), a dict of tensors by name (master or shadow weights), or a list or tuple of these."""
+
+S = TypeVar("S")
+
+
+def transplant(state: S, model: nn.Module, small: nn.Module, plan: Plan | None = None) -> S:
+    """Let `state` follow from `model` to `small`, the model that a cut made of it; returns the same object.
+
+    state: an optimizer, an LR scheduler, a GradScaler, a copy of the model (`AveragedModel`, or any module with the
+    same names), a dict of tensors by name, with or without "module." in front, or a list of these. All of it changes in
+    place, or nothing does. `plan`: by default those that `small` went through after `model`.
+
+    An optimizer works on the parameters of `small` afterwards, in the same groups with the same options; its state is
+    sliced as they are. What recovery added joins the group of the weight that it is like, what was removed leaves.
+    State that cannot follow (that of L-BFGS) is reset with a warning. Tensors of a dict that the optimizer works on
+    are master weights: give both in one list. Gradients that are not applied yet are lost.
+
+    Raises `InputError` for anything that does not fit the model, and names it.
+
+    >>> import secateur
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    >>> adam = torch.optim.Adam(net.parameters())
+    >>> net(torch.ones(1, 4)).sum().backward()
+    >>> adam.step()
+    >>> small = secateur.prune(net, torch.zeros(1, 4), "channels=0.5").model
+    >>> _ = transplant(adam, net, small)
+    >>> adam.state[small[0].weight]["exp_avg"].shape
+    torch.Size([4, 4])
+    """
+    follow(state, _change(model, small, plan)).put(stacklevel=3)
+    return state
+
+
+def _change(model: nn.Module, small: nn.Module, plan: Plan | None) -> Change:
+    check_model(model)
+    check_model(small)
+    if model is small:
+        raise InputError(
+            "model and small are one object: it was cut in place, and its old parameters are gone\n"
+            "carry the state along with the cut: secateur.cut_(model, plan, carry=[optimizer])"
+        )
+    whole = plan if plan is not None else _between(model, small)
+    needs_plan(whole)
+    before, after = ({slot.name: slot.tensor for slot in slots(m)} for m in (model, small))
+    _check_names(before, after, whole)
+    change = Change(before, after, whole)
+    change.check()
+    return change
+
+
+def _check_names(before: Mapping[str, Tensor], after: Mapping[str, Tensor], plan: Plan) -> None:
+    for name in (*plan.sites, *(one.like for one in plan.added)):
+        if name not in before:
+            raise InputError(f"the plan cuts {name!r}, which model does not have{nearest(name, before)}")
+    for one in plan.added:
+        if one.name not in after:
+            raise InputError(f"the plan adds {one.name!r}, which small does not have{nearest(one.name, after)}")
+
+
+def _between(model: nn.Module, small: nn.Module) -> Plan:
+    """The plans that made `small` of `model`, as one."""
+    before, after = plans_of(model), plans_of(small)
+    plans = after[len(before) :]
+    if not plans or after[: len(before)] != before:
+        raise InputError(
+            f"small was not cut from model: they went through {len(after)} and {len(before)} plans\n"
+            "give the model that was cut and what secateur.cut gave of it, or the plan: transplant(..., plan=plan)"
+        )
+    return functools.reduce(Plan.then, plans)
+
+
+@dataclass(frozen=True)
+class Following:
+    """What follows a cut, all of it computed: `put` carries it out."""
+
+    ready: list[ReadyState]
+
+    def put(self, stacklevel: int) -> None:
+        lost = [line for one in self.ready for line in one.lost]
+        if lost:
+            text = "\n  ".join(["the state of these parameters cannot follow the cut and starts anew:", *lost])
+            warnings.warn(text, UserWarning, stacklevel=stacklevel)
+        for one in self.ready:
+            one.put()
+
+
+def follow(state: States, change: Change) -> Following:
+    """Find out what becomes of everything that holds tensors of a model. Raises `InputError`, and touches nothing."""
+    found = _Found()
+    for one in _each(state):
+        found.add(one)
+    ready = [ready_table(table, change) for table in found.tables]  # first: they may be master weights
+    ready += [ready_copy(module, change) for module in found.copies]
+    return Following(ready + [ready_optimizer(optimizer, change) for optimizer in found.optimizers])
+
+
+# --- what is what ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Found:
+    """What is to follow, each object once, by kind."""
+
+    optimizers: list[Optimizer] = field(default_factory=list)
+    tables: list[MutableMapping[str, Any]] = field(default_factory=list)
+    copies: list[nn.Module] = field(default_factory=list)
+
+    def add(self, one: Any) -> None:
+        if isinstance(one, torch.amp.GradScaler):
+            return  # it knows its optimizers by identity, and they stay the same objects
+        if isinstance(one, nn.Module):
+            kind: list[Any] = self.copies
+        elif isinstance(one, MutableMapping):
+            kind = self.tables
+        else:
+            one, kind = _optimizer_in(one), self.optimizers
+        if not any(one is other for other in kind):
+            kind.append(one)
+
+
+def _each(state: Any) -> Iterator[Any]:
+    if isinstance(state, (list, tuple)):
+        for one in state:
+            yield from _each(one)
+    elif state is not None:
+        yield state
+
+
+def _optimizer_in(one: Any) -> Optimizer:
+    """The torch optimizer in a wrapper or scheduler."""
+    inner = one
+    while (deeper := getattr(inner, "scheduler", None) or getattr(inner, "optimizer", None)) is not None:
+        inner = deeper
+    if not isinstance(inner, Optimizer):
+        raise InputError(
+            f"{type(one).__name__} cannot follow the cut: it is no optimizer, LR scheduler, GradScaler, module, "
+            "dict of tensors by name, or list of these\ngive the tensors in it as a dict by the names of the parameters"
+        )
+    if type(inner).__name__ == "ZeroRedundancyOptimizer":
+        raise InputError("ZeroRedundancyOptimizer holds a part of the state on each rank; transplant a plain optimizer")
+    return inner
