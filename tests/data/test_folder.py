@@ -99,20 +99,38 @@ def test_a_wrong_path(root: Path) -> None:
 
 def test_no_classes(root: Path) -> None:
     (root / "empty").mkdir()
-    with pytest.raises(InputError, match="empty has no sub-folders; put the images of each class into a sub-folder"):
+    with pytest.raises(InputError, match=r"empty has no sub-folders \(and 0 files\); put the images of each"):
         load_data("folder", train_path=f"{root}/empty", test_path=f"{root}/test")
+    save(root / "empty" / "0.png")
+    with pytest.raises(InputError, match=r"empty has no sub-folders \(and 1 file\)"):
+        load_data("folder", train_path=f"{root}/train", test_path=f"{root}/empty")
 
 
 def test_an_empty_class(root: Path) -> None:
-    (root / "train" / "eel").mkdir()
+    for split in ("train", "test"):
+        (root / split / "eel").mkdir()
     with pytest.raises(InputError, match=r"train/eel holds no image; known endings are .bmp, .gif, .jpeg"):
         load_data(str(root))
 
 
-def test_a_class_that_only_the_test_has(root: Path) -> None:
-    save(root / "test" / "eel" / "0.png")
-    with pytest.raises(InputError, match="test has the class 'eel', which the training folder has not"):
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ({"test": ["eel"]}, ["only in {root}/test: 'eel'"]),
+        ({"train": ["eel", "cow"]}, ["only in {root}/train: 'cow', 'eel'"]),
+        ({"train": ["dogs"], "test": ["Dogs"]}, ["only in {root}/train: 'dogs'", "only in {root}/test: 'Dogs'"]),
+    ],
+)
+def test_classes_that_differ(root: Path, extra: dict[str, list[str]], told: list[str]) -> None:
+    for split, names in extra.items():
+        for name in names:
+            save(root / split / name / "0.png")
+    with pytest.raises(InputError) as caught:
         load_data(str(root))
+    first, *lines, last = str(caught.value).splitlines()
+    assert first == "the classes of the training and the test folder differ"
+    assert [line.strip() for line in lines] == [line.format(root=root) for line in told]
+    assert last == "every class needs a sub-folder of the same name in both; rename, add or remove these"
 
 
 def test_without_pillow(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,5 +20,7 @@ def test_seeds_are_not_negative() -> None:
 
 @pytest.mark.parametrize("spec", ["fashion_mnist", "no/such/folder", ""])
 def test_an_unknown_name(spec: str) -> None:
-    with pytest.raises(InputError, match=f"no data '{spec}'; known: mnist, fashion-mnist, folder, .*py:function"):
+    with pytest.raises(
+        InputError, match=f"no data '{spec}'; known: mnist, fashion-mnist, cifar10-jpeg, folder, .*py:function"
+    ):
         load_data(spec)

@@ -87,6 +87,14 @@ DAMAGE = {
         lambda path: path.write_bytes(gzip.compress(b"hello world")),
         "is no idx file of bytes: it begins with b'hel'",
     ),
+    "header": (
+        lambda path: path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:9])),
+        "ends within its header, after 9 bytes; install it again",
+    ),
+    "magic": (
+        lambda path: path.write_bytes(gzip.compress(b"\0\0\x08")),
+        "ends within its header, after 3 bytes; install it again",
+    ),
     "short": (
         lambda path: path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-9])),
         r"holds 3911 bytes of data, not the 3920 of \[5, 28, 28\]",

@@ -106,7 +106,8 @@ class DataOptions:
     panel: ClassVar[str] = "Data"
 
     data: Annotated[
-        Optional[str], Option(help="mnist, fashion-mnist, folder, a folder with train and test, or file.py:function.")
+        Optional[str],
+        Option(help="mnist, fashion-mnist, cifar10-jpeg, folder, a folder with train and test, or file.py:function."),
     ] = None
     train_path: Annotated[
         Optional[str], Option("--train-path", "--train_path", help="Folder with one sub-folder of images per class.")

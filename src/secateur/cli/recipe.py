@@ -93,7 +93,7 @@ def subcommand(module: ModuleType, arguments: list[str]) -> Callable[..., Result
     recipe.__annotations__ = {name: flag.annotation for name, flag in flags.items()}
     recipe.__annotations__ |= {"shared": RecipeOptions, "return": Result}
     shared = inspect.Parameter("shared", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    recipe.__signature__ = inspect.Signature([shared, *flags.values()])  # type: ignore[attr-defined]
+    recipe.__signature__ = inspect.Signature([shared, *flags.values()])
     return recipe
 
 

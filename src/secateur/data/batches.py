@@ -56,6 +56,10 @@ class Batches:
     With a seed they are shuffled, anew in every epoch; without, they come in order. No example is left out: batches
     differ by one example at most, so the last is no tiny one that batch norm would stumble on.
 
+    augment: (x, generator) -> x, applied to the batches of a numbered epoch, with a generator that depends on seed,
+    epoch and batch alone. Who goes through the batches without a number, as calibration does, gets the examples of
+    epoch 0 as they are.
+
     >>> import torch
     >>> batches = Batches(lambda i: torch.as_tensor(i, dtype=torch.float32), torch.arange(5), batch_size=3)
     >>> [(x.tolist(), y.tolist()) for x, y in batches]
@@ -66,17 +70,26 @@ class Batches:
     targets: Tensor
     batch_size: int
     seed: int | None = None
+    augment: Callable[[Tensor, np.random.Generator], Tensor] | None = None
 
     def __len__(self) -> int:
         return -(-len(self.targets) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.epoch(0)
+        for indices in self._batches(0):
+            yield self.load(indices), self.targets[indices]
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch `number`, counted from 0."""
-        for indices in np.array_split(self._order(number), len(self)):
-            yield self.load(indices), self.targets[indices]
+        for place, indices in enumerate(self._batches(number)):
+            x = self.load(indices)
+            if self.augment is not None:
+                x = self.augment(x, np.random.default_rng([self.seed or 0, number, place]))
+            yield x, self.targets[indices]
+
+    def _batches(self, number: int) -> list[NDArray[np.int64]]:
+        # A list of no examples has no batches; array_split would not have it.
+        return np.array_split(self._order(number), len(self)) if len(self) else []
 
     def _order(self, number: int) -> NDArray[np.int64]:
         order = np.arange(len(self.targets))

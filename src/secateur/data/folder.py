@@ -17,6 +17,7 @@ from torch import Tensor
 
 from secateur.data.batches import Batches, Data, Request
 from secateur.errors import FileError, InputError, nearest
+from secateur.text import counted, listed
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -24,13 +25,14 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 
 
 def load_folder(request: Request) -> Data:
-    """The classes are the sub-folders of the training folder, by name; the test folder may have no others.
+    """The classes are the sub-folders, by name; both folders have the same.
 
-    Raises `InputError` when a path is missing, a folder has no classes, a class no image, or Pillow is not there.
+    Raises `InputError` when a path is missing, a folder has no classes or others than the other one, a class has no
+    image, or Pillow is not there.
     """
     train, test = _folder(request.train_path, "train"), _folder(request.test_path, "test")
-    _check_pillow()
-    classes = [folder.name for folder in _classes(train)]
+    check_pillow()
+    classes = _same_classes(train, test)
     return Data(
         train=_batches(train, classes, request, request.seed),
         test=_batches(test, classes, request, None),
@@ -52,7 +54,8 @@ def read_image(path: Path, size: int) -> Tensor:
     return torch.from_numpy(array.transpose(2, 0, 1).copy())
 
 
-def _check_pillow() -> None:
+def check_pillow() -> None:
+    """Raise `InputError` where Pillow is not installed."""
     try:
         importlib.import_module("PIL")
     except ImportError as error:
@@ -73,10 +76,29 @@ def _names(folder: Path) -> list[str]:
     return [path.name for path in folder.glob("*") if path.is_dir()]
 
 
+def _same_classes(train: Path, test: Path) -> list[str]:
+    """The names of the classes. A class that one folder alone has would be learnt in vain, or never be right."""
+    found, other = ([folder.name for folder in _classes(path)] for path in (train, test))
+    if set(found) != set(other):
+        lines = [
+            f"\n  only in {folder}: {listed((repr(n) for n in names if n not in known), 8)}"
+            for folder, names, known in ((train, found, other), (test, other, found))
+            if set(names) - set(known)
+        ]
+        raise InputError(
+            f"the classes of the training and the test folder differ{''.join(lines)}\n"
+            "every class needs a sub-folder of the same name in both; rename, add or remove these"
+        )
+    return found
+
+
 def _classes(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not found:
-        raise InputError(f"{folder} has no sub-folders; put the images of each class into a sub-folder of its name")
+        holds = counted(sum(1 for _ in folder.iterdir()), "file")
+        raise InputError(
+            f"{folder} has no sub-folders (and {holds}); put the images of each class into a sub-folder of its name"
+        )
     return found
 
 
@@ -91,8 +113,6 @@ def _batches(folder: Path, classes: Sequence[str], request: Request, seed: int |
     paths: list[Path] = []
     targets: list[int] = []
     for sub in _classes(folder):
-        if sub.name not in classes:
-            raise InputError(f"{folder} has the class {sub.name!r}, which the training folder has not")
         images = _images(sub)
         paths += images
         targets += [classes.index(sub.name)] * len(images)

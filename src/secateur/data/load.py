@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from secateur.data.batches import Data, Request
+from secateur.data.cifar import load_cifar
 from secateur.data.folder import load_folder
 from secateur.data.functions import load_from_function
 from secateur.data.mnist import FASHION_MNIST, MNIST
@@ -15,6 +16,7 @@ from secateur.errors import InputError, nearest
 DATASETS: dict[str, Callable[[Request], Data]] = {
     "mnist": MNIST.load,
     "fashion-mnist": FASHION_MNIST.load,
+    "cifar10-jpeg": load_cifar,
     "folder": load_folder,
 }
 """The built-in names."""
@@ -39,7 +41,7 @@ def load_data(
     >>> load_data("minst")
     Traceback (most recent call last):
         ...
-    secateur.errors.InputError: no data 'minst'; known: mnist, fashion-mnist, folder, \
+    secateur.errors.InputError: no data 'minst'; known: mnist, fashion-mnist, cifar10-jpeg, folder, \
 a folder with train and test, path/file.py:function; did you mean 'mnist'?
     """
     request = Request(train_path, test_path, image_size, batch_size, seed)

@@ -108,7 +108,9 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         raise FileError(f"{path} cannot be read: {error}; install it again") from error
     if content[:3] != b"\0\0\x08":
         raise FileError(f"{path} is no idx file of bytes: it begins with {content[:3]!r}, not {bytes([0, 0, 8])!r}")
-    start = 4 + 4 * content[3]
+    start = 4 + 4 * (content[3] if len(content) > 3 else 0)
+    if len(content) < max(start, 4):
+        raise FileError(f"{path} ends within its header, after {len(content)} bytes; install it again")
     shape = np.frombuffer(content[4:start], ">u4").tolist()
     if len(content) - start != math.prod(shape):
         raise FileError(f"{path} holds {len(content) - start} bytes of data, not the {math.prod(shape)} of {shape}")
