@@ -1252,6 +1252,67 @@ def followers() -> nn.Module:
 
 
 @net(
+    "picked",
+    [IMAGE],
+    axes={"buffer_one": 8, "a": 6, "buffer_two": 8, "b": 4},
+    frozen={"stem.weight[0]": "picked by their position", "widen.weight[0]": "picked by their position"},
+    params=(3 * 8 + 8) + 2 * 16 + (8 * 6 + 6) + (6 * 8 + 8) + (8 * 4 + 4) + (4 * 8 + 8) + 2 * 8 + (8 * 5 + 5),
+    macs=64 * (3 * 8 + 8 * 6 + 6 * 8 + 8 * 4 + 4 * 8) + 8 * 5,
+)
+def picked() -> nn.Module:
+    """Each block picks channels of its own from a stream that stays whole: as index_select and as an index."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.widen(self.a(self.one(x.index_select(1, self.buffer_one)).relu()).relu())
+        x = x + self.wider(self.b(self.two(x[:, self.buffer_two]).relu()).relu())
+        return self.fc(self.bn(x).relu().mean((2, 3)))
+
+    a, b, widen, wider = nn.Conv2d(8, 6, 1), nn.Conv2d(8, 4, 1), nn.Conv2d(6, 8, 1), nn.Conv2d(4, 8, 1)
+    norms = {name: nn.BatchNorm2d(8) for name in ("one", "two", "bn")}
+    lists = {"buffer_one": torch.tensor([7, 2, 0, 5, 1, 6, 4, 3]), "buffer_two": torch.arange(8)}
+    layers = {"a": a, "b": b, "widen": widen, "wider": wider, "fc": nn.Linear(8, 5)}
+    return Parts(run, stem=nn.Conv2d(3, 8, 1), **lists, **norms, **layers)
+
+
+@net(
+    "picked_of_cat",
+    [IMAGE],
+    axes={"buffer_list": 5},
+    frozen={"stem.weight[0]": "picked by their position", "a.weight[0]": "picked by their position"},
+    params=(3 * 8 + 8) + (8 * 4 + 4) + (5 * 5 + 5),
+    macs=64 * (3 * 8 + 8 * 4 + 5 * 5),
+)
+def picked_of_cat() -> nn.Module:
+    """A layer reads some of what several layers made, one of it twice."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        return self.c(torch.cat([x, self.a(x)], 1).index_select(1, self.buffer_list))
+
+    stem, a, c = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1), nn.Conv2d(5, 5, 1)
+    return Parts(run, stem=stem, a=a, c=c, buffer_list=torch.tensor([1, 4, 9, 11, 9]))
+
+
+@net(
+    "numbers_that_are_read",
+    [IMAGE],
+    axes={},
+    frozen={"c.weight[1]": "buffer_list holds integers", "stem.weight[0]": "indexed by data"},
+    params=(3 * 8 + 8) + (6 * 5 + 5),
+    macs=64 * (3 * 8 + 6 * 5),
+)
+def numbers_that_are_read() -> nn.Module:
+    """A list of positions that is computed with is no mere pick: its values say more than which units there are."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.stem(x).index_select(1, self.buffer_list + 1)
+        return self.c(x * self.buffer_list[:, None, None])
+
+    return Parts(run, stem=nn.Conv2d(3, 8, 1), c=nn.Conv2d(6, 5, 1), buffer_list=torch.arange(6))
+
+
+@net(
     "einsum",
     [TOKENS],
     axes={"a": 8, "mix[0]": 4, "mix[1]": 3},

@@ -194,7 +194,7 @@ def _silenced(model: nn.Module, plan: Plan, graph: Graph) -> nn.Module:
     copied = in_float64(model)
     named = {slot.name: slot.tensor for slot in slots(copied)}
     with torch.no_grad():
-        for name in plan.sites.keys() - apart:
+        for name in filter(lambda name: _holds_values(named[name]), plan.sites.keys() - apart):
             for dim, kept in enumerate(plan.positions(name)):
                 if kept is not None:
                     gone = sorted(set(range(named[name].shape[dim])) - set(kept))
@@ -202,6 +202,11 @@ def _silenced(model: nn.Module, plan: Plan, graph: Graph) -> nn.Module:
     for name, gives in plan.removed.items():
         copied.get_submodule(name).register_forward_hook(_giving_back(gives), with_kwargs=True)
     return copied
+
+
+def _holds_values(tensor: torch.Tensor) -> bool:
+    """Whole numbers are positions: what a list of them picks is silenced where it is read."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _giving_back(gives: Gives) -> Callable[..., Any]:

@@ -264,12 +264,20 @@ class Recorder(Interceptor):
         typed = get(tensor)
         if typed is not None:
             typed.read = True
+            if typed.picks is not None:
+                self.keep_whole(typed, typed.picks)
             if typed.at is not None:
                 self.reached.update(place.name for place in typed.at if place is not None)
             return typed
         typed = Typed(fresh(tensor.shape, f"a constant tensor (met at {self.where()})"))
         put(tensor, typed)
         return typed
+
+    def keep_whole(self, typed: Typed, why: str) -> None:
+        """A list of whole numbers is read otherwise than by a pick."""
+        typed.picks = None
+        for dim in typed.found():
+            freeze(dim, why)
 
     def where(self) -> str:
         """Source line and module path of the call being recorded."""

@@ -95,7 +95,9 @@ def _replaced(name: str, kind: str, tensor: torch.Tensor, ground: Ground, stage:
         return made
     made = ground.stand_in(tensor, shared=kind == "parameter")
     site = stage.sites[name] = _site(name, kind, tensor)
-    put(made, Typed(site.dims, at=[Place(name, d) for d in range(tensor.dim())]))
+    typed = Typed(site.dims, at=[Place(name, d) for d in range(tensor.dim())])
+    typed.picks = _whole(name) if _may_pick(kind, tensor) else None
+    put(made, typed)
     stage.stand_ins[id(tensor)] = name, made
     stage.originals.append(tensor)
     return made
@@ -113,10 +115,20 @@ def _left(name: str, kind: str, tensor: torch.Tensor, stage: Stage) -> None:
 
 def _site(name: str, kind: str, tensor: torch.Tensor, frozen: str | None = None) -> Site:
     floating = tensor.is_floating_point() or tensor.is_complex()
-    frozen = frozen if floating else f"{name} holds integers"
+    if not floating and not _may_pick(kind, tensor):
+        frozen = _whole(name)
     return Site(
         name, kind, tuple(Axis(n, frozen) if n != 1 else ONE for n in tensor.shape), floating, tensor.element_size()
     )
+
+
+def _may_pick(kind: str, tensor: torch.Tensor) -> bool:
+    """Whether a tensor could say which units are picked: a buffer that lists whole numbers."""
+    return kind == "buffer" and tensor.dim() == 1 and tensor.dtype in (torch.int32, torch.int64)
+
+
+def _whole(name: str) -> str:
+    return f"{name} holds integers"
 
 
 def tag(holder: Holder, stage: Stage) -> None:

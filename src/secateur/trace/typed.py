@@ -68,9 +68,13 @@ class Typed:
     tensors whose last dimensions have these terms; until something reads that dimension as one (`found`), they share no
     more than their count. `blank`: its version while it held nothing but zeros. `summed`: it is the sum over this term.
     `weighed`: it is a matrix times a tensor of the model, over this term. `read`: whether anything has looked at it.
+    `picks`: it is a list of whole numbers that the model holds, which stays whole, for this reason, as soon as anything
+    but a pick reads it (`rules/index.py`).
     """
 
-    __slots__ = ("at", "blank", "dims", "groups", "numbers", "origins", "read", "rows", "summed", "weighed", "zero")
+    __slots__ = (
+        *("at", "blank", "dims", "groups", "numbers", "origins", "picks", "read", "rows", "summed", "weighed", "zero"),
+    )
 
     def __init__(
         self,
@@ -90,6 +94,7 @@ class Typed:
         self.summed: Term | None = None
         self.read = False
         self.weighed: Term | None = None
+        self.picks: str | None = None
 
     def found(self) -> list[Term]:
         """The terms as they are now, the same for all that is stacked."""

@@ -1,4 +1,9 @@
-"""Indexing by tensors: the positions are data, so the indexed dimension stays whole."""
+"""Indexing by tensors: the positions are data, so the indexed dimension stays whole.
+
+A pick is the exception: where the model holds a list of positions, a buffer, and does nothing with it but index, what
+is picked has units of its own. They go by taking positions off the list. The positions that stay mean what they meant,
+since what they are picked from stays whole.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,7 @@ import torch.nn.functional as F
 
 from ...terms import Term
 from ..registry import Op, function_rule, plainer, rule
-from ..typed import mark_blank
+from ..typed import get, mark_blank
 from .routing import numbers_of
 
 
@@ -54,8 +59,11 @@ def _piece(item: list[int]) -> slice:
 
 @rule("aten::index")
 def index(op: Op) -> None:
-    """x: [a, b], i: [*] -> [*, b]; a stays whole. A mask over [a, a'] picks a row of what it selects."""
+    """x: [a, b], i: [*] -> [*, b]; a stays whole. A mask over [a, a'] selects rows. A list may pick, as below."""
     x = op["self"]
+    lists = [(dim, tensor) for dim, tensor in enumerate(op["indices"]) if tensor is not None]
+    if len(lists) == 1 and (picked := _picked(op, lists[0][1])) is not None:
+        return _pick(op, lists[0][0], picked)
     dims, zero = op.dims(x), op.zero(x)
     used = _indexed(op, dims)
     kept = [d for d in range(len(dims)) if d not in used]
@@ -118,11 +126,33 @@ def index_put(op: Op) -> None:
 
 @rule("aten::index_select")
 def index_select(op: Op) -> None:
-    """x: [a, b], i: [k] -> [k, b]; a stays whole"""
+    """x: [a, b], i: [k] -> [k, b]; a stays whole, and so does k unless i is a buffer that does nothing but pick"""
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     dim = op["dim"] % len(dims)
+    if (picked := _picked(op, op["index"])) is not None:
+        return _pick(op, dim, picked)
     _numbered(op, op["index"], dims[dim])
     dims[dim] = op.fresh([op.outs[0].shape[dim]], "indexed by data")[0]
+    op.result(dims, zero)
+
+
+def _picked(op: Op, index: torch.Tensor) -> Term | None:
+    """What a buffer of positions lists, as long as nothing but picks has read it."""
+    typed = get(index)
+    if typed is None or typed.picks is None:
+        return None
+    typed.read = True
+    for place in filter(None, typed.at or ()):
+        op.recorder.reached.add(place.name)
+        op.recorder.roles[(place.name, place.dim)] = "statistic"  # goes along, and is no value to be judged by
+    return typed.found()[0]
+
+
+def _pick(op: Op, dim: int, picked: Term) -> None:
+    """x: [a, b], i: [k] -> [k, b]; a stays whole. A position that is taken off the list leaves no zero behind."""
+    dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    op.freeze(dims[dim], "units are picked by their position")
+    dims[dim], zero[dim] = picked, False
     op.result(dims, zero)
 
 
