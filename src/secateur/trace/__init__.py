@@ -104,11 +104,16 @@ def _outline(graph: Graph) -> Any:
     return [(a.name, a.size, a.sites) for a in graph.axes], [(f.name, f.dim) for f in graph.frozen]
 
 
-def _traced(model: nn.Module, source: Source, kind: type[Recorder]) -> tuple[Graph, Recorder]:
+def _traced(
+    model: nn.Module, source: Source, kind: type[Recorder], prepare: Callable[[Stage], None] | None = None
+) -> tuple[Graph, Recorder]:
+    """prepare: what is to be done to the stand-ins before the model runs."""
     ground, stage, calls, outputs = Ground(source.run), Stage(), source.calls, source.outputs
     recorder = kind({id(m): name for name, m in model.named_modules()}, ground.device, lift=source.lift)
     with staged(model, ground, stage), ground.running(), torch.no_grad(), open_ledger(recorder.ledger):
         recorder.life.keep(made for _, made in stage.stand_ins.values())
+        if prepare is not None:
+            prepare(stage)
         for i, call in enumerate(calls):
             recorder.counting = i == 0
             _record(model, call, outputs, recorder, ground)

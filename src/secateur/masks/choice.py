@@ -1,0 +1,86 @@
+"""From scores to masks: which weights of which become zero, by a share for each pool of weights that compete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError, nearest
+from .patterns import Pattern, lowest, named_pattern
+
+SCOPES = {
+    "global": "the weights of all layers compete",
+    "layer": "the weights of each layer compete, and each loses the same share",
+    "output": "the weights of each output compete, and each loses the same share",
+}
+"""The words that `scope=` takes."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How zeros are shared out. Raises `InputError` for unknown words."""
+
+    scope: str = "global"
+    pattern: str = "unstructured"
+
+    def __post_init__(self) -> None:
+        if self.scope not in SCOPES:
+            raise InputError(f"scope={self.scope!r}{nearest(str(self.scope), SCOPES)}\nknown: {', '.join(SCOPES)}")
+        named_pattern(self.pattern)
+
+    def masks(
+        self, scores: Mapping[str, Tensor], sparsity: float, held: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """What is kept of each weight, as bools of its shape (o, i, ...), from scores of these shapes.
+
+        Of a pool of n blocks, round(sparsity * n) become zero: those with the lowest scores, of equal ones the first.
+        held: masks of which nothing comes back. Raises `InputError` where these are sparser already.
+        """
+        pattern = named_pattern(self.pattern)
+        rows = {name: _blocks(pattern, one, held[name] if held else None) for name, one in scores.items()}
+        dropped = self._dropped(pattern, list(rows.values()), sparsity)
+        made = {}
+        for (name, blocks), gone in zip(rows.items(), dropped, strict=True):
+            if held and bool((blocks.isneginf() & ~gone).any()):
+                raise InputError(_too_sparse(name, held, sparsity))
+            made[name] = pattern.spread(~gone, tuple(scores[name].shape))
+        return made
+
+    def _dropped(self, pattern: Pattern, rows: Sequence[Tensor], sparsity: float) -> list[Tensor]:
+        """Where each (rows, blocks) becomes zero."""
+        if pattern.fixed is not None or self.scope == "output":
+            return [lowest(one, _share(sparsity, one.shape[1])) for one in rows]
+        if self.scope == "layer":
+            return [lowest(one.view(1, -1), _share(sparsity, one.numel())).view_as(one) for one in rows]
+        together = torch.cat([one.flatten() for one in rows]).unsqueeze(0)
+        gone = lowest(together, _share(sparsity, together.numel()))[0].split([one.numel() for one in rows])
+        return [part.view_as(one) for part, one in zip(gone, rows, strict=True)]
+
+
+def _share(sparsity: float, n: int) -> int:
+    """A whole number of n, the nearest."""
+    return round(sparsity * n)
+
+
+def _blocks(pattern: Pattern, scores: Tensor, held: Tensor | None) -> Tensor:
+    """Scores of blocks; below everything where all of a block is zero already."""
+    blocks = pattern.blocks(scores).contiguous()
+    if held is None:
+        return blocks
+    return blocks.masked_fill(pattern.blocks(held.to(scores.dtype)) == 0, -torch.inf)
+
+
+def _too_sparse(name: str, held: Mapping[str, Tensor], sparsity: float) -> str:
+    zeros = sum(int((mask == 0).sum()) for mask in held.values())
+    have = zeros / sum(mask.numel() for mask in held.values())
+    return (
+        f"the masks are sparser already: {have:.4g} of the weights are zero, {sparsity:.4g} is asked for"
+        f" (met at {name})\n"
+        "regrow=True lets weights come back"
+    )
+
+
+__all__ = ["SCOPES", "Rules"]

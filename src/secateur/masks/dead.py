@@ -1,0 +1,182 @@
+"""Units that add nothing to what a model computes, because what makes them or all that reads them is zero.
+
+Zeros may come from masks or be zeros of the weights themselves. A unit whose weights are zero puts out zero only if
+nothing is added to it, and is zero where it is read only if what lies between keeps zeros (sigmoid(0) is 1/2); a unit
+that no weight reads may be anything. Which is the case is inferred by tracing the model again (`secateur.trace.zeros`),
+not guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from ..budget import plan
+from ..graph import Graph, PrunableAxis
+from ..plan import Plan
+from ..slices import positions_by_unit
+from ..slots import slots
+from ..terms import Axis, Cat, Term, find, positions
+from ..trace import trace
+from ..trace.zeros import Use, still_exact
+
+
+def dead(graph: Graph) -> dict[str, list[int]]:
+    """Units that can be dropped without a change of the function (in evaluation mode), by the name of their axis.
+
+    What only dead units read is dead too. As many are named as a plan may drop: axes that are tied lose the same share,
+    and no axis all of its units. For `secateur.plan(graph, drop=dead(graph))`.
+
+    >>> import secateur, torch
+    >>> net = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid(), nn.Linear(4, 2))
+    >>> _ = net[0].weight.data[1].zero_(), net[0].bias.data[1].zero_(), net[2].weight.data[:, 3].zero_()
+    >>> dead(secateur.trace(net, torch.zeros(1, 3)))  # unit 1 is sigmoid(0) = 1/2, and is read; unit 3 is not
+    {'0': [3]}
+    """
+    axes = [axis for axis in graph.axes if axis.inexact is None]
+    zeros = _Zeros(graph, axes)
+    found: dict[str, set[int]] = {axis.name: set() for axis in axes}
+    refuted: set[_Case] = set()
+    while True:
+        classes = {axis.name: _classes(zeros, axis, found[axis.name], refuted) for axis in axes}
+        if not any(classes.values()):
+            return _allowed(graph, found)
+        for chosen in _rounds(classes):
+            exact = _exact(graph, axes, chosen)
+            for name, one in chosen.items():
+                found[name].update(one.units if name in exact else ())
+                refuted.update([] if name in exact else [(name, one.zero)])
+        for axis in axes:
+            zeros.silence(axis, found[axis.name])
+
+
+def plan_of_dead(model: nn.Module, example_inputs: Any, **options: Any) -> Plan:
+    """The plan that drops dead units; the empty plan where there are none. options: those of `secateur.trace`."""
+    graph = trace(model, example_inputs, **options)
+    drop = dead(graph)
+    return plan(graph, drop=drop) if drop else plan(graph, "channels=1.0")
+
+
+_Case: TypeAlias = "tuple[str, frozenset[Use]]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """Units of an axis that have the same places zero."""
+
+    zero: frozenset[Use]
+    units: tuple[int, ...]
+
+
+class _Zeros:
+    """Where the units of axes have nothing but zeros."""
+
+    def __init__(self, graph: Graph, axes: Sequence[PrunableAxis]):
+        wanted = {use.name for axis in axes for use in axis.sites}
+        self._filled = {
+            slot.name: (slot.tensor.detach() != 0).cpu() for slot in slots(graph.model) if slot.name in wanted
+        }
+        self._dims = {name: graph.sites[name].dims for name in wanted}
+        self._known: dict[tuple[str, Use], Tensor] = {}
+
+    def of(self, axis: PrunableAxis, use: Use) -> Tensor:
+        """Whether each unit of an axis is zero at a place: (n,). One that is chosen anew for every outer unit is zero
+        where it is so for all of them."""
+        name, dim = use
+        filled = self._filled[name]
+        rows = filled.movedim(dim, 0).reshape(filled.shape[dim], -1).any(1)
+        return ~rows[self._places(axis, use)].any(-1).any(0)
+
+    def silence(self, axis: PrunableAxis, units: set[int]) -> None:
+        """Take the slices of these units for zero everywhere: they are as good as dropped."""
+        for use in axis.sites:
+            places = self._places(axis, (use.name, use.dim))[:, sorted(units)].flatten()
+            self._filled[use.name].index_fill_(use.dim, places, False)
+
+    def _places(self, axis: PrunableAxis, use: Use) -> Tensor:
+        """The positions of each unit: (outer units, n, positions of each)."""
+        key = (axis.name, use)
+        if key not in self._known:
+            self._known[key] = places_of(axis, self._dims[use[0]][use[1]])
+        return self._known[key]
+
+
+def places_of(axis: PrunableAxis, term: Term) -> Tensor:
+    """The positions of a dimension that go with each unit of an axis: (outer units, n, positions of each).
+
+    The outer units are one where no unit is chosen anew for each of them, and where an axis meets itself.
+    """
+    if _meetings(term, axis.term) < 2:
+        return positions_by_unit(term, axis.term).unflatten(0, (-1, axis.size))
+    rows, outer = [], axis.outer
+    for unit in range(axis.size):
+        others = tuple(i for i in range(axis.size) if i != unit)
+        stay = positions(term, {axis.term: others if outer is None else (others,) * outer.n})
+        rows.append(sorted(set(range(term.n)).difference(stay)))
+    return torch.tensor(rows).unsqueeze(0)
+
+
+def _meetings(term: Term, axis: Axis) -> int:
+    """How often an axis occurs in a product, as where every head meets every other."""
+    term = find(term)
+    if isinstance(term, Axis):
+        return int(term is axis)
+    counts = [_meetings(part, axis) for part in term.parts]
+    return max(counts) if isinstance(term, Cat) else sum(counts)
+
+
+def _classes(zeros: _Zeros, axis: PrunableAxis, dead: set[int], refuted: set[_Case]) -> list[_Class]:
+    """The units that are left, by what of them is zero, most first; without those of which we know that they live."""
+    at = {(use.name, use.dim): zeros.of(axis, (use.name, use.dim)) for use in axis.sites}
+    units: dict[frozenset[Use], list[int]] = {}
+    for unit in range(axis.size):
+        if unit not in dead:
+            units.setdefault(frozenset(use for use, zero in at.items() if zero[unit]), []).append(unit)
+    found = [_Class(zero, tuple(members)) for zero, members in units.items() if zero]
+    return sorted((one for one in found if (axis.name, one.zero) not in refuted), key=lambda one: -len(one.zero))
+
+
+def _rounds(classes: Mapping[str, Sequence[_Class]]) -> Iterator[dict[str, _Class]]:
+    """One class of each axis at a time: one trace judges them all."""
+    for i in range(max(map(len, classes.values()))):
+        yield {name: ordered[i] for name, ordered in classes.items() if i < len(ordered)}
+
+
+def _exact(graph: Graph, axes: Sequence[PrunableAxis], chosen: Mapping[str, _Class]) -> set[str]:
+    """The axes of which the chosen units add nothing."""
+    flags: dict[Use, bool] = {}
+    for axis in axes:
+        if axis.name in chosen:
+            for use in ((use.name, use.dim) for use in axis.sites):
+                flags[use] = flags.get(use, True) and use in chosen[axis.name].zero
+    found = still_exact(graph, flags)
+    return {
+        axis.name
+        for axis in axes
+        if axis.name in chosen and frozenset((use.name, use.dim) for use in axis.sites) in found
+    }
+
+
+def _allowed(graph: Graph, found: Mapping[str, set[int]]) -> dict[str, list[int]]:
+    """As many as a plan may drop: tied axes lose the same share in whole steps, and keep what they must."""
+    drop = {}
+    for group in graph.groups:
+        level = min(_steps_of(axis, group.steps, len(found.get(axis.name, ()))) for axis in group.axes)
+        for axis in group.axes:
+            if level:
+                drop[axis.name] = sorted(found[axis.name])[: level * (axis.size // group.steps)]
+    return drop
+
+
+def _steps_of(axis: PrunableAxis, steps: int, count: int) -> int:
+    """How many steps an axis can go down by dropping at most `count` units."""
+    each = axis.size // steps
+    levels = range(min(count, axis.size - axis.least) // each, 0, -1)
+    return next((level for level in levels if (axis.size - level * each) % axis.multiple == 0), 0)
+
+
+__all__ = ["dead", "plan_of_dead"]

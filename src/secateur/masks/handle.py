@@ -1,0 +1,272 @@
+"""`mask`: weights of a model become zero and stay so through training; `Masks` is the handle on what was masked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from ..apply.surgery import PLANS, plans_of
+from ..errors import InputError
+from ..graph import Graph
+from ..plan import Plan
+from ..statistics import Loss
+from ..trace import check_model
+from .choice import Rules
+from .criteria import Measure, Scoring, checked
+from .naming import plain
+from .patterns import named_pattern, sparsity_of
+from .wearing import Mask, Worn, put_on, take_off, worn
+from .weights import Weight, _is_turned, chosen
+
+if TYPE_CHECKING:
+    from .following import Following
+
+
+def mask(
+    model: nn.Module,
+    sparsity: float | None = None,
+    *,
+    scope: str = "global",
+    criterion: str | Scoring = "magnitude",
+    pattern: str = "unstructured",
+    protect: str | Sequence[str] = (),
+    only: str | Sequence[str] = (),
+    data: Iterable[Any] | None = None,
+    loss: Loss | None = None,
+    seed: int = 0,
+) -> Masks:
+    """Make the least important weights of `model` zero, in place, and keep them zero whatever an optimizer does.
+
+    Each weight w becomes w * mask when it is read (`torch.nn.utils.parametrize`); the parameters stay the same objects,
+    so an optimizer that holds them goes on, and `Masks.remove` gives the model back as it was.
+
+    sparsity: the share of the masked weights that is ZERO, by default 0.9, or what the pattern says. scope: whether the
+    weights of the whole network compete ("global"), those of each layer ("layer"), or those of each output ("output").
+    criterion: "magnitude", "taylor", "snip", "wanda" or "random", of which three read `data` (batches of (inputs,
+    targets)) and two of these a `loss`; or a function (name, weight) -> scores. pattern: "unstructured"; "2:4", two of
+    four consecutive inputs stay; "4x1", blocks of four consecutive outputs at one input position.
+    protect, only: modules or parameters, names or globs. By default all parameters of linear, convolutional, attention
+    and recurrent layers of two dimensions and more wear a mask, and whatever else has two dimensions; vectors, norms,
+    embeddings and what is called an embedding or a bias do not.
+
+    Raises `InputError` for unknown words, for weights that are computed from other parameters already, and for a weight
+    that is named in `only` and does not divide into the pattern; others that do not are in `Masks.left_out`.
+
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> masks = mask(net, 0.75, scope="layer")
+    >>> int((net[0].weight == 0).sum()), masks.sparsity
+    (24, 0.75)
+    """
+    check_model(model)
+    measure, rules = Measure(criterion, data, loss, seed), Rules(scope, pattern)
+    asked = sparsity_of(sparsity, pattern)
+    weights, left_out = _fitting(chosen(model, protect, only), pattern, only)
+    own = {weight.name: weight.name for weight in weights}
+    scores = _scores(measure.on(model, own), {w.name: (w.parameter.detach(), w.turned) for w in weights})
+    kept = rules.masks(scores, asked)
+    for weight in weights:
+        values = torch.empty_like(weight.parameter.detach())  # in its memory format, else the product is slow
+        made = Mask(values.copy_(weight.upright(kept[weight.name])), pattern)
+        for module, leaf in weight.places:
+            put_on(module, leaf, made)
+    return Masks(model, tuple(own), measure, rules, left_out)
+
+
+def masks_of(model: nn.Module, *, scope: str = "global", criterion: str | Scoring = "magnitude", **more: Any) -> Masks:
+    """The handle on the masks that a model wears: after `secateur.load`, a deep copy or a cut.
+
+    scope, criterion and more (data, loss, seed) are what `Masks.update` goes by. Raises `InputError` where the model
+    wears none.
+
+    >>> import copy
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    >>> _ = mask(net, 0.5)
+    >>> masks_of(copy.deepcopy(net)).sparsity
+    0.5
+    """
+    found = worn(model)
+    if not found:
+        raise InputError(f"this {type(model).__name__} wears no masks; put some on with secateur.mask(model, sparsity)")
+    patterns = {one.mask.pattern for one in found.values()}
+    pattern = patterns.pop() if len(patterns) == 1 else "unstructured"
+    return Masks(model, tuple(found), Measure(criterion, **more), Rules(scope, pattern))
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of a model. `print(masks)` shows what is left of each layer.
+
+    names: the weights, as they were called without masks. left_out: weights that do not divide into the pattern, and
+    why.
+    """
+
+    model: nn.Module = field(repr=False)
+    names: tuple[str, ...]
+    measure: Measure = field(repr=False)
+    rules: Rules
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def worn(self) -> dict[str, Worn]:
+        """What still wears its mask: a block may have been cut since."""
+        found = worn(self.model)
+        return {name: found[name] for name in self.names if name in found}
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """Which weights stay, as bools, by name."""
+        return {name: one.mask.mask != 0 for name, one in self.worn.items()}
+
+    @property
+    def sparsity(self) -> float:
+        """The share of the masked weights that is zero."""
+        kept = self.masks.values()
+        total = sum(mask.numel() for mask in kept)
+        return 1 - sum(int(mask.sum()) for mask in kept) / total if total else 0.0
+
+    @property
+    def density(self) -> dict[str, float]:
+        """The share of each weight that stays, by name."""
+        return {name: int(mask.sum()) / mask.numel() for name, mask in self.masks.items()}
+
+    def update(self, sparsity: float, *, regrow: bool = False) -> None:
+        """Mask more, by the scores of the weights as they are now; the mask of each weight changes in place.
+
+        regrow: whether weights may come back, by the scores of what lies behind the masks. Raises `InputError` where
+        the masks are sparser already, and weights must come back for it.
+
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+        >>> masks = mask(net, 0.5)
+        >>> masks.update(0.75)
+        >>> masks.sparsity
+        0.75
+        """
+        pattern = self.rules.pattern
+        fixed = named_pattern(pattern).fixed is not None
+        asked = sparsity_of(sparsity, pattern)
+        found = self._found()
+        turned = {name: _is_turned(one.places[0][0]) for name, one in found.items()}
+        held = {name: _upright(one.mask.mask, turned[name]) for name, one in found.items()}
+        weights = {
+            name: (one.parameter.detach() if regrow else one.weight(), turned[name]) for name, one in found.items()
+        }
+        scores = _scores(self.measure.on(self.model, _own_names(self.model, found)), weights)
+        kept = self.rules.masks(scores, asked, None if regrow or fixed else held)
+        for name, one in found.items():
+            one.mask.mask.copy_(_upright(kept[name], turned[name]))
+
+    def follow(self, schedule: Callable[[int], float], *, regrow: bool = False) -> Following:
+        """Something whose `step()` masks more as a schedule says: from a step to the share of weights that REMAINS.
+
+        >>> from secateur.train.schedules import cubic
+        >>> masks = mask(nn.Linear(10, 10), 0.0)
+        >>> pruner = masks.follow(cubic(0.2, steps=2))
+        >>> for _ in range(2):  # after each step of the optimizer
+        ...     pruner.step()
+        >>> masks.sparsity
+        0.8
+        """
+        from .following import Following
+
+        return Following(self, schedule, regrow)
+
+    def harden(self) -> None:
+        """Make the zeros permanent and take the masks off: the model is a plain one. Training lets zeros change again.
+
+        >>> net = nn.Linear(4, 8)
+        >>> mask(net, 0.5).harden()
+        >>> int((net.weight == 0).sum()), type(net).__name__
+        (16, 'Linear')
+        """
+        for one in self._found().values():
+            with torch.no_grad():
+                one.parameter.masked_fill_(one.mask.mask == 0, 0)
+        self.remove()
+
+    def remove(self) -> None:
+        """Take the masks off: the weights are what lies behind them, and all as before where nothing was trained.
+
+        >>> net = nn.Linear(4, 8)
+        >>> before = net.weight.clone()
+        >>> mask(net, 0.5).remove()
+        >>> torch.equal(net.weight, before)
+        True
+        """
+        found = self._found()
+        for one in found.values():
+            for module, leaf in one.places:
+                take_off(module, leaf)
+        if plans_of(self.model):
+            self.model.__dict__[PLANS] = tuple(plain(plan, found) for plan in plans_of(self.model))
+
+    def dead(self, graph: Graph) -> dict[str, list[int]]:
+        """Units that can be dropped without a change of the function, by axis: `secateur.plan(graph, drop=...)`.
+
+        graph: a trace of this model. See `secateur.masks.dead`.
+        """
+        from .dead import dead
+
+        return dead(graph)
+
+    def plan(self, example_inputs: Any, **options: Any) -> Plan:
+        """The plan that drops what masks made entirely zero: `secateur.cut(model, plan)` computes the same.
+
+        options: those of `secateur.trace`. Nothing is dropped where no unit is entirely zero.
+        """
+        from .dead import plan_of_dead
+
+        return plan_of_dead(self.model, example_inputs, **options)
+
+    def __str__(self) -> str:
+        from .table import table
+
+        return table(self)
+
+    def _found(self) -> dict[str, Worn]:
+        found = self.worn
+        if not found:
+            raise InputError("these masks were taken off; put on new ones with secateur.mask(model, sparsity)")
+        return found
+
+
+def _fitting(weights: Sequence[Weight], pattern: str, only: str | Sequence[str]) -> tuple[list[Weight], dict[str, str]]:
+    """The weights that divide into the pattern, and why the others do not."""
+    lack = named_pattern(pattern).lack
+    reasons = {weight.name: why for weight in weights if (why := lack(weight.shape)) is not None}
+    named = {only} if isinstance(only, str) else set(only)
+    for weight in weights:
+        if weight.name in reasons and named & {*weight.names, *(name.rpartition(".")[0] for name in weight.names)}:
+            raise InputError(
+                f"{weight.name} {tuple(weight.parameter.shape)} cannot be masked {pattern}: {reasons[weight.name]}"
+            )
+    fitting = [weight for weight in weights if weight.name not in reasons]
+    if not fitting:
+        name, why = next(iter(reasons.items()))
+        raise InputError(f"no weight can be masked {pattern}; the first, {name}: {why}")
+    return fitting, reasons
+
+
+def _scores(scoring: Scoring, weights: dict[str, tuple[Tensor, bool]]) -> dict[str, Tensor]:
+    """Scores by name, outputs first. weights: values, and whether inputs come first there."""
+    with torch.no_grad():
+        return {
+            name: _upright(checked(name, scoring(name, weight), weight), turned)
+            for name, (weight, turned) in weights.items()
+        }
+
+
+def _upright(tensor: Tensor, turned: bool) -> Tensor:
+    return tensor.transpose(0, 1) if turned else tensor
+
+
+def _own_names(model: nn.Module, found: dict[str, Worn]) -> dict[str, str]:
+    """The name of each masked parameter as the model has it now."""
+    by_id = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {name: by_id[id(one.parameter)] for name, one in found.items()}
+
+
+__all__ = ["Masks", "mask", "masks_of"]

@@ -1,0 +1,55 @@
+"""How masks print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..text import counted, folded, paged, share, times
+
+if TYPE_CHECKING:
+    from .handle import Masks
+
+HEAD = ("weight", "shape", "of", "kept", "zero")
+FOLD_ABOVE = 40  # as many weights are listed one by one
+
+
+def table(masks: Masks) -> str:
+    """What stays of each weight, and in all.
+
+    >>> import torch
+    >>> from secateur.masks import mask
+    >>> print(table(mask(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), 0.5, scope="layer")))
+    50.0 % of 48 weights are zero: unstructured, by magnitude, share of each layer
+    <BLANKLINE>
+    weight    shape  of  kept    zero
+    0.weight    8x4  32    16  50.0 %
+    1.weight    2x8  16     8  50.0 %
+    """
+    rows = _rows(masks)
+    total, zero = sum(mask.numel() for mask in masks.masks.values()), masks.sparsity
+    head = f"{share(zero)} of {counted(total, 'weight')} are zero: {_how(masks)}"
+    left = [f"{name} wears no mask: {why}" for name, why in masks.left_out.items()]
+    return "\n".join([head, "", *paged([HEAD, *rows], right=range(1, len(HEAD))), *(["", *left] if left else [])])
+
+
+def _how(masks: Masks) -> str:
+    criterion = masks.measure.criterion
+    by = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", type(criterion).__name__)
+    spread = {"global": "over the network", "layer": "share of each layer", "output": "share of each output"}
+    scope = f", {spread[masks.rules.scope]}" if masks.rules.pattern != "2:4" else ""
+    return f"{masks.rules.pattern}, by {by}{scope}"
+
+
+def _rows(masks: Masks) -> list[tuple[str, ...]]:
+    found = masks.masks
+    rows = [
+        (name, "x".join(map(str, mask.shape)), f"{mask.numel():,}", f"{int(mask.sum()):,}", share(1 - density))
+        for (name, mask), density in zip(found.items(), masks.density.values(), strict=True)
+    ]
+    if len(rows) <= FOLD_ABOVE:
+        return rows
+    groups = folded([row[0] for row in rows], [row[1:] for row in rows])
+    return [(times(name, len(places)), *rows[places[0]][1:]) for name, places in groups]
+
+
+__all__ = ["table"]

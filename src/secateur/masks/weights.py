@@ -1,0 +1,169 @@
+"""Which parameters of a model can wear a mask, which do by default, and why the others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError, nearest
+from ..naming import means
+from ..text import listed
+from .wearing import lists, mask_in
+
+SHOWN = 5
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)
+_TABLES = (nn.Embedding, nn.EmbeddingBag)
+_LAYERS = (
+    *(nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.RNNBase, nn.modules.rnn.RNNCellBase),
+    nn.MultiheadAttention,
+)
+# What hooks of torch.nn.utils add to the name of a parameter that a weight is computed from.
+_HOOKED = {"_v": "weight_norm", "_g": "weight_norm", "_orig": "torch.nn.utils.prune or spectral_norm"}
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """A parameter that is to wear a mask. names: all that it has, the first being its own. places: the modules that
+    hold it, and its name there. turned: its inputs come before its outputs, as in a transposed convolution."""
+
+    names: tuple[str, ...]
+    parameter: nn.Parameter
+    places: tuple[tuple[nn.Module, str], ...]
+    turned: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Outputs, inputs and whatever else there is."""
+        return tuple(self.upright(self.parameter).shape)
+
+    def upright(self, tensor: Tensor) -> Tensor:
+        """A tensor of the parameter's shape with outputs first, inputs second; the way back is the same."""
+        return tensor.transpose(0, 1) if self.turned else tensor
+
+
+def chosen(model: nn.Module, protect: str | Sequence[str] = (), only: str | Sequence[str] = ()) -> list[Weight]:
+    """The weights that are to wear masks.
+
+    Raises `InputError` for a name that means nothing, for weights that are computed from other parameters, and where
+    nothing is left.
+    """
+    weights = list(all_weights(model))
+    protect, only = (_several(word, given) for word, given in (("protect", protect), ("only", only)))
+    _check_names(model, (*protect, *only))
+    wanted = [w for w in weights if (_meant(w, only) if only else True) and not _meant(w, protect)]
+    _check_free(model, protect, only)
+    found = [w for w in wanted if _reason(w, only) is None]
+    if not found:
+        reasons = listed([f"{w.name}: {_reason(w, only)}" for w in wanted], SHOWN) or "it has no parameters that are"
+        raise InputError(f"no weight is left to wear a mask; {reasons}")
+    for weight in found:
+        _check_values(weight)
+    return found
+
+
+def all_weights(model: nn.Module) -> Iterator[Weight]:
+    """Every plain parameter, once, with all of its names."""
+    found: dict[int, Weight] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        if f".{path}.".find(".parametrizations.") >= 0 or isinstance(module, torch.jit.ScriptModule):
+            continue
+        for leaf, parameter in module._parameters.items():
+            if parameter is not None:
+                name, old = f"{path}.{leaf}" if path else leaf, found.get(id(parameter))
+                names, places = (old.names, old.places) if old else ((), ())
+                here = () if any(m is module and n == leaf for m, n in places) else ((module, leaf),)
+                turned = (old is not None and old.turned) or _is_turned(module)
+                found[id(parameter)] = Weight((*names, name), parameter, (*places, *here), turned)
+    yield from found.values()
+
+
+def _is_turned(module: nn.Module) -> bool:
+    """Transposed convolutions, and the `Conv1D` of Hugging Face's GPT-2, a linear layer stored the other way round."""
+    kind = type(module)
+    return isinstance(module, nn.modules.conv._ConvTransposeNd) or (
+        kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers.")
+    )
+
+
+def _reason(weight: Weight, only: Sequence[str]) -> str | None:
+    """Why a parameter wears no mask; None where it does. A table that is named itself does."""
+    modules = [module for module, _ in weight.places]
+    if not weight.parameter.is_floating_point():
+        return f"it is {str(weight.parameter.dtype).removeprefix('torch.')}"
+    layer = any(isinstance(module, _LAYERS) for module in modules) and weight.parameter.dim() > 1
+    if not layer and sum(n > 1 for n in weight.parameter.shape) < 2:
+        return "it is a vector"
+    if any(isinstance(module, _NORMS) for module in modules):
+        return "it belongs to a norm"
+    named = any(name in only or name.rpartition(".")[0] in only for name in weight.names)
+    if not named and any(isinstance(module, _TABLES) for module in modules):
+        return "it is an embedding (name it in only= to mask it all the same)"
+    if not named and any("embed" in leaf or "bias" in leaf for _, leaf in weight.places):
+        return "it is added, not multiplied (name it in only= to mask it all the same)"
+    return None
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def _several(word: str, given: str | Sequence[str]) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else tuple(given)
+    for name in names:
+        if not isinstance(name, str):
+            raise InputError(f"{word} names {name!r}; give names of modules or parameters, or globs of them")
+    return names
+
+
+def _meant(weight: Weight, patterns: Sequence[str]) -> bool:
+    return any(means(pattern, name) for pattern in patterns for name in weight.names)
+
+
+def _check_names(model: nn.Module, patterns: Sequence[str]) -> None:
+    known = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
+    known += [name for name, _ in model.named_parameters(remove_duplicate=False)]
+    known += [name for name, *_ in lists(model)]
+    for pattern in patterns:
+        if not any(means(pattern, name) for name in known):
+            raise InputError(f"nothing in this model is named {pattern!r}{nearest(pattern, known)}")
+
+
+def _check_free(model: nn.Module, protect: Sequence[str], only: Sequence[str]) -> None:
+    """Nothing that is asked for is computed from other parameters already."""
+    for name, kind, mend in _computed(model):
+        asked = not only or any(means(pattern, name) for pattern in only)
+        if asked and not any(means(pattern, name) for pattern in protect):
+            raise InputError(f"{name} {kind}\n{mend}, or leave it out with protect={name!r}")
+
+
+def _computed(model: nn.Module) -> Iterator[tuple[str, str, str]]:
+    """Weights that are computed: name, by what, and how to make them plain."""
+    for name, _, leaf, held in lists(model):
+        if mask_in(held) is not None:
+            mend = "change its mask with secateur.masks.masks_of(model).update(sparsity)"
+            yield name, "wears a mask already", mend
+        else:
+            kinds = ", ".join(type(inner).__name__.lstrip("_") for inner in held.children())
+            mend = f"make it plain with torch.nn.utils.parametrize.remove_parametrizations(module, {leaf!r})"
+            yield name, f"is computed from other parameters already, by {kinds}", mend
+    for path, module in model.named_modules():
+        for leaf in module._parameters:
+            base, suffix = next(((leaf.removesuffix(s), s) for s in _HOOKED if leaf.endswith(s)), (leaf, ""))
+            if suffix and base not in module._parameters and isinstance(getattr(module, base, None), Tensor):
+                name = f"{path}.{base}" if path else base
+                mend = "make it plain with the remove function of torch.nn.utils that belongs to it"
+                yield name, f"is computed from {leaf} already, by a hook ({_HOOKED[suffix]})", mend
+
+
+def _check_values(weight: Weight) -> None:
+    if weight.parameter.is_meta:
+        raise InputError(f"{weight.name} is on the meta device and has no values; load weights into the model first")
+
+
+__all__ = ["Weight", "all_weights", "chosen"]
