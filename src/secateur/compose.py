@@ -167,6 +167,14 @@ def _check_follows(added: Added, first: Plan, second: Plan) -> None:
 # --- names: an axis whose neighbours were cut down to one unit may be called differently afterwards ---
 
 
+def same_axes(first: Plan, second: Plan) -> dict[str, str]:
+    """The second plan's axes by the names that the first has for them, where the two speak of the same units.
+
+    Raises `PruningError` where they disagree.
+    """
+    return {name: old for name, old in _names(first, second).items() if old in first.axes}
+
+
 def _names(first: Plan, second: Plan) -> dict[str, str]:
     """The second plan's axes by the names that the first has for them."""
     names: dict[str, str] = {}

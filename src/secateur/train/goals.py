@@ -1,0 +1,207 @@
+"""What a loop is to reach, step by step, in counts of the original model.
+
+The original is the model before its first cut, whoever made that: `macs=0.5` means half of what the dense model had,
+also for a model that was cut before. The plans that a model went through tell what it had.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.apply.surgery import plans_of
+from secateur.budget import plan
+from secateur.budget.planning import build_plan
+from secateur.budget.select import Select
+from secateur.budget.targets import Target, parse_targets
+from secateur.compose import same_axes
+from secateur.cost import Cost
+from secateur.errors import PruningError, TargetError
+from secateur.graph import Graph
+from secateur.plan import Plan
+from secateur.text import share
+from secateur.train.widths import EXACT, Follow, Widths, as_it_was, cuts, selection
+
+CHANNELS = "channels"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a step asks of `plan`: targets, and a selection. `cuts`: the selection alone asks for less than is there."""
+
+    targets: tuple[str, ...]
+    select: Select
+    cuts: bool
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the model is there already."""
+        return not self.targets and not self.cuts
+
+
+class Goals:
+    """Targets and sizes that follow a schedule of `steps` steps. Raises `TargetError` for what cannot be reached."""
+
+    def __init__(self, graph: Graph, target: str | Sequence[str] | None, select: Select, follow: Follow, steps: int):
+        self.steps = steps
+        self._select = select
+        self._targets = parse_targets(target)
+        self._totals = _totals(graph, [target.kind for target in self._targets])
+        ends = [self._end(target) for target in self._targets]
+        self._ways = [(end, follow(end)) for end in ends]
+        shares = [target.value for target in self._targets if target.kind == CHANNELS]
+        self._widths = _widths(graph, select, min(shares, default=1.0), follow)
+
+    def _end(self, target: Target) -> float:
+        """The share of the original that a target leaves."""
+        if target.kind == CHANNELS or target.value <= 1:
+            return target.value
+        return min(target.value / max(self._totals[target.kind], 1), 1.0)
+
+    def texts(self, step: int) -> tuple[str, ...]:
+        """The targets of a step, as shares of the original; those that the schedule has reached, as they were given."""
+        pairs = zip(self._targets, self._ways, strict=True)
+        return tuple(str(t) if way(step) <= end + EXACT else f"{t.kind}={way(step):.4g}" for t, (end, way) in pairs)
+
+    def arrives(self) -> bool:
+        """Whether the last step reaches what was asked for."""
+        return all(way(self.steps) <= end + EXACT for end, way in self._ways)
+
+    def limits(self, step: int) -> dict[str, int]:
+        """The most that may remain after a step, by what is counted."""
+        limits: dict[str, int] = {}
+        for target, (end, way) in zip(self._targets, self._ways, strict=True):
+            if target.kind != CHANNELS:
+                total, now = self._totals[target.kind], way(step)
+                limit = target.limit(total) if now <= end + EXACT else math.floor(now * total + EXACT)
+                limits[target.kind] = min(limits.get(target.kind, limit), limit)
+        return limits
+
+    def asked(self, graph: Graph, names: Mapping[str, str], step: int) -> Asked:
+        """What a step asks of the plan for a graph. names: of its axes, those that they had at first."""
+        ranges, limits = self._widths.at(step), self.limits(step)
+        here = {name: ranges[old] for name, old in names.items() if old in ranges}
+        have = counts(graph, limits)
+        targets = [_text(kind, limit, have[kind]) for kind, limit in limits.items() if have[kind] > limit]
+        return Asked(tuple(targets), selection(graph, self._select, here), cuts(graph, here))
+
+    def check(self, graph: Graph, *, fresh: bool) -> None:
+        """Raise `TargetError` where the end is out of reach, or, for a fresh start, where nothing is left to do."""
+        asked = self.asked(graph, own_names(graph), self.steps)
+        if fresh and asked.nothing and self.arrives():
+            raise TargetError(self._met(graph))
+        if asked.targets and self.arrives():  # in the user's own words, where they mean the same of this model
+            own = [str(target) for target in self._targets if target.kind != CHANNELS]
+            plan(graph, asked.targets if plans_of(graph.model) else own, importance={}, select=asked.select)
+
+    def _met(self, graph: Graph) -> str:
+        limits = self.limits(self.steps)
+        have = counts(graph, limits)
+        lines = [f"the target is already met: {', '.join(map(str, self._targets)) or 'the sizes of select'}"]
+        for kind, limit in limits.items():
+            of = self._totals[kind]
+            lines.append(f"  {kind}: the model has {have[kind]:,} ({share(have[kind] / of)} of the original {of:,})")
+            lines.append(f"  {' ' * len(kind)}  at most {limit:,} were asked for")
+        return "\n".join(
+            [*lines, "ask for less than the model has; targets are shares of the model before its first cut"]
+        )
+
+
+def counts(graph: Graph, kinds: Mapping[str, object] | Sequence[str]) -> dict[str, int]:
+    """What a graph has of each kind, as far as it is known."""
+    found: dict[str, int] = {}
+    for kind in kinds:
+        value = _blocks(graph) if kind == "depth" else getattr(graph.totals, kind)
+        if value is not None:
+            found[kind] = value
+    return found
+
+
+def _blocks(graph: Graph) -> int:
+    return sum(block.counts for block in graph.blocks)
+
+
+def _text(kind: str, limit: int, have: int) -> str:
+    """A target in counts; as 1 would mean all of it, one (and nothing) is written as a share."""
+    return f"{kind}={limit}" if limit > 1 else f"{kind}={(limit + 0.5) / have!r}"
+
+
+# --- what the original had ---
+
+
+def _totals(graph: Graph, kinds: Sequence[str]) -> dict[str, int]:
+    """What the original had of each kind that is counted."""
+    counted = [kind for kind in kinds if kind != CHANNELS]
+    found, plans = counts(graph, counted), plans_of(graph.model)
+    if plans:
+        _check_same_call(graph, plans[-1], counted)
+        gone = sum(len(plan.removed) for plan in plans)
+        before = {kind: getattr(plans[0].before, kind) for kind in counted if kind != "depth"}
+        found = {kind: have + gone if kind == "depth" else before[kind] for kind, have in found.items()}
+    for kind in counted:
+        if found.get(kind) is None:
+            raise TargetError(f"target {kind}: what the original had of it is not known\ngive another target")
+    return found
+
+
+def _check_same_call(graph: Graph, last: Plan, kinds: Sequence[str]) -> None:
+    """MACs and memory are those of a call, so that of the first cut must have been as large."""
+    have, then = graph.totals.macs, last.after.macs
+    if have != then and {"macs", "memory"} & set(kinds):
+        raise TargetError(
+            "the model was cut before, by inputs of another size, so its original MACs by these inputs are not known\n"
+            f"  MACs by those inputs   {then:,}\n  MACs by these inputs   {have:,}\n"
+            "give the example_inputs of that cut, or a target in params or channels"
+        )
+
+
+def _widths(graph: Graph, select: Select, channels: float, follow: Follow) -> Widths:
+    original = as_it_was(graph, _sizes(graph))
+    wishes = select.on(original)
+    if plans_of(graph.model):  # a rule may be about what is as small as it gets by now
+        wishes = wishes.about(original)
+    wishes.check()
+    return Widths(original, wishes, channels, follow)
+
+
+def _sizes(graph: Graph) -> dict[str, int]:
+    """The units that each axis had before the first cut."""
+    sizes, names = {axis.name: axis.size for axis in graph.axes}, own_names(graph)
+    later = _everything(graph)
+    for made in reversed(plans_of(graph.model)):
+        renamed, later = _same(made, later), made
+        names = {name: renamed.get(old, old) for name, old in names.items()}
+        sizes |= {name: made.axes[old].size for name, old in names.items() if old in made.axes}
+    return sizes
+
+
+# --- names ---
+
+
+def own_names(graph: Graph) -> dict[str, str]:
+    """Each axis by its own name."""
+    return {axis.name: axis.name for axis in graph.axes}
+
+
+def names_after(names: Mapping[str, str], plan: Plan, graph: Graph) -> dict[str, str]:
+    """The names that the axes of a graph had at first; `names`: those of the axes of the plan that led there."""
+    renamed = _same(plan, _everything(graph))
+    return {a.name: names.get(renamed.get(a.name, a.name), a.name) for a in graph.axes}
+
+
+def _same(first: Plan, second: Plan) -> dict[str, str]:
+    try:
+        return same_axes(first, second)
+    except PruningError:  # then they are what they are called
+        return {}
+
+
+def _everything(graph: Graph) -> Plan:
+    """The plan that keeps all units: it says how sites are made of axes."""
+    kept: Any = {axis.name: None for axis in graph.axes}  # None: all of them
+    return build_plan(graph, kept, Cost.of(graph).full)
+
+
+__all__ = ["Asked", "Goals", "counts", "names_after", "own_names"]

@@ -1,0 +1,302 @@
+"""The loop: cut a little, train, and again, until the target is met or the metric has dropped too far.
+
+    for stage in secateur.iterate(model, inputs, "macs=0.5", steps=5, carry=[optimizer]):
+        train(stage.model, optimizer)                  # the user's own training
+
+Each stage is a new, smaller copy of the model before; optimizers, schedulers and averages that are carried follow to
+its parameters. Nothing here trains: who trains, and how, is the user's business.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from secateur.apply import cut
+from secateur.budget import plan
+from secateur.budget.select import Select, SelectLike
+from secateur.errors import InputError
+from secateur.graph import Graph
+from secateur.importance import Criterion, Scores, is_ready
+from secateur.plan import Plan
+from secateur.probing.metric import Metric
+from secateur.pruning import Pruned, calibrated, finished, recovered
+from secateur.recover import Recover
+from secateur.statistics import Loss
+from secateur.text import columns
+from secateur.trace import trace
+from secateur.train.goals import Asked, Goals, names_after, own_names
+from secateur.train.judge import Judge, Record
+from secateur.train.schedules import Factory, factory
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A smaller model to train. `number` counts from 1 to `steps`; `target`: what it meets, of the original model."""
+
+    number: int
+    steps: int
+    target: tuple[str, ...]
+    pruned: Pruned
+
+    @property
+    def model(self) -> nn.Module:
+        return self.pruned.model
+
+    @property
+    def plan(self) -> Plan:
+        """From the model of the stage before to this one."""
+        return self.pruned.plan
+
+    @property
+    def graph(self) -> Graph:
+        """Of the model of the stage before."""
+        return self.pruned.graph
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How a model is traced, planned, cut and recovered, the same in every stage."""
+
+    example_inputs: Any
+    calls: Sequence[Any] = ()
+    outputs: Callable[[Any], Any] | None = None
+    importance: str | Criterion | Scores = "l2"
+    scope: str = "global"
+    data: Iterable[Any] | None = None
+    loss: Loss | None = None
+    recover: Recover = ()
+    seed: int = 0
+
+    def traced(self, model: nn.Module) -> Graph:
+        """The Graph of a model."""
+        return trace(model, self.example_inputs, calls=self.calls, outputs=self.outputs)
+
+    def pruned(self, graph: Graph, asked: Asked) -> Pruned:
+        """A smaller copy of the model of a graph, which runs; the model itself stays as it is."""
+        statistics = calibrated(graph, self.importance, self.data, self.loss, recover=self.recover, seed=self.seed)
+        made = plan(
+            graph,
+            asked.targets,
+            importance=self.importance,
+            select=asked.select,
+            scope=self.scope,
+            statistics=statistics,
+            seed=self.seed,
+        )
+        found = finished(graph, made, cut(graph.model, made))
+        return recovered(found, self.data, self.recover, statistics, seed=self.seed)
+
+    def check(self, steps: int) -> None:
+        """Raise `InputError` for what serves a single stage only."""
+        if steps < 2:
+            return
+        if is_ready(self.importance):
+            raise InputError(
+                f"importance= gives ready scores, which are of the model before stage 1, and there are {steps} stages\n"
+                "give the name of a criterion or a function, which score each stage's model anew"
+            )
+        if self.data is not None and iter(self.data) is self.data:
+            raise InputError(f"data= is an iterator, which stage 1 of {steps} uses up\ngive a list or a DataLoader")
+
+
+def iterate(
+    model: nn.Module,
+    example_inputs: Any,
+    target: str | Sequence[str] | None,
+    *,
+    schedule: str | Factory = "linear",
+    steps: int = 1,
+    importance: str | Criterion | Scores = "l2",
+    select: SelectLike = None,
+    scope: str = "global",
+    data: Iterable[Any] | None = None,
+    loss: Loss | None = None,
+    recover: Recover = (),
+    calls: Iterable[Any] = (),
+    outputs: Callable[[Any], Any] | None = None,
+    carry: Any = (),
+    metric: Metric | None = None,
+    max_drop: float | None = None,
+    higher_is_better: bool = True,
+    dense: float | None = None,
+    start: int = 0,
+    seed: int = 0,
+) -> Iteration:
+    """Smaller and smaller copies of `model`, stage by stage, each to be trained before the next; `model` stays whole.
+
+    After stage k of `steps` the share `schedule(k)` of the ORIGINAL model remains: of the model before its first cut,
+    so that `iterate(half_cut, ..., start=k)` goes on with stage k + 1. schedule: a name in
+    `secateur.train.schedules.SCHEDULES`, or a function (end, steps) -> schedule. Each of several targets follows it
+    from all to its end, as do `keep`, `width` and `ceiling` in `select`; floors are shares of the original. The widths
+    that a `channels` target leaves are those of a single cut, in however many stages. A stage that has nothing to cut
+    is passed over.
+
+    carry: optimizers, learning rate schedulers, averaged models and the like that follow to the parameters of each new
+    stage; see `secateur.apply.transplant`. metric: a function from a model to a number, asked once a stage was trained,
+    when the loop goes on. Where it has dropped by more than `max_drop` (an absolute difference) from `dense`, by
+    default what it says of `model`, the loop ends with the stage before. What else is given goes to the stage of
+    `prune` that owns it; `data` is read again in each stage.
+
+    Raises `TargetError` for a target that is malformed, out of reach or already met, and `InputError` for what cannot
+    be used. Whatever fails in a stage leaves the model of the stage before, and what is carried, as they were.
+
+    >>> import torch
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> iteration = iterate(net, torch.zeros(1, 4), "channels=0.5", steps=2)
+    >>> [stage.model[0].out_features for stage in iteration]
+    [6, 4]
+    >>> iteration.stopped
+    'target'
+    """
+    _check_steps(steps, start)
+    cutting = Cutting(example_inputs, tuple(calls), outputs, importance, scope, data, loss, recover, seed)
+    cutting.check(steps - start)
+    judge = Judge(metric, max_drop, higher_is_better, dense).check()
+    make = factory(schedule)
+    graph = cutting.traced(model)
+    goals = Goals(graph, target, Select.of(select), lambda end: make(end, steps), steps)
+    goals.check(graph, fresh=start == 0)
+    return Iteration(graph, goals, cutting, judge, carry, start)
+
+
+class Iteration(Iterator[Stage]):
+    """The stages of a loop, made one by one. `print` shows them as a table.
+
+    A loop that was left by `break` goes on where it was when it is iterated over again.
+    """
+
+    model: nn.Module
+    """The last good model: the newest, or with `max_drop` the newest that was judged; at first the one given."""
+    stopped: str | None
+    """Why it is over: "target" (met), "max_drop", or "steps": they ended before the schedule did. None before that."""
+
+    def __init__(self, graph: Graph, goals: Goals, cutting: Cutting, judge: Judge, carry: Any = (), start: int = 0):
+        self.model, self.stopped = graph.model, None
+        self.done = start
+        self._graph: Graph | None = graph
+        self._goals, self._cutting, self._judge = goals, cutting, judge
+        self._carry = list(carry) if isinstance(carry, (list, tuple)) else [carry]
+        self._records = [Record(0, (), graph.totals)]
+        self._open: Stage | None = None  # handed out, and not judged yet
+        self._newest = graph.model
+        self._plans: list[Plan] = []
+        self._names = own_names(graph)  # of the axes of the newest graph, as they were called at first
+
+    def __next__(self) -> Stage:
+        self._close()
+        while self.stopped is None and self.done < self._goals.steps:
+            stage = self._made(self.done + 1)
+            self.done += 1
+            if stage is not None:
+                self._opened(stage)
+                return stage
+        if self.stopped is None:
+            self.stopped = "target" if self._goals.arrives() else "steps"
+        raise StopIteration
+
+    # --- one stage ---
+
+    def _made(self, number: int) -> Stage | None:
+        """The next stage, or None where there is nothing to cut. Nothing is changed unless all of it succeeds."""
+        graph = self._graph = self._graph or self._traced()
+        asked = self._goals.asked(graph, self._names, number)
+        if asked.nothing:
+            return None
+        pruned = self._cutting.pruned(graph, asked)
+        if pruned.plan.is_empty:
+            return None
+        self._follow(pruned.model)
+        return Stage(number, self._goals.steps, self._goals.texts(number), pruned)
+
+    def _traced(self) -> Graph:
+        graph = self._cutting.traced(self._newest)
+        self._names = names_after(self._names, self._plans[-1], graph)
+        return graph
+
+    def _follow(self, small: nn.Module) -> None:
+        if self._carry:
+            from secateur.apply.transplant import transplant
+
+            transplant(self._carry, self._newest, small)
+
+    def _opened(self, stage: Stage) -> None:
+        self._plans.append(stage.plan)
+        self._records.append(Record(stage.number, stage.target, stage.plan.after))
+        self._open, self._newest, self._graph = stage, stage.model, None
+        if not self._judge.may_stop:
+            self.model = stage.model
+
+    def _close(self) -> None:
+        """Judge what was trained since."""
+        if self.stopped is not None:
+            return
+        dense, stage = self._records[0], self._open
+        if dense.metric is None:
+            dense.metric = self._dense()
+        if stage is None:
+            return
+        newest = self._records[-1]
+        newest.metric = self._judge.value(stage.model, f"stage {stage.number}")
+        newest.drop = self._judge.drop(dense.metric, newest.metric)
+        newest.good = self._judge.allows(newest.drop)
+        self._open = None
+        if newest.good:
+            self.model = stage.model
+        else:
+            self.stopped = "max_drop"
+
+    def _dense(self) -> float | None:
+        known = self._judge.dense
+        return known if known is not None else self._judge.value(self.model, "the model at first")
+
+    # --- what happened ---
+
+    @property
+    def plan(self) -> Plan | None:
+        """From the model that the loop began with to `iteration.model`, as one plan; None where they are the same.
+
+        Raises `PruningError` where its cuts cannot be one plan (see `Plan.then`); the model has them all the same.
+        """
+        return functools.reduce(Plan.then, self._good_plans) if self._good_plans else None
+
+    @property
+    def _good_plans(self) -> list[Plan]:
+        unsure = self._open is not None and self._judge.may_stop
+        return self._plans[:-1] if unsure or not self._records[-1].good else self._plans
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The model at first and every stage, as plain data for JSON."""
+        return [record.as_dict() for record in self._records]
+
+    def __str__(self) -> str:
+        judged = self._judge.metric is not None
+        head = ("stage", "target", "params", "", "MACs", "", *(("metric", "drop", "") if judged else ()))
+        rows = [head, *(record.row(self._records[0].totals, judged=judged) for record in self._records)]
+        return "\n".join([*columns(rows, right=range(2, 8)), self._end()])
+
+    def _end(self) -> str:
+        steps = self._goals.steps
+        if self.stopped is None:
+            return f"after step {self.done} of {steps}"
+        if self.stopped == "max_drop":
+            return f"ended: the last stage dropped by more than {self._judge.max_drop:g}; the model is that before it"
+        return {
+            "target": "ended: the target is met",
+            "steps": f"ended after {steps} steps, before the schedule was at its end",
+        }[self.stopped]
+
+
+def _check_steps(steps: int, start: int) -> None:
+    if type(steps) is not int or steps < 1:
+        raise InputError(f"steps={steps!r}; give a whole number from 1 up")
+    if type(start) is not int or not 0 <= start <= steps:
+        raise InputError(f"start={start!r}; it is the number of steps that are done, 0 to {steps}")
+
+
+__all__ = ["Iteration", "Stage", "iterate"]

@@ -1,0 +1,107 @@
+"""How each stage of a loop did: what the user's metric says of it, and whether that is too far from the start."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import nn
+
+from secateur.errors import InputError
+from secateur.plan import Totals
+from secateur.probing.metric import Metric, judged, number
+from secateur.text import share
+
+ROUNDING = 1e-9  # 0.90 - 0.88 is more than 0.02 in floats
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A metric, and by how much it may drop. dense: its value at first, where that is known already."""
+
+    metric: Metric | None = None
+    max_drop: float | None = None
+    higher_is_better: bool = True
+    dense: float | None = None
+
+    def check(self) -> Judge:
+        """Raise `InputError` for what is no metric, no allowance, or one without the other."""
+        if self.metric is not None and not callable(self.metric):
+            raise InputError(f"metric={self.metric!r} is no function (model) -> number")
+        for word, value in (("max_drop", self.max_drop), ("dense", self.dense)):
+            _check_number(word, value, self.metric)
+        if self.max_drop is not None and self.max_drop < 0:
+            raise InputError(f"max_drop={self.max_drop:g}; it is by how much the metric may get worse: 0 or above")
+        return self
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether a stage can turn out to be too much."""
+        return self.max_drop is not None
+
+    def value(self, model: nn.Module, what: str) -> float | None:
+        """What the metric says, if there is one. Raises `InputError` where that is no finite number."""
+        return None if self.metric is None else judged(self.metric, model, what)
+
+    def drop(self, before: float | None, after: float | None) -> float | None:
+        """By how much it got worse."""
+        if before is None or after is None:
+            return None
+        return before - after if self.higher_is_better else after - before
+
+    def allows(self, drop: float | None) -> bool:
+        """Whether that is within what is allowed."""
+        return drop is None or self.max_drop is None or drop <= self.max_drop + ROUNDING
+
+
+def _check_number(word: str, value: Any, metric: Metric | None) -> None:
+    if value is None:
+        return
+    if metric is None:
+        raise InputError(f"{word}={value!r} has no metric\ngive metric=, a function (model) -> number")
+    try:
+        number(value)
+    except ValueError as error:
+        raise InputError(f"{word}={value!r}: {error}") from error
+
+
+@dataclass(slots=True)
+class Record:
+    """A stage in numbers: what it meets, its size, its metric after training, and whether that was good enough.
+
+    Number 0 is the model that a loop begins with.
+    """
+
+    number: int
+    target: tuple[str, ...]
+    totals: Totals
+    metric: float | None = None
+    drop: float | None = None
+    good: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        totals = asdict(self.totals)
+        return {
+            "stage": self.number,
+            "target": list(self.target),
+            **totals,
+            "metric": self.metric,
+            "drop": self.drop,
+            "good": self.good,
+        }
+
+    def row(self, first: Totals, *, judged: bool) -> tuple[str, ...]:
+        """Its line of the table."""
+        own = self.totals
+        sizes = [(own.params, first.params), (own.macs, first.macs)]
+        cells = [
+            cell for now, then in sizes for cell in (f"{now:,}", share(now / then) if self.number and then else "")
+        ]
+        values = ["" if value is None else f"{value:.4g}" for value in (self.metric, self.drop)]
+        verdict = "" if self.good else "too much"
+        name = str(self.number) if self.number else "start"
+        return (name, ", ".join(self.target), *cells, *((*values, verdict) if judged else ()))
+
+
+__all__ = ["Judge", "Record"]

@@ -1,0 +1,357 @@
+"""The loop: stages of the original's size, in however many steps, with whatever is carried; and how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import secateur
+from nets import NETS
+from secateur.apply import surgery
+from secateur.errors import InputError, PruningError, TargetError
+from secateur.train import iterate as module
+from secateur.train.iterate import Iteration, iterate
+from secateur.train.schedules import SCHEDULES, hold, linear
+
+X = torch.zeros(1, 4)
+
+
+def mlp(*widths: int) -> nn.Module:
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    for a, b in zip((4, *widths), (*widths, 2), strict=True):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def chain(depth: int = 4) -> nn.Module:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(8, 16), nn.Linear(16, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.b(self.a(x).relu())
+
+    return nn.Sequential(nn.Linear(4, 8), *(Block() for _ in range(depth)), nn.Linear(8, 2))
+
+
+def widths(model: nn.Module, inputs: Any) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(p.shape) for name, p in model.named_parameters()}
+
+
+# --- what remains is of the original ---
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("target", ["macs=0.4", "params=0.4", "memory=0.7", "channels=0.3"])
+def test_each_stage_meets_its_share_of_the_original(schedule: str, target: str) -> None:
+    kind, end = target.partition("=")[::2]
+    net, way = mlp(32, 48), SCHEDULES[schedule](float(end), 4)
+    before = secateur.trace(net, X)
+    stages = list(iteration := iterate(net, X, target, schedule=schedule, steps=4))
+    for stage in stages:
+        if kind == "channels":
+            assert stage.model[0].out_features <= 32 * way(stage.number)
+        else:
+            assert getattr(stage.plan.after, kind) <= way(stage.number) * getattr(before.totals, kind)
+    assert [stage.number for stage in stages] in ([4] if schedule == "one_shot" else [1, 2, 3, 4], [1, 2, 3])
+    assert stages[-1].target == (iteration._goals.texts(stages[-1].number))
+    assert (iteration.stopped, iteration.model) == ("target", stages[-1].model)
+
+
+@given(
+    st.lists(st.integers(2, 40), min_size=1, max_size=3),
+    st.integers(10, 99),
+    st.integers(1, 6),
+    st.sampled_from(sorted(SCHEDULES)),
+    st.sampled_from([1, 2, 3]),
+)
+@settings(max_examples=25, deadline=None)
+def test_channels_end_with_the_widths_of_one_cut(
+    sizes: list[int], percent: int, steps: int, schedule: str, align: int
+) -> None:
+    net, target, select = mlp(*sizes), f"channels={percent / 100}", secateur.Select(align=align)
+    once = secateur.prune(net, X, target, select=select)
+    if once.plan.is_empty:
+        return
+    iteration = iterate(net, X, target, schedule=schedule, steps=steps, select=select)
+    for _ in iteration:
+        pass
+    assert widths(iteration.model, X) == widths(once.model, X)
+
+
+@pytest.mark.parametrize("name", ["residual", "grouped_queries", "gated", "windows", "channel_shuffle"])
+def test_widths_of_one_cut_on_coupled_axes(name: str) -> None:
+    net, inputs = NETS[name].make(), NETS[name].example()
+    once = secateur.prune(net, inputs, "channels=0.4")
+    iteration = iterate(net, inputs, "channels=0.4", steps=3)
+    assert len(list(iteration)) >= 1
+    assert widths(iteration.model, inputs) == widths(once.model, inputs)
+
+
+@pytest.mark.parametrize("name", ["attention", "multihead"])
+def test_axes_that_are_tied_otherwise_once_they_are_small(name: str) -> None:
+    net, inputs = NETS[name].make(), NETS[name].example()
+    for stage in iterate(net, inputs, "channels=0.4", steps=3):
+        assert secateur.verify(stage.graph.model, stage.model, stage.plan, inputs).passed
+    assert stage.plan.after.params < secateur.prune(net, inputs, "channels=0.6").plan.after.params
+
+
+@pytest.mark.parametrize("start", [1, 2])
+@pytest.mark.parametrize("target", ["macs=0.4", "channels=0.35", ["params=0.5", "channels=0.9"]])
+def test_a_loop_goes_on_from_a_model_that_was_cut(target: Any, start: int) -> None:
+    def stages(model: nn.Module, start: int = 0) -> dict[int, nn.Module]:
+        return {s.number: s.model for s in iterate(model, X, target, steps=4, start=start)}
+
+    whole = stages(mlp(33, 47))
+    again = stages(whole[start], start)
+    assert list(again) == [n for n in whole if n > start]
+    for number, model in again.items():
+        assert all(map(torch.equal, model.parameters(), whole[number].parameters()))
+
+
+def test_floors_are_shares_of_the_original() -> None:
+    iteration = iterate(mlp(40, 40), X, "macs=0.03", steps=5, select=secateur.Select(floor=0.1), schedule="exponential")
+    for stage in iteration:
+        assert all(axis.count >= 4 for axis in stage.plan.axes.values())
+
+
+def test_sizes_of_a_selection_follow_the_schedule() -> None:
+    select = secateur.Select(rules=["0: keep=0.5", "2: ceiling=0.25"], widths={"4": 7}, protect="6.bias")
+    found = [
+        [stage.model[i].out_features for i in (0, 2, 4, 6)]
+        for stage in iterate(mlp(40, 40, 40, 40), X, None, steps=4, select=select)
+    ]
+    assert found == [[35, 32, 31, 40], [30, 25, 23, 40], [25, 17, 15, 40], [20, 10, 7, 40]]
+
+
+def test_what_goes_together_stays_together() -> None:
+    select = ["0, 2: together", "0: floor=2"]
+    for stage in iterate(mlp(32, 64), X, "macs=0.3", steps=3, select=select):
+        assert abs(2 * stage.model[0].out_features - stage.model[2].out_features) <= stage.number
+
+
+def test_a_rule_about_what_is_gone_is_no_error() -> None:
+    """A width of one leaves no axis that a rule could mean."""
+    iteration = iterate(mlp(4, 32), X, "macs=0.2", steps=3, select=["0: width=1", "only=yes"][:1])
+    assert [stage.model[0].out_features for stage in iteration][-1] == 1
+
+
+def test_only_holds_when_what_it_means_is_gone() -> None:
+    net, select = mlp(3, 32), secateur.Select(only="0", widths={"0": 1})
+    iteration = iterate(net, X, None, steps=3, select=select)
+    assert [stage.model[2].out_features for stage in iteration][-1] == 32
+
+
+def test_depth_counts_blocks_of_the_original() -> None:
+    net = chain(5)
+    stages = list(iterate(net, X, ["depth=0.2", "macs=0.1"], steps=4))
+    removed = [len(stage.plan.removed) for stage in stages]
+    assert sum(removed) == 4
+    assert max(removed) == 1
+    on = list(iterate(stages[1].model, X, ["depth=0.2", "macs=0.1"], steps=4, start=2))
+    assert [len(stage.plan.removed) for stage in on] == removed[2:]
+
+
+def test_a_count_is_reached_exactly_as_asked() -> None:
+    stages = list(iterate(mlp(32, 32), X, "params=400", steps=3))
+    assert stages[-1].target == ("params=400",)
+    assert stages[-1].plan.after.params <= 400
+
+
+# --- how a loop ends ---
+
+
+def scripted(*values: float) -> Callable[[nn.Module], float]:
+    told = iter(values)
+    return lambda model: next(told)
+
+
+def test_it_ends_with_the_last_good_stage() -> None:
+    iteration = iterate(mlp(32), X, "macs=0.2", steps=4, metric=scripted(0.9, 0.895, 0.88, 0.87), max_drop=0.02)
+    stages = list(iteration)
+    assert [stage.number for stage in stages] == [1, 2, 3]
+    assert iteration.stopped == "max_drop"
+    assert iteration.model is stages[1].model
+    assert iteration.plan is not None
+    assert iteration.plan.after == stages[1].plan.after
+    assert [record["good"] for record in iteration.history] == [True, True, True, False]
+
+
+def test_it_ends_with_the_dense_model_where_nothing_was_good() -> None:
+    net = mlp(32)
+    iteration = iterate(net, X, "macs=0.2", steps=4, metric=scripted(0.9, 0.1), max_drop=0.02)
+    assert len(list(iteration)) == 1
+    assert iteration.model is net
+    assert iteration.plan is None
+
+
+def test_lower_may_be_better_and_the_last_stage_is_judged_too() -> None:
+    metric = scripted(1.2, 1.6)  # a perplexity, say
+    iteration = iterate(mlp(32), X, "macs=0.2", steps=2, metric=metric, max_drop=0.5, higher_is_better=False, dense=1.0)
+    assert len(list(iteration)) == 2
+    assert (iteration.stopped, iteration.history[-1]["drop"]) == ("max_drop", pytest.approx(0.6))
+
+
+def test_the_metric_of_a_stage_is_asked_after_its_training() -> None:
+    def metric(model: nn.Module) -> float:
+        return float(model[0].bias.detach().mean())  # type: ignore[union-attr,operator]
+
+    iteration = iterate(mlp(32), X, "macs=0.2", steps=2, metric=metric, max_drop=10.0, dense=0.0)
+    for stage in iteration:
+        nn.init.constant_(stage.model[0].bias, stage.number)
+    assert [record["metric"] for record in iteration.history] == [0.0, 1.0, 2.0]
+
+
+def test_a_metric_that_is_no_number_is_an_error_and_the_good_stage_stays() -> None:
+    iteration = iterate(mlp(32), X, "macs=0.2", steps=3, metric=scripted(0.9, 0.9, float("nan")), max_drop=0.1)
+    first = next(iteration)
+    next(iteration)
+    with pytest.raises(PruningError, match=r"the metric of stage 2 is of no use: nan is not finite"):
+        next(iteration)
+    assert iteration.model is first.model
+
+
+def test_steps_that_end_before_the_schedule() -> None:
+    iteration = iterate(mlp(32), X, "macs=0.2", schedule=lambda end, steps: hold(linear(end, 10), 1), steps=4)
+    assert [stage.number for stage in iteration] == [2, 3, 4]
+    assert iteration.stopped == "steps"
+    assert str(iteration).endswith("ended after 4 steps, before the schedule was at its end")
+
+
+def test_a_loop_that_was_left_goes_on() -> None:
+    iteration = iterate(mlp(32), X, "macs=0.2", steps=4)
+    for stage in iteration:
+        if stage.number == 2:
+            break
+    assert (iteration.stopped, iteration.model) == (None, stage.model)
+    assert "after step 2 of 4" in str(iteration)
+    assert [stage.number for stage in iteration] == [3, 4]
+    assert list(iteration) == []
+    assert iteration.stopped == "target"
+
+
+def test_a_loop_that_was_left_unjudged_keeps_the_good_model() -> None:
+    net = mlp(32)
+    iteration = iterate(net, X, "macs=0.2", steps=4, metric=scripted(0.9, 0.9), max_drop=0.1)
+    first = next(iteration)
+    assert (iteration.model, iteration.plan) == (net, None)
+    second = next(iteration)
+    assert iteration.model is first.model
+    assert second.model is not first.model
+
+
+def test_history_is_json_and_the_plan_is_one() -> None:
+    net = mlp(32, 24)
+    iteration = iterate(net, X, ["macs=0.5", "channels=0.9"], steps=3, metric=scripted(*[0.5] * 4))
+    last = list(iteration)[-1]
+    assert json.loads(json.dumps(iteration.history)) == iteration.history
+    assert iteration.history[-1]["target"] == ["macs=0.5", "channels=0.9"]
+    assert iteration.plan is not None
+    again = secateur.cut(net, iteration.plan)
+    assert all(map(torch.equal, again.parameters(), last.model.parameters()))
+
+
+def test_it_prints() -> None:
+    iteration = iterate(mlp(32), X, "macs=0.5", steps=2, metric=scripted(0.9, 0.89, 0.5), max_drop=0.1)
+    list(iteration)
+    assert str(iteration).splitlines() == [
+        "stage  target     params          MACs          metric  drop",
+        "start                226           192             0.9",
+        "1      macs=0.75     170  75.2 %   144  75.0 %    0.89  0.01",
+        "2      macs=0.5      114  50.4 %    96  50.0 %     0.5   0.4  too much",
+        "ended: the last stage dropped by more than 0.1; the model is that before it",
+    ]
+
+
+# --- all or nothing ---
+
+
+def test_models_before_stay_whole() -> None:
+    net = mlp(32)
+    before = {name: (id(p), p._version, p.shape) for name, p in net.named_parameters()}
+    stages = list(iterate(net, X, "macs=0.2", steps=3))
+    assert before == {name: (id(p), p._version, p.shape) for name, p in net.named_parameters()}
+    assert len({id(p) for stage in stages for p in stage.model.parameters()}) == 3 * 4
+
+
+@pytest.mark.parametrize("where", ["cut", "finished", "_follow"])
+def test_a_failure_leaves_the_stage_before_and_the_loop_can_go_on(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **options: object) -> object:
+        raise RuntimeError("out of memory")
+
+    iteration = iterate(mlp(32), X, "macs=0.2", steps=3)
+    first = next(iteration)
+    shapes = widths(first.model, X)
+    with monkeypatch.context() as patch:
+        patch.setattr(Iteration if where == "_follow" else module, where, broken)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            next(iteration)
+    assert iteration.model is first.model
+    assert widths(first.model, X) == shapes
+    assert [stage.number for stage in iteration] == [2, 3]
+
+
+def test_recovery_and_importance_read_the_data_of_each_stage() -> None:
+    data = [(torch.randn(8, 4), torch.randint(0, 2, (8,))) for _ in range(4)]
+    options: dict[str, Any] = {"importance": "taylor", "data": data, "loss": nn.functional.cross_entropy}
+    stages = list(iterate(mlp(32), X, "macs=0.3", steps=2, recover="lsq", **options))
+    assert [len(stage.plan.recovery) for stage in stages] == [1, 1]
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"steps": 0}, InputError, "steps=0; give a whole number from 1 up"),
+        ({"start": 3}, InputError, "start=3; it is the number of steps that are done, 0 to 2"),
+        ({"schedule": "cubix"}, InputError, "no schedule is named 'cubix'; did you mean 'cubic'?"),
+        ({"target": "macs=half"}, TargetError, "target 'macs=half'"),
+        ({"target": "macs=0.001"}, TargetError, "target macs=0.001 cannot be reached: the smallest possible is"),
+        ({"target": "macs=1.0"}, TargetError, "the target is already met: macs=1\n  macs: the model has 192 (100 % of"),
+        ({"target": "params=4000"}, TargetError, "the target is already met: params=4000"),
+        ({"target": "channels=1"}, TargetError, "the target is already met: channels=1"),
+        ({"max_drop": 0.1}, InputError, "max_drop=0.1 has no metric\ngive metric=, a function"),
+        ({"metric": len, "max_drop": -1}, InputError, "max_drop=-1; it is by how much the metric may get worse"),
+        ({"metric": len, "max_drop": "1"}, InputError, "max_drop='1': a str, '1', is no number"),
+        ({"metric": 0.5}, InputError, "metric=0.5 is no function (model) -> number"),
+        ({"importance": {"0": torch.ones(32)}}, InputError, "importance= gives ready scores, which are of the model"),
+        ({"data": iter([]), "recover": "norms"}, InputError, "data= is an iterator, which stage 1 of 2 uses up"),
+    ],
+)
+def test_what_is_refused(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    target = options.pop("target", "macs=0.5")
+    with pytest.raises(error, match=re.escape(message)):
+        iterate(mlp(32), X, target, **{"steps": 2, **options})
+
+
+def test_a_target_that_a_cut_model_has_met() -> None:
+    half = secateur.prune(mlp(32), X, "macs=0.5").model
+    with pytest.raises(TargetError, match=r"the model has 96 \(50.0 % of the original 192\)\n +at most 115 were asked"):
+        iterate(half, X, "macs=0.6", steps=2)
+    iteration = iterate(half, X, "macs=0.6", steps=2, start=1)
+    assert list(iteration) == []
+    assert (iteration.stopped, iteration.model) == ("target", half)
+
+
+def test_macs_of_another_call_are_no_yardstick() -> None:
+    half = secateur.prune(mlp(32), X, "macs=0.5").model
+    with pytest.raises(TargetError, match=r"inputs of another size[^:]*\n  MACs by those inputs   96\n.*inputs   288"):
+        iterate(half, torch.zeros(3, 4), "macs=0.2")
+    assert len(list(iterate(half, torch.zeros(3, 4), "params=0.2"))) == 1
+
+
+def test_half_cut_models_of_a_loop_are_loaded_with_their_plans() -> None:
+    half = secateur.prune(mlp(32), X, "macs=0.5").model
+    assert surgery.plans_of(half)[0].before.macs == 192
