@@ -79,9 +79,9 @@ class Batches:
         for indices in self._batches(0):
             yield self.load(indices), self.targets[indices]
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of epoch `number`, counted from 0."""
-        for place, indices in enumerate(self._batches(number)):
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number`, counted from 0, from batch `start` on; those before it are not loaded."""
+        for place, indices in enumerate(self._batches(number)[start:], start):
             x = self.load(indices)
             if self.augment is not None:
                 x = self.augment(x, np.random.default_rng([self.seed or 0, number, place]))

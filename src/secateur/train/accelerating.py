@@ -1,0 +1,79 @@
+"""Accelerate, for the length of one training.
+
+Accelerate keeps its state in the process: the first precision and device that anybody asks for are those of all that
+follows. Here each training has a state of its own, and the one that was there (the user's, or the Hugging Face
+Trainer's) is there again afterwards. The model is never handed over, so it comes back neither wrapped nor patched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from secateur.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+PRECISIONS = ("no", "bf16", "fp16")
+
+
+def check_precision(wanted: str | bool | None) -> None:
+    """Raise `InputError` for what is no precision."""
+    if isinstance(wanted, str) and wanted not in PRECISIONS:
+        known = ", ".join(PRECISIONS)
+        raise InputError(f"no mixed_precision {wanted!r}; known: {known}{nearest(wanted, PRECISIONS)}")
+
+
+def precision_on(device: torch.device, wanted: str | bool | None) -> str:
+    """The precision of a training on `device`. Raises `InputError` where the device does not have the one wanted.
+
+    >>> precision_on(torch.device("cpu"), None), precision_on(torch.device("cpu"), "bf16")
+    ('no', 'bf16')
+    """
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if wanted is True and not fast:
+        raise InputError(f"mixed_precision is True, but device {device} has none; leave it out")
+    if wanted == "fp16" and device.type == "cpu":
+        raise InputError("mixed_precision is 'fp16', which device cpu does not train in; write 'bf16', or leave it out")
+    if isinstance(wanted, str):
+        return wanted
+    return "bf16" if fast and wanted is not False else "no"
+
+
+@contextlib.contextmanager
+def accelerator(device: torch.device, wanted: str | bool | None = None) -> Iterator[Accelerator]:
+    """An Accelerator for a model that stays on `device`.
+
+    Raises `InputError` where Accelerate is not installed, the device lacks the precision, or several processes run.
+    """
+    precision = precision_on(device, wanted)
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise InputError("training needs Accelerate: pip install 'secateur[train]'") from error
+    with _own_state():
+        made = Accelerator(cpu=device.type == "cpu", device_placement=False, mixed_precision=precision)
+        if made.num_processes > 1:
+            raise InputError(f"training runs in one process, but {made.num_processes} were started; start one")
+        yield made
+
+
+@contextlib.contextmanager
+def _own_state() -> Iterator[None]:
+    """Empty what Accelerate keeps in the process, and put it back afterwards."""
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    shared: list[dict[str, Any]] = [kind._shared_state for kind in (PartialState, AcceleratorState, GradientState)]
+    before = [dict(state) for state in shared]
+    for state in shared:
+        state.clear()
+    try:
+        yield
+    finally:
+        for state, was in zip(shared, before, strict=True):
+            state.clear()
+            state.update(was)

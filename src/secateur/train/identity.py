@@ -1,0 +1,49 @@
+"""What tells one training from another, as short texts by part: a checkpoint goes on with its own training only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from secateur.apply.surgery import plans_of
+from secateur.fingerprint import digest, of_function, of_tensors
+from secateur.models.functions import load_function
+from secateur.slots import slots
+from secateur.train.distill import Distillation
+from secateur.train.options import TrainOptions
+
+
+def of_model(model: nn.Module) -> str:
+    """A model: its modules, its plans, and the values of its tensors at the start."""
+    plans = [plan.to_json() for plan in plans_of(model)]
+    tensors = of_tensors((slot.name, slot.tensor) for slot in slots(model) if slot.persistent)
+    return digest(" ".join([repr(model), *plans, tensors]))
+
+
+def of_options(options: TrainOptions) -> str:
+    """Options; a loss of the user's own by its source."""
+    loss = load_function(options.loss) if isinstance(options.loss, str) else options.loss
+    return digest(f"{dataclasses.replace(options, loss=None)} {of_function(loss)}")
+
+
+def of_teacher(teaching: Distillation | None) -> str:
+    """The teacher and how it teaches."""
+    if teaching is None:
+        return "none"
+    numbers = [teaching.weight, teaching.temperature, list(teaching.features), teaching.features_weight]
+    return digest(f"{of_model(teaching.teacher)} {numbers}")
+
+
+def of_penalties(penalties: Sequence[Any]) -> str:
+    """Penalties by their kind and the numbers that they hold."""
+    return digest(str([[type(one).__qualname__, _numbers(one)] for one in penalties])) if penalties else "none"
+
+
+def _numbers(value: Any) -> Mapping[str, Any]:
+    """The plain attributes of an object, which print the same in every process."""
+    names = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else vars(value)
+    held = {name: getattr(value, name) for name in names}
+    return {name: held[name] for name in sorted(held) if isinstance(held[name], (bool, int, float, str))}

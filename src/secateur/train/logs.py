@@ -1,0 +1,103 @@
+"""Where numbers go while a model trains: TensorBoard's files, or Trackio's local data base.
+
+A log is named by a text: "tensorboard", "trackio", or either with a place after a colon: a folder for TensorBoard
+("tensorboard:run/logs"), a project and perhaps a run for Trackio ("trackio:mnist/half"). Nothing leaves the machine
+unless Trackio's own settings say so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from secateur.errors import InputError, nearest
+
+Write: TypeAlias = Callable[[int, Mapping[str, float]], None]
+"""Called with a step, from 1, and numbers by name."""
+
+LogLike: TypeAlias = "str | Write | None"
+"""A log by its name, or a function of one's own."""
+
+
+@contextlib.contextmanager
+def opened_log(log: LogLike, about: Mapping[str, Any], start: int = 0) -> Iterator[Write]:
+    """The function that writes to a log, which is closed afterwards.
+
+    `about` is what the log says of the run. What a killed run wrote after step `start` is written again. Raises
+    `InputError` for an unknown name, and where the package is not installed.
+
+    >>> seen = []
+    >>> with opened_log(lambda step, numbers: seen.append((step, numbers)), {}) as write:
+    ...     write(1, {"loss": 0.5})
+    >>> seen
+    [(1, {'loss': 0.5})]
+    """
+    if not isinstance(log, str):
+        yield log or _nowhere
+        return
+    kind, place = check_log(log)
+    with KINDS[kind](place, about, start) as write:
+        yield write
+
+
+def check_log(log: str) -> tuple[str, str]:
+    """The kind and place that a text names. Raises `InputError` for an unknown kind.
+
+    >>> check_log("tensorboard:run/logs")
+    ('tensorboard', 'run/logs')
+    """
+    kind, _, place = log.partition(":")
+    if kind not in KINDS:
+        raise InputError(f"no log {kind!r}; known: {', '.join(KINDS)}{nearest(kind, KINDS)}")
+    return kind, place
+
+
+def _nowhere(step: int, numbers: Mapping[str, float]) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def _tensorboard(place: str, about: Mapping[str, Any], start: int) -> Iterator[Write]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise _missing("TensorBoard") from error
+    # What came after `start` is hidden, for it is written anew.
+    with SummaryWriter(place or "runs", purge_step=start + 1 if start else None) as writer:
+        if not start:
+            writer.add_text("options", "\n".join(f"    {name} = {value}" for name, value in about.items()))
+
+        def write(step: int, numbers: Mapping[str, float]) -> None:
+            for name, value in numbers.items():
+                writer.add_scalar(name, value, step)
+
+        yield write
+
+
+@contextlib.contextmanager
+def _trackio(place: str, about: Mapping[str, Any], start: int) -> Iterator[Write]:
+    try:
+        import trackio
+    except ImportError as error:
+        raise _missing("Trackio") from error
+    project, _, name = place.partition("/")
+    resume = "allow" if start and name else "never"
+    run = trackio.init(
+        project or "secateur", name or None, config=dict(about), resume=resume, embed=False, auto_log_cpu=False
+    )
+    try:
+        yield lambda step, numbers: run.log(dict(numbers), step=step)
+    finally:
+        run.finish()
+
+
+def _missing(package: str) -> InputError:
+    return InputError(f"{package} is not installed; install it with: pip install 'secateur[log]'")
+
+
+KINDS: dict[str, Callable[[str, Mapping[str, Any], int], contextlib.AbstractContextManager[Write]]] = {
+    "tensorboard": _tensorboard,
+    "trackio": _trackio,
+}
+"""The names that a log may have."""

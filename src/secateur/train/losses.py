@@ -1,0 +1,44 @@
+"""The default loss, and what it says of targets that do not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from secateur.errors import InputError
+
+IGNORED = -100
+"""The label of targets that cross entropy leaves out."""
+
+
+def cross_entropy(output: Any, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """The mean cross entropy of scores `output: (n, classes, ...)`.
+
+    Raises `InputError` for what are no scores, and for a label that has none.
+
+    >>> import torch
+    >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0])).exp()
+    tensor(2.)
+    """
+    if not isinstance(output, Tensor):
+        raise InputError(f"the model returned {type(output).__name__}, not a tensor of scores; give a loss of your own")
+    _check_labels(output, targets)
+    return F.cross_entropy(output, targets, label_smoothing=label_smoothing)
+
+
+def _check_labels(output: Tensor, targets: Tensor) -> None:
+    """On a GPU a wrong label would end the process's use of it, with no word of which label it was."""
+    if targets.is_floating_point() or not targets.numel() or output.dim() < 2:
+        return
+    classes = output.shape[1]
+    least, most = (int(bound) for bound in targets.aminmax())
+    if most < classes and least >= 0:
+        return
+    wrong = targets[((targets < 0) & (targets != IGNORED)) | (targets >= classes)]
+    if wrong.numel():
+        raise InputError(
+            f"label {int(wrong[0])} is outside the head: the model scores {classes} classes, 0 to {classes - 1}\n"
+            "count labels from 0, and give the model as many classes as the data have"
+        )

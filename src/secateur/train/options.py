@@ -1,0 +1,120 @@
+"""How to train, as a value: the optimizer, its rate, and how gradients become a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import InputError, nearest
+from secateur.train.accelerating import check_precision
+
+Loss = Callable[[Any, Any], Tensor]
+"""(output, targets) -> a tensor of one element."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Optimizer:
+    """How to make an optimizer of (parameters, lr=, weight_decay=), and the rate that suits most models."""
+
+    make: Callable[..., torch.optim.Optimizer]
+    lr: float
+
+
+OPTIMIZERS: dict[str, _Optimizer] = {
+    "sgd": _Optimizer(partial(torch.optim.SGD, momentum=0.9, nesterov=True), lr=0.02),
+    "adamw": _Optimizer(torch.optim.AdamW, lr=1e-3),
+}
+"""The names that `TrainOptions.optimizer` may have; SGD has a Nesterov momentum of 0.9."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """How gradients become a step: the mean over `accumulate` batches, scaled down to a norm of at most `clip`.
+
+    The last step of an epoch has the batches that are left. Raises `InputError` for a number out of range.
+
+    >>> Gradients(accumulate=4, clip=1.0).accumulate
+    4
+    """
+
+    accumulate: int = 1
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise InputError(f"accumulate is {self.accumulate}; it must be at least 1")
+        if self.clip is not None and not 0 < self.clip < math.inf:
+            raise InputError(f"clip is {self.clip}; it must be above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """How to train. Raises `InputError` for an unknown optimizer or a number out of range.
+
+    `lr` is the highest rate, by default 0.02 for SGD and 0.001 for AdamW; it is reached after `warmup` steps. `loss` is
+    a function (output, targets) -> scalar or `path/file.py:function`, by default cross entropy, whose targets
+    `label_smoothing` mixes with the uniform distribution. `seed` is that of dropout and the like. `mixed_precision` is
+    "bf16", "fp16" or "no"; None means bfloat16 on a CUDA device that has it, else none, and True demands it.
+
+    >>> TrainOptions(optimizer="adamw", lr=3e-4).lr
+    0.0003
+    """
+
+    optimizer: str = "sgd"
+    lr: float | None = None
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.0
+    loss: Loss | str | None = None
+    seed: int = 0
+    mixed_precision: str | bool | None = None
+    warmup: int = 0
+    gradients: Gradients = field(default_factory=Gradients)
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in OPTIMIZERS:
+            known = ", ".join(OPTIMIZERS)
+            raise InputError(f"no optimizer {self.optimizer!r}; known: {known}{nearest(self.optimizer, OPTIMIZERS)}")
+        if self.lr is not None and not 0 < self.lr < math.inf:
+            raise InputError(f"lr is {self.lr}; it must be above 0")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(f"weight_decay is {self.weight_decay}; it must be 0 or above")
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"label_smoothing is {self.label_smoothing}; it must be 0 or above, and below 1")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}; it must be 0 or above, and below {2**32}")
+        if self.loss is not None and self.label_smoothing:
+            raise InputError("label_smoothing is part of the default loss; leave it out, or leave out loss")
+        if self.warmup < 0:
+            raise InputError(f"warmup is {self.warmup}; it is a number of steps, 0 or above")
+        check_precision(self.mixed_precision)
+
+    @property
+    def peak(self) -> float:
+        """The highest rate."""
+        return self.lr or OPTIMIZERS[self.optimizer].lr
+
+    def factor(self, step: int, steps: int) -> float:
+        """The rate of step t of T, from 0, as a share of the highest.
+
+        With W = `warmup`: (t + 1) / (W + 1) before step W, then (1 + cos(pi * (t - W) / (T - W))) / 2 (Loshchilov and
+        Hutter, SGDR, ICLR 2017, eq. 5, without restarts).
+
+        >>> [round(TrainOptions(warmup=1).factor(t, 5), 3) for t in range(5)]
+        [0.5, 1.0, 0.854, 0.5, 0.146]
+        """
+        if step < self.warmup:
+            return (step + 1) / (self.warmup + 1)
+        return (1 + math.cos(math.pi * (step - self.warmup) / (steps - self.warmup))) / 2
+
+    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """A fresh optimizer of what `model` trains. Raises `InputError` where that is nothing."""
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if not parameters:
+            raise InputError(f"{type(model).__name__} has no parameter that requires gradients; nothing to train")
+        return OPTIMIZERS[self.optimizer].make(parameters, lr=self.peak, weight_decay=self.weight_decay)

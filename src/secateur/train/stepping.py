@@ -1,0 +1,78 @@
+"""One step of the optimizer: forward, backward, what clips and what pulls, and the step itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor, nn
+
+from secateur.errors import PruningError
+from secateur.train.distill import Lessons
+from secateur.train.options import Loss
+from secateur.train.running import call, device_of, to_device
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Penalty(Protocol):
+    """What pulls parameters towards zero; see `secateur.train.penalties`."""
+
+    def __call__(self) -> Tensor: ...
+
+    def add_gradients_(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stepper:
+    """What one step needs. `optimizer` is Accelerate's wrapper, which knows the scale of the loss."""
+
+    accelerator: Accelerator
+    model: nn.Module
+    optimizer: Any
+    loss: Loss
+    clip: float | None
+    penalties: Sequence[Penalty]
+    lessons: Lessons | None
+
+    def step(self, group: Sequence[Any], factor: float, check: Callable[[float], None]) -> list[float]:
+        """One step on the mean loss of a group of batches, at `factor` times the rates; the loss of each batch.
+
+        `check` sees each loss before it has any effect on a parameter.
+        """
+        for options in self.optimizer.param_groups:
+            options["lr"] = options["initial_lr"] * factor
+        self.accelerator.gradient_accumulation_steps = len(group)
+        losses = [self._backward(inputs, targets, check) for inputs, targets in group]
+        self._clip_and_pull()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return losses
+
+    def _backward(self, inputs: Any, targets: Any, check: Callable[[float], None]) -> float:
+        with self.accelerator.autocast():
+            output = call(self.model, inputs)
+            loss = self.loss(output, to_device(targets, device_of(self.model)))
+            if self.lessons is not None:
+                loss = self.lessons.loss(inputs, output, loss)
+        value = float(loss.item())
+        check(value)
+        self.accelerator.backward(loss)
+        return value
+
+    def _clip_and_pull(self) -> None:
+        """Penalties come last: what they pull is no part of the norm that is clipped, as with `penalty.attach`."""
+        if self.clip is not None:
+            norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip))  # type: ignore[arg-type]
+            if self.accelerator.scaler is None and not math.isfinite(norm):
+                raise PruningError(
+                    f"the norm of the gradients is {norm}, so they cannot be clipped to {self.clip}; the "
+                    "weights are those of the step before\ncause: most often a learning rate that is too high"
+                )
+        elif self.penalties:
+            self.accelerator.unscale_gradients(self.optimizer)
+        for penalty in self.penalties:
+            penalty.add_gradients_()

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import InputError
+from secateur.train import Checkpointing, TrainOptions, fit
+
+BATCHES = [(torch.eye(2), torch.tensor([0, 1]))] * 4
+
+
+def net() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+
+
+def scalars(folder: Path) -> dict[str, list[int]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    read = EventAccumulator(str(folder)).Reload()
+    return {tag: [event.step for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_tensorboard_has_every_step(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs secateur[log]")
+    fit(net(), BATCHES, epochs=2, log=f"tensorboard:{tmp_path}")
+    assert scalars(tmp_path) == {name: list(range(1, 9)) for name in ("loss", "lr", "epoch")}
+
+
+def test_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs secateur[log]")
+
+    def kill(now: Any) -> None:
+        if now.step == 5:
+            raise KeyError
+
+    arguments = {
+        "epochs": 2,
+        "log": f"tensorboard:{tmp_path}/log",
+        "checkpoint": Checkpointing(tmp_path / "c", every=3),
+    }
+    with pytest.raises(KeyError):
+        fit(net(), BATCHES, **arguments, progress=kill)
+    fit(net(), BATCHES, **arguments)
+    assert scalars(tmp_path / "log")["loss"] == list(range(1, 9))
+
+
+def test_trackio_has_every_step_in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("trackio", reason="needs secateur[log]")
+    from trackio.sqlite_storage import SQLiteStorage
+
+    monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path)
+    monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", tmp_path)
+    fit(net(), BATCHES, epochs=1, log="trackio:mine/first")
+    found = SQLiteStorage.get_logs("mine", "first")
+    assert [row["step"] for row in found] == [1, 2, 3, 4]
+    assert {"loss", "lr", "epoch"} <= set(found[0])
+
+
+def test_a_function_of_ones_own_and_the_same_weights() -> None:
+    seen: list[int] = []
+    plain, logged = net(), net()
+    fit(plain, BATCHES, epochs=1)
+    fit(logged, BATCHES, epochs=1, log=lambda step, numbers: seen.append(step))
+    assert seen == [1, 2, 3, 4]
+    assert torch.equal(weights(plain), weights(logged))
+
+
+@pytest.mark.parametrize("package", ["torch.utils.tensorboard", "trackio"])
+def test_a_log_that_is_not_installed(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=r"is not installed; install it with: pip install 'secateur\[log\]'"):
+        fit(net(), BATCHES, epochs=1, log=package.rpartition(".")[2])
+
+
+def test_an_unknown_log() -> None:
+    with pytest.raises(
+        InputError, match="no log 'tensorbord'; known: tensorboard, trackio; did you mean 'tensorboard'"
+    ):
+        fit(net(), BATCHES, epochs=1, log="tensorbord:here", options=TrainOptions())
