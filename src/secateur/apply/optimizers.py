@@ -91,7 +91,9 @@ def _states(optimizer: Optimizer, change: Change) -> tuple[dict[Any, Any], list[
     return made, lost
 
 
-def _state(optimizer: Optimizer, heir: Heir, values: Mapping[str, Any], change: Change) -> dict[str, Any]:
+def _state(optimizer: Optimizer, heir: Heir, values: Any, change: Change) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise CannotFollow(f"it is a {type(values).__name__}")
     if isinstance(optimizer, torch.optim.LBFGS) and not change.plan.is_empty:
         raise CannotFollow("it is the history of all parameters together")
     return state_of(values, heir.name, heir.old.shape, change.cutter)

@@ -107,7 +107,8 @@ def cut_(model: nn.Module, plan: Plan, *, carry: States = ()) -> nn.Module:
     ready = Ready.of(model, plan)
     followed = follow(carry, ready.change())
     ready.put()
-    followed.put(stacklevel=3)
+    for one in followed:
+        one.put()
     return model
 
 

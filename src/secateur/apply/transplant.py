@@ -57,7 +57,8 @@ def transplant(state: S, model: nn.Module, small: nn.Module, plan: Plan | None =
     >>> adam.state[small[0].weight]["exp_avg"].shape
     torch.Size([4, 4])
     """
-    follow(state, _change(model, small, plan)).put(stacklevel=3)
+    for one in follow(state, _change(model, small, plan)):
+        one.put()
     return state
 
 
@@ -69,7 +70,7 @@ def _change(model: nn.Module, small: nn.Module, plan: Plan | None) -> Change:
             "model and small are one object: it was cut in place, and its old parameters are gone\n"
             "carry the state along with the cut: secateur.cut_(model, plan, carry=[optimizer])"
         )
-    whole = plan if plan is not None else _between(model, small)
+    whole = plan if plan is not None else between(model, small)
     needs_plan(whole)
     before, after = ({slot.name: slot.tensor for slot in slots(m)} for m in (model, small))
     _check_names(before, after, whole)
@@ -87,7 +88,7 @@ def _check_names(before: Mapping[str, Tensor], after: Mapping[str, Tensor], plan
             raise InputError(f"the plan adds {one.name!r}, which small does not have{nearest(one.name, after)}")
 
 
-def _between(model: nn.Module, small: nn.Module) -> Plan:
+def between(model: nn.Module, small: nn.Module) -> Plan:
     """The plans that made `small` of `model`, as one."""
     before, after = plans_of(model), plans_of(small)
     plans = after[len(before) :]
@@ -99,29 +100,22 @@ def _between(model: nn.Module, small: nn.Module) -> Plan:
     return functools.reduce(Plan.then, plans)
 
 
-@dataclass(frozen=True)
-class Following:
-    """What follows a cut, all of it computed: `put` carries it out."""
+def follow(state: States, change: Change) -> list[ReadyState]:
+    """Find out what becomes of everything that holds tensors of a model, for a caller whose caller is the user.
 
-    ready: list[ReadyState]
-
-    def put(self, stacklevel: int) -> None:
-        lost = [line for one in self.ready for line in one.lost]
-        if lost:
-            text = "\n  ".join(["the state of these parameters cannot follow the cut and starts anew:", *lost])
-            warnings.warn(text, UserWarning, stacklevel=stacklevel)
-        for one in self.ready:
-            one.put()
-
-
-def follow(state: States, change: Change) -> Following:
-    """Find out what becomes of everything that holds tensors of a model. Raises `InputError`, and touches nothing."""
+    Warns of state that is lost. Raises `InputError`, and touches nothing.
+    """
     found = _Found()
     for one in _each(state):
         found.add(one)
     ready = [ready_table(table, change) for table in found.tables]  # first: they may be master weights
     ready += [ready_copy(module, change) for module in found.copies]
-    return Following(ready + [ready_optimizer(optimizer, change) for optimizer in found.optimizers])
+    ready += [ready_optimizer(optimizer, change) for optimizer in found.optimizers]
+    lost = [line for one in ready for line in one.lost]
+    if lost:
+        text = "\n  ".join(["the state of these parameters cannot follow the cut and starts anew:", *lost])
+        warnings.warn(text, UserWarning, stacklevel=3)
+    return ready
 
 
 # --- what is what ---------------------------------------------------------------------------------------------------

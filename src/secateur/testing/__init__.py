@@ -1,6 +1,7 @@
-"""Checks for those who extend secateur: does a rule, or a criterion, keep the laws?"""
+"""Checks for those who extend secateur: does a rule, a criterion, or an optimizer through a cut, keep the laws?"""
 
 from .criteria import check_criterion
 from .rules import check_rule
+from .transplants import transplant_error
 
-__all__ = ["check_criterion", "check_rule"]
+__all__ = ["check_criterion", "check_rule", "transplant_error"]

@@ -1,0 +1,50 @@
+"""A model turned in place into what was cut and recovered of a copy, for trainers that hold on to their model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from ..slots import slots
+from .surgery import PLANS, Ready, plans_of
+from .tensors import alike
+from .transplant import States, between, follow
+
+
+def become_(model: nn.Module, small: nn.Module, carry: States = ()) -> nn.Module:
+    """Turn `model` into what `small` is, all or nothing, and return it.
+
+    small: what `cut`, `prune` or a stage of `iterate` made of the model; both go through the same plans then, and hold
+    the same values, recovered ones included. carry: what follows, as in `cut_`. Raises `InputError` where `small` was
+    not cut from the model.
+
+    >>> import secateur
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+    >>> small = secateur.prune(net, torch.zeros(1, 4), "channels=0.5").model
+    >>> become_(net, small, carry=[sgd]) is net, net[0].out_features
+    (True, 4)
+    """
+    ready = Ready.of(model, between(model, small))
+    values = {slot.name: slot.tensor for slot in slots(small)}
+    ready = replace(ready, made=_with_values(ready, values))
+    for one, (_, placed) in zip(ready.plan.added, ready.placed, strict=True):
+        placed.data.copy_(values[one.name])
+    followed = follow(carry, ready.change())
+    ready.put()
+    for one in followed:
+        one.put()
+    model.__dict__[PLANS] = plans_of(small)
+    return model
+
+
+def _with_values(ready: Ready, values: dict[str, torch.Tensor]) -> dict[int, torch.Tensor]:
+    """New tensors by the id of the old, wherever the values differ from those of a cut alone."""
+    made = dict(ready.made)
+    for name, old in ready.body.tensors.items():
+        value = values.get(name)
+        if value is not None and not torch.equal(made.get(id(old), old), value):
+            made[id(old)] = alike(old, value.detach().clone())
+    return made

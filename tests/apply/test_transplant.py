@@ -1,0 +1,635 @@
+"""Optimizers, averages and master weights follow a cut: who holds what afterwards."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import lr_scheduler
+from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn
+
+import secateur
+from nets import NETS, Parts, graph_of
+from secateur import InputError, Plan
+from secateur.apply.becoming import become_
+from secateur.apply.states import dims_of
+from secateur.apply.surgery import plans_of
+from secateur.apply.transplant import transplant
+
+X = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def planned(name: str = "residual", target: str = "channels=0.5") -> Plan:
+    return secateur.plan(graph_of(name), target, importance="random")
+
+
+def stepped(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    model(X.to(next(model.parameters()).dtype)).float().square().mean().backward()
+    optimizer.step()
+
+
+def trained(make: Callable[..., torch.optim.Optimizer] = torch.optim.Adam) -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = NETS["residual"].make().train()
+    optimizer = make(model.parameters())
+    stepped(model, optimizer)
+    return model, optimizer
+
+
+def kept_of(plan: Plan, name: str, tensor: Tensor) -> Tensor:
+    for dim, kept in enumerate(plan.positions(name) if name in plan.sites else ()):
+        tensor = tensor if kept is None else tensor.index_select(dim, torch.tensor(kept))
+    return tensor
+
+
+def held(optimizer: torch.optim.Optimizer) -> list[int]:
+    return [id(p) for group in optimizer.param_groups for p in group["params"]]
+
+
+def snapshot(optimizer: torch.optim.Optimizer) -> Any:
+    """All of it, with the identity of every object that must stay."""
+    state = {id(p): list(map(id, dict(optimizer.state[p]).values())) for p in optimizer.state if isinstance(p, Tensor)}
+    return held(optimizer), state, [dict(g, params=None) for g in optimizer.param_groups]
+
+
+# --- optimizers -----------------------------------------------------------------------------------------------------
+
+
+def test_state_is_sliced_as_the_parameters() -> None:
+    model, optimizer = trained()
+    plan = planned()
+    before = {name: dict(optimizer.state[p]) for name, p in model.named_parameters()}
+    small = secateur.cut(model, plan)
+    assert transplant(optimizer, model, small) is optimizer
+    assert held(optimizer) == [id(p) for p in small.parameters()]
+    for name, parameter in small.named_parameters():
+        state = optimizer.state[parameter]
+        assert state["step"] is before[name]["step"]
+        assert torch.equal(state["exp_avg"], kept_of(plan, name, before[name]["exp_avg"]))
+        assert torch.equal(state["exp_avg_sq"], kept_of(plan, name, before[name]["exp_avg_sq"]))
+    stepped(small, optimizer)
+
+
+def test_the_model_itself_stays_whole() -> None:
+    model, optimizer = trained()
+    before = {name: (id(p), p.shape, p._version) for name, p in model.named_parameters()}
+    transplant(optimizer, model, secateur.cut(model, planned()))
+    assert {name: (id(p), p.shape, p._version) for name, p in model.named_parameters()} == before
+
+
+def test_groups_keep_their_options_and_order() -> None:
+    model = NETS["residual"].make()
+    stem, rest = {id(p) for p in model.stem.parameters()}, [*model.named_parameters()]
+    groups = [
+        {"params": [(n, p) for n, p in rest if id(p) not in stem], "lr": 0.1, "weight_decay": 0.0, "mine": "rest"},
+        {"params": [(n, p) for n, p in rest if id(p) in stem], "lr": 0.01},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.3)
+    defaults, names = dict(optimizer.defaults), [list(g["param_names"]) for g in optimizer.param_groups]
+    small = secateur.cut(model, planned())
+    transplant(optimizer, model, small)
+    first, second = optimizer.param_groups
+    assert (first["lr"], first["weight_decay"], first["mine"]) == (0.1, 0.0, "rest")
+    assert (second["lr"], second["weight_decay"]) == (0.01, 0.3)
+    assert [g["param_names"] for g in optimizer.param_groups] == names
+    assert held(optimizer) == [id(small.get_parameter(name)) for group in names for name in group]
+    assert optimizer.defaults == defaults
+
+
+def test_a_state_dict_goes_on_in_an_optimizer_of_the_small_model() -> None:
+    model, optimizer = trained()
+    small = secateur.cut(model, planned())
+    transplant(optimizer, model, small)
+    again = torch.optim.Adam(small.parameters())
+    again.load_state_dict(optimizer.state_dict())
+    for parameter in small.parameters():
+        assert torch.equal(again.state[parameter]["exp_avg"], optimizer.state[parameter]["exp_avg"])
+
+
+def test_frozen_foreign_and_repeated_parameters() -> None:
+    model, foreign = NETS["residual"].make(), nn.Parameter(torch.ones(3))
+    model.stem.weight.requires_grad_(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of the repetition
+        optimizer = torch.optim.SGD([model.stem.weight, foreign, model.a.weight, model.a.weight], lr=0.1, momentum=0.9)
+    optimizer.state[foreign]["momentum_buffer"] = torch.ones(3)
+    small = secateur.cut(model, planned())
+    transplant(optimizer, model, small)
+    assert held(optimizer) == [id(p) for p in (small.stem.weight, foreign, small.a.weight, small.a.weight)]
+    assert not small.stem.weight.requires_grad
+    assert list(optimizer.state) == [foreign]
+
+
+@pytest.mark.parametrize("name", ["shared", "tied_embedding"])
+def test_shared_parameters(name: str) -> None:
+    model, plan = NETS[name].make(), planned(name)
+    optimizer = torch.optim.Adam(model.parameters())
+    for parameter in model.parameters():
+        optimizer.state[parameter] = {"step": torch.tensor(1.0), "exp_avg": parameter.detach().clone()}
+    small = secateur.cut(model, plan)
+    transplant(optimizer, model, small)
+    assert held(optimizer) == [id(p) for p in small.parameters()]
+    assert all(torch.equal(optimizer.state[p]["exp_avg"], p) for p in small.parameters())
+
+
+def test_hooks_and_the_object_survive() -> None:
+    model, optimizer = trained()
+    calls: list[str] = []
+    optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
+    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+    small = secateur.cut(model, planned())
+    stepped(small, transplant(optimizer, model, small))
+    assert calls == ["before", "after"]
+
+
+def test_two_plans_in_turn_are_followed_at_once() -> None:
+    model, optimizer = trained()
+    momentum = {name: optimizer.state[p]["exp_avg"] for name, p in model.named_parameters()}
+    once = secateur.cut(model, planned(target="channels=0.8"))
+    twice = secateur.cut(once, secateur.plan(secateur.trace(once, X), "channels=0.5"))
+    transplant(optimizer, model, twice)
+    whole = plans_of(twice)[0].then(plans_of(twice)[1])
+    for name, p in twice.named_parameters():
+        assert torch.equal(optimizer.state[p]["exp_avg"], kept_of(whole, name, momentum[name]))
+
+
+def blocks() -> nn.Module:
+    def block() -> nn.Module:
+        return Parts(lambda self, x: x + self.b(self.a(x).relu()), a=nn.Conv2d(6, 4, 1), b=nn.Conv2d(4, 6, 1))
+
+    return nn.Sequential(nn.Conv2d(3, 6, 1), block(), block(), block(), nn.Flatten(), nn.Linear(384, 2))
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.Adafactor, torch.optim.Rprop])
+def test_removed_blocks_leave_and_their_group_stays(kind: Any) -> None:
+    model = blocks()
+    groups = [{"params": list(part.parameters())} for part in model.children() if [*part.parameters()]]
+    optimizer = kind(groups, lr=0.01)
+    scheduler = lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+    stepped(model, optimizer)
+    plan = secateur.plan(secateur.trace(model, X), ["depth=2", "channels=0.5"])
+    [gone] = plan.removed
+    small = secateur.cut(model, plan)
+    transplant([optimizer, scheduler], model, small)
+    assert len(optimizer.param_groups) == 5
+    assert optimizer.param_groups[int(gone)]["params"] == []
+    assert set(map(id, optimizer.state)) <= set(held(optimizer)) == {id(p) for p in small.parameters()}
+    stepped(small, optimizer)
+    scheduler.step()
+    assert [group["lr"] for group in optimizer.param_groups] == [0.005] * 5
+
+
+# --- what recovery adds and changes ---------------------------------------------------------------------------------
+
+
+def narrow() -> nn.Module:
+    layers = [nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 6, 1, bias=False), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(6, 2, 1, bias=False))
+
+
+def test_what_recovery_adds_joins_the_group_of_what_it_is_like() -> None:
+    torch.manual_seed(0)
+    model = narrow()
+    groups = [{"params": [("0", model[0].weight), ("1", model[2].weight)], "lr": 0.1}]
+    optimizer = torch.optim.Adam([*groups, {"params": [("2", model[4].weight)], "lr": 0.2}])
+    stepped(model, optimizer)
+    ema, shadow = AveragedModel(model), {f"module.{n}": p.detach().double() for n, p in model.named_parameters()}
+    small = secateur.prune(model, X, "channels=0.5", data=[(X, None)], recover="lsq").model
+    transplant([optimizer, ema, shadow], model, small)
+    first, second = optimizer.param_groups
+    assert [id(p) for p in second["params"]] == [id(small[4].weight), id(small[4].bias)]
+    assert (first["param_names"], second["param_names"]) == (["0", "1", "2.bias"], ["2", "4.bias"])
+    assert torch.equal(ema.module[4].bias, small[4].bias)
+    assert torch.equal(shadow["module.4.bias"].float(), small[4].bias)
+    assert shadow["module.4.bias"].dtype == torch.float64
+    stepped(small, optimizer)
+    ema.update_parameters(small)
+
+
+def test_what_recovery_gave_a_weight_its_copies_get_too() -> None:
+    torch.manual_seed(0)
+    model = narrow()
+    ema, shadow = copy.deepcopy(model), {n: p.detach() + 1 for n, p in model.named_parameters()}
+    small = secateur.prune(model, X, "channels=0.5", data=[(X, None)], recover="lsq").model
+    transplant([ema, shadow], model, small)
+    for name, parameter in small.named_parameters():
+        torch.testing.assert_close(ema.get_parameter(name), parameter)
+    torch.testing.assert_close(shadow["4.weight"], small[4].weight + 1)
+
+
+def test_norm_statistics_that_recovery_took_anew_go_to_the_averages() -> None:
+    model = NETS["plain_cnn"].make()
+    ema = copy.deepcopy(model)
+    result = secateur.prune(model, X, "channels=0.5", data=[(X, None)], recover="norms")
+    transplant(ema, model, result.model)
+    assert torch.equal(ema.bn.running_var, result.model.bn.running_var)
+    assert not torch.equal(ema.bn.running_var, kept_of(result.plan, "bn.running_var", model.bn.running_var))
+
+
+def test_weights_that_a_norm_scales() -> None:
+    """The gain of weight norm shrinks with the norm, in copies too."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.utils.weight_norm(nn.Linear(8, 3)))  # type: ignore[no-untyped-call]
+    shadow = {n: 2 * p.detach() for n, p in model.named_parameters()}
+    small = secateur.cut(model, secateur.plan(secateur.trace(model, torch.ones(1, 4)), "channels=0.5"))
+    transplant(shadow, model, small)
+    for name, parameter in small.named_parameters():
+        torch.testing.assert_close(shadow[name], 2 * parameter.detach())
+
+
+def test_averages_in_an_optimizer_are_scaled_as_the_weights_are() -> None:
+    model, plan = NETS["attention"].make(), planned("attention")
+    assert plan.scales
+    optimizer = torch.optim.ASGD(model.parameters())
+    for parameter in model.parameters():
+        optimizer.state[parameter]["ax"] = parameter.detach().clone()
+    small = secateur.cut(model, plan)
+    transplant(optimizer, model, small)
+    assert all(torch.equal(optimizer.state[p]["ax"], p) for p in small.parameters())
+
+
+# --- averaged models, shadow and master weights ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use_buffers", [True, False])
+def test_an_averaged_model_is_cut_in_place(use_buffers: bool) -> None:
+    model, optimizer = trained()
+    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=use_buffers)
+    for _ in range(2):
+        stepped(model, optimizer)
+        ema.update_parameters(model)
+    inner, values, plan = ema.module, {n: t.clone() for n, t in ema.module.state_dict().items()}, planned()
+    small = secateur.cut(model, plan)
+    assert transplant([ema, optimizer], model, small)[0] is ema
+    assert ema.module is inner
+    assert ema.n_averaged == 2
+    assert plans_of(inner) == (plan,)
+    for name, tensor in inner.state_dict().items():
+        assert torch.equal(tensor, kept_of(plan, name, values[name]))
+    stepped(small, optimizer)
+    ema.update_parameters(small)
+    assert ema(X).shape == (4, 5)
+
+
+def test_tensors_by_name_change_in_place() -> None:
+    model, plan = NETS["residual"].make(), planned()
+    shadow = {f"module.{name}": tensor.clone() for name, tensor in model.state_dict().items()}
+    shadow |= {"module.step": torch.tensor(3), "decay": 0.9}  # type: ignore[dict-item]
+    transplant(shadow, model, secateur.cut(model, plan))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(shadow[f"module.{name}"], kept_of(plan, name, tensor))
+    assert (shadow["module.step"], shadow["decay"]) == (3, 0.9)
+
+
+def test_removed_blocks_leave_a_dict() -> None:
+    model = blocks()
+    shadow = dict(model.state_dict())
+    small = secateur.cut(model, secateur.plan(secateur.trace(model, X), "depth=2"))
+    transplant(shadow, model, small)
+    assert shadow.keys() == small.state_dict().keys()
+
+
+def test_master_weights_and_their_optimizer() -> None:
+    torch.manual_seed(0)
+    model = narrow().bfloat16()
+    masters = {name: nn.Parameter(p.detach().float() + 1e-4) for name, p in model.named_parameters()}
+    optimizer = torch.optim.SGD(masters.values(), lr=0.1, momentum=0.9)
+
+    def step(model: nn.Module) -> None:
+        model.zero_grad()
+        model(X.bfloat16()).float().square().mean().backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None
+            masters[name].grad = parameter.grad.float()
+        optimizer.step()
+        for name, parameter in model.named_parameters():
+            parameter.data.copy_(masters[name])
+
+    step(model)
+    before = {name: (m.detach().clone(), optimizer.state[m]["momentum_buffer"]) for name, m in masters.items()}
+    plan = secateur.plan(secateur.trace(model, X.bfloat16()), "channels=0.5")
+    small = secateur.cut(model, plan)
+    transplant([masters, optimizer], model, small)
+    assert held(optimizer) == [id(masters[name]) for name, _ in small.named_parameters()]
+    for name, (master, momentum) in before.items():
+        assert type(masters[name]) is nn.Parameter
+        assert torch.equal(masters[name], kept_of(plan, name, master))
+        assert torch.equal(optimizer.state[masters[name]]["momentum_buffer"], kept_of(plan, name, momentum))
+    step(small)
+
+
+def test_masters_of_what_recovery_adds() -> None:
+    torch.manual_seed(0)
+    model = narrow()
+    masters = {name: nn.Parameter(p.detach().double()) for name, p in model.named_parameters()}
+    optimizer = torch.optim.SGD(masters.values(), lr=0.1)
+    small = secateur.prune(model, X, "channels=0.5", data=[(X, None)], recover="shift").model
+    transplant([optimizer, masters], model, small)
+    assert held(optimizer) == [id(masters[name]) for name, _ in small.named_parameters()]
+    assert all(torch.equal(masters[name].float(), p) for name, p in small.named_parameters())
+
+
+# --- what goes on by itself -----------------------------------------------------------------------------------------
+
+SCHEDULERS: dict[str, Callable[[Any], Any]] = {
+    "StepLR": lambda o: lr_scheduler.StepLR(o, 1),
+    "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 5),
+    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 0.1, total_steps=5),
+    "SequentialLR": lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.ConstantLR(o, 0.5), lr_scheduler.ExponentialLR(o, 0.9)], milestones=[2]
+    ),
+    "ChainedScheduler": lambda o: lr_scheduler.ChainedScheduler([lr_scheduler.ExponentialLR(o, 0.9)]),
+    "SWALR": lambda o: SWALR(o, 0.05),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_scheduler_goes_on(name: str) -> None:
+    """The same rates as without a cut, in the groups that the optimizer has now."""
+
+    def rates(*, cut: bool) -> list[float]:
+        model, optimizer = trained()
+        scheduler, found = SCHEDULERS[name](optimizer), []
+        for step in range(4):
+            if cut and step == 2:
+                model, whole = secateur.cut(model, planned()), model
+                assert transplant(scheduler, whole, model) is scheduler  # takes the optimizer along
+                transplant(optimizer, whole, model)  # it is there already
+            stepped(model, optimizer)
+            scheduler.step()
+            found += [group["lr"] for group in optimizer.param_groups]
+        return found
+
+    assert rates(cut=True) == rates(cut=False)
+
+
+def test_a_plateau_is_remembered() -> None:
+    model, optimizer = trained()
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, patience=1)
+    for _ in range(2):
+        scheduler.step(1.0)
+    small = secateur.cut(model, planned())
+    transplant([optimizer, scheduler], model, small)
+    scheduler.step(1.0)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
+
+
+def test_a_grad_scaler_goes_on() -> None:
+    model, optimizer = trained()
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+
+    def step(model: nn.Module) -> None:
+        optimizer.zero_grad()
+        scaler.scale(model(X).square().mean()).backward()
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+
+    step(model)
+    small = secateur.cut(model, planned())
+    transplant([optimizer, scaler], model, small)
+    step(small)
+    assert scaler.get_scale() == 16.0  # after two good steps, one on each side of the cut
+    assert optimizer.state[next(small.parameters())]["step"] == 3
+
+
+def test_an_optimizer_of_accelerate() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    accelerator = accelerate.Accelerator(cpu=True)
+    model, inner = trained()
+    model, optimizer, scheduler = accelerator.prepare(model, inner, lr_scheduler.StepLR(inner, 1))
+    small = secateur.cut(model, planned())
+    assert transplant([optimizer, scheduler], model, small)[0] is optimizer
+    assert held(inner) == held(optimizer) == [id(p) for p in small.parameters()]
+    stepped(small, optimizer)
+
+
+# --- states of other shapes -----------------------------------------------------------------------------------------
+
+
+class Odd(torch.optim.Optimizer):
+    """Keeps what nobody knows how to slice."""
+
+    def __init__(self, parameters: Any, state: Callable[[Tensor], Mapping[str, Any]]):
+        super().__init__(parameters, {})
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter] = dict(state(parameter))
+        self.state["calls"] = 3  # type: ignore[index]
+
+
+UNKNOWN: dict[str, tuple[Callable[[Tensor], Any], str]] = {
+    "another shape": (lambda p: torch.zeros(7), r"a\.weight in Odd: 'own' has the shape \(7,\), the parameter \(6, 8"),
+    "a function": (lambda p: torch.tensor, r"a\.weight in Odd: 'own' is a builtin_function_or_method"),
+    "in a list": (lambda p: [torch.zeros(p.numel())], r"a\.weight in Odd: 'own' has the shape \(432,\)"),
+    "an object": (lambda p: torch.Generator(), r"a\.weight in Odd: 'own' is a Generator"),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN)
+def test_state_that_cannot_follow_is_named_and_reset(case: str) -> None:
+    make, message = UNKNOWN[case]
+    model = NETS["residual"].make()
+    optimizer = Odd([model.a.weight, model.fc.bias], lambda p: {"own": make(p), "momentum": torch.zeros_like(p)})
+    small = secateur.cut(model, planned())
+    with pytest.warns(UserWarning, match=message) as caught:
+        transplant(optimizer, model, small)
+    assert [c.filename for c in caught] == [__file__]
+    assert list(optimizer.state) == [small.fc.bias, "calls"]  # what was not cut keeps whatever it has
+
+
+def test_state_of_every_kind_that_can() -> None:
+    model, plan = NETS["residual"].make(), planned()
+    optimizer = Odd(
+        [model.a.weight],
+        lambda p: {
+            "step": 3,
+            "none": None,
+            "one": torch.ones(1, 1),
+            "rows": torch.rand(6, 1, 1, 1),
+            "both": (torch.rand_like(p), {"deep": [torch.rand(1, 8, 1, 1)]}),
+        },
+    )
+    before = dict(optimizer.state[model.a.weight])
+    small = secateur.cut(model, plan)
+    transplant(optimizer, model, small)
+    state = optimizer.state[small.a.weight]
+    assert (state["step"], state["none"], state["one"]) == (3, None, before["one"])
+    out, into = (torch.tensor(kept) for kept in plan.positions("a.weight")[:2])
+    assert torch.equal(state["rows"], before["rows"][out])
+    assert torch.equal(state["both"][0], before["both"][0][out][:, into])
+    assert torch.equal(state["both"][1]["deep"][0], before["both"][1]["deep"][0][:, into])
+
+
+def test_adafactor_of_transformers() -> None:
+    optimization = pytest.importorskip("transformers.optimization", exc_type=ImportError)
+    model, optimizer = trained(optimization.Adafactor)
+    plan, state = planned(), dict(optimizer.state[model.a.weight])
+    out, into = (torch.tensor(kept) for kept in plan.positions("a.weight")[:2])
+    small = secateur.cut(model, plan)
+    transplant(optimizer, model, small)
+    after = optimizer.state[small.a.weight]
+    assert torch.equal(after["exp_avg_sq_row"], state["exp_avg_sq_row"][out][:, into])
+    assert torch.equal(after["exp_avg_sq_col"], state["exp_avg_sq_col"][out][:, into])
+    stepped(small, optimizer)
+
+
+def test_memory_formats_are_kept() -> None:
+    model = NETS["residual"].make().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(model.parameters())
+    stepped(model, optimizer)
+    small = secateur.cut(model, planned())
+    transplant(optimizer, model, small)
+    assert optimizer.state[small.a.weight]["exp_avg"].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("state", "parameter", "dims"),
+    [((8, 1), (8, 3), [0, None]), ((1, 1), (8, 3), [None, None]), ((8, 3, 1), (8, 3), None), ((24,), (8, 3), None)],
+)
+def test_dimensions_by_shape(state: Any, parameter: Any, dims: Any) -> None:
+    assert dims_of("any", state, parameter) == dims
+
+
+# --- in place -------------------------------------------------------------------------------------------------------
+
+
+def test_cut_in_place_carries() -> None:
+    model, optimizer = trained()
+    ema = AveragedModel(model)
+    momentum = optimizer.state[model.a.weight]["exp_avg"]
+    bias, plan = model.fc.bias, planned()
+    assert secateur.cut_(model, plan, carry=[optimizer, ema]) is model
+    assert held(optimizer) == [id(p) for p in model.parameters()]
+    assert torch.equal(optimizer.state[model.a.weight]["exp_avg"], kept_of(plan, "a.weight", momentum))
+    assert model.fc.bias is bias  # what is not cut stays the same object
+    stepped(model, optimizer)
+    ema.update_parameters(model)
+
+
+def test_becoming_what_was_recovered() -> None:
+    torch.manual_seed(0)
+    model = narrow()
+    optimizer, ema = torch.optim.Adam(model.parameters()), copy.deepcopy(model)
+    stepped(model, optimizer)
+    small = secateur.prune(model, X, "channels=0.5", data=[(X, None)], recover="lsq").model
+    assert become_(model, small, carry=[optimizer, ema]) is model
+    assert held(optimizer) == [id(p) for p in model.parameters()]
+    assert plans_of(model) == plans_of(small)
+    assert [r.step for r in plans_of(model)[0].recovery] == ["lsq"]
+    for name, parameter in small.named_parameters():
+        assert torch.equal(model.get_parameter(name), parameter)
+        assert model.get_parameter(name) is not parameter
+    assert torch.equal(model(X), small(X))
+    assert ema[4].bias.shape == (2,)
+    stepped(model, optimizer)
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+
+def wrong_shadow(model: nn.Module) -> dict[str, Tensor]:
+    return {**model.state_dict(), "a.weight": torch.zeros(2, 2)}
+
+
+REFUSED: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
+    "an optimizer of another model": (
+        lambda model: torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1),
+        "SGD holds 2 parameters, and none of them is one of the model's\ngive the model that it was built on",
+    ),
+    "something else": (lambda model: 3, "int cannot follow the cut: it is no optimizer, LR scheduler, GradScaler"),
+    "a shadow of another shape": (
+        wrong_shadow,
+        r"the tensor 'a.weight' is no copy of the model's\n  it     \(2, 2\)\n  model  \(6, 8, 3, 3\)",
+    ),
+    "a shadow of other names": (
+        lambda model: {"x": torch.ones(1), "y": 2},
+        "no tensor of this dict has a name of the model's\n  it has  x, y\n  model   ",
+    ),
+    "another average": (
+        lambda model: AveragedModel(nn.Linear(2, 2)),
+        "AveragedModel cannot follow the cut: the plan cuts '.*', which this model does not have",
+    ),
+    "the model itself": (lambda model: model, "this Parts is the model itself; carry optimizers, and copies"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_does_not_fit_is_refused_and_nothing_changes(case: str) -> None:
+    model, optimizer = trained()
+    ema, shadow = AveragedModel(model), dict(model.state_dict())
+    build, message = REFUSED[case]
+    small, before = secateur.cut(model, planned()), (snapshot(optimizer), {k: id(v) for k, v in shadow.items()})
+    for act in (
+        lambda states: transplant(states, model, small),
+        lambda states: secateur.cut_(model, planned(), carry=states),
+    ):
+        with pytest.raises(InputError, match=message):
+            act([shadow, ema, optimizer, build(model)])
+        assert (snapshot(optimizer), {k: id(v) for k, v in shadow.items()}) == before
+        assert ema.module.a.out_channels == model.a.out_channels == 6
+
+
+def test_a_warning_that_is_an_error_leaves_all_as_it_was() -> None:
+    model = NETS["residual"].make()
+    optimizer = Odd([model.a.weight], lambda p: {"own": torch.zeros(7)})
+    before = snapshot(optimizer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="cannot follow"):
+            secateur.cut_(model, planned(), carry=optimizer)
+    assert snapshot(optimizer) == before
+    assert model.a.out_channels == 6
+
+
+def test_models_that_are_not_one_cut_apart() -> None:
+    model, optimizer = trained()
+    small = secateur.cut(model, planned())
+    other = secateur.cut(NETS["plain_cnn"].make(), planned("plain_cnn"))
+    for args, message in [
+        ((model, model), "model and small are one object: it was cut in place, and its old parameters are gone\ncarry"),
+        ((small, model), "small was not cut from model: they went through 0 and 1 plans"),
+        ((model, copy.deepcopy(model)), "small was not cut from model: they went through 0 and 0 plans"),
+        ((model, other), r"the plan cuts 'conv1.weight', which model does not have"),
+        (
+            (model, small, planned(target="channels=0.8")),
+            r"does not lead from model to small: .*\n  plan   .*\n  small",
+        ),
+        ((model, small, "half"), "plan is a str: half"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            transplant(optimizer, *args)  # type: ignore[misc]
+    assert held(optimizer) == [id(p) for p in model.parameters()]
+
+
+def test_what_recovery_adds_must_be_there() -> None:
+    model = narrow()
+    small = secateur.prune(model, X, "channels=0.5", data=[(X, None)], recover="shift").model
+    [plan] = plans_of(small)
+    assert plan.added
+    with pytest.raises(InputError, match=rf"the plan adds '{plan.added[0].name}', which small does not have"):
+        transplant(torch.optim.SGD(model.parameters()), model, secateur.cut(model, replace(plan, added=())), plan)
+
+
+def test_sharded_optimizers_are_refused() -> None:
+    class ZeroRedundancyOptimizer(torch.optim.SGD):
+        pass
+
+    model, optimizer = trained(lambda p: ZeroRedundancyOptimizer(p, lr=0.1))
+    with pytest.raises(InputError, match="ZeroRedundancyOptimizer holds a part of the state on each rank"):
+        transplant(optimizer, model, secateur.cut(model, planned()))
+
+
+def test_gradients_do_not_hold_it_up() -> None:
+    model, optimizer = trained()
+    F.mse_loss(model(X), torch.zeros(4, 5)).backward()
+    small = secateur.cut(model, planned())
+    transplant(optimizer, model, small)
+    assert all(p.grad is None for p in small.parameters())
+    optimizer.step()
