@@ -13,6 +13,7 @@ from torch import nn
 
 from .bypass import inside
 from .errors import InputError, nearest
+from .naming import plain_of
 from .plan import Gives, Renorm, Totals
 from .readers import Reader
 from .terms import CHANNEL, EXPERT, Axis, Cat, Each, Term, axes, find, freeze, merged, settle
@@ -197,7 +198,7 @@ class Graph:
         for axis in self.axes:
             for site in axis.sites:
                 if site.role == "output":
-                    module = site.name.rpartition(".")[0]
+                    module = plain_of(site.name).rpartition(".")[0]
                     names.setdefault(module, axis)
         return names
 
@@ -452,8 +453,9 @@ def _named(
 
 def _home(uses: Sequence[SiteUse]) -> str:
     use = next((u for u in uses if u.role == "output"), uses[0])
-    module, _, leaf = use.name.rpartition(".")
-    return module if module and leaf in ("weight", "bias") else use.name
+    name = plain_of(use.name)
+    module, _, leaf = name.rpartition(".")
+    return module if module and leaf in ("weight", "bias") else name
 
 
 def _groups(named: Sequence[PrunableAxis]) -> tuple[Group, ...]:

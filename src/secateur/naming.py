@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator
+
+_STORED = re.compile(r"(^|\.)parametrizations\.(\w+)\.original$")
+
+
+def plain_of(name: str) -> str:
+    """What a parameter was called before its weight was computed from it, as where it wears a mask.
+
+    >>> plain_of("conv1.parametrizations.weight.original"), plain_of("conv1.weight")
+    ('conv1.weight', 'conv1.weight')
+    """
+    return _STORED.sub(r"\1\2", name)
 
 
 def enclosing(name: str) -> Iterator[str]:
@@ -23,4 +35,5 @@ def means(pattern: str, name: str) -> bool:
     (True, True, False)
     """
     literal = pattern.replace("[", "[[]")
-    return any(fnmatch.fnmatchcase(head, p) for head in enclosing(name) for p in (pattern, literal))
+    heads = [*enclosing(name), plain_of(name)]
+    return any(fnmatch.fnmatchcase(head, p) for head in heads for p in (pattern, literal))

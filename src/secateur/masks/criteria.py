@@ -43,7 +43,8 @@ class Known:
 class Criterion(Protocol):
     """needs: of calibration data, among `secateur.statistics.NEEDS`."""
 
-    needs: frozenset[str]
+    @property
+    def needs(self) -> frozenset[str]: ...
 
     def __call__(self, known: Known) -> Scoring:
         """A function from name and weight to scores."""

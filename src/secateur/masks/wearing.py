@@ -132,7 +132,8 @@ def _own_class(module: nn.Module) -> None:
     module would change the other."""
     if parametrize.is_parametrized(module):
         kind = type(module)
-        module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
+        own: Any = type(kind.__name__, kind.__bases__, dict(vars(kind)))
+        module.__class__ = own
 
 
 # --- recurrent layers -----------------------------------------------------------------------------------------------
