@@ -4,8 +4,10 @@
     again = load(build_model(), "small.safetensors")       # a freshly built original becomes the pruned model
 
 Metadata, all of it text: `secateur_format`, the version; `secateur_plans`, a JSON list of plans, oldest first;
-`secateur_aliases`, a JSON object from further names of shared tensors to the one they are stored under. Tensors go by
-dotted name: all parameters and persistent buffers, and whatever else a plan cut. Nothing is ever unpickled.
+`secateur_aliases`, a JSON object from further names of shared tensors to the one they are stored under;
+`secateur_masks`, where weights wear masks (see `secateur.masks.stored`). Tensors go by dotted name: all parameters and
+persistent buffers, and whatever else a plan cut; masked weights by the names that they have without masks. Nothing is
+ever unpickled.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ VERSION, PLANS, ALIASES = "secateur_format", "secateur_plans", "secateur_aliases
 
 
 def save(model: nn.Module, path: PathLike) -> None:
-    """Write the weights of `model` and the plans it went through to one file, whole or not at all.
+    """Write the weights of `model`, its masks and the plans it went through to one file, whole or not at all.
 
     A model that was never cut is saved too, with no plans. Shared tensors are stored once. Raises `InputError` for a
     path that cannot be written to, and for tensors that have no values (meta), are sparse, or that safetensors does
@@ -49,15 +51,23 @@ def save(model: nn.Module, path: PathLike) -> None:
     >>> again[0].out_features, bool((again[1].weight == net[1].weight).all())
     (6, True)
     """
+    from .masks.naming import plain
+    from .masks.stored import masked_names, stored_masks
+    from .masks.wearing import worn
+
     check_model(model)
     _check_saved_whole(model)
-    plans = plans_of(model)
-    tensors, aliases = _stored(model, plans)
+    masked = masked_names(model)
+    plans = tuple(plain(plan, masked) for plan in plans_of(model))
+    tensors, aliases = _stored(model, plans, masked)
+    bits, patterns = stored_masks(worn(model))
+    tensors |= bits
     metadata = {
         "format": "pt",  # what the safetensors readers of other libraries look for
         VERSION: str(FORMAT),
         PLANS: f"[{','.join(plan.to_json() for plan in plans)}]",
         ALIASES: json.dumps(aliases),
+        **patterns,
     }
     with _replacing(path) as temporary:
         _write(tensors, temporary, metadata)
@@ -80,16 +90,29 @@ def load(model: nn.Module, path: PathLike, *, device: torch.device | str | None 
         ...
     secateur.errors.FileError: no file nowhere.safetensors
     """
+    from .masks.stored import fitted_masks, masked_names, taken_out, wear
+
     check_model(model)
     target = _device(device)
+    if masked_names(model):
+        raise InputError(
+            "the model wears masks already; load into a freshly built one, or take them off first with "
+            "secateur.masks.masks_of(model).remove()"
+        )
     with _opened(path) as file:
         plans, aliases = _metadata(path, file)
-        stored = Stored({name: file.get_tensor(name) for name in file.keys()}, aliases)  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         try:
-            fitted = fit(model, plans, stored, target)
+            bits = taken_out(tensors, file.metadata())
+        except FileError as error:
+            raise FileError(f"{path}: {error}") from error
+        try:
+            fitted = fit(model, plans, Stored(tensors, aliases), target)
+            masks = fitted_masks(fitted, bits)
         except FileError as error:
             raise FileError(f"{path} {error}") from error
     fitted.put()
+    wear(model, masks, bits)
     return model
 
 
@@ -154,13 +177,17 @@ def _check_saved_whole(model: nn.Module) -> None:
             )
 
 
-def _stored(model: nn.Module, plans: tuple[Plan, ...]) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors by the first of their names, and the first name by each further one."""
+def _stored(
+    model: nn.Module, plans: tuple[Plan, ...], masked: set[str]
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors by the first of their names, and the first name by each further one; without masks."""
+    from .masks.naming import plain_slots
+
     cut = {name for plan in plans for name in plan.sites}
     first: dict[int, str] = {}
     tensors: dict[str, torch.Tensor] = {}
     aliases: dict[str, str] = {}
-    for slot in slots(model):
+    for slot in plain_slots(model, masked):
         if slot.persistent or slot.name in cut:
             if id(slot.tensor) in first:
                 aliases[slot.name] = first[id(slot.tensor)]

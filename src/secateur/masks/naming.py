@@ -6,10 +6,13 @@ it slices `conv.weight`, which is true of the model with and without masks: so p
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import replace
 
+from torch import nn
+
 from ..plan import Plan
+from ..slots import Slot, slots
 from .wearing import LISTS
 
 _INNER, _MASK = "original", "0.mask"
@@ -29,6 +32,14 @@ def plain_name(name: str, masked: Container[str]) -> str | None:
     return own if inner == _INNER else None
 
 
+def plain_slots(model: nn.Module, masked: Container[str]) -> Iterator[Slot]:
+    """The places in which a model holds tensors, by plain names, and without masks."""
+    for slot in slots(model):
+        name = plain_name(slot.name, masked)
+        if name is not None:
+            yield replace(slot, name=name)
+
+
 def plain(plan: Plan, masked: Container[str]) -> Plan:
     """The same plan in plain names."""
 
@@ -44,4 +55,4 @@ def plain(plan: Plan, masked: Container[str]) -> Plan:
     )
 
 
-__all__ = ["plain", "plain_name"]
+__all__ = ["plain", "plain_name", "plain_slots"]

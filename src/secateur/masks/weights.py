@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, nearest
 from ..naming import means
+from ..slots import NESTED
 from ..text import listed
 from .wearing import lists, mask_in
 
@@ -63,8 +65,14 @@ def chosen(model: nn.Module, protect: str | Sequence[str] = (), only: str | Sequ
     if not found:
         reasons = listed([f"{w.name}: {_reason(w, only)}" for w in wanted], SHOWN) or "it has no parameters that are"
         raise InputError(f"no weight is left to wear a mask; {reasons}")
+    held = _held_elsewhere(model)
     for weight in found:
         _check_values(weight)
+        if id(weight.parameter) in held:
+            raise InputError(
+                f"{weight.name} is held a second time, by {held[id(weight.parameter)]}, and would be read past its mask\n"
+                f"let forward read it from the module, or leave it out with protect={weight.name!r}"
+            )
     return found
 
 
@@ -164,6 +172,28 @@ def _computed(model: nn.Module) -> Iterator[tuple[str, str, str]]:
 def _check_values(weight: Weight) -> None:
     if weight.parameter.is_meta:
         raise InputError(f"{weight.name} is on the meta device and has no values; load weights into the model first")
+
+
+def _held_elsewhere(model: nn.Module) -> dict[int, str]:
+    """Where modules keep tensors in lists, tuples, dicts and plain attributes, by the id of the tensor.
+
+    The list of a recurrent layer is no danger: what it holds while the layer runs is masked (`wearing`).
+    """
+    found: dict[int, str] = {}
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name not in ("_parameters", "_buffers", "_modules") and not isinstance(module, nn.RNNBase):
+                place = f"{path}.{name}" if path else name
+                found.update((id(tensor), place) for tensor in _tensors_in(value, NESTED))
+    return found
+
+
+def _tensors_in(value: Any, depth: int) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif depth and type(value) in (dict, list, tuple):
+        for item in value.values() if type(value) is dict else value:
+            yield from _tensors_in(item, depth - 1)
 
 
 __all__ = ["Weight", "all_weights", "chosen"]

@@ -1,0 +1,165 @@
+"""Masks in files: round trips, old files, and files that are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import laws
+import secateur
+from nets import NETS
+from secateur.apply.surgery import plans_of
+from secateur.calls import Call
+from secateur.errors import FileError, InputError
+from secateur.io import load, read_plans, save
+from secateur.masks import mask, masks_of
+from secateur.masks.stored import packed, unpacked
+
+CUT = [name for name, net in NETS.items() if net.axes and name != "weights_in_a_list"]  # these are refused
+
+
+def same(model: nn.Module, other: nn.Module, name: str) -> bool:
+    call = Call.of(NETS[name].example())
+    return all(map(torch.equal, laws.outputs(model, call), laws.outputs(other, call)))
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_fresh_original_becomes_the_masked_and_cut_model(name: str, tmp_path: Path) -> None:
+    net, path = NETS[name], tmp_path / "m.safetensors"
+    model = net.make()
+    wanted = mask(model, 0.5, criterion="random").masks.keys()
+    plan = secateur.plan(secateur.trace(model, net.example()), "channels=0.6", importance="random")
+    small = secateur.cut(model, plan)
+    save(small, path)
+    again = load(net.make(seed=5), path)
+    assert same(again, small, name)
+    assert masks_of(again).masks.keys() == masks_of(small).masks.keys() == wanted
+    assert all(torch.equal(a, b) for a, b in zip(masks_of(again).masks.values(), masks_of(small).masks.values()))
+    assert plans_of(again) == read_plans(path)
+    masks_of(again).remove()
+    masks_of(small).remove()
+    assert plans_of(again) == plans_of(small)
+    assert same(again, small, name)
+
+
+def build() -> Any:
+    return nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2))
+
+
+def masked_file(path: Path) -> Any:
+    model = build()
+    mask(model, 0.5, scope="layer")
+    save(model, path)
+    return model
+
+
+def test_a_bit_a_weight_is_stored_under_plain_names(tmp_path: Path) -> None:
+    model = masked_file(tmp_path / "m.safetensors")
+    content = load_file(tmp_path / "m.safetensors")
+    assert content.keys() == {*build().state_dict(), "0.weight.secateur_mask", "2.weight.secateur_mask"}
+    assert content["0.weight.secateur_mask"].numel() == 3
+    assert torch.equal(content["0.weight"], model[0].parametrizations.weight.original)
+
+
+def test_masked_in_between_two_cuts(tmp_path: Path) -> None:
+    model, x = build(), torch.randn(4, 3)
+    secateur.cut_(model, secateur.plan(secateur.trace(model, x), drop={"0": [1]}))
+    mask(model, 0.5)
+    secateur.cut_(model, secateur.plan(secateur.trace(model, x), drop={"0": [2]}))
+    save(model, tmp_path / "m.safetensors")
+    again = load(build(), tmp_path / "m.safetensors")
+    assert torch.equal(again(x), model(x))
+    assert masks_of(again).density == masks_of(model).density
+    save(again, tmp_path / "m.safetensors")
+    assert torch.equal(load(build(), tmp_path / "m.safetensors")(x), model(x))
+
+
+def test_hardened_after_a_cut(tmp_path: Path) -> None:
+    model, x = build(), torch.randn(4, 3)
+    masks = mask(model, 0.5)
+    secateur.cut_(model, secateur.plan(secateur.trace(model, x), drop={"0": [1]}))
+    before = model(x)
+    masks.harden()
+    save(model, tmp_path / "m.safetensors")
+    again = load(build(), tmp_path / "m.safetensors")
+    assert torch.equal(again(x), before)
+    assert type(again[0]) is nn.Linear
+
+
+def test_tied_weights_stay_tied_and_masked(tmp_path: Path) -> None:
+    def tied() -> Any:
+        net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+        net[2].weight = net[0].weight
+        return net
+
+    model, x = tied(), torch.randn(2, 4)
+    mask(model, 0.5)
+    save(model, tmp_path / "m.safetensors")
+    again = load(tied(), tmp_path / "m.safetensors")
+    assert torch.equal(again(x), model(x))
+    first, second = (again[i].parametrizations.weight for i in (0, 2))
+    assert first.original is second.original
+    assert first[0] is second[0]
+
+
+@pytest.mark.parametrize("n", [1, 8, 11])
+def test_packing_is_the_identity_both_ways(n: int) -> None:
+    kept = torch.rand(n, generator=torch.Generator().manual_seed(n)) > 0.5
+    assert torch.equal(unpacked(packed(kept), (n,)), kept)
+
+
+def test_a_model_that_wears_masks_is_not_loaded_into(tmp_path: Path) -> None:
+    model = masked_file(tmp_path / "m.safetensors")
+    with pytest.raises(InputError, match=r"the model wears masks already.*masks_of\(model\)\.remove\(\)"):
+        load(model, tmp_path / "m.safetensors")
+
+
+def bits(n: int, value: int = 0) -> torch.Tensor:
+    return torch.full((n,), value, dtype=torch.uint8)
+
+
+DAMAGED: dict[str, tuple[str | None, dict[str, torch.Tensor], str]] = {
+    "no JSON": ("[{", {}, "its metadata are damaged: secateur_masks: .*line 1"),
+    "very deep": ("[" * 100_000 + "]" * 100_000, {}, "its metadata are damaged: secateur_masks"),
+    "no object": ("[]", {}, "secateur_masks is a list, not an object"),
+    "unknown pattern": ('{"0.weight": "3:7"}', {}, "the mask of 0.weight has the pattern '3:7'; this secateur knows"),
+    "pattern no text": ('{"0.weight": 3}', {}, "the mask of 0.weight has the pattern 3"),
+    "no bits": ('{"0.bias": "unstructured"}', {}, "secateur_masks names '0.bias', and the file holds no mask of it"),
+    "unknown weight": (
+        '{"9.weight": "unstructured"}',
+        {"9.weight.secateur_mask": bits(1)},
+        "masks '9.weight', which is no parameter of this Sequential",
+    ),
+    "wrong size": (
+        None,
+        {"0.weight.secateur_mask": bits(2)},
+        r"does not fit it\n  mask    \(2,\) uint8\n  weight  \(6, 3\)",
+    ),
+    "wrong type": (None, {"0.weight.secateur_mask": torch.zeros(3)}, r"does not fit it\n  mask    \(3,\) float32"),
+    "bits behind": (None, {"0.weight.secateur_mask": bits(3, 255)}, "with bits behind the last weight; it is damaged"),
+    "bits of nothing": (None, {"1.weight.secateur_mask": bits(3)}, "unexpected +1  1.weight.secateur_mask"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_hostile_masks_are_refused(name: str, tmp_path: Path) -> None:
+    told, tensors, message = DAMAGED[name]
+    path = tmp_path / "m.safetensors"
+    masked_file(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    kept = json.loads(told) if told and told.startswith('{"') else None
+    content = {k: v for k, v in load_file(path).items() if kept is None or not k.endswith("_mask")}
+    save_file({**content, **tensors}, path, {**metadata, **({"secateur_masks": told} if told else {})})
+    model = build()
+    before = {name: (id(p), p.clone()) for name, p in model.named_parameters()}
+    with pytest.raises(FileError, match=message):
+        load(model, path)
+    assert all(id(p) == before[n][0] and torch.equal(p, before[n][1]) for n, p in model.named_parameters())
