@@ -31,13 +31,18 @@ from secateur.train.stepping import Penalty, Stepper
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is known after a step: its number of `steps` (from 1), its epoch (from 1), its loss and its rate."""
+    """What is known after a step: its number of `steps` (from 1), its epoch (from 1), its loss and its rate.
+
+    In a loop that cuts and trains, all that is of one `stage` of `stages`.
+    """
 
     step: int
     steps: int
     epoch: int
     loss: float
     lr: float
+    stage: int = 1
+    stages: int = 1
 
 
 Watch: TypeAlias = Callable[[Progress], None]
@@ -171,11 +176,11 @@ class _UnderWay:
         if self.at.batch:  # goes on in the middle: the loader draws its order anew, and skips
             now = random_state(source)
             put_random_state(self.began, source)
-            batches = _from(source, number, self.at.batch)
+            batches = epoch_from(source, number, self.at.batch)
             put_random_state(now, source)
         else:
             self.began = random_state(source)
-            batches = _from(source, number, 0)
+            batches = epoch_from(source, number, 0)
         size = self.job.options.gradients.accumulate
         return iter(lambda: list(itertools.islice(batches, size)), [])
 
@@ -237,7 +242,7 @@ def _state_of(penalty: Any) -> Any:
     return penalty.state_dict() if hasattr(penalty, "state_dict") else None
 
 
-def _from(source: Source, epoch: int, start: int) -> Iterator[Any]:
+def epoch_from(source: Source, epoch: int, start: int) -> Iterator[Any]:
     """The batches of an epoch from batch `start` on; skipped without being loaded where the source can."""
     numbered: Callable[..., Any] | None = getattr(source, "epoch", None)
     if not callable(numbered):

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import secateur
+from secateur.data.batches import Batches
+from secateur.errors import FileError, TargetError
+from secateur.graph import Graph
+from secateur.train import Checkpointing, Distillation, Progress, TrainOptions, accuracy, evaluate
+from secateur.train.driver import Fitted, prune_and_fit
+
+X = torch.randn(40, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+Y = (X.mean((1, 2, 3)) > 0).long()
+DATA = Batches(lambda rows: X[rows], Y, 10, seed=3)
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8)
+        self.conv2, self.drop, self.head = nn.Conv2d(8, 8, 3), nn.Dropout(0.2), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        return self.head(self.drop(F.relu(self.conv2(x)).mean((2, 3))))
+
+
+def net() -> Net:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Net()
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_at(stage: int, step: int) -> Callable[[Progress], None]:
+    def watch(now: Progress) -> None:
+        if (now.stage, now.step) == (stage, step):
+            raise KilledError
+
+    return watch
+
+
+def accuracy_of(model: nn.Module) -> float:
+    return evaluate(model, DATA, accuracy)
+
+
+def size_of(model: nn.Module) -> float:
+    return sum(parameter.numel() for parameter in model.parameters()) / 100
+
+
+class Weights:
+    """A penalty that grows with every step, and so has something to remember."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.parameters, self.strength = list(graph.model.parameters()), 0.0
+
+    def __call__(self) -> Tensor:
+        return self.strength * torch.stack([p.square().sum() for p in self.parameters]).sum()
+
+    def add_gradients_(self) -> None:
+        self.strength += 1e-3
+        for parameter in self.parameters:
+            assert parameter.grad is not None
+            parameter.grad.add_(parameter.detach(), alpha=2 * self.strength)
+
+    def state_dict(self) -> dict[str, float]:
+        return {"strength": self.strength}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.strength = state["strength"]
+
+
+def pull(graph: Graph) -> list[Weights]:
+    return [Weights(graph)]
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "macs": {"target": "macs=0.4", "options": TrainOptions(lr=0.05)},
+    "channels": {"target": "channels=0.5", "schedule": "cubic", "options": TrainOptions("adamw")},
+    "taught, pulled and recovered": {
+        "target": "params=0.4",
+        "recover": "lsq",
+        "data": [(X[:20], Y[:20])],
+        "penalties": pull,
+        "teacher": Distillation(net(), features=["conv1"]),
+    },
+    "judged": {"target": "macs=0.4", "metric": accuracy_of, "max_drop": 1.0},
+    "too much": {"target": "params=0.3", "metric": size_of, "max_drop": 4.0},
+}
+
+
+def run(case: str, **more: Any) -> Fitted:
+    arguments = {"epochs": 2, "steps": 3, **CASES[case], **more}
+    torch.manual_seed(len(more))  # nothing may depend on what the process drew before
+    return prune_and_fit(net(), X[:1], arguments.pop("target"), DATA, **arguments)
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kills", [[(1, 2)], [(1, 7), (2, 1), (2, 5)], [(3, 8)], [(3, 1), (3, 4)]])
+def test_a_killed_loop_ends_with_the_same_weights(case: str, kills: list[tuple[int, int]], tmp_path: Path) -> None:
+    whole = run(case)
+    for stage, step in kills:
+        if stage < len(whole.stages):
+            with pytest.raises(KilledError):
+                run(case, checkpoint=Checkpointing(tmp_path, every=3), progress=killed_at(stage, step))
+    again = run(case, checkpoint=Checkpointing(tmp_path, every=3))
+    assert same(whole.model, again.model)
+    assert (whole.stages, whole.stopped, whole.plans) == (again.stages, again.stopped, again.plans)
+    assert whole.history.losses == again.history.losses
+
+
+def test_the_target_is_met_and_the_plan_is_that_of_all_stages() -> None:
+    model = net()
+    before = copy.deepcopy(model)
+    fitted = prune_and_fit(model, X[:1], "macs=0.4", DATA, epochs=1, steps=3)
+    assert same(model, before)
+    assert secateur.count(fitted.model, X[:1]).macs <= 0.4 * secateur.count(model, X[:1]).macs
+    assert fitted.plan is not None
+    shapes = {name: p.shape for name, p in secateur.cut(model, fitted.plan).named_parameters()}
+    assert shapes == {name: p.shape for name, p in fitted.model.named_parameters()}
+    assert fitted.stopped == "target"
+    assert (len(fitted.stages), len(fitted.histories), fitted.history.steps) == (4, 3, 12)
+
+
+def test_one_that_loses_too_much_goes_back_to_the_stage_before() -> None:
+    fitted = run("too much")
+    assert fitted.stopped == "max_drop"
+    assert [record.good for record in fitted.stages] == [True, True, False]
+    assert fitted.stages[1].metric == size_of(fitted.model)
+    assert "ended: the last stage lost too much; the model is that of the stage before" in str(fitted)
+
+
+def test_where_no_stage_is_good_enough_the_model_stays() -> None:
+    model = net()
+    fitted = prune_and_fit(model, X[:1], "params=0.3", DATA, epochs=1, steps=2, metric=size_of, max_drop=0.1)
+    assert fitted.model is model
+    assert fitted.plan is None
+
+
+def test_the_table_has_a_line_for_each_stage() -> None:
+    lines = str(run("judged")).splitlines()
+    assert lines[0].split() == ["stage", "target", "params", "MACs", "metric", "drop"]
+    assert [line.split()[0] for line in lines[1:]] == ["start", "1", "2", "3", "ended:"]
+    assert lines[-1] == "ended: the target is met"
+
+
+def test_epochs_and_seeds_go_on_from_stage_to_stage() -> None:
+    asked: list[int] = []
+
+    class Numbered:
+        def __len__(self) -> int:
+            return 1
+
+        def __iter__(self) -> Any:
+            raise AssertionError("the epoch has a number")
+
+        def epoch(self, number: int) -> Any:
+            asked.append(number)
+            return iter([(X, Y)])
+
+    prune_and_fit(net(), X[:1], "macs=0.4", Numbered(), epochs=2, steps=2)
+    assert asked == [0, 1, 2, 3]
+
+
+def test_logs_count_all_steps() -> None:
+    seen: list[tuple[int, float]] = []
+    run("macs", log=lambda step, numbers: seen.append((step, numbers["stage"])))
+    assert seen == [(step, 1 + (step - 1) // 8) for step in range(1, 25)]
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "target": {"target": "macs=0.5"},
+    "cutting": {"steps": 4},
+    "options": {"options": TrainOptions(lr=0.1)},
+    "metric": {"metric": size_of, "max_drop": 1.0},
+    "penalties": {"penalties": pull},
+}
+
+
+@pytest.mark.parametrize("part", CHANGES)
+def test_the_checkpoints_of_another_loop_are_refused(part: str, tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        run("macs", checkpoint=Checkpointing(tmp_path, every=2), progress=killed_at(1, 3))
+    with pytest.raises(FileError, match=f"is of another run: its {part} differ"):
+        run("macs", checkpoint=Checkpointing(tmp_path, every=2), **CHANGES[part])
+
+
+def test_a_target_that_is_met_already() -> None:
+    small = secateur.prune(net(), X[:1], "macs=0.4").model
+    with pytest.raises(TargetError, match="the target is already met: macs=0.5"):
+        prune_and_fit(small, X[:1], "macs=0.5", DATA, epochs=1)
