@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import secateur
+import secateur.masks
 from secateur.data.batches import Batches
 from secateur.errors import FileError, InputError
 from secateur.train import Checkpointing, Gradients, History, Progress, TrainOptions, fit
@@ -116,6 +117,30 @@ def test_a_cut_model_with_its_plans_is_in_the_checkpoint(tmp_path: Path) -> None
     fit(small, SOURCES["list"](), epochs=1, checkpoint=Checkpointing(tmp_path, every=5))
     again = secateur.load(net(), tmp_path / "step-000000005" / "model.safetensors")
     assert same(small, again)
+
+
+@pytest.mark.parametrize("kill", [3, 8, 14])
+def test_masks_that_change_while_it_trains(kill: int, tmp_path: Path) -> None:
+    """Masked weights are zero throughout, and what lies behind them is trained on."""
+
+    def run(kill: int, checkpoint: Checkpointing | None) -> nn.Module:
+        model = net()
+        masks = secateur.masks.mask(model, 0.3, scope="layer")
+
+        def watch(now: Progress) -> None:
+            if now.step == 7:
+                masks.update(0.6)
+            killed_after(kill)(now)
+
+        fit(model, SOURCES["list"](), epochs=EPOCHS, checkpoint=checkpoint, progress=watch)
+        return model
+
+    whole = run(0, None)
+    with pytest.raises(KilledError):
+        run(kill, Checkpointing(tmp_path, every=2))
+    again = run(0, Checkpointing(tmp_path, every=2))
+    assert same(whole, again)
+    assert int((again[0].weight == 0).sum()) == round(0.6 * 24)
 
 
 def test_the_last_ones_stay_and_nothing_is_pickled(tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ from torch import nn
 from secateur.errors import FileError, InputError
 from secateur.io import ALIASES, read_tensors, save, save_json, save_tensors
 from secateur.paths import PathLike, path_of
-from secateur.slots import slots
 from secateur.train.packing import pack, unpack
 
 FORMAT = 1
@@ -85,14 +84,21 @@ class Saved:
         return self.folder / MODEL
 
     def put_weights(self, model: nn.Module) -> None:
-        """Copy the weights into a model of the same structure; its parameters stay the same objects."""
+        """Copy weights and masks into a model of the same structure; its parameters stay the same objects."""
+        from secateur.masks.naming import plain_slots
+        from secateur.masks.stored import masked_names, taken_out, unpacked
+        from secateur.masks.wearing import worn
+
         tensors, metadata = read_tensors(self.model)
         aliases: dict[str, str] = json.loads(metadata[ALIASES])
+        masks = taken_out(tensors, metadata)
         with torch.no_grad():
-            for slot in slots(model):
+            for slot in plain_slots(model, masked_names(model)):
                 stored = tensors.get(aliases.get(slot.name, slot.name))
                 if stored is not None:
                     slot.tensor.copy_(stored)
+            for name, one in worn(model).items():
+                one.mask.mask.copy_(unpacked(masks[name].bits, tuple(one.mask.mask.shape)))
 
 
 @dataclass(frozen=True, slots=True)

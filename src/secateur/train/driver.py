@@ -25,6 +25,8 @@ from secateur.data.batches import Source
 from secateur.fingerprint import digest, of_function
 from secateur.graph import Graph
 from secateur.io import load, save
+from secateur.masks import masks_of
+from secateur.masks.wearing import worn
 from secateur.plan import Plan, Totals
 from secateur.probing.metric import Metric
 from secateur.text import columns
@@ -104,9 +106,9 @@ def prune_and_fit(
 
     How it is cut (`schedule`, `steps`, `importance`, `select`, `scope`, `recover`, `data`, ...) is that of `iterate`;
     how each stage is trained is that of `fit`. penalties: a function from the Graph of a stage's model to what
-    pulls it. teacher: most often `model`. metric: a function from a model to a number; where it dropped by more than `max_drop`
-    after the training of a stage, the loop ends with the stage before. checkpoint: in its folder, the same call goes on
-    where it was killed, and comes to the same weights.
+    pulls it. teacher: most often `model`. metric: a function from a model to a number; where it dropped by more than
+    `max_drop` after the training of a stage, the loop ends with the stage before. checkpoint: in its folder, the same
+    call goes on where it was killed, and comes to the same weights.
 
     Raises what `iterate` and `fit` raise.
 
@@ -196,8 +198,11 @@ class _Loop:
         return tuple(self.trainer.penalties(trace(model, self.example_inputs, calls=calls, outputs=outputs)))
 
     def rebuilt(self, path: Path) -> nn.Module:
-        """The model that was saved at a path, made from the original."""
-        return load(copy.deepcopy(self.model), path)
+        """The model that was saved at a path, made from the original; its masks are in the file."""
+        fresh = copy.deepcopy(self.model)
+        if worn(fresh):
+            masks_of(fresh).remove()
+        return load(fresh, path)
 
 
 @dataclass
