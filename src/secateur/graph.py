@@ -452,10 +452,12 @@ def _named(
 
 
 def _home(uses: Sequence[SiteUse]) -> str:
-    use = next((u for u in uses if u.role == "output"), uses[0])
-    name = plain_of(use.name)
-    module, _, leaf = name.rpartition(".")
-    return module if module and leaf in ("weight", "bias") else name
+    names = [plain_of(use.name) for use in uses if use.role == "output"] or [plain_of(uses[0].name)]
+    module = names[0].rpartition(".")[0]
+    stored = {use.name for use in uses}
+    computed = (n for n in names if n not in stored and n.rpartition(".")[0] == module)
+    name = next(computed, names[0])  # what a weight is computed from is held by a child, behind the other parameters
+    return module if module and name.rpartition(".")[2] in ("weight", "bias") else name
 
 
 def _groups(named: Sequence[PrunableAxis]) -> tuple[Group, ...]:

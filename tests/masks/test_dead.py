@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import laws
 import secateur
-from nets import NETS, Parts
+from nets import NETS
 from secateur.calls import Call
 from secateur.graph import Graph, PrunableAxis
 from secateur.masks import mask, masks_of
-from secateur.masks.dead import dead
 from secateur.masks.wearing import worn
 from secateur.replay import in_float64
 from secateur.terms import positions

@@ -41,7 +41,9 @@ def test_a_fresh_original_becomes_the_masked_and_cut_model(name: str, tmp_path: 
     again = load(net.make(seed=5), path)
     assert same(again, small, name)
     assert masks_of(again).masks.keys() == masks_of(small).masks.keys() == wanted
-    assert all(torch.equal(a, b) for a, b in zip(masks_of(again).masks.values(), masks_of(small).masks.values()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(masks_of(again).masks.values(), masks_of(small).masks.values(), strict=True)
+    )
     assert plans_of(again) == read_plans(path)
     masks_of(again).remove()
     masks_of(small).remove()

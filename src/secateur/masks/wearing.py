@@ -93,6 +93,8 @@ def put_on(module: nn.Module, leaf: str, mask: Mask) -> None:
     order = _order(module) or tuple(module._parameters)
     _own_class(module)
     parametrize.register_parametrization(module, leaf, mask)
+    kind = type(module)
+    kind.__module__ = kind.__bases__[0].__module__  # else every masked module would pass for one of torch's own
     setattr(_list(module, leaf), ORDER, order)
     if isinstance(module, nn.RNNBase):
         _hook(module)

@@ -70,7 +70,7 @@ def chosen(model: nn.Module, protect: str | Sequence[str] = (), only: str | Sequ
         _check_values(weight)
         if id(weight.parameter) in held:
             raise InputError(
-                f"{weight.name} is held a second time, by {held[id(weight.parameter)]}, and would be read past its mask\n"
+                f"{weight.name} is held by {held[id(weight.parameter)]} too, and would be read there without its mask\n"
                 f"let forward read it from the module, or leave it out with protect={weight.name!r}"
             )
     return found

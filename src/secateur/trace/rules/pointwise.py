@@ -101,8 +101,10 @@ def pointwise(op: Op) -> None:
         for tensor in tensors:
             for dim in range(tensor.dim()):
                 op.role(tensor, dim, ROLES.get(name, "shift"))
-        origins = _scaled(op, tensors, out)
-        op.result(dims, zeros(op, tensors, dims), out=out, at=_place(op, tensors, out), origins=origins)
+        origins, at = _scaled(op, tensors, out), _place(op, tensors, out)
+        if at is not None and name in PROPORTIONAL and not any(t is tensors[0] for t in tensors[1:]):
+            op.along = [*op.along, tensors[0]]  # rescaled or masked it is still that parameter: what reads it counts
+        op.result(dims, zeros(op, tensors, dims), out=out, at=at, origins=origins)
 
 
 def _place(op: Op, tensors: Sequence[torch.Tensor], out: torch.Tensor) -> Sequence[Place | None] | None:
