@@ -1,0 +1,127 @@
+"""Pruning inside the Trainer of Hugging Face transformers.
+
+from secateur.integrations.transformers import PruningCallback
+
+trainer = Trainer(model, args, train_dataset=..., callbacks=[PruningCallback("macs=0.5", every=200, steps=5)])
+trainer.train()
+secateur.save(trainer.model, "small.safetensors")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..apply.surgery import plans_of
+from ..apply.transplant import States
+from ..errors import InputError
+from ..io import save
+from .in_place import InPlace, Pace
+
+try:
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+except ImportError as error:  # pragma: no cover
+    raise InputError("transformers is not installed; install it with: pip install 'secateur[hf,train]'") from error
+
+WEIGHTS = "model.safetensors"
+
+
+class PruningCallback(TrainerCallback):
+    """Cuts the Trainer's model as it trains; optimizer and scheduler follow.
+
+    After every `every` optimizer steps (`unit="epochs"`: epochs) comes one of `steps` stages of a schedule, as in
+    `secateur.train.iterate.iterate`, whose other options are taken too: `schedule`, `importance`, `select`, `scope`,
+    `data`, `loss`, `recover`, `calls`, `outputs`, `metric`, `max_drop`, `seed`. example_inputs: what the model is
+    called with, by default the first training example without its labels. carry: what else follows, as an EMA.
+
+    Where `metric` drops by more than `max_drop`, training stops, and `callback.pruning.model` is the model of the stage
+    before. `callback.pruning.history` has the stages as plain data. Checkpoints are those of the Trainer, with the
+    plans in `model.safetensors`: `secateur.load(build_model(), "checkpoint-500/model.safetensors")` gives the smaller
+    model, and a Trainer of that goes on by `train(resume_from_checkpoint="checkpoint-500")`.
+
+    Raises `InputError` before training starts for what cannot work: several processes or devices, DeepSpeed, FSDP,
+    `load_best_model_at_end` (the best model may have another shape), a training that ends before the last stage.
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str],
+        example_inputs: Any = None,
+        *,
+        every: int = 100,
+        unit: str = "steps",
+        steps: int = 1,
+        carry: States = (),
+        **options: Any,
+    ):
+        self.pruning = InPlace(target, example_inputs, Pace(steps, every, unit), options)
+        self._carry = carry
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        _check_arguments(args)
+        model = kwargs["model"]
+        pace = self.pruning.pace
+        pace.check_reaches("steps", state.max_steps)
+        pace.check_reaches("epochs", int(state.num_train_epochs))
+        done = state.global_step if pace.unit == "steps" else round(state.epoch or 0)
+        self.pruning.begin(model, lambda: _first_example(kwargs.get("train_dataloader")), done)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._after("steps", state.global_step, control, kwargs)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._after("epochs", round(state.epoch or 0), control, kwargs)
+
+    def _after(self, unit: str, count: int, control: TrainerControl, held: dict[str, Any]) -> None:
+        self.pruning.after(held["model"], unit, count, [held["optimizer"], held["lr_scheduler"], self._carry])
+        if self.pruning.stopped:
+            control.should_training_stop = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """The weights of the checkpoint are written anew, with the plans that lead to them."""
+        if state.is_world_process_zero and plans_of(kwargs["model"]):
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            save(kwargs["model"], folder / (WEIGHTS if (folder / WEIGHTS).exists() else "secateur.safetensors"))
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.pruning.end(kwargs["model"])
+
+
+def _check_arguments(args: TrainingArguments) -> None:
+    mode = args.parallel_mode.value
+    if mode != "not_parallel":
+        raise InputError(
+            f"the Trainer runs on several devices or processes ({mode}), whose copies of the model a cut does not "
+            "reach\nprune on one: CUDA_VISIBLE_DEVICES=0 python train.py, then fine-tune the smaller model on all"
+        )
+    for name in ("deepspeed", "fsdp"):
+        if getattr(args, name, None):
+            raise InputError(f"args.{name} is set: {name} holds the parameters itself, and a cut does not reach them")
+    if args.load_best_model_at_end:
+        raise InputError(
+            "args.load_best_model_at_end is set, but the best checkpoint may be of a larger model than the last\n"
+            "leave it out, and load the one you choose: secateur.load(build_model(), 'checkpoint-.../"
+            f"{WEIGHTS}')"
+        )
+
+
+def _first_example(loader: Any) -> dict[str, Any] | None:
+    """The first training example as the model is called with it, without labels."""
+    try:
+        batch = loader.collate_fn([loader.dataset[0]])
+        return {name: value for name, value in batch.items() if not name.startswith("label")}
+    except (AttributeError, TypeError, KeyError, IndexError, NotImplementedError) as error:
+        raise InputError(
+            f"no example inputs can be read from the training data: {type(error).__name__}: {error}\n"
+            "give them: PruningCallback(target, example_inputs)"
+        ) from error
+
+
+__all__ = ["PruningCallback"]
