@@ -1,0 +1,128 @@
+"""Pruning inside the Trainer of Lightning.
+
+from secateur.integrations.lightning import PruningCallback
+
+trainer = Trainer(max_epochs=10, callbacks=[PruningCallback("macs=0.5", images[:1], every=200, steps=5)])
+trainer.fit(module, loader)
+secateur.save(module, "small.safetensors")
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from ..apply.surgery import cut_
+from ..apply.transplant import States
+from ..errors import FileError, InputError
+from ..plan import Plan
+from .in_place import InPlace, Pace
+
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch.strategies import SingleDeviceStrategy
+except ImportError as error:  # pragma: no cover
+    raise InputError("lightning is not installed; install it with: pip install 'secateur[lightning]'") from error
+
+PLANS = "secateur_plans"
+
+
+class PruningCallback(Callback):
+    """Cuts a LightningModule, or a part of it, as it trains; optimizers, schedulers and averages follow.
+
+    After every `every` optimizer steps (`unit="epochs"`: epochs) comes one of `steps` stages of a schedule, as in
+    `secateur.train.iterate.iterate`, whose other options are taken too: `schedule`, `importance`, `select`, `scope`,
+    `data`, `loss`, `recover`, `calls`, `outputs`, `metric`, `max_drop`, `seed`. example_inputs: what the module is
+    called with. part: the dotted name of the module that is pruned, by default all of it. carry: what else follows;
+    the averages of Lightning's own callbacks do by themselves.
+
+    Where `metric` drops by more than `max_drop`, training stops, and `callback.pruning.model` is the model of the stage
+    before. `callback.pruning.history` has the stages as plain data. Checkpoints hold the plans as text under
+    "secateur_plans": `restore(module, checkpoint)` cuts a freshly built module to the size of one, after which its
+    state dict loads, and `trainer.fit(module, ckpt_path=...)` goes on.
+
+    Raises `InputError` before training starts for what cannot work: several devices or processes, and a training that
+    ends before the last stage.
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str],
+        example_inputs: Any,
+        *,
+        every: int = 100,
+        unit: str = "steps",
+        steps: int = 1,
+        part: str = "",
+        carry: States = (),
+        **options: Any,
+    ):
+        self.pruning = InPlace(target, example_inputs, Pace(steps, every, unit), options)
+        self._part, self._carry = part, carry
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not isinstance(trainer.strategy, SingleDeviceStrategy):
+            raise InputError(
+                f"the Trainer runs on {type(trainer.strategy).__name__}, whose copies of the model a cut does not reach"
+                "\nprune on one device: Trainer(devices=1), then fine-tune the smaller model on all"
+            )
+        pace = self.pruning.pace
+        pace.check_reaches("steps", trainer.max_steps)
+        pace.check_reaches("epochs", trainer.max_epochs or 0)
+        done = trainer.global_step if pace.unit == "steps" else trainer.current_epoch
+        self.pruning.begin(self._model(pl_module), lambda: None, done)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._after("steps", trainer.global_step, trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._after("epochs", trainer.current_epoch + 1, trainer, pl_module)
+
+    def _after(self, unit: str, count: int, trainer: Trainer, module: LightningModule) -> None:
+        carry = [*trainer.optimizers, *self._averages(trainer), self._carry]
+        self.pruning.after(self._model(module), unit, count, carry)
+        if self.pruning.stopped:
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.pruning.end(self._model(pl_module))
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[PLANS] = {"part": self._part, "plans": self.pruning.plans(self._model(pl_module))}
+
+    def _model(self, module: nn.Module) -> nn.Module:
+        try:
+            return module.get_submodule(self._part)
+        except AttributeError as error:
+            raise InputError(f"part={self._part!r}: {error}") from error
+
+    def _averages(self, trainer: Trainer) -> Iterator[nn.Module]:
+        """What is pruned, in the averages that callbacks of Lightning keep of the whole module."""
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            held = getattr(callback, "_average_model", None)
+            if isinstance(held, nn.Module):
+                yield self._model(held.module if isinstance(held, AveragedModel) else held)
+
+
+def restore(module: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
+    """Cut a freshly built module to the size that it had in a checkpoint of Lightning, and return it.
+
+    checkpoint: as `torch.load(path, weights_only=True)` gives it. The weights are not read: `load_state_dict` or
+    `trainer.fit(module, ckpt_path=path)` does that. Raises `FileError` where no plans are in it.
+    """
+    found = checkpoint.get(PLANS)
+    if not isinstance(found, Mapping):
+        raise FileError(f"the checkpoint has no {PLANS!r}: it was written without a PruningCallback")
+    part = module.get_submodule(found["part"])
+    for plan in json.loads(found["plans"]):
+        cut_(part, Plan.from_json(json.dumps(plan)))
+    return module
+
+
+__all__ = ["PruningCallback", "restore"]
