@@ -1,7 +1,4 @@
-"""What the incumbent gets wrong, one named test each (numbers as in the list that the design keeps).
-
-12 and 13 are about growing regularisation and group penalties; they come with those.
-"""
+"""What the incumbent gets wrong, one named test each (numbers as in the list that the design keeps)."""
 
 from __future__ import annotations
 
@@ -21,6 +18,7 @@ import secateur
 from nets import NETS
 from secateur.apply import surgery
 from secateur.statistics import calibrate
+from secateur.train.penalties import GroupLasso, GrowingL2
 
 
 def cut_and_verified(model: nn.Module, inputs: object, target: str = "channels=0.5") -> secateur.Pruned:
@@ -146,6 +144,32 @@ def test_11_taylor_sees_batch_norm(importance: str) -> None:
     with torch.no_grad():
         net.bn.weight[2] = net.bn.bias[2] = 0.0
     assert float(measured()[2]) == 0.0 < float(before[2])
+
+
+def test_12_growing_regularisation_reaches_the_gradient() -> None:
+    """All of a dropped unit is pulled, in every parameter and in `.grad` itself, ever harder, and nothing else."""
+    net = NETS["plain_cnn"].make()
+    graph = secateur.trace(net, NETS["plain_cnn"].example())
+    plan = secateur.plan(graph, drop={"conv1": [2, 5]})
+    penalty = GrowingL2(graph, plan, delta=0.5, every=1)
+    for strength in (0.5, 1.0):
+        net.zero_grad()
+        penalty.add_gradients_()
+        for weight, dim in ((net.conv1.weight, 0), (net.conv1.bias, 0), (net.bn.weight, 0), (net.conv2.weight, 1)):
+            units, gradients = weight.movedim(dim, 0), weight.grad.movedim(dim, 0)
+            torch.testing.assert_close(gradients[[2, 5]], strength * units[[2, 5]])
+            assert not gradients[[0, 1, 3, 4, 6, 7]].any()
+        assert net.fc.weight.grad is None
+
+
+@pytest.mark.parametrize("protected", ["conv1", "fc"])
+def test_13_a_group_penalty_leaves_ignored_layers_alone(protected: str) -> None:
+    net = NETS["plain_cnn"].make()
+    graph = secateur.trace(net, NETS["plain_cnn"].example())
+    GroupLasso(graph, 0.1, select=secateur.Select(protect=protected)).add_gradients_()
+    assert all(p.grad is None for p in net.get_submodule(protected).parameters())
+    assert bool(net.conv2.weight.grad.any())
+    assert net.fc.bias.grad is None  # classes are never cut
 
 
 def test_14_an_image_is_one_argument() -> None:

@@ -50,7 +50,7 @@ def cubic(end: float, steps: int, start: float = 1.0) -> Schedule:
     Zhu and Gupta, To prune, or not to prune, 2017, eq. 1, in which sparsity is 1 minus what remains here. Raises
     `InputError` as `one_shot` does.
 
-    >>> [cubic(0.2, 2)(step) for step in range(3)]
+    >>> [round(cubic(0.2, 2)(step), 3) for step in range(3)]
     [1.0, 0.3, 0.2]
     """
     return _schedule(end, steps, start, lambda x: end + (start - end) * (1 - x) ** 3)

@@ -1,0 +1,160 @@
+"""What all penalties have in common: a loss term, its gradient, and the hook that adds it."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from secateur.errors import InputError, PruningError
+from secateur.train.penalties.places import Held
+
+
+class Penalty(ABC):
+    """A term of the loss that is a function of parameters alone. `model` holds them.
+
+    A new penalty gives its parameters, its value, and its gradient:
+
+    >>> class L2(Penalty):
+    ...     def __init__(self, model):
+    ...         self.model, self.held = model, [Held.of(model, name) for name, _ in model.named_parameters()]
+    ...     def __call__(self):
+    ...         return sum(held.parameter.square().sum() for held in self.held) / 2
+    ...     def _add(self, factor):
+    ...         for held in self.held:
+    ...             held.gradient.add_(held.parameter, alpha=factor)
+    >>> layer = nn.Linear(2, 1)
+    >>> L2(layer).add_gradients_()
+    >>> torch.equal(layer.weight.grad, layer.weight)
+    True
+    """
+
+    model: nn.Module
+    held: Sequence[Held]
+    steps: int = 0  # of the optimizer, for penalties that change with time
+
+    @abstractmethod
+    def __call__(self) -> Tensor:
+        """The value, of no dimensions, to be added to the loss."""
+
+    @abstractmethod
+    def _add(self, factor: float) -> None:
+        """Add the gradient, `factor` times, to that of each parameter."""
+
+    def add_gradients_(self, factor: float = 1.0) -> None:
+        """Add the gradient to `.grad` of the parameters, which is made where it is None, and count a step.
+
+        `factor` is what the loss was scaled by, if it was and its gradients still are. Where the function has no
+        gradient, at a zero, this adds none. Raises `PruningError` where the model was cut since.
+        """
+        with torch.no_grad():
+            self._add(factor)
+        self.step()
+
+    def step(self) -> None:
+        """Count a step. Only who uses the loss term must call it."""
+        self.steps += 1
+
+    def attach(self, optimizer: Any) -> RemovableHandle:
+        """Add the gradient at the beginning of every step of an optimizer, until `handle.remove()`.
+
+        Raises `InputError` for an optimizer that holds none of the parameters.
+        """
+        inner = _unwrapped(optimizer)
+        if not self._in(inner):
+            raise InputError(f"none of the parameters that {type(self).__name__} is about is in this optimizer")
+        return inner.register_step_pre_hook(self._before_step)
+
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        if any(option is not None and option is not optimizer for option in (*args, *kwargs.values())):
+            raise InputError(
+                "optimizer.step(closure) computes gradients after this hook, which loses what it added\n"
+                "add penalty() to the loss inside the closure instead"
+            )
+        if not self._in(optimizer):
+            raise PruningError(
+                f"none of the parameters that {type(self).__name__} is about is in this optimizer any more: was its "
+                "model cut?\ncall handle.remove(), and attach a penalty made on a trace of the model as it is now"
+            )
+        scale = getattr(optimizer, "grad_scale", None)  # a fused optimizer undoes the scaling itself
+        self.add_gradients_(1.0 if scale is None else float(scale))
+
+    def _in(self, optimizer: torch.optim.Optimizer) -> bool:
+        wanted = {id(held.parameter) for held in self.held}
+        return any(id(p) in wanted for group in optimizer.param_groups for p in group["params"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it remembers from step to step, as plain data."""
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.steps = int(state["steps"])
+
+
+class Total(Penalty):
+    """The sum of penalties."""
+
+    def __init__(self, parts: Sequence[Penalty]):
+        self.parts = tuple(parts)
+        self.model = parts[0].model
+        self.held = [held for part in parts for held in part.held]
+
+    def __call__(self) -> Tensor:
+        return torch.stack([part() for part in self.parts]).sum()
+
+    def _add(self, factor: float) -> None:
+        for part in self.parts:
+            part._add(factor)
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {str(i): part.state_dict() for i, part in enumerate(self.parts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for i, part in enumerate(self.parts):
+            part.load_state_dict(state[str(i)])
+
+
+def total(*penalties: Penalty) -> Penalty:
+    """The sum of penalties on one model, as one. Raises `InputError` for none, or for several models.
+
+    >>> import secateur
+    >>> from secateur.train.penalties import GroupLasso, ScaleL1
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 3))
+    >>> graph = secateur.trace(net, torch.zeros(1, 3, 8, 8))
+    >>> both = total(ScaleL1(graph, 1e-4), GroupLasso(graph, 1e-3))
+    >>> both().item() > 0
+    True
+    """
+    if not penalties:
+        raise InputError("total() of no penalty; give at least one, as in total(ScaleL1(graph, 1e-4), ...)")
+    if len({id(penalty.model) for penalty in penalties}) > 1:
+        raise InputError("total() of penalties on several models; make one for each")
+    return penalties[0] if len(penalties) == 1 else Total(penalties)
+
+
+def _unwrapped(optimizer: Any) -> torch.optim.Optimizer:
+    """The optimizer in a wrapper, such as Accelerate's."""
+    inner = getattr(optimizer, "optimizer", optimizer)
+    if not isinstance(inner, torch.optim.Optimizer):
+        raise InputError(f"optimizer is a {type(optimizer).__name__}; a penalty is attached to a torch.optim.Optimizer")
+    return inner
+
+
+def check_strength(word: str, value: Any) -> float:
+    """A finite number, 0 or above. Raises `InputError` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise InputError(f"{word}={value!r}; give a number, 0 or above, such as 1e-4")
+    return float(value)
+
+
+__all__ = ["Penalty", "Total", "check_strength", "total"]
