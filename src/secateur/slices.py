@@ -36,7 +36,7 @@ _OF_PARAMETERS = {"gradients": "gradient", "curvature": "curvature"}
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """All that criteria may read. effective: parameters as they work, where one is divided by its norm."""
+    """All that criteria may read. effective: parameters as they work, where one is divided by its norm or masked."""
 
     parameters: Mapping[str, Tensor]
     effective: Mapping[str, Tensor]
@@ -48,7 +48,8 @@ class Known:
         """What is known of the model of a graph."""
         parameters = dict(graph.model.named_parameters())
         dims = {name: site.dims for name, site in graph.sites.items()}
-        return Known(parameters, {**parameters, **_renormed(graph, parameters)}, dims, statistics)
+        effective = {**parameters, **_renormed(graph, parameters), **_masked(graph, parameters)}
+        return Known(parameters, effective, dims, statistics)
 
 
 def _renormed(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -61,6 +62,14 @@ def _renormed(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tenso
             norms = torch.linalg.vector_norm(weight, 2, others, keepdim=True)
             found[renorm.of] = weight * (parameters[renorm.name].detach() / norms)
     return found
+
+
+def _masked(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that wear masks, as they work."""
+    from .masks.wearing import worn  # stands on this module
+
+    found = {id(one.parameter): one for one in worn(graph.model).values()}
+    return {name: found[id(tensor)].weight() for name, tensor in parameters.items() if id(tensor) in found}
 
 
 class Slices:

@@ -26,17 +26,16 @@ Scoring: TypeAlias = "Callable[[str, Tensor], Tensor]"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a criterion may read. own: the name of each weight among the model's parameters, by its plain name."""
+    """What a criterion may read."""
 
     seed: int
-    own: dict[str, str]
     graph: Graph | None = None
     statistics: Statistics | None = None
 
     def heard(self, name: str, quantity: str) -> Tensor:
         """The mean over batches of what was summed up of a weight; zero where nothing reached it."""
         assert self.statistics is not None
-        found = self.statistics.get(self.own[name], quantity)
+        found = self.statistics.get(name, quantity)
         return torch.zeros(()) if found is None else found / self.statistics.batches
 
 
@@ -119,7 +118,7 @@ def _loudness(name: str, weight: Tensor, known: Known) -> Tensor:
     """sqrt(E[x²]) of what each weight reads, in a shape that broadcasts to the weight's."""
     assert known.graph is not None
     assert known.statistics is not None
-    reader = known.graph.readers.get(known.own[name])
+    reader = known.graph.readers.get(name)
     if reader is None or known.statistics.get(reader.weight, "count") is None:
         raise InputError(
             f"criterion='wanda' needs to know what {name} reads, and the calibration run did not tell\n"
@@ -174,18 +173,21 @@ class Measure:
                 "torch.nn.functional.cross_entropy"
             )
 
-    def on(self, model: nn.Module, own: dict[str, str]) -> Scoring:
-        """The function from name and weight to scores, after a calibration run where it needs one."""
+    def on(self, model: Callable[[], nn.Module]) -> Scoring:
+        """The function from name and weight to scores, after a calibration run where it needs one.
+
+        model: gives one that wears no masks, and is asked where it is needed.
+        """
         if callable(self.criterion):
             return self.criterion
         criterion = CRITERIA[self.criterion]
         if not criterion.needs:
-            return criterion(Known(self.seed, own))
+            return criterion(Known(self.seed))
         assert self.data is not None
         first, every = _first_of(self.data)
-        graph = trace_calls(model, [first], run="real")
+        graph = trace_calls(model(), [first], run="real")
         statistics = calibrate(graph, every, needs=criterion.needs, loss=self.loss, seed=self.seed)
-        return criterion(Known(self.seed, own, graph, statistics))
+        return criterion(Known(self.seed, graph, statistics))
 
 
 def _first_of(data: Iterable[Any]) -> tuple[Any, Iterable[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -65,15 +66,14 @@ def mask(
     measure, rules = Measure(criterion, data, loss, seed), Rules(scope, pattern)
     asked = sparsity_of(sparsity, pattern)
     weights, left_out = _fitting(chosen(model, protect, only), pattern, only)
-    own = {weight.name: weight.name for weight in weights}
-    scores = _scores(measure.on(model, own), {w.name: (w.parameter.detach(), w.turned) for w in weights})
+    scores = _scores(measure.on(lambda: _bare(model)), {w.name: (w.parameter.detach(), w.turned) for w in weights})
     kept = rules.masks(scores, asked)
     for weight in weights:
         values = torch.empty_like(weight.parameter.detach())  # in its memory format, else the product is slow
         made = Mask(values.copy_(weight.upright(kept[weight.name])), pattern)
         for module, leaf in weight.places:
             put_on(module, leaf, made)
-    return Masks(model, tuple(own), measure, rules, left_out)
+    return Masks(model, tuple(kept), measure, rules, left_out)
 
 
 def masks_of(model: nn.Module, *, scope: str = "global", criterion: str | Scoring = "magnitude", **more: Any) -> Masks:
@@ -154,7 +154,7 @@ class Masks:
         weights = {
             name: (one.parameter.detach() if regrow else one.weight(), turned[name]) for name, one in found.items()
         }
-        scores = _scores(self.measure.on(self.model, _own_names(self.model, found)), weights)
+        scores = _scores(self.measure.on(lambda: _bare(self.model)), weights)
         kept = self.rules.masks(scores, asked, None if regrow or fixed else held)
         for name, one in found.items():
             one.mask.mask.copy_(_upright(kept[name], turned[name]))
@@ -263,10 +263,21 @@ def _upright(tensor: Tensor, turned: bool) -> Tensor:
     return tensor.transpose(0, 1) if turned else tensor
 
 
-def _own_names(model: nn.Module, found: dict[str, Worn]) -> dict[str, str]:
-    """The name of each masked parameter as the model has it now."""
-    by_id = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {name: by_id[id(one.parameter)] for name, one in found.items()}
+def _bare(model: nn.Module) -> nn.Module:
+    """The model, or a copy with its zeros made permanent where it wears masks: what reads a masked weight is not heard.
+
+    Raises `InputError` where it cannot be copied.
+    """
+    if not worn(model):
+        return model
+    try:
+        copied = copy.deepcopy(model)
+    except Exception as error:
+        raise InputError(
+            f"the model cannot be copied, so the criterion cannot be measured: {type(error).__name__}: {error}"
+        ) from error
+    masks_of(copied).harden()
+    return copied
 
 
 __all__ = ["Masks", "mask", "masks_of"]

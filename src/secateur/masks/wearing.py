@@ -20,6 +20,7 @@ ORDER = "_secateur_order"  # of a module's parameters before any of them was mas
 class Mask(nn.Module):
     """w -> w * mask, which is zero or one for each weight, in the dtype of the weight.
 
+    >>> import torch
     >>> mask = Mask(torch.tensor([1.0, 0.0]))
     >>> mask(torch.tensor([3.0, 4.0]))
     tensor([3., 0.])

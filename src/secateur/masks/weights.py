@@ -82,8 +82,9 @@ def all_weights(model: nn.Module) -> Iterator[Weight]:
     for path, module in model.named_modules(remove_duplicate=False):
         if f".{path}.".find(".parametrizations.") >= 0 or isinstance(module, torch.jit.ScriptModule):
             continue
+        hooked = {leaf for leaf, *_ in _hooked(module)}
         for leaf, parameter in module._parameters.items():
-            if parameter is not None:
+            if parameter is not None and leaf not in hooked:
                 name, old = f"{path}.{leaf}" if path else leaf, found.get(id(parameter))
                 names, places = (old.names, old.places) if old else ((), ())
                 here = () if any(m is module and n == leaf for m, n in places) else ((module, leaf),)
@@ -136,7 +137,7 @@ def _meant(weight: Weight, patterns: Sequence[str]) -> bool:
 def _check_names(model: nn.Module, patterns: Sequence[str]) -> None:
     known = [name for name, _ in model.named_modules(remove_duplicate=False) if name]
     known += [name for name, _ in model.named_parameters(remove_duplicate=False)]
-    known += [name for name, *_ in lists(model)]
+    known += [name for name, *_ in _computed(model)]
     for pattern in patterns:
         if not any(means(pattern, name) for name in known):
             raise InputError(f"nothing in this model is named {pattern!r}{nearest(pattern, known)}")
@@ -161,12 +162,18 @@ def _computed(model: nn.Module) -> Iterator[tuple[str, str, str]]:
             mend = f"make it plain with torch.nn.utils.parametrize.remove_parametrizations(module, {leaf!r})"
             yield name, f"is computed from other parameters already, by {kinds}", mend
     for path, module in model.named_modules():
-        for leaf in module._parameters:
-            base, suffix = next(((leaf.removesuffix(s), s) for s in _HOOKED if leaf.endswith(s)), (leaf, ""))
-            if suffix and base not in module._parameters and isinstance(getattr(module, base, None), Tensor):
-                name = f"{path}.{base}" if path else base
-                mend = "make it plain with the remove function of torch.nn.utils that belongs to it"
-                yield name, f"is computed from {leaf} already, by a hook ({_HOOKED[suffix]})", mend
+        for leaf, base, kind in _hooked(module):
+            mend = "make it plain with the remove function of torch.nn.utils that belongs to it"
+            yield f"{path}.{base}" if path else base, f"is computed from {leaf} already, by a hook ({kind})", mend
+
+
+def _hooked(module: nn.Module) -> Iterator[tuple[str, str, str]]:
+    """Parameters from which a hook computes a weight: the parameter, the weight, and what does so."""
+    for leaf in module._parameters:
+        for suffix, kind in _HOOKED.items():
+            base = leaf.removesuffix(suffix)
+            if base != leaf and base not in module._parameters and isinstance(getattr(module, base, None), Tensor):
+                yield leaf, base, kind
 
 
 def _check_values(weight: Weight) -> None:

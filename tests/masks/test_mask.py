@@ -1,0 +1,344 @@
+"""Which weights become zero: exact counts, scopes, patterns, criteria, selections, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torch.nn.utils.parametrizations as parametrizations
+from torch import nn
+from torch.nn.utils import prune
+from torch.nn.utils import weight_norm as old_weight_norm
+
+from nets import NETS, Parts
+from secateur.errors import InputError
+from secateur.masks import mask, masks_of
+from secateur.masks.criteria import CRITERIA
+from secateur.masks.patterns import PATTERNS, lowest
+from secateur.masks.wearing import worn
+from secateur.train.schedules import cubic, every
+
+X, Y = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 3, 0, 1])
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(4, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 1)),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)),
+    )
+
+
+def layer(*rows: list[float]) -> nn.Linear:
+    made = nn.Linear(len(rows[0]), len(rows))
+    made.weight.data = torch.tensor(rows)
+    return made
+
+
+def kept(model: nn.Module, **how: Any) -> list[list[int]]:
+    return mask(model, **how).masks["weight"].int().tolist()
+
+
+# --- how many, and which --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.37, 0.5, 0.9, 0.999])
+def test_the_number_of_zeros_is_exact(sparsity: float) -> None:
+    masks = mask(net(), sparsity).masks.values()
+    assert sum(int((~m).sum()) for m in masks) == round(sparsity * sum(m.numel() for m in masks))
+    for one in mask(net(), sparsity, scope="layer").masks.values():
+        assert int((~one).sum()) == round(sparsity * one.numel())
+    for one in mask(net(), sparsity, scope="output").masks.values():
+        rows = one.flatten(1)
+        assert ((~rows).sum(1) == round(sparsity * rows.shape[1])).all()
+
+
+def test_the_lowest_go_and_of_equal_ones_the_first() -> None:
+    rows = [1.0, -3.0, 1.0, 1.0], [2.0, 1.0, -0.5, 4.0]
+    assert kept(layer(*rows), sparsity=0.5) == [[0, 1, 0, 0], [1, 1, 0, 1]]
+    assert kept(layer(*rows), sparsity=0.5, scope="output") == [[0, 1, 0, 1], [1, 0, 0, 1]]
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 7, 8])
+def test_ties_are_broken_by_place(count: int) -> None:
+    scores = torch.tensor([[1.0, 0.0, 1.0, 2.0, 0.0, 1.0, 1.0, 0.5]])
+    order = scores.argsort(dim=1, stable=True)[0, :count]
+    assert lowest(scores, count)[0].nonzero().flatten().tolist() == sorted(order.tolist())
+
+
+def test_a_network_loses_its_least_weights_and_a_layer_its_own() -> None:
+    model = nn.Sequential(layer([9.0, 8.0], [7.0, 6.0]), layer([1.0, 2.0], [3.0, 4.0]))
+    assert mask(model, 0.5).density == {"0.weight": 1.0, "1.weight": 0.0}
+    masks_of(model).remove()
+    assert mask(model, 0.5, scope="layer").density == {"0.weight": 0.5, "1.weight": 0.5}
+
+
+def test_two_of_four_inputs_stay_in_every_four() -> None:
+    model = nn.Sequential(nn.Conv2d(8, 6, 3), nn.Linear(12, 5))
+    masks = mask(model, pattern="2:4")
+    assert masks.sparsity == 0.5
+    conv, linear = masks.masks.values()
+    assert (conv.unflatten(1, (2, 4)).sum(2) == 2).all()
+    assert (linear.unflatten(1, (3, 4)).sum(2) == 2).all()
+    weights = model[1].parametrizations.weight.original.unflatten(1, (3, 4)).abs()
+    assert (weights.masked_fill(linear.unflatten(1, (3, 4)), 0).amax(2) <= weights.amax(2)).all()
+    assert kept(layer([1.0, 2.0, 3.0, 4.0, 5.0, 5.0, 5.0, 5.0]), pattern="2:4") == [[0, 0, 1, 1, 0, 0, 1, 1]]
+
+
+def test_blocks_of_four_outputs_live_and_die_together() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Linear(5, 12))
+    conv, linear = mask(model, 0.75, pattern="4x1", scope="layer").masks.values()
+    for one in (conv, linear):
+        blocks = one.unflatten(0, (-1, 4)).sum(1)
+        assert set(blocks.flatten().tolist()) == {0, 4}
+    assert int((~linear).sum()) == 4 * round(0.75 * 15)
+    rows = [[1.0, 9.0]] * 4 + [[2.0, 3.0]] * 4
+    assert kept(layer(*rows), sparsity=0.5, pattern="4x1") == [[0, 1]] * 4 + [[0, 1]] * 4
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_transposed_layers_are_masked_by_their_own_inputs_and_outputs(pattern: str) -> None:
+    straight, turned = nn.Conv2d(8, 4, 2), nn.ConvTranspose2d(8, 4, 2)
+    turned.weight.data = straight.weight.data.transpose(0, 1).clone()
+    one, other = (mask(conv, 0.5, pattern=pattern).masks["weight"] for conv in (straight, turned))
+    assert torch.equal(one, other.transpose(0, 1)) or pattern == "unstructured"
+    assert one.sum() == other.sum()
+
+
+def test_what_does_not_divide_is_left_out_and_told() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3))
+    masks = mask(model, pattern="2:4")
+    assert masks.names == ("1.weight",)
+    assert masks.left_out == {"0.weight": "its 3 inputs are no multiple of 4"}
+    assert "0.weight wears no mask: its 3 inputs are no multiple of 4" in str(masks)
+
+
+# --- criteria -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("scope", ["global", "layer", "output"])
+def test_every_criterion_gives_the_sparsity_and_goes_on(criterion: str, scope: str) -> None:
+    model = net()
+    data = [(X[:3], Y[:3]), (X[3:], Y[3:])]
+    masks = mask(model, 0.5, criterion=criterion, scope=scope, data=data, loss=F.cross_entropy)
+    before = masks.masks
+    assert masks.sparsity == pytest.approx(0.5, abs=0.01)
+    masks.update(0.75)
+    assert masks.sparsity == pytest.approx(0.75, abs=0.02)
+    assert all(not (m & ~before[name]).any() for name, m in masks.masks.items())
+
+
+def test_gradients_are_those_of_autograd() -> None:
+    model, data = net(), [(X[:3], Y[:3]), (X[3:], Y[3:])]
+    grads = []
+    for x, y in data:
+        loss = F.cross_entropy(model.eval()(x), y)
+        grads.append(torch.autograd.grad(loss, model[6].weight)[0])
+    weight = model[6].weight.detach()
+    wanted = {
+        "snip": (weight * (grads[0] + grads[1])).abs(),
+        "taylor": weight.square() * (grads[0].square() + grads[1].square()),
+    }
+    for criterion, scores in wanted.items():
+        found = mask(model, 0.5, criterion=criterion, only="6", data=data, loss=F.cross_entropy)
+        assert torch.equal(found.masks["6.weight"].flatten(), ~lowest(scores.view(1, -1), 16)[0])
+        found.remove()
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_wanda_weighs_by_what_is_read(groups: int) -> None:
+    conv = nn.Conv2d(4, 6, 1, groups=groups)
+    norms = X.square().mean((0, 2, 3)).sqrt()
+    by_group = norms.view(groups, 1, -1).expand(groups, 6 // groups, -1).reshape(6, -1)
+    scores = conv.weight.detach().abs().flatten(1) * by_group
+    found = mask(nn.Sequential(conv), 0.5, criterion="wanda", scope="output", data=[X]).masks["0.weight"]
+    assert torch.equal(found.flatten(1), ~lowest(scores, scores.shape[1] // 2))
+
+
+def test_a_function_is_a_criterion() -> None:
+    model = net()
+    masks = mask(model, 0.5, criterion=lambda name, weight: -weight.abs(), scope="layer")
+    stay = masks.masks["6.weight"]
+    weight = worn(model)["6.weight"].parameter.abs()
+    assert weight[stay].max() <= weight[~stay].min()
+    assert "by <lambda>" in str(masks)
+
+
+def test_random_is_drawn_by_its_seed() -> None:
+    one, two, other = (mask(net(), 0.5, criterion="random", seed=seed).masks["6.weight"] for seed in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, other)
+
+
+# --- what wears a mask ----------------------------------------------------------------------------------------------
+
+
+def test_norms_biases_tables_and_vectors_do_not() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.norm, self.layer = nn.Embedding(5, 4), nn.LayerNorm([3, 4]), nn.Linear(4, 1)
+            self.pos_embed, self.scale = nn.Parameter(torch.randn(1, 3, 4)), nn.Parameter(torch.randn(4, 1, 1))
+            self.mix = nn.Parameter(torch.randn(4, 4))
+
+    assert mask(Odd(), 0.5).names == ("mix", "layer.weight")
+    assert mask(Odd(), 0.5, only=["table", "pos_embed"]).names == ("pos_embed", "table.weight")
+    assert mask(Odd(), 0.5, protect="layer").names == ("mix",)
+    assert mask(Odd(), 0.5, only="*", protect="mix").names == ("layer.weight",)
+
+
+def test_tied_weights_wear_one_mask() -> None:
+    model = Parts(lambda self, x: self.b(self.a(x)), a=nn.Linear(4, 4), b=nn.Linear(4, 4))
+    model.b.weight = model.a.weight
+    masks = mask(model, 0.5)
+    assert masks.names == ("a.weight",)
+    assert torch.equal(model.a.weight, model.b.weight)
+    assert model.a.parametrizations.weight.original is model.b.parametrizations.weight.original
+    masks.harden()
+    assert model.a.weight is model.b.weight
+    assert int((model.a.weight == 0).sum()) == 8
+
+
+def test_a_table_that_is_tied_to_a_layer_stays() -> None:
+    model = Parts(lambda self, x: self.b(self.a(x)), a=nn.Embedding(4, 4), b=nn.Linear(4, 4), c=nn.Linear(4, 4))
+    model.b.weight = model.a.weight
+    assert mask(model, 0.5).names == ("c.weight",)
+
+
+# --- more of it -----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_comes_back_unless_asked() -> None:
+    model = net()
+    masks = mask(model, 0.5)
+    before = masks.masks
+    worn(model)["6.weight"].parameter.data.mul_(100)
+    masks.update(0.6)
+    assert all(not (m & ~before[name]).any() for name, m in masks.masks.items())
+    masks.update(0.6, regrow=True)
+    assert (masks.masks["6.weight"] & ~before["6.weight"]).any()
+    masks.update(0.3, regrow=True)
+    assert masks.sparsity == pytest.approx(0.3, abs=0.01)
+
+
+def test_two_of_four_are_chosen_anew_only_among_what_stays() -> None:
+    model = layer([1.0, 2.0, 3.0, 4.0])
+    masks = mask(model, pattern="2:4")
+    worn(model)["weight"].parameter.data = torch.tensor([[9.0, 8.0, 3.0, 4.0]])
+    masks.update(0.5)
+    assert masks.masks["weight"].int().tolist() == [[0, 0, 1, 1]]
+    masks.update(0.5, regrow=True)
+    assert masks.masks["weight"].int().tolist() == [[1, 1, 0, 0]]
+
+
+def test_a_schedule_is_followed() -> None:
+    masks = mask(net(), 0.0)
+    pruner, seen = masks.follow(every(cubic(0.1, 6), 2)), []
+    for _ in range(7):
+        pruner.step()
+        seen.append(round(masks.sparsity, 2))
+    assert seen == [0.0, 0.63, 0.63, 0.87, 0.87, 0.9, 0.9]
+    assert pruner.done == 7
+
+
+def test_what_is_printed() -> None:
+    text = str(mask(net(), 0.5, scope="layer"))
+    assert text.startswith("50.0 % of 384 weights are zero: unstructured, by magnitude, share of each layer")
+    assert re.search(r"0\.weight +8x4x3x3 +288 +144 +50\.0 %", text)
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "above": ({"sparsity": 1.0}, r"sparsity=1.0: the share of weights that are zero, 0 or above and below 1"),
+    "below": ({"sparsity": -0.1}, r"sparsity=-0.1: the share"),
+    "no share": ({"sparsity": "half"}, r"sparsity='half': the share"),
+    "scope": ({"scope": "gobal"}, r"scope='gobal'; did you mean 'global'\?\nknown: global, layer, output"),
+    "pattern": ({"pattern": "2:5"}, r"pattern='2:5'; did you mean '2:4'\?\nknown: unstructured, 4x1, 2:4"),
+    "criterion": ({"criterion": "magnitud"}, r"criterion='magnitud'; did you mean 'magnitude'\?\nknown: .*a function"),
+    "sparsity of a pattern": ({"sparsity": 0.9, "pattern": "2:4"}, r"sparsity=0.9, but pattern='2:4' makes 0.5 zero"),
+    "no data": ({"criterion": "wanda"}, "criterion='wanda' is read from data; give data=, batches of"),
+    "no loss": ({"criterion": "snip", "data": [(X, Y)]}, "criterion='snip' reads derivatives of the loss; give loss="),
+    "empty data": ({"criterion": "wanda", "data": []}, "data holds no batches"),
+    "unknown name": ({"only": "7"}, "nothing in this model is named '7'"),
+    "no name": ({"protect": [3]}, "protect names 3; give names of modules or parameters"),
+    "only vectors": ({"only": "1"}, "no weight is left to wear a mask; 1.weight: it is a vector, 1.bias: it is a v"),
+    "named, no multiple": (
+        {"only": ["0", "6.weight"], "pattern": "2:4"},
+        r"0.weight \(8, 3, 3, 3\) cannot be masked 2:4: its 3 inputs are no multiple of 4",
+    ),
+    "nothing divides": ({"only": "*", "protect": ["3", "6"], "pattern": "2:4"}, "no weight can be masked 2:4; the f"),
+    "scores of another shape": ({"criterion": lambda n, w: w[0]}, r"the criterion gave \(4, 3, 3\) for 0.weight; it m"),
+    "scores that are none": ({"criterion": lambda n, w: 3}, r"the criterion gave a int for 0.weight"),
+    "nan": ({"criterion": lambda n, w: w / 0 * 0}, r"the scores of 0.weight are not numbers \(nan\) at \(0, 0, 0, 0\)"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    how, message = REFUSED[name]
+    model = net()
+    if "2:4" in how.get("pattern", "") and "sparsity" not in how:
+        model[0] = nn.Conv2d(3, 8, 3, padding=1)
+    before = [(n, id(p)) for n, p in model.named_parameters()]
+    with pytest.raises(InputError, match=message):
+        mask(model, **how)
+    assert [(n, id(p)) for n, p in model.named_parameters()] == before
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+@pytest.mark.parametrize(
+    ("wrap", "message"),
+    [
+        (
+            parametrizations.weight_norm,
+            r"6.weight is computed from other parameters already, by WeightNorm\nmake it pl",
+        ),
+        (old_weight_norm, r"6.weight is computed from weight_g already, by a hook \(weight_norm\)"),
+        (
+            lambda m: prune.l1_unstructured(m, "weight", 0.5),
+            r"6.weight is computed from weight_orig already, by a hook",
+        ),
+        (lambda m: mask(m, 0.5), r"6.weight wears a mask already\nchange its mask with secateur.masks.masks_of"),
+    ],
+)
+def test_weights_that_are_computed_are_refused(wrap: Any, message: str) -> None:
+    model = net()
+    wrap(model[6])
+    with pytest.raises(InputError, match=message + r"[^$]*leave it out with protect='6.weight'"):
+        mask(model, 0.5)
+    assert mask(model, 0.5, protect="6.weight").names == ("0.weight", "3.weight")
+
+
+def test_a_weight_in_a_list_would_be_read_without_its_mask() -> None:
+    with pytest.raises(InputError, match=r"a is held by .* too, and would be read there without its mask"):
+        mask(NETS["weights_in_a_list"].make(), 0.5)
+
+
+def test_handles_on_nothing() -> None:
+    with pytest.raises(InputError, match=r"this Sequential wears no masks; put some on with secateur.mask"):
+        masks_of(net())
+    masks = mask(net(), 0.5)
+    masks.remove()
+    with pytest.raises(InputError, match="these masks were taken off"):
+        masks.update(0.9)
+    with pytest.raises(InputError, match="is on the meta device and has no values"):
+        mask(net().to("meta"), 0.5)
+
+
+def test_masks_that_are_sparser_already() -> None:
+    masks = mask(net(), 0.9)
+    with pytest.raises(
+        InputError, match=r"the masks are sparser already: 0.9\d* of the .* 0.5 is asked [^$]*regrow=True"
+    ):
+        masks.update(0.5)
+
+
+def test_wanda_refuses_what_it_did_not_hear() -> None:
+    conv = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
+    with pytest.raises(InputError, match=r"needs to know what 0.weight reads.*\nleave it out with protect='0.weight'"):
+        mask(conv, 0.5, criterion="wanda", data=[X])
