@@ -1,0 +1,147 @@
+"""What the recipes that classify images share: how data are opened, and what is done to one network after another."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from secateur.data import DATASETS, Batch, Data, Source, load_data
+from secateur.errors import InputError
+from secateur.recipes.framework import Options, Row, size, subset
+from secateur.train import TrainOptions, evaluate, fit
+from secateur.train.running import mode, seeded
+
+CALIBRATION = 16  # batches
+
+
+@dataclass(frozen=True)
+class Images:
+    """Which images, how many of them (None: all), and how large: `side` pixels, or as they are if they are smaller.
+
+    Images of the user's own, from folders or a function, are all taken.
+    """
+
+    data: str
+    train: int | None = None
+    test: int | None = None
+    side: int = 32
+    batch_size: int = 64
+    train_path: str | None = None
+    test_path: str | None = None
+
+    @property
+    def folders(self) -> bool:
+        return bool(self.train_path or self.test_path)
+
+    @property
+    def counts(self) -> tuple[int | None, int | None]:
+        """How many for training and how many for testing."""
+        return (self.train, self.test) if self.data in DATASETS and not self.folders else (None, None)
+
+    def load(self, seed: int) -> Data:
+        """The batches; image folders need no further name than their paths."""
+        data = load_data(
+            "folder" if self.folders else self.data,
+            train_path=self.train_path,
+            test_path=self.test_path,
+            image_size=self.side,
+            batch_size=self.batch_size,
+            seed=seed,
+        )
+        data = subset(data, *self.counts, seed)
+        return Data(Smaller(data.train, self.side), Smaller(data.test, self.side), data.num_classes)
+
+    def __str__(self) -> str:
+        """What the figures were measured on."""
+        name = f"the folder {self.train_path}" if self.folders else self.data
+        told = [f"{n:,} {split}" for n, split in zip(self.counts, ("training", "test"), strict=True) if n]
+        return f"{' and '.join(told)} images of {name}" if told else f"the images of {name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    """Batches of images (n, c, h, w), those larger than `side` brought to side x side by means of their pixels."""
+
+    source: Source
+    side: int
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return ((self._smaller(x), y) for x, y in self.source)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, from batch `start` on."""
+        numbered = getattr(self.source, "epoch", None)
+        batches = numbered(number, start) if callable(numbered) else itertools.islice(self.source, start, None)
+        return ((self._smaller(x), y) for x, y in batches)
+
+    def _smaller(self, x: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(x, self.side) if x.shape[-1] > self.side else x
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Data, an example of one image, and what is done to networks on them."""
+
+    data: Data
+    example: Tensor
+    options: Options
+
+    @classmethod
+    def open(cls, images: Images, options: Options) -> Bench:
+        data = images.load(options.seed)
+        return cls(data, next(iter(data.test))[0][:1], options)
+
+    @property
+    def classes(self) -> int:
+        """As the data say, or as their labels do."""
+        labels = (int(y.max()) for split in (self.data.train, self.data.test) for _, y in split)
+        return self.data.num_classes or 1 + max(labels)
+
+    @property
+    def channels(self) -> int:
+        return self.example.shape[1]
+
+    def calibration(self, batches: int = CALIBRATION) -> Sequence[Batch]:
+        """The first training batches, as they are."""
+        return list(itertools.islice(self.data.train, batches))
+
+    def built(self, build: Callable[..., nn.Module], **how: Any) -> nn.Module:
+        """A network for these images, with weights by the seed. Raises `InputError` for images too small for it."""
+        with seeded(self.options.seed):
+            model = build(channels=self.channels, num_classes=self.classes, **how)
+        try:
+            with mode(model, training=False), torch.no_grad():
+                model(self.example)
+        except RuntimeError as error:
+            raise InputError(
+                f"images of {tuple(self.example.shape[1:])} do not fit this network: {error}\n"
+                "a VGG-16 halves them four times: give an image size of 16 or more"
+            ) from error
+        return model
+
+    def trained(self, model: nn.Module, epochs: int, lr: float, **more: Any) -> float:
+        """Train in place; the accuracy on the test images."""
+        fit(model, self.data.train, epochs=epochs, options=TrainOptions(lr=lr, seed=self.options.seed), **more)
+        return self.accuracy(model)
+
+    def accuracy(self, model: nn.Module) -> float:
+        return evaluate(model, self.data.test)
+
+    def row(self, method: str, model: nn.Module, *, more: dict[str, Any] | None = None, **metric: float) -> Row:
+        """The figures of a network, said as soon as they are there."""
+        row = Row(method, *size(model, torch.zeros_like(self.example)), metric, more or {})
+        figures = ", ".join(f"{key} {100 * value:.2f} %" for key, value in metric.items())
+        self.options.say(f"{method}: {row.params:,} parameters, {row.macs:,} MACs, {figures}")
+        return row
+
+
+__all__ = ["Bench", "Images", "Smaller"]

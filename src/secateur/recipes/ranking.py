@@ -1,0 +1,56 @@
+"""The units of a whole network in one order: what "the lowest N of all filters" and "below one global threshold" mean.
+
+Budgets of `secateur.plan` count parameters, MACs or the share of each axis. The first papers counted filters, wherever
+they lie, so their recipes name the units that go: `secateur.plan(graph, drop=lowest(graph, scores, 100))`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from secateur.errors import InputError
+from secateur.graph import Graph
+
+
+def units_of(graph: Graph) -> int:
+    """How many units there are to choose from: the sizes of all prunable axes."""
+    return sum(axis.size for axis in graph.axes)
+
+
+def lowest(graph: Graph, scores: Mapping[str, Tensor], count: int, *, least: int = 2) -> dict[str, list[int]]:
+    """The `count` units with the lowest scores in the network, by axis, as `drop=` takes them.
+
+    scores: (units,) for each axis, on one scale. least: so many of each axis, those with its highest scores, are not
+    asked, so that no layer ends. Ties fall to the first axis and the lower index. Raises `InputError` where fewer than
+    `count` are left to ask.
+
+    >>> import secateur
+    >>> graph = secateur.trace(torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(3))), torch.zeros(1, 4))
+    >>> scores = {"0": torch.tensor([4.0, 1.0, 3.0, 2.0]), "1": torch.tensor([0.1, 0.1, 9.0, 9.0])}
+    >>> lowest(graph, scores, 3)
+    {'0': [1], '1': [0, 1]}
+    """
+    asked = [(float(scores[name][unit]), name, unit) for name, unit in _asked(graph, scores, least)]
+    if count > len(asked):
+        raise InputError(
+            f"{count} units are to go, but only {len(asked)} of {units_of(graph)} can: each layer keeps {least} or more"
+        )
+    found: dict[str, list[int]] = {}
+    for _, name, unit in sorted(asked, key=lambda one: one[0])[:count]:
+        found.setdefault(name, []).append(unit)
+    return {name: sorted(units) for name, units in found.items()}
+
+
+def _asked(graph: Graph, scores: Mapping[str, Tensor], least: int) -> list[tuple[str, int]]:
+    """All units but the best of each axis, in order."""
+    found = []
+    for axis in graph.axes:
+        best = torch.argsort(scores[axis.name], descending=True, stable=True)[: max(least, axis.least)].tolist()
+        found += [(axis.name, unit) for unit in range(axis.size) if unit not in set(best)]
+    return found
+
+
+__all__ = ["lowest", "units_of"]

@@ -1,0 +1,215 @@
+"""Channels whose norm scale training with an L1 penalty made small go, below one threshold for the whole network.
+
+The source let every block of a pre-activation network choose its channels from the shared stream by an index layer. A
+stream is one axis here: a channel of it goes everywhere or nowhere, judged by the sum of its scales. In the order of
+the whole network that sum is divided by the number of norms, since so many places become smaller with the channel. The
+index layer can be had by `secateur.models.pick.with_picks`. Both, and sums as they are, are measured at the same MACs.
+
+    secateur recipe slimming --net preresnet --keep 0.4
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Optional
+
+import torch
+from torch import Tensor, nn
+from typer import Option
+
+import secateur
+from secateur.errors import InputError, nearest
+from secateur.graph import Graph
+from secateur.importance import Criterion, score
+from secateur.importance.batch_norm import BatchNormScale
+from secateur.models import densenet as dense_models
+from secateur.models import preresnet as residual_models
+from secateur.models.pick import with_picks
+from secateur.models.vgg import vgg16
+from secateur.plan import Plan
+from secateur.recipes.framework import Options, Result, Row, scratch
+from secateur.recipes.images import Bench, Images
+from secateur.recipes.ranking import lowest, units_of
+from secateur.slices import AxisSlices
+from secateur.train.penalties import ScaleL1
+
+# ruff: noqa: UP045
+
+NAME = "slimming"
+SOURCE = "Liu et al., Learning Efficient Convolutional Networks through Network Slimming, ICCV 2017"
+CLAIM = (
+    "on CIFAR-10, 70 % of the channels of VGG and DenseNet-40 and 60 % of PreResNet-164 go after training with the "
+    "penalty, and fine-tuning brings accuracy back to that of the dense network"
+)
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network, how wide it is here, and the norms that read a stream, before which lists of channels can stand."""
+
+    build: Callable[..., nn.Module]
+    width: float
+    stream: Sequence[str] = ()
+
+
+NETS: dict[str, Net] = {
+    "vgg": Net(vgg16, 0.25),
+    "preresnet": Net(partial(residual_models.preresnet, 29), 0.5, residual_models.STREAM),
+    "densenet": Net(partial(dense_models.densenet, 40), 1 / 3, dense_models.STREAM),
+}
+QUICK = {**NETS, "densenet": Net(partial(dense_models.densenet, 16), 1 / 3, dense_models.STREAM)}
+
+LEAST = 2
+"""So many channels each layer keeps, however small their scales: a layer without channels is no layer."""
+
+FIRST_SCALE = 0.5
+"""What scales are at first, as in the source: half-way to where they are to go."""
+
+LR, FINETUNE_LR = 0.05, 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How hard the penalty pulls, what remains of the channels, and how long training takes."""
+
+    strength: float
+    keep: float
+    epochs: int
+    finetune_epochs: int
+
+
+def run(
+    options: Options,
+    *,
+    net: Annotated[str, Option(help=f"One of {', '.join(NETS)}, or all.")] = "all",
+    keep: Annotated[float, Option(min=0.01, max=0.99, help="The share of channels that remains.")] = 0.4,
+    strength: Annotated[float, Option(min=0, help="Of the penalty on scales.")] = 3e-3,
+    index_layer: Annotated[bool, Option(help="Also let each reader of a stream choose its own channels.")] = True,
+    data: Annotated[str, Option(help="fashion-mnist, mnist, cifar10-jpeg, ...")] = "fashion-mnist",
+    train_path: Annotated[Optional[str], Option(help="Folder of training images, one sub-folder per class.")] = None,
+    test_path: Annotated[Optional[str], Option(help="Folder of test images.")] = None,
+    width: Annotated[Optional[float], Option(help="Times as many channels as the network of the source has.")] = None,
+    image_size: Annotated[int, Option(min=8, help="Larger images are brought down to it.")] = 16,
+    epochs: Annotated[int, Option(min=1, help="Of training with the penalty.")] = 3,
+    finetune_epochs: Annotated[int, Option(min=1, help="Behind the cut.")] = 1,
+    batch_size: Annotated[int, Option(min=1, help="Images per batch.")] = 64,
+) -> Result:
+    """Train with the penalty, cut below one threshold, fine-tune; compare with no penalty, index layers and scratch."""
+    if net not in NETS and net != "all":
+        raise InputError(f"no net {net!r}; known: {', '.join(NETS)}, all{nearest(net, NETS)}")
+    counts = (2_000, 1_000) if options.quick else (6_000, 4_000)
+    images = Images(data, *counts, image_size, batch_size, train_path, test_path)
+    bench = Bench.open(images, options)
+    training = Training(strength, keep, epochs, finetune_epochs)
+    rows: list[Row] = []
+    for name, found in (QUICK if options.quick else NETS).items():
+        if net in (name, "all"):
+            case = Net(found.build, width or found.width, found.stream if index_layer else ())
+            rows += _Slimming(bench, name, case, training).rows()
+    told = (
+        f"{images}, {image_size} pixels wide; narrower networks, trained {epochs} epochs, fine-tuned {finetune_epochs}"
+    )
+    told += f", penalty {strength:g}. The source: all of CIFAR-10, 160 epochs and as many of fine-tuning, 1e-4 or 1e-5"
+    return Result(NAME, CLAIM, told, tuple(rows))
+
+
+@dataclass(frozen=True)
+class _Slimming:
+    """One network from training to fine-tuning."""
+
+    bench: Bench
+    name: str
+    net: Net
+    training: Training
+
+    def rows(self) -> Iterator[Row]:
+        """Dense and cut, without the penalty and with it; with index layers where there are; from scratch."""
+        keep = f"{self.training.keep:.0%} of the channels"
+        plain, row = self._dense("no penalty", 0.0)
+        yield row
+        yield self._tuned(f"no penalty, {keep}", plain, self._plan(plain))
+        sparse, row = self._dense("penalty", self.training.strength)
+        yield row
+        made = self._plan(sparse)
+        small = secateur.cut(sparse, made)
+        yield self._tuned(f"penalty, {keep}", sparse, made)
+        if self.net.stream:
+            macs = made.after.macs
+            yield self._tuned("penalty, by whole sums", sparse, as_cheap(self._graph(sparse), macs, SUM))
+            picking = with_picks(sparse, *self.net.stream)
+            yield self._tuned("penalty, index layers", picking, as_cheap(self._graph(picking), macs))
+        fresh = scratch(small, self.bench.options.seed)
+        total = self.training.epochs + self.training.finetune_epochs
+        yield self._row("from scratch", fresh, scratch=self.bench.trained(fresh, total, LR))
+
+    def _dense(self, name: str, strength: float) -> tuple[nn.Module, Row]:
+        model = self.bench.built(self.net.build, width=self.net.width)
+        with torch.no_grad():
+            for scale in scales(model):
+                scale.fill_(FIRST_SCALE)
+        penalties = (ScaleL1(self._graph(model), strength),) if strength else ()
+        accuracy = self.bench.trained(model, self.training.epochs, LR, penalties=penalties)
+        return model, self._row(name, model, dense=accuracy, more={"scales": deciles(model)})
+
+    def _graph(self, model: nn.Module) -> Graph:
+        return secateur.trace(model, self.bench.example)
+
+    def _plan(self, model: nn.Module) -> Plan:
+        graph = self._graph(model)
+        return below_threshold(graph, round(units_of(graph) * (1 - self.training.keep)))
+
+    def _tuned(self, name: str, model: nn.Module, made: Plan) -> Row:
+        small = secateur.cut(model, made)
+        after_cut = self.bench.accuracy(small)
+        finetuned = self.bench.trained(small, self.training.finetune_epochs, FINETUNE_LR)
+        return self._row(name, small, after_cut=after_cut, finetuned=finetuned, more={"channels": remains(made)})
+
+    def _row(self, name: str, model: nn.Module, *, more: dict[str, object] | None = None, **metric: float) -> Row:
+        return self.bench.row(f"{self.name}: {name}", model, more=more, **metric)
+
+
+@dataclass(frozen=True)
+class MeanScale:
+    """The mean of |gamma| over the norms that a channel meets: its scale where there is one, as in the source."""
+
+    needs = frozenset[str]()
+    norm = "none"
+
+    def __call__(self, axis: AxisSlices) -> Tensor:
+        return BatchNormScale()(axis) / axis.unit_sum("scale", lambda _, gamma: torch.ones_like(gamma)).clamp_min(1)
+
+
+MEAN, SUM = MeanScale(), "bn_scale/none"
+
+
+def below_threshold(graph: Graph, count: int, importance: str | Criterion = MEAN) -> Plan:
+    """The plan without the `count` channels of the network whose scales are smallest."""
+    return secateur.plan(graph, drop=lowest(graph, score(graph, importance), count, least=LEAST))
+
+
+def as_cheap(graph: Graph, macs: int, importance: str | Criterion = MEAN) -> Plan:
+    """The plan below the lowest threshold that leaves no more than so many MACs, or else the least that can be left."""
+    low, high = 0, units_of(graph) - sum(max(LEAST, axis.least) for axis in graph.axes)
+    while low < high:
+        middle = (low + high) // 2
+        enough = below_threshold(graph, middle, importance).after.macs <= macs
+        low, high = (low, middle) if enough else (middle + 1, high)
+    return below_threshold(graph, low, importance)
+
+
+def remains(made: Plan) -> dict[str, list[int]]:
+    """Channels by axis, before and after."""
+    return {name: [axis.size, axis.count] for name, axis in made.axes.items()}
+
+
+def scales(model: nn.Module) -> list[Tensor]:
+    """The scale factors of all batch norms."""
+    return [module.weight for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+def deciles(model: nn.Module) -> list[float]:
+    """How large scales are: the least, a tenth of the way up, and so on to the largest."""
+    sizes = torch.cat([scale.detach().abs() for scale in scales(model)])
+    return [round(float(value), 4) for value in sizes.quantile(torch.linspace(0, 1, 11))]

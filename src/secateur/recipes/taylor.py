@@ -1,0 +1,173 @@
+"""Filters ranked by how much the loss should change without them; the lowest of the whole network go, round by round.
+
+Each round scores every filter by the absolute value of activation times gradient, averaged over examples and divided by
+the L2 norm of its layer's scores, drops the lowest, and fine-tunes. The script that made this known for PyTorch knew
+VGG alone, renumbered filters by hand, one after another, and pickled whole models; its flags work here too.
+
+    secateur recipe taylor --train --train-path cats_and_dogs/train --test-path cats_and_dogs/test --out run
+    secateur recipe taylor --prune --train-path cats_and_dogs/train --test-path cats_and_dogs/test --out run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Optional
+
+import torch.nn.functional as F
+from torch import nn
+from typer import Option
+
+import secateur
+from secateur.errors import InputError, nearest
+from secateur.importance import needs_of_importance, score
+from secateur.models.vgg import vgg16, vgg_like
+from secateur.recipes.framework import Options, Result, Row, scratch
+from secateur.recipes.images import Bench, Images
+from secateur.recipes.ranking import lowest, units_of
+from secateur.statistics import calibrate
+
+# ruff: noqa: UP045
+
+NAME = "taylor"
+SOURCE = (
+    "Molchanov et al., Pruning Convolutional Neural Networks for Resource Efficient Inference, ICLR 2017, and its "
+    "re-implementation for PyTorch by Gildenblat"
+)
+CLAIM = (
+    "ranked by Taylor score, two thirds of the filters of a VGG-16 go in rounds of 512, with fine-tuning in between, "
+    "and accuracy stays close (98.7 % to 97.5 % on cats against dogs); ranked otherwise, more is lost"
+)
+NETS: dict[str, Callable[..., nn.Module]] = {"vgg": vgg_like, "vgg16": vgg16}
+CRITERIA = {"random": "random", "l1": "l1/l2", "taylor": "taylor"}
+"""What a row is called -> the importance, divided by the L2 norm of a layer's scores. The last is that of the source.
+"""
+
+ROUND = 512 / 4224
+"""What the source drops per round, of the filters of VGG-16."""
+
+LEAST = 4
+"""So many filters each layer keeps."""
+
+LR, FINETUNE_LR = 0.05, 0.02
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """`count` rounds, each of which drops `filters` of the network and fine-tunes for `epochs`, the last for twice."""
+
+    count: int
+    filters: int
+    epochs: int
+
+    @classmethod
+    def of(cls, units: int, keep: float, filters: int | None, epochs: int) -> Rounds:
+        """As many as leave `keep` of the units or more. Raises `InputError` where that is not one round."""
+        each = filters or max(1, round(units * ROUND))
+        count = int(units * (1 - keep) / each)
+        if count < 1:
+            raise InputError(f"keep={keep} of {units} filters is less than one round of {each}; give fewer filters")
+        return cls(count, each, epochs)
+
+    @property
+    def at_once(self) -> Rounds:
+        """The same filters and the same training in one round."""
+        return Rounds(1, self.count * self.filters, (self.count + 1) * self.epochs // 2)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Number of the round and epochs behind it."""
+        return ((number, self.epochs * (1 + (number == self.count))) for number in range(1, self.count + 1))
+
+
+def run(
+    options: Options,
+    *,
+    train: Annotated[bool, Option("--train", help="Only train, and keep the weights in the --out folder.")] = False,
+    prune: Annotated[bool, Option("--prune", help="Only prune what --train left there. Neither: both.")] = False,
+    train_path: Annotated[Optional[str], Option(help="Folder of training images, one sub-folder per class.")] = None,
+    test_path: Annotated[Optional[str], Option(help="Folder of test images.")] = None,
+    data: Annotated[str, Option(help="Without folders: cifar10-jpeg, mnist, fashion-mnist, ...")] = "cifar10-jpeg",
+    net: Annotated[str, Option(help=f"One of {', '.join(NETS)}.")] = "vgg",
+    width: Annotated[Optional[float], Option(help="Times as many channels as the network of the source has.")] = None,
+    image_size: Annotated[int, Option(min=8, help="Larger images are brought down to it.")] = 16,
+    keep: Annotated[float, Option(min=0.01, max=0.99, help="The share of filters that remains.")] = 1 / 3,
+    filters: Annotated[Optional[int], Option(min=1, help="Dropped per round; by default 12 % of all.")] = None,
+    epochs: Annotated[int, Option(min=1, help="Of training the dense network.")] = 6,
+    finetune_epochs: Annotated[int, Option(min=1, help="Behind each round.")] = 1,
+    batch_size: Annotated[int, Option(min=1, help="Images per batch.")] = 64,
+) -> Result:
+    """Train, then rank, drop and fine-tune in rounds, by Taylor score and by other criteria; compare with scratch."""
+    if net not in NETS:
+        raise InputError(f"no net {net!r}; known: {', '.join(NETS)}{nearest(net, NETS)}")
+    some = {"train": 4_000, "test": 1_000} if options.quick else {"train": 12_000, "test": 5_000}
+    images = Images(data, **some, side=image_size, batch_size=batch_size, train_path=train_path, test_path=test_path)
+    bench = Bench.open(images, options)
+    dense = bench.built(NETS[net], width=width or (0.25 if options.quick else 0.375))
+    rows = [_dense(bench, dense, epochs, train=train, prune=prune)]
+    rounds = Rounds.of(units_of(secateur.trace(dense, bench.example)), keep, filters, finetune_epochs)
+    if prune or not train:
+        rows += _pruned(bench, dense, rounds, epochs)
+    told = f"{images}, {image_size} pixels wide; trained {epochs} epochs, and {finetune_epochs} behind each of "
+    told += f"{rounds.count} rounds of {rounds.filters} filters. The source: ImageNet weights, cats against dogs, 224 "
+    return Result(NAME, CLAIM, f"{told}pixels, 10 epochs behind each of 5 rounds of 512", tuple(rows))
+
+
+def _dense(bench: Bench, model: nn.Module, epochs: int, *, train: bool, prune: bool) -> Row:
+    """The trained network: taken from the folder where `--prune` stands alone, else kept there if there is one."""
+    path = _kept(bench.options, train, prune)
+    if prune and not train:
+        assert path is not None
+        secateur.load(model, path)
+        return bench.row("dense", model, dense=bench.accuracy(model))
+    row = bench.row("dense", model, dense=bench.trained(model, epochs, LR))
+    if path is not None:
+        secateur.save(model, path)
+    return row
+
+
+def _kept(options: Options, train: bool, prune: bool) -> Path | None:
+    """Where the trained weights lie. Raises `InputError` where one of both steps has nowhere to leave or find them."""
+    path = options.out and options.out / "dense.safetensors"
+    if train != prune and path is None:
+        step, does = ("--train", "keeps them there") if train else ("--prune", "takes them from there")
+        raise InputError(f"{step} alone needs a folder for the trained weights, and {does}: add --out FOLDER")
+    if prune and not train and path is not None and not path.is_file():
+        raise InputError(f"{path} is not there; train first: secateur recipe taylor --train --out {options.out}")
+    return path
+
+
+def _pruned(bench: Bench, dense: nn.Module, rounds: Rounds, epochs: int) -> Iterator[Row]:
+    """A row for each criterion, for one round instead of several, and for the last network from scratch."""
+    small = dense
+    for name in CRITERIA:
+        small, row = in_rounds(bench, dense, name, CRITERIA[name], rounds)
+        yield row
+    if bench.options.out:
+        secateur.save(small, bench.options.out / "pruned.safetensors")
+    yield in_rounds(bench, dense, "taylor, in one round", "taylor", rounds.at_once)[1]
+    fresh = scratch(small, bench.options.seed)
+    total = epochs + sum(count for _, count in rounds)
+    yield bench.row("from scratch", fresh, scratch=bench.trained(fresh, total, LR))
+
+
+def in_rounds(bench: Bench, dense: nn.Module, name: str, importance: str, rounds: Rounds) -> tuple[nn.Module, Row]:
+    """Drop the lowest filters of the network and fine-tune, round by round. The row tells what the last cut did."""
+    model, told = dense, []
+    after_cut = finetuned = 0.0
+    for number, epochs in rounds:
+        model = without_lowest(bench, model, importance, rounds.filters)
+        after_cut = bench.accuracy(model)
+        finetuned = bench.trained(model, epochs, FINETUNE_LR)
+        told.append({"after_cut": after_cut, "finetuned": finetuned})
+        bench.options.say(f"{name}, round {number}: {100 * after_cut:.1f} % after the cut, {100 * finetuned:.1f} %")
+    return model, bench.row(name, model, after_cut=after_cut, finetuned=finetuned, more={"rounds": told})
+
+
+def without_lowest(bench: Bench, model: nn.Module, importance: str, filters: int) -> nn.Module:
+    """The model without the `filters` of the whole network with the lowest scores."""
+    graph = secateur.trace(model, bench.example)
+    needs = needs_of_importance(importance)
+    statistics = calibrate(graph, bench.calibration(), needs=needs, loss=F.cross_entropy) if needs else None
+    scores = score(graph, importance, statistics=statistics, seed=bench.options.seed)
+    return secateur.cut(model, secateur.plan(graph, drop=lowest(graph, scores, filters, least=LEAST)))
