@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 import secateur
 from nets import NETS
-from secateur.apply import surgery
 from secateur.errors import InputError, PruningError, TargetError
 from secateur.train import iterate as module
 from secateur.train.iterate import Iteration, iterate
@@ -352,6 +351,53 @@ def test_macs_of_another_call_are_no_yardstick() -> None:
     assert len(list(iterate(half, torch.zeros(3, 4), "params=0.2"))) == 1
 
 
-def test_half_cut_models_of_a_loop_are_loaded_with_their_plans() -> None:
-    half = secateur.prune(mlp(32), X, "macs=0.5").model
-    assert surgery.plans_of(half)[0].before.macs == 192
+# --- what follows ---
+
+
+def trained(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int, steps: int = 3) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.randn(8, 4, generator=generator)).square().mean().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("recover", [(), "shift"])
+def test_what_is_carried_follows_to_each_stage(recover: Any) -> None:
+    net = mlp(32, 24)
+    optimizer, data = torch.optim.AdamW(net.parameters(), lr=1e-3), [(torch.randn(8, 4), torch.zeros(8))] * 2
+    ema = torch.optim.swa_utils.AveragedModel(net)
+    trained(net, optimizer, 0)
+    for stage in iterate(net, X, "macs=0.3", steps=3, carry=[optimizer, ema], recover=recover, data=data):
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        assert {id(p) for p in held} == {id(p) for p in stage.model.parameters()}
+        assert all(optimizer.state[p]["exp_avg"].shape == p.shape for p in held)
+        trained(stage.model, optimizer, stage.number)
+        ema.update_parameters(stage.model)
+
+
+def test_one_object_may_be_carried_alone() -> None:
+    net = mlp(32)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    (stage,) = iterate(net, X, "macs=0.5", carry=optimizer)
+    assert optimizer.param_groups[0]["params"][0] is stage.model[0].weight
+
+
+def test_what_cannot_be_carried_leaves_the_rest_whole() -> None:
+    net = mlp(32)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    trained(net, optimizer, 0)
+    iteration = iterate(net, X, "macs=0.5", steps=2, carry=[optimizer, "no optimizer"])
+    with pytest.raises(InputError, match="str cannot follow the cut"):
+        next(iteration)
+    assert iteration.model is net
+    assert all(optimizer.state[p]["momentum_buffer"].shape == p.shape for p in net.parameters())
+
+
+def test_the_same_stages_from_a_saved_one(tmp_path: Any) -> None:
+    path, options = tmp_path / "stage.safetensors", {"steps": 3, "select": ["0: keep=0.5", "2: floor=0.2"]}
+    stages = list(iterate(mlp(32, 24), X, "macs=0.2", **options))
+    secateur.save(stages[0].model, path)
+    again = list(iterate(secateur.load(mlp(32, 24), path), X, "macs=0.2", start=1, **options))
+    assert len(again) == 2
+    assert all(map(torch.equal, again[-1].model.parameters(), stages[-1].model.parameters()))

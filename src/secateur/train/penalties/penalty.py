@@ -144,7 +144,9 @@ def total(*penalties: Penalty) -> Penalty:
 
 def _unwrapped(optimizer: Any) -> torch.optim.Optimizer:
     """The optimizer in a wrapper, such as Accelerate's."""
-    inner = getattr(optimizer, "optimizer", optimizer)
+    inner = optimizer
+    while (deeper := getattr(inner, "optimizer", None)) is not None:
+        inner = deeper
     if not isinstance(inner, torch.optim.Optimizer):
         raise InputError(f"optimizer is a {type(optimizer).__name__}; a penalty is attached to a torch.optim.Optimizer")
     return inner
