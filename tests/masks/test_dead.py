@@ -10,10 +10,11 @@ from torch import nn
 
 import laws
 import secateur
-from nets import NETS
+from nets import NETS, Parts
 from secateur.calls import Call
 from secateur.graph import Graph, PrunableAxis
 from secateur.masks import mask, masks_of
+from secateur.masks.dead import dead
 from secateur.masks.wearing import worn
 from secateur.replay import in_float64
 from secateur.terms import positions
@@ -61,3 +62,124 @@ def test_cutting_what_is_dead_changes_nothing(name: str) -> None:
     small = secateur.cut(model, plan)
     assert difference(model, small, inputs) < 1e-9
     assert worn(small).keys() == worn(model).keys()
+
+
+FOUND = ["plain_cnn", "residual", "dense", "depthwise", "transposed", "gated", "c2f", "squeeze_excite", "lstm", "gru"]
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_units_that_nothing_reads_are_found(name: str) -> None:
+    model = masked(name)
+    graph = secateur.trace(model, NETS[name].example())
+    found = dead(graph)
+    exact = [axis for axis in graph.axes if axis.inexact is None]
+    assert exact
+    for axis in exact:
+        assert {1 % axis.size, axis.size // 2} <= set(found[axis.name]) or axis.size - len(
+            found[axis.name]
+        ) <= axis.least
+
+
+def test_a_unit_that_is_read_is_not_dead_and_the_check_can_fail() -> None:
+    model, inputs = masked("plain_cnn"), NETS["plain_cnn"].example()
+    graph = secateur.trace(model, inputs)
+    assert dead(graph) == {"conv1": [1, 4], "conv2": [1, 6]}
+    wrong = secateur.cut(model, secateur.plan(graph, drop={"conv1": [0]}))
+    assert difference(model, wrong, inputs) > 1e-3
+
+
+def chain(between: nn.Module, bias: bool = True) -> Any:
+    """Three linear layers of four units, with the same between them."""
+    torch.manual_seed(0)
+    layers = (nn.Linear(3, 4, bias=bias), between, nn.Linear(4, 4, bias=bias), between, nn.Linear(4, 2))
+    return nn.Sequential(*layers).double()
+
+
+def found_in(model: nn.Module, *shape: int) -> dict[str, list[int]]:
+    inputs = torch.randn(2, *(shape or (3,)), dtype=torch.float64)
+    found = dead(secateur.trace(model, inputs))
+    if found:
+        plan = secateur.plan(secateur.trace(model, inputs), drop=found)
+        assert difference(model, secateur.cut(model, plan), inputs) < 1e-9
+    return found
+
+
+@pytest.mark.parametrize(("between", "keeps"), [(nn.ReLU(), True), (nn.GELU(), True), (nn.Sigmoid(), False)])
+def test_a_unit_without_weights_is_dead_where_zero_stays_zero(between: nn.Module, keeps: bool) -> None:
+    model = chain(between)
+    model[0].weight.data[1] = 0
+    assert found_in(model) == {}, "its bias is still there"
+    model[0].bias.data[1] = 0
+    assert found_in(model) == ({"0": [1]} if keeps else {})
+
+
+def test_what_only_dead_units_read_is_dead_too() -> None:
+    model = chain(nn.Sigmoid())
+    model[4].weight.data[:, 2] = 0  # nothing reads unit 2 of the second layer,
+    model[2].weight.data[[0, 1, 3], 3] = 0  # which alone reads unit 3 of the first
+    assert found_in(model) == {"0": [3], "2": [2]}
+    model[2].weight.data[0, 3] = 1
+    assert found_in(model) == {"2": [2]}
+
+
+def test_a_norm_gives_a_unit_without_weights_a_value() -> None:
+    torch.manual_seed(0)
+    model: Any = nn.Sequential(
+        nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)
+    ).double()
+    norm = model[1].eval()
+    nn.init.uniform_(norm.bias)
+    nn.init.uniform_(norm.running_mean)
+    model[0].weight.data[:2] = 0
+    norm.bias.data[1] = norm.running_mean.data[1] = 0
+    norm.weight.data[2] = norm.bias.data[2] = 0
+    assert found_in(model.eval(), 3, 4, 4) == {"0": [1, 2]}
+    model[3].weight.data[:, 0] = 0
+    assert found_in(model.eval(), 3, 4, 4) == {"0": [0, 1, 2]}
+
+
+def test_units_under_a_layer_norm_stay() -> None:
+    model: Any = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2)).double()
+    model[0].weight.data[1] = model[0].bias.data[1] = model[2].weight.data[:, 1] = 0
+    assert found_in(model) == {}
+
+
+def test_a_unit_that_is_also_read_without_a_weight_is_alive() -> None:
+    def run(self: Any, x: torch.Tensor) -> torch.Tensor:
+        y = self.a(x)
+        return self.b(y) + (y @ y.transpose(-1, -2)).sum(-1, keepdim=True)
+
+    model: Any = Parts(run, a=nn.Linear(3, 4), b=nn.Linear(4, 2)).double()
+    model.b.weight.data[:, 1] = 0
+    assert found_in(model, 5, 3) == {}
+    model.a.weight.data[1] = model.a.bias.data[1] = 0
+    assert found_in(model, 5, 3) == {"a": [1]}
+
+
+def test_a_layer_that_is_all_dead_keeps_a_unit() -> None:
+    model = chain(nn.ReLU())
+    model[2].weight.data[:] = 0
+    assert [len(units) for units in found_in(model).values()] == [3]
+
+
+def test_tied_axes_lose_as_many_each() -> None:
+    rnn = nn.LSTM(3, 4, num_layers=2)
+    model: Any = Parts(lambda self, x: self.out(self.rnn(x)[0]), rnn=rnn, out=nn.Linear(4, 2)).double()
+    for weight, units in ((rnn.weight_hh_l0, [0, 1]), (rnn.weight_ih_l1, [0, 1]), (rnn.weight_hh_l1, [2])):
+        weight.data[:, units] = 0
+    model.out.weight.data[:, 2] = 0
+    assert found_in(model, 5, 3) == {"rnn.weight_ih_l0": [0], "rnn.weight_ih_l1": [2]}
+
+
+def test_where_nothing_is_dead_the_plan_is_empty() -> None:
+    model = NETS["plain_cnn"].make()
+    plan = mask(model, 0.1).plan(NETS["plain_cnn"].example())
+    assert plan.is_empty
+
+
+def test_hardened_zeros_are_as_good_as_masks() -> None:
+    model = masked("residual")
+    graph = secateur.trace(model, NETS["residual"].example())
+    wanted = masks_of(model).dead(graph)
+    masks_of(model).harden()
+    assert dead(secateur.trace(model, NETS["residual"].example())) == wanted
