@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
-Step = Callable[[str], None]
-"""Called after each step with what to show beside the bar."""
+
+class Step(Protocol):
+    """Called after each step with what to show beside the bar; `done`: how many are, where that is not one more."""
+
+    def __call__(self, beside: str, done: int | None = None) -> None: ...
 
 
 @contextlib.contextmanager
@@ -22,7 +25,12 @@ def bar(what: str, steps: int | None, *, shown: bool = True) -> Iterator[Step]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal)) as progress:
         task = progress.add_task(what, total=steps)
-        yield lambda beside: progress.update(task, advance=1, description=f"{what} {beside}".rstrip())
+
+        def step(beside: str, done: int | None = None) -> None:
+            moved: dict[str, Any] = {"advance": 1} if done is None else {"completed": done}
+            progress.update(task, description=f"{what} {beside}".rstrip(), **moved)
+
+        yield step
 
 
 def watched(what: str, items: Iterable[T], steps: int) -> Iterator[T]:

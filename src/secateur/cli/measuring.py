@@ -1,20 +1,20 @@
-"""Data as the options name it: how good a model is on it, and training on it."""
+"""Data as the options name it, and how good a model is on it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from secateur.cli.options import DataOptions, TrainingOptions
-from secateur.cli.progress import bar, watched, working
+from secateur.cli.options import DataOptions
+from secateur.cli.progress import watched, working
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from secateur.data import Batch, Data
-    from secateur.train import History, TrainOptions
 
 IMAGE_SIZE = 224
 
@@ -98,46 +98,17 @@ def _metric(spec: str | None) -> tuple[Callable[[Any, Any], Any], str]:
     return load_function(spec), spec.rpartition(":")[2]
 
 
-def train_options(options: TrainingOptions, seed: int) -> TrainOptions:
-    """The options as the loop takes them; a loss of the user's own is looked up, so that a wrong name is told now."""
-    from secateur.models import load_function
-    from secateur.train import TrainOptions
-
-    if options.loss is not None:
-        load_function(options.loss)
-    return TrainOptions(
-        optimizer=options.optimizer,
-        lr=options.lr,
-        weight_decay=options.weight_decay,
-        label_smoothing=options.label_smoothing,
-        loss=options.loss,
-        seed=seed,
-    )
-
-
-def train_with_bar(model: nn.Module, judge: Judge, epochs: int, options: TrainOptions, what: str) -> History:
-    """`fit` with a bar. Raises `InputError` where the loss does not take what the model gives."""
+@contextlib.contextmanager
+def unfit(fact: str, options: str) -> Iterator[None]:
+    """Tell, as `InputError`, what a model or a loss says of data that it cannot take: that may be anything."""
     from secateur.errors import PruningError
-    from secateur.train import fit
 
-    steps = epochs * len(judge.data.train)
-    with bar(what, steps) as step:
-        try:
-            return fit(
-                model,
-                judge.data.train,
-                epochs=epochs,
-                options=options,
-                progress=lambda p: step(f"epoch {p.epoch}/{epochs}, loss {p.loss:.3f}"),
-            )
-        except PruningError:
-            raise
-        # As in `rehearse`: model, data and loss are the user's.
-        except Exception as error:
-            raise InputError(
-                f"the model cannot be trained on this data: {type(error).__name__}: {_first_line(error)}\n"
-                "check --data and --loss"
-            ) from error
+    try:
+        yield
+    except PruningError:
+        raise
+    except Exception as error:
+        raise InputError(f"{fact}: {type(error).__name__}: {_first_line(error)}\ncheck {options}") from error
 
 
 def _first_line(error: Exception) -> str:

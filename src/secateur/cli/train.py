@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from secateur.cli.command import Result
-from secateur.cli.measuring import Judge, open_judge, train_options, train_with_bar
-from secateur.cli.options import OUT, SEED, DataOptions, ModelOptions, TrainingOptions
+from secateur.cli.measuring import Judge, open_judge
+from secateur.cli.options import OUT, SEED, DataOptions, ModelOptions
 from secateur.cli.origin import loaded, origin_of
 from secateur.cli.runs import MODEL, staged
 from secateur.cli.saving import describe, save_checked, write_run
+from secateur.cli.trainer import KeepingOptions, Trainer, TrainerOptions
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 def train(
     source: ModelOptions,
     data: DataOptions,
-    training: TrainingOptions,
+    training: TrainerOptions,
+    keeping: KeepingOptions,
     out: OUT,
     epochs: Annotated[int, Option(min=1, help="Passes through the training data.")] = 1,
     seed: SEED = 0,
@@ -31,13 +33,13 @@ def train(
 
     secateur train examples/mnist_net.py:build --data mnist --epochs 1 --out run/dense
     """
+    trainer = Trainer(training, keeping, data, epochs, seed, out)
     origin = origin_of(source, seed)
-    with staged(out, origin.weights) as folder:
-        options = train_options(training, seed)
+    with trainer.kept(), staged(out, origin.weights) as folder:
         judge = needed(open_judge(data, seed, origin.input))
         opened = loaded(origin, origin.load(), source, judge.example())
         judge.rehearse(opened.model)
-        history = train_with_bar(opened.model, judge, epochs, options, "training")
+        history = trainer.fit(opened, opened.model, judge, "training")
         score = judge.score(opened.model, "after training")
         save_checked(opened.model, opened, folder)
         document = {

@@ -21,7 +21,8 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """The mean of a metric over the test data, before the cut, right after it, and after fine-tuning if there was any.
+    """The mean of a metric over the test data, before the cut, right after it (unless it came in stages), and
+    after fine-tuning if there was any.
 
     >>> Scores("accuracy", 0.99, 0.5, 0.98).show(0.98)
     '98.00 %'
@@ -29,7 +30,7 @@ class Scores:
 
     metric: str
     before: float
-    after_cut: float
+    after_cut: float | None = None
     after_finetuning: float | None = None
 
     def show(self, value: float) -> str:

@@ -76,7 +76,7 @@ class Saved:
     @property
     def step(self) -> int:
         """How many steps were done, as the name of the folder says."""
-        return int(self.folder.name.removeprefix(PREFIX))
+        return _step_of(self.folder)
 
     @property
     def model(self) -> Path:
@@ -153,7 +153,7 @@ class Checkpoints:
             shutil.rmtree(old, ignore_errors=True)
 
     def _found(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob(f"{PREFIX}*") if path.is_dir())
+        return _checkpoints(self.folder)
 
     def _read(self, folder: Path) -> Saved:
         with _damage():
@@ -189,6 +189,19 @@ class Checkpoints:
             f"the checkpoint after step {step} cannot be written to {self.folder}: {reason}\n{before}\n"
             "make room, and start the same run again"
         )
+
+
+def steps_in(folder: PathLike) -> list[int]:
+    """After which steps there are checkpoints in a folder, the first first; none where there is no folder."""
+    return [_step_of(path) for path in _checkpoints(path_of(folder))]
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix(PREFIX))
 
 
 class _DamagedError(Exception):

@@ -22,7 +22,7 @@ from torch import nn
 
 from secateur.apply.surgery import plans_of
 from secateur.data.batches import Source
-from secateur.fingerprint import digest, of_function
+from secateur.fingerprint import digest
 from secateur.graph import Graph
 from secateur.io import load, save
 from secateur.masks import masks_of
@@ -33,6 +33,7 @@ from secateur.text import columns
 from secateur.trace import trace
 from secateur.train.checkpoint import Checkpointing, Checkpoints, Saved
 from secateur.train.distill import Distillation
+from secateur.train.identity import of_code
 from secateur.train.iterate import Iteration, iterate
 from secateur.train.judge import Judge, Record
 from secateur.train.logs import LogLike, opened_log
@@ -323,7 +324,7 @@ class _Later:
 
 def _text(value: Any) -> str:
     """What tells an argument from others, in any process."""
-    return of_function(value) if callable(value) else str(value)
+    return of_code(value) if callable(value) else str(value)
 
 
 __all__ = ["Fitted", "prune_and_fit"]

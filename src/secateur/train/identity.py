@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from secateur.apply.surgery import plans_of
-from secateur.fingerprint import digest, of_function, of_tensors
+from secateur.fingerprint import called, digest, of_tensors
 from secateur.models.functions import load_function
 from secateur.slots import slots
 from secateur.train.distill import Distillation
@@ -26,7 +28,21 @@ def of_model(model: nn.Module) -> str:
 def of_options(options: TrainOptions) -> str:
     """Options; a loss of the user's own by its source."""
     loss = load_function(options.loss) if isinstance(options.loss, str) else options.loss
-    return digest(f"{dataclasses.replace(options, loss=None)} {of_function(loss)}")
+    return digest(f"{dataclasses.replace(options, loss=None)} {of_code(loss)}")
+
+
+def of_code(function: Callable[..., Any] | None) -> str:
+    """A function by its name and source: what it closes over may print differently in each process.
+
+    >>> of_code(digest) == of_code(digest), of_code(digest) == of_code(None)
+    (True, False)
+    """
+    inner = function.func if isinstance(function, functools.partial) else function
+    try:
+        source = inspect.getsource(inner if hasattr(inner, "__qualname__") else type(inner))  # type: ignore[arg-type]
+    except (OSError, TypeError):  # built in, or typed at a prompt
+        source = ""
+    return digest(f"{called(inner)} {source}")
 
 
 def of_teacher(teaching: Distillation | None) -> str:

@@ -1,0 +1,63 @@
+"""What a command is to cut, and the cut itself: to a target, or until it costs too much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from secateur.cli.calibration import Calibration
+from secateur.cli.command import CheckFailed
+from secateur.cli.inspect import traced
+from secateur.cli.measuring import Judge
+from secateur.cli.options import CutOptions
+from secateur.cli.origin import Loaded
+from secateur.cli.plan import planned
+from secateur.cli.progress import working
+from secateur.cli.searching import DropOptions, searched
+from secateur.cli.verify import why_failed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from secateur.pruning import Pruned
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What to cut, by which data."""
+
+    cutting: CutOptions
+    drop: DropOptions
+    judge: Judge | None
+    calibration: Calibration
+    seed: int
+
+    def pruned(self, dense: Loaded, *, verify: bool) -> Pruned:
+        """The model cut once, and proved where that is asked for."""
+        result = self._made(dense)
+        return proved(dense, result, result.model) if verify else result
+
+    def _made(self, dense: Loaded) -> Pruned:
+        from secateur.apply import cut
+        from secateur.pruning import Pruned, recovered
+
+        if self.drop.max_drop is not None:
+            return searched(dense, self.cutting, self.drop, self.judge, self.calibration, self.seed)
+        graph = traced(dense)
+        statistics = self.calibration.read(graph, self.cutting.importance, self.seed)
+        plan = planned(graph, self.cutting, statistics, self.seed)
+        with working("cutting"):
+            found = Pruned(cut(dense.model, plan).eval(), plan, graph)
+        with working("recovering"):
+            return recovered(found, self.calibration.batches, self.calibration.recover, statistics, seed=self.seed)
+
+
+def proved(dense: Loaded, result: Pruned, small: nn.Module) -> Pruned:
+    """The result with a proof that `small` is what its plan makes. Raises `CheckFailed` where it is not."""
+    from secateur.verify import verify as prove
+
+    with working("verifying in float64"):
+        verification = prove(dense.model, small, result.plan, dense.inputs)
+    if not verification.passed:
+        raise CheckFailed(f"{why_failed(verification)}\n{verification}\nnothing was written")
+    return replace(result, verification=verification)

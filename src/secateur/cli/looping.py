@@ -1,0 +1,154 @@
+"""Cut and train in turn, as the options ask for it: `secateur.train.driver` from the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from typer import Option
+
+from secateur.cli.asked import Asked, proved
+from secateur.cli.command import CheckFailed
+from secateur.cli.inspect import traced
+from secateur.cli.measuring import Judge
+from secateur.cli.options import CutOptions
+from secateur.cli.origin import Loaded
+from secateur.cli.plan import check, selection
+from secateur.cli.searching import DropOptions
+from secateur.cli.sensitivity import judging
+from secateur.cli.train import needed
+from secateur.cli.tuning import Tuning
+from secateur.errors import InputError
+
+if TYPE_CHECKING:
+    from secateur.plan import Plan
+    from secateur.pruning import Pruned
+    from secateur.train.driver import Fitted
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """In how many stages the model becomes small."""
+
+    panel: ClassVar[str] = "Stages"
+
+    steps: Annotated[
+        int, Option(min=1, help="Cut and train in so many stages, each of --finetune-epochs; --max-drop ends them.")
+    ] = 1
+    schedule: Annotated[
+        str, Option(help="How much of the original remains after each stage: linear, cubic, exponential, one_shot.")
+    ] = "linear"
+
+    @property
+    def wanted(self) -> bool:
+        return self.steps > 1
+
+    def check(self, cutting: CutOptions, drop: DropOptions, epochs: int) -> None:
+        """Raise what the options alone show to be wrong, before a model is built."""
+        from secateur.train.schedules import factory
+
+        check(cutting)
+        factory(self.schedule)
+        if not epochs:
+            raise InputError("--steps cuts and trains in turn: add --finetune-epochs 1, which is that of each stage")
+        for option, given in (("drop", cutting.drop), ("allocation", cutting.allocation), ("probes", drop.probes)):
+            if given:
+                raise InputError(f"--{option} is about a single cut; leave it out, or leave out --steps")
+
+
+def looped(dense: Loaded, asked: Asked, tuning: Tuning, loop: LoopOptions, *, verify: bool) -> tuple[Pruned, Tuning]:
+    """The last good model of the loop, and how it came to be.
+
+    Raises `CheckFailed` where no stage is good enough.
+    """
+    from secateur.report import Scores
+
+    judge = needed(asked.judge)
+    judge.rehearse(dense.model)
+    before = judge.score(dense.model, "before")
+    fitted = _fitted(dense, asked, tuning, loop, judge)
+    result = _as_pruned(dense, fitted)
+    if verify:
+        result = _proved(dense, result)
+    scores = Scores(judge.name, before, after_finetuning=judge.score(fitted.model, "after fine-tuning"))
+    stages = tuple(record.as_dict() for record in fitted.stages)
+    return result, replace(tuning, history=fitted.history, scores=scores, stages=stages)
+
+
+def _fitted(dense: Loaded, asked: Asked, tuning: Tuning, loop: LoopOptions, judge: Judge) -> Fitted:
+    from secateur.train.driver import prune_and_fit
+
+    trainer, cutting, calibration = tuning.trainer, asked.cutting, asked.calibration
+    with trainer.watched("fine-tuning", judge, loop.steps) as progress:
+        return prune_and_fit(
+            dense.model,
+            dense.inputs,
+            cutting.target,
+            judge.data.train,
+            epochs=trainer.epochs,
+            options=trainer.options,
+            penalties=trainer.penalties if trainer.training.penalty else None,
+            teacher=trainer.teacher(dense, dense.model),
+            metric=judging(judge, 100.0 if judge.name == "accuracy" else 1.0),
+            max_drop=asked.drop.max_drop,
+            higher_is_better=not asked.drop.lower_is_better,
+            checkpoint=trainer.checkpoint,
+            log=trainer.log,
+            progress=progress,
+            schedule=loop.schedule,
+            steps=loop.steps,
+            importance=cutting.importance,
+            select=selection(cutting),
+            scope=cutting.scope,
+            data=calibration.batches or None,
+            loss=calibration.loss,
+            recover=calibration.recover,
+            seed=asked.seed,
+        )
+
+
+def _as_pruned(dense: Loaded, fitted: Fitted) -> Pruned:
+    """All stages as one cut: the saved file then has one plan more than the model before, as after a single cut."""
+    from secateur.apply.surgery import PLANS, plans_of
+    from secateur.pruning import Pruned
+
+    if fitted.plan is None:
+        raise CheckFailed(
+            f"no stage is good enough\n{fitted}\nnothing was written: allow more with --max-drop, cut less at a time "
+            "with --steps, or train longer with --finetune-epochs"
+        )
+    last = next(record for record in reversed(fitted.stages) if record.good)
+    plan: Plan = replace(fitted.plan, target=last.target)
+    fitted.model.__dict__[PLANS] = (*plans_of(dense.model), plan)
+    return Pruned(fitted.model.eval(), plan, traced(dense))
+
+
+def reached(dense: Loaded, plan: Plan, asked: CutOptions) -> tuple[str, ...]:
+    """The targets that the counts of the result are to be held against: none where the loop ended before them.
+
+    They are about the model before its first cut, which is not `dense` where that was cut before: then in counts.
+    """
+    from secateur.apply.surgery import plans_of
+    from secateur.budget import parse_targets
+
+    targets, earlier = parse_targets(asked.target), plans_of(dense.model)
+    if plan.target != tuple(map(str, targets)):
+        return ()
+    if not earlier:
+        return plan.target
+    original: Any = earlier[0].before
+    counted = [target for target in targets if getattr(original, target.kind, None) is not None]
+    return tuple(f"{target.kind}={target.limit(getattr(original, target.kind))}" for target in counted)
+
+
+def _proved(dense: Loaded, result: Pruned) -> Pruned:
+    """What is proved is the cut by the plan of all stages; the trained model must be built like it."""
+    from secateur.apply import cut
+    from secateur.structure import difference
+
+    if result.plan.recovery:
+        return proved(dense, result, result.model)
+    small: Any = cut(dense.model, result.plan).eval()
+    if different := difference(result.model, small):
+        raise CheckFailed(f"the trained model is not what the plan says: {different}\nnothing was written")
+    return proved(dense, result, small)

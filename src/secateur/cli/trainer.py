@@ -1,0 +1,234 @@
+"""Training as the options ask for it: steps, penalties, a teacher, checkpoints beside the result, and a log."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
+
+from typer import Option
+
+from secateur.cli.measuring import Judge, unfit
+from secateur.cli.options import DataOptions, ModelOptions, TrainingOptions
+from secateur.cli.origin import Loaded, origin_of
+from secateur.cli.progress import bar, warn
+from secateur.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from secateur.graph import Graph
+    from secateur.train import Checkpointing, Distillation, History, Progress, TrainOptions
+    from secateur.train.penalties import Penalty
+
+# Optional[...], since typer evaluates these at run time.
+# ruff: noqa: UP045
+
+CHECKPOINTS = ".checkpoints"
+"""The folder in --out in which checkpoints lie until the run has ended."""
+
+
+@dataclass(frozen=True)
+class TrainerOptions(TrainingOptions):
+    """How to train, to the last detail."""
+
+    panel: ClassVar[str] = "Training"
+
+    warmup: Annotated[int, Option(metavar="STEPS", help="Steps in which the rate rises from nearly 0.")] = 0
+    mixed_precision: Annotated[
+        Optional[str], Option(help="no, bf16 or fp16. Default: bf16 on a CUDA device that has it.")
+    ] = None
+    accumulate: Annotated[int, Option(metavar="BATCHES", help="So many batches make a step.")] = 1
+    clip: Annotated[Optional[float], Option(metavar="NORM", help="The most that gradients may measure.")] = None
+    penalty: Annotated[
+        list[str],
+        Option(metavar="NAME=STRENGTH", help="scale_l1=1e-4 or group_lasso=1e-4 pulls units to zero; repeatable."),
+    ] = field(default_factory=list)
+    distill: Annotated[
+        Optional[float],
+        Option(metavar="SHARE", help="Share of the loss that is the teacher's; prune: the dense model teaches."),
+    ] = None
+    teacher: Annotated[
+        Optional[str], Option(metavar="MODEL", help="Learn from another model: the folder of a run, or as MODEL.")
+    ] = None
+    temperature: Annotated[float, Option(help="By which the scores of --distill are softened.")] = 4.0
+
+
+@dataclass(frozen=True)
+class KeepingOptions:
+    """What is kept of a run while it trains."""
+
+    panel: ClassVar[str] = "Checkpoints and logs"
+
+    checkpoint_every: Annotated[
+        Optional[int], Option(min=1, metavar="STEPS", help=f"A checkpoint in OUT/{CHECKPOINTS} every so many steps.")
+    ] = None
+    resume: Annotated[
+        bool, Option("--resume", help="Go on from the last checkpoint, if there is one; every 100 steps make one.")
+    ] = False
+    log: Annotated[
+        Optional[str], Option(metavar="KIND", help="tensorboard (in OUT/logs) or trackio; tensorboard:FOLDER for more.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The training of a command. Raises `InputError` for options that cannot be, before a model is built."""
+
+    training: TrainerOptions
+    keeping: KeepingOptions
+    data: DataOptions
+    epochs: int
+    seed: int
+    out: Path
+
+    def __post_init__(self) -> None:
+        from secateur.train.logs import check_log
+
+        assert self.options
+        penalties_of(self.training.penalty)
+        if self.keeping.log is not None:
+            check_log(self.keeping.log)
+
+    @cached_property
+    def options(self) -> TrainOptions:
+        """How each step is made; a loss of the user's own is looked up, so that a wrong name is told now."""
+        from secateur.models import load_function
+        from secateur.train import Gradients, TrainOptions
+
+        asked = self.training
+        if asked.loss is not None:
+            load_function(asked.loss)
+        return TrainOptions(
+            optimizer=asked.optimizer,
+            lr=asked.lr,
+            weight_decay=asked.weight_decay,
+            label_smoothing=asked.label_smoothing,
+            loss=asked.loss,
+            seed=self.seed,
+            mixed_precision=asked.mixed_precision,
+            warmup=asked.warmup,
+            gradients=Gradients(asked.accumulate, asked.clip),
+        )
+
+    @property
+    def checkpoint(self) -> Checkpointing | None:
+        """Where checkpoints go, if there are any."""
+        from secateur.train import Checkpointing
+
+        if self.keeping.checkpoint_every is None and not self.keeping.resume:
+            return None
+        return Checkpointing(self._folder, self.keeping.checkpoint_every or 100, about={"data": str(self.data)})
+
+    @property
+    def log(self) -> str | None:
+        """Which log is written, and where."""
+        wanted = self.keeping.log
+        places = {"tensorboard": f"tensorboard:{self.out / 'logs'}", "trackio": f"trackio:secateur/{self.out.name}"}
+        return places.get(wanted, wanted) if wanted is not None else None
+
+    @property
+    def _folder(self) -> Path:
+        return self.out / CHECKPOINTS
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Around the whole command: checkpoints are gone on from, and deleted once its result is written."""
+        if self.checkpoint is not None:
+            self._check_leftovers()
+        yield
+        if self.checkpoint is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _check_leftovers(self) -> None:
+        from secateur.train.checkpoint import steps_in
+
+        done = steps_in(self._folder)
+        if done and not self.keeping.resume:
+            raise InputError(
+                f"--out {self.out} holds checkpoints of a run that did not end, the last after step {max(done)}\n"
+                f"add --resume to go on with it, or delete {self._folder} to start over"
+            )
+        if done:
+            warn(f"going on after step {max(done)}")
+            for left in self.out.glob(".secateur-*"):  # what a killed run had begun to write
+                shutil.rmtree(left, ignore_errors=True)
+
+    def teacher(self, dense: Loaded, own: nn.Module | None = None) -> Distillation | None:
+        """Who teaches; `own`: the model that is pruned. Raises `InputError` where nobody could."""
+        from secateur.train import Distillation
+
+        asked = self.training
+        if asked.distill is None and asked.teacher is None:
+            return None
+        if asked.teacher is not None:
+            own = origin_of(ModelOptions(asked.teacher), self.seed).load().to(dense.device)
+        if own is None:
+            raise InputError("--distill needs a teacher: add --teacher MODEL, such as the folder of a run")
+        return Distillation(own, 0.5 if asked.distill is None else asked.distill, asked.temperature)
+
+    def penalties(self, graph: Graph) -> list[Penalty]:
+        """What pulls at the units of a graph."""
+        return [make(graph) for make in penalties_of(self.training.penalty)]
+
+    def fit(self, dense: Loaded, model: nn.Module, judge: Judge, what: str, own: nn.Module | None = None) -> History:
+        """Train a model that is called as `dense` is, with a bar."""
+        from secateur.trace import trace
+        from secateur.train import fit
+
+        pulls = self.penalties(trace(model, dense.inputs)) if self.training.penalty else ()
+        with self.watched(what, judge) as progress:
+            return fit(
+                model,
+                judge.data.train,
+                epochs=self.epochs,
+                options=self.options,
+                penalties=pulls,
+                teacher=self.teacher(dense, own),
+                checkpoint=self.checkpoint,
+                log=self.log,
+                progress=progress,
+            )
+
+    @contextlib.contextmanager
+    def watched(self, what: str, judge: Judge, stages: int = 1) -> Iterator[Callable[[Progress], None]]:
+        """A bar for a training. Raises `InputError` where the loss does not take what the model gives."""
+        per_stage = self.epochs * -(-len(judge.data.train) // self.options.gradients.accumulate)
+        with (
+            bar(what, stages * per_stage) as advance,
+            unfit("the model cannot be trained on this data", "--data and --loss"),
+        ):
+            yield lambda now: advance(_beside(now, self.epochs), (now.stage - 1) * per_stage + now.step)
+
+
+def _beside(now: Progress, epochs: int) -> str:
+    stage = f"stage {now.stage}/{now.stages}, " if now.stages > 1 else ""
+    return f"{stage}epoch {now.epoch}/{epochs}, loss {now.loss:.3f}"
+
+
+def penalties_of(texts: Sequence[str]) -> list[Callable[[Graph], Any]]:
+    """`NAME=STRENGTH` texts as functions from a Graph to a penalty.
+
+    >>> len(penalties_of(["scale_l1=1e-4"]))
+    1
+    """
+    return [_penalty_of(text) for text in texts]
+
+
+def _penalty_of(text: str) -> Callable[[Graph], Any]:
+    from secateur.train.penalties import PENALTIES
+
+    name, _, number = text.partition("=")
+    name = name.replace("-", "_")
+    if name not in PENALTIES:
+        raise InputError(f"no penalty {name!r}; known: {', '.join(PENALTIES)}{nearest(name, PENALTIES)}")
+    try:
+        strength = float(number)
+    except ValueError:
+        raise InputError(f"--penalty {text!r}: {number!r} is no number; write --penalty {name}=1e-4") from None
+    kind: Any = PENALTIES[name]
+    return lambda graph: kind(graph, strength)

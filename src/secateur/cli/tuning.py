@@ -1,0 +1,57 @@
+"""Fine-tuning after the cut, and how good the model is before and after each."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from secateur.cli.measuring import Judge
+from secateur.cli.origin import Loaded
+from secateur.cli.train import as_history, told
+from secateur.cli.trainer import Trainer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from secateur.report import Scores
+    from secateur.train import History
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How to fine-tune; then what came of it. `stages`: of a loop, what is known of each."""
+
+    trainer: Trainer
+    history: History | None = None
+    scores: Scores | None = None
+    stages: tuple[dict[str, Any], ...] = ()
+
+    def as_dict(self) -> dict[str, Any] | None:
+        """Fine-tuning as run.json remembers it."""
+        if self.history is None:
+            return None
+        options = {"options": asdict(self.trainer.options)}
+        stages = {"stages": list(self.stages)} if self.stages else {}
+        return {**as_history(self.history, self.trainer.epochs), **options, **stages}
+
+    def __str__(self) -> str:
+        if self.history is None:
+            return ""
+        many = f", in {len(self.stages) - 1} stages" if self.stages else ""
+        return f"fine-tuning: {told(self.history, self.trainer.epochs)}{many}"
+
+
+def tuned(dense: Loaded, small: nn.Module, judge: Judge | None, tuning: Tuning) -> Tuning:
+    """Judge before and after the cut, fine-tune, and judge again."""
+    from secateur.report import Scores
+
+    if judge is None:
+        return tuning
+    judge.rehearse(dense.model)
+    scores = Scores(judge.name, judge.score(dense.model, "before"), judge.score(small, "after the cut"))
+    trainer = tuning.trainer
+    if not trainer.epochs:
+        return replace(tuning, scores=scores)
+    history = trainer.fit(dense, small, judge, "fine-tuning", own=dense.model)
+    scores = replace(scores, after_finetuning=judge.score(small, "after fine-tuning"))
+    return replace(tuning, history=history, scores=scores)
