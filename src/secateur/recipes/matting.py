@@ -1,0 +1,124 @@
+"""What the recipe of the matting network works with: its data, training, measuring, and how large everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from secateur.data import Batch
+from secateur.data.matting import Composites, composites
+from secateur.models.modnet import MODNet
+from secateur.recipes.framework import Options, Row, size
+from secateur.recipes.matting_losses import mad, modnet_loss, mse
+from secateur.recipes.mobilenet_trunk import load_trunk, trunk_path
+from secateur.report import timings
+from secateur.train import Progress, TrainOptions, fit
+from secateur.train.running import call, mode, seeded
+
+SIDE = 512
+"""Pixels of a side of the image that parameters, MACs and time are counted for; composites are smaller."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Pixels of a side of a composite, images of a batch, and numbers of batches: to train on, to tune on, ..."""
+
+    side: int
+    batch: int
+    dense: int
+    tuning: int
+    calibration: int
+    test: int
+    calls: int  # that are timed
+
+
+FULL = Sizes(side=96, batch=8, dense=300, tuning=160, calibration=4, test=16, calls=10)
+QUICK = Sizes(side=64, batch=8, dense=90, tuning=32, calibration=2, test=6, calls=5)
+
+LR, TUNING_LR = 3e-3, 1e-3
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Mean squared error and mean absolute difference of mattes, pixel by pixel; alpha is between 0 and 1."""
+
+    mse: float
+    mad: float
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """The data, and the steps that are taken on a model. `example`: what parameters and MACs are counted for."""
+
+    sizes: Sizes
+    options: Options
+    train: Composites
+    test: Sequence[Batch] = field(repr=False)
+    example: Tensor = field(default_factory=lambda: torch.zeros(1, 3, SIDE, SIDE), repr=False)
+
+    @classmethod
+    def open(cls, sizes: Sizes, options: Options) -> Workshop:
+        """Raises `InputError` where the font or scikit-image is missing."""
+        train = composites("train", side=sizes.side, batches=sizes.dense, batch_size=sizes.batch, seed=options.seed)
+        test = composites("test", side=sizes.side, batches=sizes.test, batch_size=sizes.batch)
+        return cls(sizes, options, train, list(test))
+
+    def batches(self, count: int, kind: int) -> Composites:
+        """Some more training batches, others for every kind."""
+        return replace(self.train, batches=count, seed=1000 * (self.options.seed + 1) + kind)
+
+    def dense(self) -> MODNet:
+        """A MODNet, its encoder trained on ImageNet where the weights are at hand, trained on composites."""
+        with seeded(self.options.seed):
+            model = MODNet()
+        path = trunk_path()
+        if path is not None:
+            load_trunk(model.backbone, path)
+        self.options.say(f"encoder: {path or 'random weights'}")
+        self.fitted(model, self.train, LR)
+        return model.eval()
+
+    def fitted(
+        self, model: nn.Module, batches: Composites, lr: float, optimizer: torch.optim.Optimizer | None = None
+    ) -> None:
+        """Train in place, one pass, with a cosine from `lr`, or that of an optimizer."""
+
+        def say(now: Progress) -> None:
+            if now.step % max(1, now.steps // 4) == 0:
+                self.options.say(f"  step {now.step} of {now.steps}: loss {now.loss:.3f}")
+
+        fit(model, batches, epochs=1, options=self.training(lr), optimizer=optimizer, progress=say)
+
+    def training(self, lr: float) -> TrainOptions:
+        """AdamW, a few steps of warm-up, and the losses of MODNet."""
+        return TrainOptions(optimizer="adamw", lr=lr, loss=modnet_loss, seed=self.options.seed, warmup=5)
+
+    def errors(self, model: nn.Module) -> Errors:
+        """How far the mattes of a model are from the true alpha, on the test images."""
+        with mode(model, training=False), torch.no_grad():
+            found = [(mse(out, y), mad(out, y)) for out, y in ((call(model, (x, True)), y) for x, y in self.test)]
+        return Errors(*(sum(values) / len(values) for values in zip(*found, strict=True)))
+
+    def row(self, method: str, model: nn.Module, **when: Errors) -> Row:
+        """The figures of a model, said as soon as they are there."""
+        metric = {name: errors.mse for name, errors in when.items()}
+        metric |= {f"{name}_mad": errors.mad for name, errors in when.items()}
+        row = Row(method, *size(model, self.example), metric)
+        self.options.say(f"{method}: " + ", ".join(f"{key} {value:.4f}" for key, value in metric.items()))
+        return row
+
+    def latency(self, dense: nn.Module, small: nn.Module) -> dict[str, float]:
+        """Milliseconds of one matte of 512 x 512, both models in turn, here and now."""
+        old, new = timings([dense.eval(), small.eval()], [self.example, True], repeats=self.sizes.calls)
+        return {
+            "dense_ms": round(old.median, 1),
+            "pruned_ms": round(new.median, 1),
+            "speedup": round(old.median / new.median, 3),
+            "threads": torch.get_num_threads(),
+        }
+
+
+__all__ = ["FULL", "LR", "QUICK", "SIDE", "TUNING_LR", "Errors", "Sizes", "Workshop"]

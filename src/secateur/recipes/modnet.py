@@ -1,0 +1,157 @@
+"""MODNet, a portrait matting network, cut to what others made by hand in weeks: small cuts, each followed by tuning.
+
+The story: somebody pruned MODNet with NNI, from 6.45 M parameters and 18,117 M MACs at 512 x 512 to 1.76 M and 8,977 M.
+Keys were renamed and channels edited by hand, and the statistics of batch norms got lost on the way. Here the target is
+one line. Norms that are half batch norm and half instance norm, one encoder under two names and images concatenated to
+features are the tracer's business, and the statistics follow their channels.
+
+    secateur recipe modnet --quick --out mattes/
+    secateur recipe modnet --lr-branch 0.5 --hr-branch 0.7 --f-branch 0.8 --backbone 0.6
+
+The second one cuts branch by branch; then there is no other target, unless `--target` names one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Optional
+
+from torch import nn
+from typer import Option
+
+import secateur
+from secateur.data import Batch
+from secateur.data.matting import parts
+from secateur.recipes.framework import Options, Result, Row, scratch
+from secateur.recipes.matting import FULL, LR, QUICK, TUNING_LR, Workshop
+from secateur.recipes.matting_losses import modnet_loss
+from secateur.recipes.matting_picture import write_picture
+from secateur.text import counted
+from secateur.train.iterate import iterate
+
+# Optional[...], since typer evaluates these at run time.
+# ruff: noqa: UP045
+
+NAME = "modnet"
+SOURCE = "Ke et al., MODNet, AAAI 2022 (arXiv:2011.11961), as cut by hand with NNI"
+CLAIM = (
+    "by hand, in weeks: 6.45 to 1.76 M parameters, 18,117 to 8,977 M MACs at 512 x 512, 0.85 to 0.54 s;"
+    " statistics of norms and quality of mattes were lost"
+)
+BY_HAND = ("params=1.76e6", "macs=8.98e9")
+PICTURE, WEIGHTS = "mattes.png", "modnet.safetensors"
+PICTURED = 6
+"""Images in the picture."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is to remain, and how units are chosen."""
+
+    target: Sequence[str]
+    rules: Sequence[str]
+    importance: str
+    recover: str
+
+    def words(self, calibration: Sequence[Batch]) -> dict[str, Any]:
+        """As `secateur.prune` and `iterate` take them."""
+        return {
+            "target": list(self.target) or None,
+            "select": list(self.rules),
+            "importance": self.importance,
+            "recover": () if self.recover == "none" else self.recover,
+            "data": calibration,
+            "loss": modnet_loss,
+        }
+
+    def __str__(self) -> str:
+        return self.importance if self.recover == "none" else f"{self.importance} + {self.recover}"
+
+
+def run(
+    options: Options,
+    *,
+    target: Annotated[
+        Optional[list[str]], Option(metavar="KIND=NUMBER", help="What remains; by default what was made by hand.")
+    ] = None,
+    backbone: Annotated[Optional[float], Option(help="Share of the encoder's channels that remains.")] = None,
+    lr_branch: Annotated[Optional[float], Option(help="The same for the low-resolution branch.")] = None,
+    hr_branch: Annotated[Optional[float], Option(help="The same for the high-resolution branch.")] = None,
+    f_branch: Annotated[Optional[float], Option(help="The same for the fusion branch.")] = None,
+    steps: Annotated[int, Option(min=1, help="Cuts, each followed by tuning.")] = 4,
+    importance: Annotated[str, Option(help="What makes a channel worth keeping.")] = "taylor",
+    recover: Annotated[str, Option(help="After each cut: norms (taken anew), shift, lsq, or none.")] = "norms",
+) -> Result:
+    """Train, cut in small steps and at once, tune for as long, and compare."""
+    shares = {"backbone": backbone, "lr_branch": lr_branch, "hr_branch": hr_branch, "f_branch": f_branch}
+    rules = [f"{branch}.*: keep={share}" for branch, share in shares.items() if share is not None]
+    cut = Cut(target or (() if rules else BY_HAND), rules, importance, recover)
+    shop = Workshop.open(QUICK if options.quick else FULL, options)
+    calibration = list(shop.batches(shop.sizes.calibration, kind=1))
+
+    dense = shop.dense()
+    dense_row = shop.row("dense", dense, dense=shop.errors(dense))
+    plain = secateur.prune(dense, shop.example, **Cut(cut.target, rules, "l2", "none").words(calibration))
+    plain_row = shop.row("l2, at once", plain.model, after_cut=shop.errors(plain.model))
+    once = secateur.prune(dense, shop.example, **cut.words(calibration)).model
+    once_row = at_once(shop, once, f"{cut}, at once")
+    small, steps_row = in_steps(shop, dense, cut, steps, calibration)
+    fresh_row = from_scratch(shop, small)
+    if options.out:
+        image, targets = shop.test[0]
+        alpha, _, _ = parts(targets)
+        mattes = {"dense": dense, "right after": once, "tuned": small}
+        write_picture(options.out / PICTURE, mattes, image[:PICTURED], alpha[:PICTURED])
+        secateur.save(small, options.out / WEIGHTS)
+    proof = secateur.verify(dense, plain.model, plain.plan, shop.test[0][0][:1])
+    more = {"latency": shop.latency(dense, small), "verification": proof.as_dict(), "target": list(cut.target)}
+    rows = (dense_row, plain_row, once_row, steps_row, fresh_row)
+    return Result(NAME, CLAIM, told(shop), rows, more, metric="mse")
+
+
+def at_once(shop: Workshop, small: nn.Module, method: str) -> Row:
+    """The whole cut, then all of the tuning, on a copy."""
+    after_cut = shop.errors(small)
+    tuned = copy.deepcopy(small)
+    shop.fitted(tuned, shop.batches(shop.sizes.tuning, kind=2), TUNING_LR)
+    return shop.row(method, tuned, after_cut=after_cut, finetuned=shop.errors(tuned))
+
+
+def in_steps(
+    shop: Workshop, dense: nn.Module, cut: Cut, steps: int, calibration: Sequence[Batch]
+) -> tuple[nn.Module, Row]:
+    """A part of the cut, a part of the tuning, and again; the optimizer keeps its moments through every cut."""
+    optimizer = shop.training(TUNING_LR).make_optimizer(dense)
+    rows = []
+    for stage in iterate(
+        dense, shop.example, steps=steps, carry=[optimizer], seed=shop.options.seed, **cut.words(calibration)
+    ):
+        after_cut = shop.errors(stage.model)
+        batches = shop.batches(max(1, shop.sizes.tuning // steps), kind=10 + stage.number)
+        shop.fitted(stage.model, batches, TUNING_LR, optimizer)
+        found = {"after_cut": after_cut, "finetuned": shop.errors(stage.model)}
+        rows.append((stage.model, shop.row(f"{cut}, step {stage.number} of {steps}", stage.model, **found)))
+    stages = [{"params": row.params, "macs": row.macs, **row.metric} for _, row in rows]
+    small, last = rows[-1]
+    return small, replace(last, method=f"{cut}, {counted(steps, 'step')}", more={"stages": stages})
+
+
+def from_scratch(shop: Workshop, small: nn.Module) -> Row:
+    """The same small network from random weights, trained for as long as the others were tuned."""
+    fresh = scratch(small, shop.options.seed)
+    shop.fitted(fresh, shop.batches(shop.sizes.tuning, kind=2), LR)
+    return shop.row("from scratch", fresh, scratch=shop.errors(fresh))
+
+
+def told(shop: Workshop) -> str:
+    """What the figures were measured on, and how that differs from the source."""
+    sizes = shop.sizes
+    figures, people = len(shop.train.figures), sum(len(figure.texts) for figure in shop.train.figures)
+    return (
+        f"composites of {sizes.side} x {sizes.side}: {people:,} people of {figures} figures from an emoji font, with"
+        f" exact alpha, over parts of scikit-image's photos; {sizes.dense} batches of {sizes.batch} to train,"
+        f" {sizes.tuning} to tune; {sizes.test * sizes.batch} test images of other figures over other parts. The source"
+        " trains on thousands of portraits at 512 x 512, for days on a GPU: errors do not compare with its own"
+    )

@@ -1,0 +1,93 @@
+"""The recipe at small size: everything that it does, on a few images of 64 x 64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import secateur
+from secateur.errors import InputError
+from secateur.models.modnet import MODNet
+from secateur.recipes import matting, modnet
+from secateur.recipes.framework import Options, Result
+
+TINY = matting.Sizes(side=64, batch=2, dense=2, tuning=4, calibration=1, test=1, calls=5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modnet, "QUICK", TINY)
+        patch.setattr(matting, "SIDE", 64)
+        yield
+
+
+def ran(out: Path | None = None, **flags: Any) -> Result:
+    try:
+        return modnet.run(Options(quick=True, out=out, say=lambda line: None), **flags)
+    except InputError as error:
+        if "not on this machine" in str(error) or "not here" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("modnet")
+
+
+@pytest.fixture(scope="module")
+def result(folder: Path) -> Result:
+    return ran(folder, target=["params=0.4", "macs=0.7"], steps=2)
+
+
+def test_rows(result: Result) -> None:
+    dense, plain, once, steps, fresh = result.rows
+    assert dense.params == 6_487_075
+    for row in (plain, once, steps, fresh):
+        assert row.params <= 0.4 * dense.params
+        assert row.macs <= 0.7 * dense.macs
+    assert set(steps.metric) == {"after_cut", "finetuned", "after_cut_mad", "finetuned_mad"}
+    assert all(0 < value < 1 for row in result.rows for value in row.metric.values())
+    assert [stage["params"] for stage in steps.more["stages"]] == sorted(
+        (stage["params"] for stage in steps.more["stages"]), reverse=True
+    )
+
+
+def test_the_cut_is_proved_and_timed(result: Result) -> None:
+    assert result.more["verification"]["passed"]
+    assert result.more["latency"]["speedup"] > 0
+
+
+def test_the_table_names_every_row(result: Result) -> None:
+    assert all(row.method in str(result) for row in result.rows)
+
+
+def test_files(result: Result, folder: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    assert image.open(folder / modnet.PICTURE).width == 5 * (64 + 4) + 4
+    small = secateur.load(MODNet(), folder / modnet.WEIGHTS)
+    assert sum(parameter.numel() for parameter in small.parameters()) == result.rows[3].params
+
+
+def test_branch_by_branch(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut: list[Any] = []
+    monkeypatch.setattr(modnet, "in_steps", lambda *given: cut.append(given) or pytest.skip("not reached"))
+    monkeypatch.setattr(modnet, "at_once", lambda shop, small, method: cut.append(small))
+    with pytest.raises(pytest.skip.Exception):
+        ran(lr_branch=0.5, hr_branch=0.75, importance="l2", recover="none")
+    small = cut[0]
+    norms = {name: module for name, module in small.named_modules() if name.endswith("layers.1")}
+    for name, module in norms.items():
+        if not isinstance(module, torch.nn.ReLU):
+            assert module.bnorm_channels == module.bnorm.num_features, name
+    assert small.lr_branch.conv_lr16x.layers[1].bnorm_channels == 24
+    assert small.hr_branch.conv_hr4x[0].layers[1].bnorm_channels == 24
+    assert small.f_branch.conv_f2x.layers[1].bnorm_channels == 16
+
+
+def test_a_branch_ratio_alone_sets_no_other_target() -> None:
+    assert modnet.Cut((), ["lr_branch.*: keep=0.5"], "l2", "none").words([])["target"] is None
