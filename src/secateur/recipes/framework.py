@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -58,7 +60,7 @@ class Result:
     """What a recipe found; `print` shows the table.
 
     claim: that of its source. data: how our data differ from the source's. metric: the name of the figures in the rows;
-    those of accuracy are shown in percent.
+    those of accuracy are shown in percent. columns: what of a row's `more` the table shows too.
 
     >>> print(Result("r", "halves are as good", "MNIST", (Row("l1", 50, 400, {"after_cut": 0.25}),)))
     claim: halves are as good
@@ -74,6 +76,7 @@ class Result:
     rows: tuple[Row, ...]
     more: Mapping[str, Any] = field(default_factory=dict)
     metric: str = "accuracy"
+    columns: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join([f"claim: {self.claim}", f"data:  {self.data}", "", *table(self)])
@@ -82,12 +85,16 @@ class Result:
 def table(result: Result) -> list[str]:
     """The lines of the table: method, parameters, MACs, and every figure that any row has."""
     keys = list(dict.fromkeys(key for row in result.rows for key in row.metric))
-    head = ["method", "params", "MACs", *(key.replace("_", " ") for key in keys)]
+    head = ["method", "params", "MACs", *(key.replace("_", " ") for key in keys), *result.columns]
     rows = [
-        [row.method, f"{row.params:,}", f"{row.macs:,}", *(shown(row.metric.get(key), result.metric) for key in keys)]
+        [
+            *(row.method, f"{row.params:,}", f"{row.macs:,}"),
+            *(shown(row.metric.get(key), result.metric) for key in keys),
+            *(str(row.more.get(key, "")) for key in result.columns),
+        ]
         for row in result.rows
     ]
-    return columns([head, *rows], right=range(1, len(head)))
+    return columns([head, *rows], right=range(1, 3 + len(keys)))
 
 
 def shown(value: float | None, metric: str) -> str:
@@ -99,6 +106,21 @@ def shown(value: float | None, metric: str) -> str:
     if value is None:
         return ""
     return f"{100 * value:.2f} %" if metric == "accuracy" else f"{value:.4g}"
+
+
+def needs(module: str, extra: str) -> ModuleType:
+    """A module that not everybody has installed. Raises `InputError` with the command that installs it.
+
+    >>> needs("no_such_library.models", "vision")
+    Traceback (most recent call last):
+        ...
+    secateur.errors.InputError: no_such_library is not installed; install it with: pip install 'secateur[vision]'
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        library = module.partition(".")[0]
+        raise InputError(f"{library} is not installed; install it with: pip install 'secateur[{extra}]'") from error
 
 
 def size(model: nn.Module, example_inputs: Any) -> tuple[int, int]:
@@ -180,4 +202,4 @@ def stratified(labels: Tensor, count: int, seed: int) -> NDArray[np.int64]:
     return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:count])
 
 
-__all__ = ["Options", "Result", "Row", "scratch", "shown", "size", "stratified", "subset", "table"]
+__all__ = ["Options", "Result", "Row", "needs", "scratch", "shown", "size", "stratified", "subset", "table"]
