@@ -79,8 +79,8 @@ class Smaller:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from batch `start` on."""
-        numbered = getattr(self.source, "epoch", None)
-        batches = numbered(number, start) if callable(numbered) else itertools.islice(self.source, start, None)
+        numbered: Callable[[int, int], Iterator[Batch]] | None = getattr(self.source, "epoch", None)
+        batches = numbered(number, start) if numbered else itertools.islice(self.source, start, None)
         return ((self._smaller(x), y) for x, y in batches)
 
     def _smaller(self, x: Tensor) -> Tensor:

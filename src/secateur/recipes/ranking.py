@@ -38,10 +38,9 @@ def lowest(graph: Graph, scores: Mapping[str, Tensor], count: int, *, least: int
         raise InputError(
             f"{count} units are to go, but only {len(asked)} of {units_of(graph)} can: each layer keeps {least} or more"
         )
-    found: dict[str, list[int]] = {}
-    for _, name, unit in sorted(asked, key=lambda one: one[0])[:count]:
-        found.setdefault(name, []).append(unit)
-    return {name: sorted(units) for name, units in found.items()}
+    gone = {(name, unit) for _, name, unit in sorted(asked, key=lambda one: one[0])[:count]}
+    found = {axis.name: [unit for unit in range(axis.size) if (axis.name, unit) in gone] for axis in graph.axes}
+    return {name: units for name, units in found.items() if units}
 
 
 def _asked(graph: Graph, scores: Mapping[str, Tensor], least: int) -> list[tuple[str, int]]:

@@ -95,12 +95,12 @@ def run(
     filters: Annotated[Optional[int], Option(min=1, help="Dropped per round; by default 12 % of all.")] = None,
     epochs: Annotated[int, Option(min=1, help="Of training the dense network.")] = 6,
     finetune_epochs: Annotated[int, Option(min=1, help="Behind each round.")] = 1,
-    batch_size: Annotated[int, Option(min=1, help="Images per batch.")] = 64,
+    batch_size: Annotated[int, Option(min=1, help="Images per batch.")] = 32,
 ) -> Result:
     """Train, then rank, drop and fine-tune in rounds, by Taylor score and by other criteria; compare with scratch."""
     if net not in NETS:
         raise InputError(f"no net {net!r}; known: {', '.join(NETS)}{nearest(net, NETS)}")
-    some = {"train": 4_000, "test": 1_000} if options.quick else {"train": 12_000, "test": 5_000}
+    some = {"train": 2_000, "test": 1_000} if options.quick else {"train": 9_000, "test": 5_000}
     images = Images(data, **some, side=image_size, batch_size=batch_size, train_path=train_path, test_path=test_path)
     bench = Bench.open(images, options)
     dense = bench.built(NETS[net], width=width or (0.25 if options.quick else 0.375))
