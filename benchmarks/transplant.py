@@ -1,0 +1,210 @@
+"""What an optimizer's state is worth after a cut: fine-tuning with the state carried over, against a fresh optimizer.
+
+    python benchmarks/transplant.py                                    the law and every curve
+    python benchmarks/transplant.py --part curves --optimizers adam --seeds 0     some of them
+    python benchmarks/transplant.py --quick                            a few steps of each; printed, not kept
+
+Curves: the given ResNet-20 on CIFAR-10 (JPEG q75) is trained on, so that the optimizer knows it, then cut to half its
+MACs, as at one go, or to 0.9 of them, as in one stage of many (Taylor scores, inner widths). From that one model and
+optimizer both ways train on the same batches at the same constant rate: `carried` with the state transplanted, `fresh`
+with the same class and options and no state. The loss is the mean over the last ten steps, the accuracy that on the
+fixed 2,000 test images.
+
+Law: train, cut, train against train, then train with masks held, in float64, for every optimizer of torch that treats
+each number by itself; the error is a share of how far training moved the weights since the cut. `fresh` is the same
+without the state. The results are sections of `benchmarks/results/transplant.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from statistics import mean
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+import record
+import secateur
+from accuracy import cifar
+from accuracy.finetune import BATCH, augmented
+from secateur.apply.transplant import transplant
+from secateur.testing import transplant_error
+
+MAKERS: dict[str, Callable[[Iterable[nn.Parameter]], Optimizer]] = {
+    "adam": partial(torch.optim.Adam, lr=1e-3),
+    "sgd": partial(torch.optim.SGD, lr=0.02, momentum=0.9, nesterov=True, weight_decay=5e-4),
+}
+WHOLE = {"Adafactor", "Muon", "LBFGS", "SparseAdam"}
+"""Steps of a whole parameter or of all of them, or gradients of another kind: the law does not hold for these."""
+
+NAME, SHARE, IMPORTANCE, EVERY = "resnet20", 0.5, "taylor", 10
+SHOWN = (10, 20, 50, 100)
+
+
+# --- curves ---------------------------------------------------------------------------------------------------------
+
+
+class Batches:
+    """Augmented training images, the same in every run of a seed: batch `i` is drawn from (seed, i)."""
+
+    def __init__(self, seed: int):
+        self._train, self._seed = cifar.splits()[0], seed
+
+    def __call__(self, number: int) -> tuple[Tensor, Tensor]:
+        rng = torch.Generator().manual_seed(self._seed * 100_003 + number)
+        where = torch.randint(len(self._train.labels), (BATCH,), generator=rng)
+        return augmented(self._train.pixels[where], rng), self._train.labels[where]
+
+
+def train(model: nn.Module, optimizer: Optimizer, batches: Batches, numbers: Iterable[int]) -> list[float]:
+    """The loss of each batch, before its step."""
+    model.train()
+    losses = []
+    for number in numbers:
+        x, y = batches(number)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def curve(model: nn.Module, optimizer: Optimizer, batches: Batches, first: int, steps: int, test: Any) -> list[Any]:
+    """[step, mean loss of the last ten, accuracy] after every ten steps, and the accuracy before the first."""
+    points: list[Any] = [[0, None, cifar.accuracy(model, test)]]
+    for done in range(0, steps, EVERY):
+        losses = train(model, optimizer, batches, range(first + done, first + done + EVERY))
+        points.append([done + EVERY, round(mean(losses), 5), cifar.accuracy(model, test)])
+    return points
+
+
+def curves(name: str, seed: int, shares: Sequence[float], warm: int, steps: int, images: int) -> list[dict[str, Any]]:
+    """Both ways from one model and one optimizer, for each share of the MACs that remains."""
+    task, batches = cifar.task(NAME, seed), Batches(seed)
+    test = cifar.splits()[1]
+    test = test[cifar.stratified(test.labels, images, cifar.SUBSET_SEED)]
+    model = copy.deepcopy(task.model)
+    optimizer = MAKERS[name](model.parameters())
+    losses = train(model, optimizer, batches, range(warm))
+    warmed = {"loss_before_cut": round(mean(losses[-EVERY:]), 5), "top1_before_cut": cifar.accuracy(model, test)}
+    found = []
+    for share in shares:
+        whole, carried = copy.deepcopy((model, optimizer))
+        result = pruned(whole, task, share)
+        fresh = copy.deepcopy(result.model)
+        transplant(carried, whole, result.model)
+        row = {"optimizer": name, "seed": seed, "share": share, "warm_steps": warm, "test_images": images, **warmed}
+        row["params"] = [result.plan.before.params, result.plan.after.params]
+        row["macs"] = [result.plan.before.macs, result.plan.after.macs]
+        row["carried"] = curve(result.model, carried, batches, warm, steps, test)
+        row["fresh"] = curve(fresh, MAKERS[name](fresh.parameters()), batches, warm, steps, test)
+        found.append(row)
+    return found
+
+
+def pruned(model: nn.Module, task: Any, share: float) -> secateur.Pruned:
+    """Inner widths alone, by Taylor scores on calibration images."""
+    return secateur.prune(
+        model.eval(),
+        task.example,
+        f"macs={share}",
+        importance=IMPORTANCE,
+        select=list(task.inner),
+        data=task.batches,
+        loss=task.loss,
+    )
+
+
+def shown(runs: Sequence[dict[str, Any]]) -> str:
+    """Means over seeds at some steps."""
+    rows = []
+    for name, share in dict.fromkeys((run["optimizer"], run["share"]) for run in runs):
+        of = [run for run in runs if (run["optimizer"], run["share"]) == (name, share)]
+        for way in ("carried", "fresh"):
+            points = [{step: rest for step, *rest in run[way]} for run in of]
+            steps = [step for step in SHOWN if step in points[0]]
+            cells = [f"{mean(p[s][0] for p in points):.4f} / {mean(p[s][1] for p in points):.2%}" for s in steps]
+            rows.append([f"{name}, macs={share}, {way}", str(len(of)), *cells])
+    return record.table(["", "seeds", *(f"step {s}: loss / top-1" for s in SHOWN[: len(rows[0]) - 2])], rows)
+
+
+# --- the law --------------------------------------------------------------------------------------------------------
+
+
+def optimizers() -> dict[str, Any]:
+    """Every class of torch.optim for which the law holds, and options that keep further state."""
+    found = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
+    classes = {n: k for n, k in found.items() if issubclass(k, Optimizer) and k is not Optimizer and n not in WHOLE}
+    return {
+        **{name: partial(kind, lr=1e-3) for name, kind in classes.items()},
+        "SGD, momentum": partial(torch.optim.SGD, lr=1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4),
+        "Adam, amsgrad": partial(torch.optim.Adam, lr=1e-3, amsgrad=True),
+        "RMSprop, centred": partial(torch.optim.RMSprop, lr=1e-3, momentum=0.9, centered=True),
+    }
+
+
+def law(steps: int, images: int) -> list[dict[str, Any]]:
+    """The error of each optimizer, carried and fresh."""
+    split = cifar.splits()[0]
+    chosen = split[cifar.stratified(split.labels, images, 0)]
+    x, y, model = chosen.images().double(), chosen.labels, cifar.trained(NAME)
+    task = cifar.task(NAME, 0)
+    graph = secateur.trace(model, task.example)
+    plan = secateur.plan(graph, f"macs={SHARE}", select=list(task.inner))
+
+    def error(make: Any, **options: Any) -> float:
+        return transplant_error(
+            model, plan, make, lambda net: F.cross_entropy(net(x), y), before=steps, after=steps, **options
+        )
+
+    def forgetting(optimizer: Optimizer, whole: nn.Module, small: nn.Module) -> None:
+        transplant(optimizer, whole, small).state.clear()
+
+    return [
+        {"optimizer": name, "steps": steps, "error": error(make), "fresh": error(make, follow=forgetting)}
+        for name, make in optimizers().items()
+    ]
+
+
+def main() -> None:
+    """Run the parts asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("law", "curves"), help="one of them; both by default")
+    parser.add_argument("--optimizers", nargs="+", choices=tuple(MAKERS), default=list(MAKERS))
+    parser.add_argument("--shares", nargs="+", type=float, default=[0.5, 0.9], help="of the MACs that remain")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--warm", type=int, default=100, help="steps before the cut")
+    parser.add_argument("--steps", type=int, default=120, help="steps after the cut")
+    parser.add_argument("--quick", action="store_true", help="a few steps of one seed; printed, not kept")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.part != "curves":
+        figures = law(steps=1 if args.quick else 3, images=10 if args.quick else 50)
+        rows = [[row["optimizer"], f"{row['error']:.1e}", f"{row['fresh']:.1e}"] for row in figures]
+        print(record.table(["relative error after the cut", "carried", "fresh"], rows), flush=True)
+        if not args.quick:
+            print(record.write("transplant", "law", figures))
+    if args.part != "law":
+        if args.quick:
+            args.seeds, args.warm, args.steps = args.seeds[:1], 10, 20
+        runs = []
+        for name in args.optimizers:
+            for seed in args.seeds:
+                images = 200 if args.quick else cifar.SUBSET
+                rows = curves(name, seed, args.shares, args.warm, args.steps, images)
+                runs += rows
+                print(shown(runs), flush=True)
+                for row in rows if not args.quick else ():
+                    print(record.write("transplant", f"{name}, macs={row['share']}, seed {seed}", row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
