@@ -32,13 +32,14 @@ class PruningCallback(TrainerCallback):
 
     After every `every` optimizer steps (`unit="epochs"`: epochs) comes one of `steps` stages of a schedule, as in
     `secateur.train.iterate.iterate`, whose other options are taken too: `schedule`, `importance`, `select`, `scope`,
-    `data`, `loss`, `recover`, `calls`, `outputs`, `metric`, `max_drop`, `seed`. example_inputs: what the model is
-    called with, by default the first training example without its labels. carry: what else follows, as an EMA.
+    `data`, `loss`, `recover`, `calls`, `outputs`, `uniform`, `metric`, `max_drop`, `seed`. example_inputs: what the
+    model is called with, by default the first training example without its labels. carry: what else follows, an EMA.
 
     Where `metric` drops by more than `max_drop`, training stops, and `callback.pruning.model` is the model of the stage
     before. `callback.pruning.history` has the stages as plain data. Checkpoints are those of the Trainer, with the
     plans in `model.safetensors`: `secateur.load(build_model(), "checkpoint-500/model.safetensors")` gives the smaller
-    model, and a Trainer of that goes on by `train(resume_from_checkpoint="checkpoint-500")`.
+    model, and a Trainer of that goes on by `train(resume_from_checkpoint="checkpoint-500")`. With `uniform=True` all
+    layers stay alike, and `from_pretrained("checkpoint-500")` reads it too.
 
     Raises `InputError` before training starts for what cannot work: several processes or devices, DeepSpeed, FSDP,
     `load_best_model_at_end` (the best model may have another shape), a training that ends before the last stage.

@@ -71,10 +71,11 @@ class Cutting:
     loss: Loss | None = None
     recover: Recover = ()
     seed: int = 0
+    uniform: bool = False
 
     def traced(self, model: nn.Module) -> Graph:
         """The Graph of a model."""
-        return trace(model, self.example_inputs, calls=self.calls, outputs=self.outputs)
+        return trace(model, self.example_inputs, calls=self.calls, outputs=self.outputs, uniform=self.uniform)
 
     def pruned(self, graph: Graph, asked: Asked) -> Pruned:
         """A smaller copy of the model of a graph, which runs; the model itself stays as it is."""
@@ -119,6 +120,7 @@ def iterate(
     recover: Recover = (),
     calls: Iterable[Any] = (),
     outputs: Callable[[Any], Any] | None = None,
+    uniform: bool = False,
     carry: Any = (),
     metric: Metric | None = None,
     max_drop: float | None = None,
@@ -154,7 +156,7 @@ def iterate(
     'target'
     """
     _check_steps(steps, start)
-    cutting = Cutting(example_inputs, tuple(calls), outputs, importance, scope, data, loss, recover, seed)
+    cutting = Cutting(example_inputs, tuple(calls), outputs, importance, scope, data, loss, recover, seed, uniform)
     cutting.check(steps - start)
     judge = Judge(metric, max_drop, higher_is_better, dense).check()
     make = factory(schedule)
