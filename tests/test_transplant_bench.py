@@ -1,0 +1,47 @@
+"""The benchmark of the transplant: its table, the optimizers that it goes over, and batches that are the same twice."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import transplant
+from accuracy import cifar
+
+
+def test_every_optimizer_of_torch_is_measured_or_excused() -> None:
+    classes = {name for name, kind in vars(torch.optim).items() if isinstance(kind, type)} - {"Optimizer"}
+    assert classes == (classes & {*transplant.optimizers()}) | transplant.WHOLE
+    assert all(make([torch.nn.Parameter(torch.ones(2))]).param_groups for make in transplant.optimizers().values())
+
+
+def test_the_table_has_means_over_seeds() -> None:
+    def run(seed: int, loss: float) -> dict[str, object]:
+        points = [[0, None, 0.1], [10, loss, 0.5], [20, loss / 2, 0.75]]
+        return {"optimizer": "adam", "share": 0.5, "seed": seed, "carried": points, "fresh": points}
+
+    header, _, carried, fresh = transplant.shown([run(0, 1.0), run(1, 2.0)]).splitlines()
+    assert header.count("step") == 2
+    assert [cell.strip() for cell in carried.split("|")[1:-1]] == [
+        "adam, macs=0.5, carried",
+        "2",
+        "1.5000 / 50.00%",
+        "0.7500 / 75.00%",
+    ]
+    assert fresh.strip("| ").startswith("adam, macs=0.5, fresh")
+
+
+def test_batches_of_a_seed_are_the_same_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = torch.randint(256, (300, 3, 32, 32), dtype=torch.uint8)
+    split = cifar.Split(pixels, torch.arange(300) % 10)
+    monkeypatch.setattr(transplant, "cifar", SimpleNamespace(splits=lambda: (split, split)))
+    (x, y), (again, labels), (other, _) = (transplant.Batches(seed)(3) for seed in (0, 0, 1))
+    assert torch.equal(x, again)
+    assert torch.equal(y, labels)
+    assert not torch.equal(x, other)
