@@ -38,10 +38,10 @@ CLAIM = (
     "of the dense networks after 40 epochs; the same networks from scratch are worse"
 )
 RATIOS = (0.75, 0.5, 0.25)
-PROBES = 4
+PROBES = 8
 """Batches of training images on which one cut after another is tried."""
 
-LR, FINETUNE_LR = 0.05, 0.01
+LR, FINETUNE_LR = 0.05, 0.003
 
 
 def _stages(*keeps: float) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def run(
         Optional[str], Option(help=f"One of {', '.join(NETS)}; by default resnet56, or resnet20 with --quick.")
     ] = None,
     keep: Annotated[float, Option(min=0.01, max=0.99, help="What remains of each layer that bears it.")] = 0.5,
-    bears: Annotated[float, Option(min=0, max=1, help="By how much accuracy may fall when it is cut alone.")] = 0.02,
+    bears: Annotated[float, Option(min=0, max=1, help="By how much accuracy may fall when it is cut alone.")] = 0.06,
     data: Annotated[str, Option(help="cifar10-jpeg, mnist, fashion-mnist, ...")] = "cifar10-jpeg",
     train_path: Annotated[Optional[str], Option(help="Folder of training images, one sub-folder per class.")] = None,
     test_path: Annotated[Optional[str], Option(help="Folder of test images.")] = None,

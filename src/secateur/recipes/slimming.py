@@ -11,7 +11,7 @@ index layer can be had by `secateur.models.pick.with_picks`. Both, and sums as t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Optional
 
@@ -47,19 +47,24 @@ CLAIM = (
 
 @dataclass(frozen=True)
 class Net:
-    """A network, how wide it is here, and the norms that read a stream, before which lists of channels can stand."""
+    """A network, how wide it is here, and the share of its channels that remains.
+
+    stream: the norms that read a stream, before which lists of channels can stand. Such a stream makes many layers
+    narrower at once, so that less has to go of such a network for as many MACs.
+    """
 
     build: Callable[..., nn.Module]
     width: float
+    keep: float
     stream: Sequence[str] = ()
 
 
 NETS: dict[str, Net] = {
-    "vgg": Net(vgg16, 0.25),
-    "preresnet": Net(partial(residual_models.preresnet, 29), 0.5, residual_models.STREAM),
-    "densenet": Net(partial(dense_models.densenet, 40), 0.25, dense_models.STREAM),
+    "vgg": Net(vgg16, 0.25, 0.4),
+    "preresnet": Net(partial(residual_models.preresnet, 29), 0.5, 0.6, residual_models.STREAM),
+    "densenet": Net(partial(dense_models.densenet, 40), 0.25, 0.6, dense_models.STREAM),
 }
-QUICK = {**NETS, "densenet": Net(partial(dense_models.densenet, 16), 0.25, dense_models.STREAM)}
+QUICK = {**NETS, "densenet": Net(partial(dense_models.densenet, 16), 0.25, 0.6, dense_models.STREAM)}
 
 LEAST = 2
 """So many channels each layer keeps, however small their scales: a layer without channels is no layer."""
@@ -75,10 +80,9 @@ LR, FINETUNE_LR, MOMENTUM = 0.05, 0.02, 0.9
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How hard the penalty pulls, what remains of the channels, and how long training takes."""
+    """How hard the penalty pulls, and how long training takes."""
 
     strength: float
-    keep: float
     epochs: int
     finetune_epochs: int
 
@@ -87,7 +91,9 @@ def run(
     options: Options,
     *,
     net: Annotated[str, Option(help=f"One of {', '.join(NETS)}, or all.")] = "all",
-    keep: Annotated[float, Option(min=0.01, max=0.99, help="The share of channels that remains.")] = 0.4,
+    keep: Annotated[
+        Optional[float], Option(min=0.01, max=0.99, help="The share of channels that remains; by default 0.4 or 0.6.")
+    ] = None,
     strength: Annotated[
         Optional[float], Option(min=0, help="Of the penalty; by default it would halve scales that nothing holds.")
     ] = None,
@@ -98,21 +104,22 @@ def run(
     width: Annotated[Optional[float], Option(help="Times as many channels as the network of the source has.")] = None,
     image_size: Annotated[int, Option(min=8, help="Larger images are brought down to it.")] = 16,
     epochs: Annotated[int, Option(min=1, help="Of training with the penalty.")] = 3,
-    finetune_epochs: Annotated[int, Option(min=1, help="Behind the cut.")] = 1,
+    finetune_epochs: Annotated[int, Option(min=1, help="Behind the cut.")] = 2,
     batch_size: Annotated[int, Option(min=1, help="Images per batch.")] = 32,
 ) -> Result:
     """Train with the penalty, cut below one threshold, fine-tune; compare with no penalty, index layers and scratch."""
     if net not in NETS and net != "all":
         raise InputError(f"no net {net!r}; known: {', '.join(NETS)}, all{nearest(net, NETS)}")
-    counts = (1_500, 1_000) if options.quick else (4_000, 4_000)
+    counts = (2_000, 1_000) if options.quick else (4_000, 4_000)
     images = Images(data, *counts, image_size, batch_size, train_path, test_path)
     bench = Bench.open(images, options)
     strength = strength if strength is not None else halving(epochs * len(bench.data.train))
-    training = Training(strength, keep, epochs, finetune_epochs)
+    training = Training(strength, epochs, finetune_epochs)
     rows: list[Row] = []
     for name, found in (QUICK if options.quick else NETS).items():
         if net in (name, "all"):
-            case = Net(found.build, width or found.width, found.stream if index_layer else ())
+            case = replace(found, width=width or found.width, keep=keep or found.keep)
+            case = case if index_layer else replace(case, stream=())
             rows += _Slimming(bench, name, case, training).rows()
     told = (
         f"{images}, {image_size} pixels wide; narrower networks, trained {epochs} epochs, fine-tuned {finetune_epochs}"
@@ -145,7 +152,7 @@ class _Slimming:
 
     def rows(self) -> Iterator[Row]:
         """Dense and cut, without the penalty and with it; with index layers where there are; from scratch."""
-        keep = f"{self.training.keep:.0%} of the channels"
+        keep = f"{self.net.keep:.0%} of the channels"
         plain, row = self._dense("no penalty", 0.0)
         yield row
         yield self._tuned(f"no penalty, {keep}", plain, self._plan(plain))
@@ -177,7 +184,7 @@ class _Slimming:
 
     def _plan(self, model: nn.Module) -> Plan:
         graph = self._graph(model)
-        return below_threshold(graph, round(units_of(graph) * (1 - self.training.keep)))
+        return below_threshold(graph, round(units_of(graph) * (1 - self.net.keep)))
 
     def _tuned(self, name: str, model: nn.Module, made: Plan) -> Row:
         small = secateur.cut(model, made)

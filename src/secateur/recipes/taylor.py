@@ -89,9 +89,13 @@ def run(
     test_path: Annotated[Optional[str], Option(help="Folder of test images.")] = None,
     data: Annotated[str, Option(help="Without folders: cifar10-jpeg, mnist, fashion-mnist, ...")] = "cifar10-jpeg",
     net: Annotated[str, Option(help=f"One of {', '.join(NETS)}.")] = "vgg",
-    width: Annotated[Optional[float], Option(help="Times as many channels as the network of the source has.")] = None,
-    image_size: Annotated[int, Option(min=8, help="Larger images are brought down to it.")] = 16,
-    keep: Annotated[float, Option(min=0.01, max=0.99, help="The share of filters that remains.")] = 1 / 3,
+    width: Annotated[
+        Optional[float], Option(help="Times as many channels; by default all with folders, else 0.375, or 0.25.")
+    ] = None,
+    image_size: Annotated[
+        Optional[int], Option(min=8, help="Larger images are brought down to it; by default 64 with folders, else 16.")
+    ] = None,
+    keep: Annotated[float, Option(min=0.01, max=0.99, help="The share of filters that remains.")] = 0.33,
     filters: Annotated[Optional[int], Option(min=1, help="Dropped per round; by default 12 % of all.")] = None,
     epochs: Annotated[int, Option(min=1, help="Of training the dense network.")] = 6,
     finetune_epochs: Annotated[int, Option(min=1, help="Behind each round.")] = 1,
@@ -101,14 +105,16 @@ def run(
     if net not in NETS:
         raise InputError(f"no net {net!r}; known: {', '.join(NETS)}{nearest(net, NETS)}")
     some = {"train": 2_000, "test": 1_000} if options.quick else {"train": 9_000, "test": 5_000}
-    images = Images(data, **some, side=image_size, batch_size=batch_size, train_path=train_path, test_path=test_path)
+    own = bool(train_path or test_path)
+    side = image_size or (64 if own else 16)
+    images = Images(data, **some, side=side, batch_size=batch_size, train_path=train_path, test_path=test_path)
     bench = Bench.open(images, options)
-    dense = bench.built(NETS[net], width=width or (0.25 if options.quick else 0.375))
+    dense = bench.built(NETS[net], width=width or (0.25 if options.quick else 1.0 if own else 0.375))
     rows = [_dense(bench, dense, epochs, train=train, prune=prune)]
     rounds = Rounds.of(units_of(secateur.trace(dense, bench.example)), keep, filters, finetune_epochs)
     if prune or not train:
         rows += _pruned(bench, dense, rounds, epochs)
-    told = f"{images}, {image_size} pixels wide; trained {epochs} epochs, and {finetune_epochs} behind each of "
+    told = f"{images}, {side} pixels wide; trained {epochs} epochs, and {finetune_epochs} behind each of "
     told += f"{rounds.count} rounds of {rounds.filters} filters. The source: ImageNet weights, cats against dogs, 224 "
     return Result(NAME, CLAIM, f"{told}pixels, 10 epochs behind each of 5 rounds of 512", tuple(rows))
 
