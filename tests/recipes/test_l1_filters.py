@@ -10,10 +10,12 @@ import torch
 
 import secateur
 import stripes
+from secateur.data import cifar
 from secateur.errors import InputError
 from secateur.probing.curves import Curve, Point
 from secateur.recipes.framework import Options
-from secateur.recipes.l1_filters import NETS, RATIOS, bearing, run
+from secateur.recipes.images import Images
+from secateur.recipes.l1_filters import NETS, RATIOS, _given, bearing, run
 
 PAPER = {  # table 1: what remains of the parameters and of the MACs, in percent
     ("vgg16", "A"): (36.0, 65.8),
@@ -75,3 +77,15 @@ def test_layers_that_do_not_bear_it_are_spared() -> None:
 def test_an_unknown_net_is_refused() -> None:
     with pytest.raises(InputError, match=r"no net 'resnet57'; known: resnet20, .*; did you mean 'resnet56'"):
         run(Options(), net="resnet57")
+
+
+def test_given_weights_are_for_these_images_alone() -> None:
+    assert _given("resnet20", Images("mnist"), 1.0) is None
+    assert _given("resnet20", Images("cifar10-jpeg"), 0.5) is None
+    assert _given("resnet20", Images("cifar10-jpeg", side=16), 1.0) is None
+    try:
+        folder = cifar.find().parent
+    except InputError as absent:
+        pytest.skip(str(absent))
+    assert _given("resnet56", Images("cifar10-jpeg"), 1.0) == folder / "resnet56_cifar10jpeg.safetensors"
+    assert _given("resnet110", Images("cifar10-jpeg"), 1.0) is None
