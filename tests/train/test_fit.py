@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import InputError, PruningError
-from secateur.train import Progress, TrainOptions, evaluate, fit
+from secateur.train import Gradients, Progress, TrainOptions, evaluate, fit
 from secateur.train.fit import OPTIMIZERS
 
 
@@ -103,6 +103,62 @@ def test_the_rate_follows_a_cosine_and_every_step_is_reported() -> None:
     assert [(p.step, p.steps, p.epoch) for p in seen] == [(t + 1, 10, 1 + t // 5) for t in range(10)]
 
 
+def test_the_rate_rises_before_it_falls() -> None:
+    seen: list[float] = []
+    fit(net(), blobs(6), epochs=1, options=TrainOptions(lr=0.1, warmup=2), progress=lambda p: seen.append(p.lr))
+    fall = [0.05 * (1 + math.cos(math.pi * t / 4)) for t in range(4)]
+    assert seen == pytest.approx([0.1 / 3, 0.2 / 3, *fall])
+
+
+def test_an_optimizer_of_ones_own_keeps_its_rates_and_its_memory() -> None:
+    model = net()
+    groups = [{"params": list(model[0].parameters()), "lr": 0.01}, {"params": list(model[4].parameters())}]
+    optimizer = torch.optim.Adam(groups, lr=0.1)
+    rates: list[list[float]] = []
+    for _ in range(2):
+        fit(
+            model,
+            blobs(2),
+            epochs=1,
+            optimizer=optimizer,
+            progress=lambda _: rates.append([group["lr"] for group in optimizer.param_groups]),
+        )
+    assert rates == [pytest.approx(pair) for pair in ([0.01, 0.1], [0.005, 0.05]) * 2]
+    assert optimizer.state[model[0].weight]["step"] == 4
+
+
+def test_a_penalty_pulls_after_every_backward_pass() -> None:
+    class Pull:
+        def __init__(self, parameter: Tensor) -> None:
+            self.parameter, self.calls = parameter, 0
+
+        def __call__(self) -> Tensor:
+            return self.parameter.sum()
+
+        def add_gradients_(self) -> None:
+            assert self.parameter.grad is not None
+            self.calls += 1
+            self.parameter.grad.add_(1.0)
+
+    plain, pulled = net(), net()
+    options = TrainOptions(lr=0.1, gradients=Gradients(clip=1e-9))
+    pull = Pull(pulled[4].bias)
+    fit(plain, blobs(1), epochs=1, options=options)
+    fit(pulled, blobs(1), epochs=1, options=options, penalties=[pull])
+    moved = plain[4].bias - pulled[4].bias  # by what was added after clipping, with Nesterov's momentum
+    assert torch.allclose(moved, torch.full((2,), 0.19), rtol=1e-4)
+    assert pull.calls == 1
+
+
+def test_gradients_that_are_not_finite_cannot_be_clipped() -> None:
+    def steep(output: Tensor, targets: Tensor) -> Tensor:
+        return (output - output.detach()).abs().sqrt().sum()  # 0, with an infinite slope
+
+    options = TrainOptions(loss=steep, gradients=Gradients(clip=1.0))
+    with pytest.raises(PruningError, match=r"the norm of the gradients is nan, so they cannot be clipped to 1\.0"):
+        fit(net(), blobs(1), epochs=1, options=options)
+
+
 def test_each_epoch_is_asked_for_by_its_number() -> None:
     source = Numbered()
     fit(net(), source, epochs=3)
@@ -160,6 +216,7 @@ def test_a_loss_that_is_not_finite(bad: float) -> None:
         ({"weight_decay": -1.0}, "weight_decay is -1.0; it must be 0 or above"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0; it must be 0 or above, and below 1"),
         ({"seed": -1}, "seed is -1; it must be 0 or above, and below 4294967296"),
+        ({"warmup": -1}, "warmup is -1; it is a number of steps, 0 or above"),
         ({"loss": print, "label_smoothing": 0.1}, "label_smoothing is part of the default loss; leave it out"),
     ],
 )

@@ -1,0 +1,209 @@
+"""Kill -9 at random moments of a prune-and-fine-tune run, resume it, and compare with the undisturbed run bit by bit.
+
+    python benchmarks/resume.py                      # ten kills, single ones and chains, into results/resume.json
+
+The run is the real command line in a process of its own: a small CNN on images made from a seed, cut to 40 % of its
+MACs in three stages, each trained with the dense model as its teacher. Moments are drawn evenly over the time in which
+it works; in a chain the resumed run is killed too. Nothing is lost but the steps since the last checkpoint, of which
+there is one every ten steps. The undisturbed run writes none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+import record
+from secateur.io import read_tensors
+from secateur.train.checkpoint import STATE, steps_in
+from secateur.train.packing import unpack
+
+EVERY = 10
+CHECKPOINTS, WORKING = ".checkpoints", ".secateur-*"
+FILE = '''
+import torch
+from torch import nn
+
+
+def build():
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(), nn.Dropout2d(0.1),
+        nn.Conv2d(32, 32, 3, 1, 1), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
+    )
+
+
+def data(split, batch_size):
+    """Noisy copies of ten fixed pictures."""
+    pictures = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    drawn = torch.Generator().manual_seed(1 if split == "train" else 2)
+    for _ in range(BATCHES if split == "train" else 8):
+        y = torch.randint(0, 10, (batch_size,), generator=drawn)
+        yield pictures[y] + 2 * torch.randn(batch_size, 1, 28, 28, generator=drawn), y
+'''
+
+
+@dataclass(frozen=True)
+class Kill:
+    """seconds: of work before it; kept: the step of the last checkpoint, in its stage."""
+
+    seconds: float
+    kept: int | None
+    stage: int | None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run that was killed, once or again, and resumed to its end. different: tensors that differ in any bit."""
+
+    kills: list[Kill]
+    identical: bool
+    different: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """The command, in processes of its own."""
+
+    folder: Path
+    epochs: int
+
+    def command(self, out: Path, *, kept: bool = True) -> list[str]:
+        flags = ["--finetune-epochs", str(self.epochs), "--steps", "3", "--schedule", "cubic", "--optimizer", "adamw"]
+        keep = ["--checkpoint-every", str(EVERY), "--resume"] if kept else []
+        data = ["--data", f"{self.folder}/net.py:data", "--target", "macs=0.4", "--distill", "0.3"]
+        program = [sys.executable, "-c", "from secateur.cli import main; main()"]
+        return [
+            *program,
+            "prune",
+            f"{self.folder}/net.py:build",
+            "--threads",
+            "1",
+            *data,
+            *flags,
+            *keep,
+            "--out",
+            str(out),
+        ]
+
+    def start(self, out: Path, *, kept: bool = True) -> tuple[subprocess.Popen[bytes], float]:
+        """The process, and when it began to work: then it has a new folder to write its result into."""
+        before = set(out.glob(WORKING))
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with (self.folder / "log.txt").open("ab") as log:
+            process = subprocess.Popen(self.command(out, kept=kept), stdout=log, stderr=log, env=env)
+        while process.poll() is None and not set(out.glob(WORKING)) - before:
+            time.sleep(0.01)
+        return process, time.perf_counter()
+
+    def finish(self, out: Path, *, kept: bool = True) -> float:
+        """Run to the end; the seconds of work."""
+        process, started = self.start(out, kept=kept)
+        if process.wait():
+            raise SystemExit(f"the run failed:\n{(self.folder / 'log.txt').read_text()}")
+        return time.perf_counter() - started
+
+    def kill(self, out: Path, after: float) -> Kill | None:
+        """Kill -9 after so many seconds of work; None where it had ended by then."""
+        process, started = self.start(out)
+        try:
+            process.wait(timeout=after)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            return Kill(round(time.perf_counter() - started, 2), *newest(out))
+        return None
+
+
+def trial(run: Run, reference: dict[str, torch.Tensor], out: Path, moments: list[float]) -> Trial:
+    """Kill at each of the moments, then resume to the end and compare."""
+    kills: list[Kill] = []
+    for moment in moments:
+        while (kill := run.kill(out, moment)) is None:  # the machine was faster than before
+            moment /= 2
+            shutil.rmtree(out)
+        kills.append(kill)
+    run.finish(out)
+    weights = load_file(out / "model.safetensors")
+    different = sum(name not in weights or not torch.equal(weights[name], reference[name]) for name in reference)
+    return Trial(kills, weights.keys() == reference.keys() and not different, different)
+
+
+def newest(out: Path) -> tuple[int | None, int | None]:
+    """Step and stage of the last checkpoint."""
+    steps = steps_in(out / CHECKPOINTS)
+    if not steps:
+        return None, None
+    tensors, metadata = read_tensors(out / CHECKPOINTS / f"step-{steps[-1]:09}" / STATE)
+    return steps[-1], unpack(json.loads(metadata["state"]), tensors)["loop"]["stage"]
+
+
+def moments_of(count: int, whole: float, seed: int) -> list[list[float]]:
+    """Random moments of a run of so many seconds, in chains of one and two kills, `count` kills in all."""
+    drawn = random.Random(seed)
+    chains: list[list[float]] = []
+    while count > 0:
+        first = drawn.uniform(0, 0.95) * whole
+        # Whoever resumes has less to do: its moment is drawn from what is left.
+        chain = [first, drawn.uniform(0, 0.9) * (whole - first)][: min(count, 1 + len(chains) % 2)]
+        count -= len(chain)
+        chains.append(chain)
+    return chains
+
+
+def measured(count: int, seed: int, epochs: int, batches: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "net.py").write_text(FILE.replace("BATCHES", str(batches)))
+        run = Run(folder, epochs)
+        whole = run.finish(folder / "whole", kept=False)
+        reference = load_file(folder / "whole" / "model.safetensors")
+        trials = []
+        for number, moments in enumerate(moments_of(count, whole, seed)):
+            found = trial(run, reference, folder / f"out{number}", moments)
+            print(json.dumps(asdict(found)), file=sys.stderr, flush=True)
+            trials.append(found)
+            shutil.rmtree(folder / f"out{number}")
+        return {
+            "seed": seed,
+            "run": [word.replace(place, "FOLDER") for word in run.command(Path("OUT"))[3:]],
+            "steps": 3 * epochs * batches,
+            "checkpoint_every": EVERY,
+            "undisturbed_seconds": round(whole, 1),
+            "kills": sum(len(found.kills) for found in trials),
+            "identical": sum(found.identical for found in trials),
+            "runs": len(trials),
+            "trials": [asdict(found) for found in trials],
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=2, help="of each of three stages")
+    parser.add_argument("--batches", type=int, default=40, help="of an epoch")
+    asked = parser.parse_args()
+    figures = measured(asked.kills, asked.seed, asked.epochs, asked.batches)
+    print(record.write("resume", "kill -9", figures))
+    if figures["identical"] < figures["runs"]:
+        raise SystemExit("not all resumed runs ended with the same weights")
+
+
+if __name__ == "__main__":
+    main()

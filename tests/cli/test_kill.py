@@ -1,0 +1,48 @@
+"""A real kill -9 of the real command, in processes of its own; `benchmarks/resume.py` does it ten times."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from commands import HALF, Command
+
+EPOCHS = "40"  # of two stages, long enough to be killed in
+
+
+def start(arguments: list[str]) -> subprocess.Popen[bytes]:
+    program = [sys.executable, "-c", "from secateur.cli import main; main()"]
+    return subprocess.Popen([*program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def kill_after_checkpoint(process: subprocess.Popen[bytes], folder: Path, step: int) -> None:
+    while not any(int(path.name[-9:]) >= step for path in folder.glob("step-*")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.slow  # several processes, each of which loads PyTorch
+def test_kill_9_and_resume(secateur: Command) -> None:
+    arguments = ["prune", secateur.net, "--data", secateur.file("data"), "--threads", "1", *HALF]
+    arguments += ["--finetune-epochs", EPOCHS, "--steps", "2", "--batch-size", "4"]
+    whole, out = secateur.folder / "whole", secateur.folder / "out"
+    assert start([*arguments, "--out", str(whole)]).wait() == 0
+    resuming = [*arguments, "--out", str(out), "--checkpoint-every", "5", "--resume"]
+    for step in (20, 170):  # in the first stage, and in the second
+        kill_after_checkpoint(start(resuming), out / ".checkpoints", step)
+        assert not (out / "run.json").exists()
+    assert start(resuming).wait() == 0
+    a, b = (load_file(folder / "model.safetensors") for folder in (whole, out))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
