@@ -13,7 +13,10 @@ SECTIONS = {
     for section in PAGE.split("\n## ")[1:]
     if "```python" in section
 }
-NEEDS = {"The optimizer follows": ("transformers", "accelerate", "lightning.pytorch")}
+NEEDS = {
+    "The optimizer follows": ("transformers", "accelerate", "lightning.pytorch"),
+    "The trainer": ("accelerate", "tensorboard"),
+}
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -29,7 +32,7 @@ def test_its_programs_run(section: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_no_program_is_left_out() -> None:
     assert sum(map(len, SECTIONS.values())) == PAGE.count("```python")
-    assert {"Sparsity training", "Schedules and the loop", "The optimizer follows"} <= set(SECTIONS)
+    assert {"Sparsity training", "Schedules and the loop", "The optimizer follows", "The trainer"} <= set(SECTIONS)
 
 
 def test_every_schedule_and_penalty_is_named() -> None:
