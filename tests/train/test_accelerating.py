@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from secateur.errors import InputError
-from secateur.train import Gradients, TrainOptions, fit
+from secateur.train import Checkpointing, Gradients, Progress, TrainOptions, fit
 from secateur.train.accelerating import accelerator
 
 CPU = torch.device("cpu")
@@ -123,3 +127,62 @@ def test_gradients_are_clipped_to_a_norm() -> None:
 def test_gradients_out_of_range(name: str, bad: float) -> None:
     with pytest.raises(InputError, match=f"{name} is {bad}; it must be "):
         Gradients(**{name: bad})
+
+
+@contextlib.contextmanager
+def scaled(device: torch.device, wanted: object) -> Iterator[Any]:
+    """As on a GPU in fp16, but for the fp16: a scale that is a power of two changes no digit."""
+    with accelerator(device) as made:
+        made.scaler, made.native_amp = torch.amp.GradScaler("cpu", init_scale=2.0**8, growth_interval=3), True
+        made.state._mixed_precision, made.autocast = "fp16", contextlib.nullcontext
+        yield made
+
+
+class Pull:
+    """L2 on a parameter, as a gradient."""
+
+    def __init__(self, parameter: torch.Tensor) -> None:
+        self.parameter = parameter
+
+    def __call__(self) -> torch.Tensor:
+        return self.parameter.square().sum() / 2
+
+    def add_gradients_(self) -> None:
+        assert self.parameter.grad is not None
+        self.parameter.grad.add_(self.parameter.detach())
+
+
+@pytest.mark.parametrize("clip", [None, 0.1])
+def test_a_scaled_loss_changes_nothing_but_the_scale(clip: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = TrainOptions(gradients=Gradients(accumulate=2, clip=clip))
+    plain, other = net(), net()
+    fit(plain, batches(8), epochs=2, options=options, penalties=[Pull(plain[0].weight)])
+    monkeypatch.setattr("secateur.train.training.accelerator", scaled)
+    fit(other, batches(8), epochs=2, options=options, penalties=[Pull(other[0].weight)])
+    for a, b in zip(plain.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-7)
+        assert not torch.allclose(a, torch.zeros_like(a))
+
+
+def test_the_scale_goes_on_after_a_kill(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    scales: list[float] = []
+
+    @contextlib.contextmanager
+    def watched(device: torch.device, wanted: object) -> Iterator[Any]:
+        with scaled(device, wanted) as made:
+            yield made
+            scales.append(made.scaler.get_scale())
+
+    def kill(now: Progress) -> None:
+        if now.step == 5:
+            raise KeyError
+
+    monkeypatch.setattr("secateur.train.training.accelerator", watched)
+    where = Checkpointing(tmp_path, every=4)
+    whole, again = net(), net()
+    fit(whole, batches(8), epochs=1)
+    with pytest.raises(KeyError):
+        fit(net(), batches(8), epochs=1, checkpoint=where, progress=kill)
+    fit(again, batches(8), epochs=1, checkpoint=where)
+    assert scales == [2.0**10, 2.0**10]  # doubled after every third step, six of eight
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))

@@ -28,7 +28,7 @@ class Penalty(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stepper:
-    """What one step needs. `optimizer` is Accelerate's wrapper, which knows the scale of the loss."""
+    """What one step needs. `optimizer` is Accelerate's wrapper where the loss is scaled."""
 
     accelerator: Accelerator
     model: nn.Module

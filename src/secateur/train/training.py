@@ -131,7 +131,8 @@ class Job:
     def _stepper(self, stack: contextlib.ExitStack, optimizer: torch.optim.Optimizer) -> Stepper:
         lessons = stack.enter_context(self.teaching.lessons(self.model)) if self.teaching is not None else None
         fast = stack.enter_context(accelerator(device_of(self.model), self.options.mixed_precision))
-        wrapped = fast.prepare_optimizer(optimizer, device_placement=False)
+        # The wrapper knows the scale of the loss. Where there is none, it would look for a package in every step.
+        wrapped = optimizer if fast.scaler is None else fast.prepare_optimizer(optimizer, device_placement=False)
         clip = self.options.gradients.clip
         return Stepper(fast, self.model, wrapped, _loss_of(self.options), clip, self.penalties, lessons)
 
