@@ -10,6 +10,7 @@ from secateur.cli.command import command
 from secateur.cli.count import count
 from secateur.cli.export import export
 from secateur.cli.inspect import inspect
+from secateur.cli.mask import mask
 from secateur.cli.plan import plan
 from secateur.cli.prune import prune
 from secateur.cli.recipe import recipes
@@ -17,7 +18,7 @@ from secateur.cli.sensitivity import sensitivity
 from secateur.cli.train import train
 from secateur.cli.verify import verify
 
-SUBCOMMANDS = (inspect, sensitivity, plan, prune, verify, count, train, export)
+SUBCOMMANDS = (inspect, sensitivity, plan, prune, mask, verify, count, train, export)
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -1,0 +1,192 @@
+"""`secateur mask`: the least important weights become zero, in rounds of training where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar, Optional
+
+from typer import Option
+
+from secateur.cli.calibration import drawn
+from secateur.cli.command import Result
+from secateur.cli.measuring import Judge, open_judge
+from secateur.cli.options import OUT, SEED, DataOptions, ModelOptions
+from secateur.cli.origin import Loaded, loaded, origin_of
+from secateur.cli.runs import MODEL, staged
+from secateur.cli.saving import describe, save_checked, write_run
+from secateur.cli.train import needed
+from secateur.cli.trainer import KeepingOptions, Trainer, TrainerOptions
+from secateur.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from secateur.masks import Masks
+
+# Optional[...], since typer evaluates these at run time.
+# ruff: noqa: UP045
+
+CALIBRATION = 1024  # examples of the training data, for criteria that read some
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """Which weights become zero, and when."""
+
+    panel: ClassVar[str] = "What to mask"
+
+    sparsity: Annotated[
+        Optional[float], Option(help="Share of the masked weights that is ZERO. Default: 0.9, or that of the pattern.")
+    ] = None
+    scope: Annotated[str, Option(help="Whose weights compete: global, layer or output.")] = "global"
+    criterion: Annotated[str, Option(help="magnitude, random, or by --data: taylor, snip, wanda.")] = "magnitude"
+    pattern: Annotated[
+        str, Option(help="unstructured; 2:4, two of four inputs stay; 4x1, blocks of four outputs at one input.")
+    ] = "unstructured"
+    protect: Annotated[
+        list[str], Option(metavar="SELECTOR", help="Module or parameter (or glob) that stays as it is; repeatable.")
+    ] = field(default_factory=list)
+    only: Annotated[list[str], Option(metavar="SELECTOR", help="Nothing else is masked; repeatable.")] = field(
+        default_factory=list
+    )
+    steps: Annotated[int, Option(min=1, help="Rounds of masking, each with --finetune-epochs behind it.")] = 1
+    schedule: Annotated[str, Option(help="What remains after each: linear, cubic, exponential, one_shot.")] = "cubic"
+
+    def shares(self) -> list[float]:
+        """The share of zeros after each round. Raises `InputError` for what cannot be."""
+        from secateur.masks.patterns import named_pattern, sparsity_of
+        from secateur.train.schedules import factory
+
+        end = sparsity_of(self.sparsity, self.pattern)
+        if self.steps == 1:
+            return [end]
+        if named_pattern(self.pattern).fixed is not None:
+            raise InputError(f"--steps {self.steps}: the pattern {self.pattern} has one sparsity only; leave it out")
+        remains = factory(self.schedule)(1 - end, self.steps)
+        return [1 - remains(step) for step in range(1, self.steps + 1)]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What masking and training came to, in the metric of the data; None where there are none."""
+
+    sparsity: float
+    after_masking: float | None = None
+    after_finetuning: float | None = None
+
+
+def mask(
+    source: ModelOptions,
+    masking: MaskOptions,
+    data: DataOptions,
+    training: TrainerOptions,
+    out: OUT,
+    finetune_epochs: Annotated[
+        int, Option(min=0, help="Passes through the training data after each round of masking.")
+    ] = 0,
+    cut_dead: Annotated[
+        bool, Option("--cut-dead", help="Cut away units that are entirely zero; the function stays the same.")
+    ] = False,
+    harden: Annotated[bool, Option("--harden", help="Make the zeros permanent: the result is a plain model.")] = False,
+    seed: SEED = 0,
+) -> Result:
+    """Make single weights zero and keep them zero through training; the model is saved with its masks.
+
+    secateur mask run/dense --sparsity 0.9 --steps 4 --data mnist --finetune-epochs 1 --out run/sparse
+    """
+    trainer, shares = Trainer(training, KeepingOptions(), data, finetune_epochs, seed, out), masking.shares()
+    origin = origin_of(source, seed)
+    with staged(out, origin.weights) as folder:
+        judge = open_judge(data, seed, origin.input)
+        judge = needed(judge) if finetune_epochs else judge
+        opened = loaded(origin, origin.load(), source, judge.example() if judge else None)
+        before = _score(opened.model, judge, "before") if judge else None
+        masks = _masked(opened.model, shares[0], masking, trainer, judge)
+        rounds = list(_rounds(opened, masks, shares, trainer, judge))
+        table, densities = str(masks), masks.density
+        model = _finished(opened, masks, cut_dead=cut_dead, harden=harden)
+        save_checked(model, opened, folder)
+        document = {
+            **describe(opened, "mask"),
+            "masks": {"pattern": masking.pattern, "scope": masking.scope, "criterion": masking.criterion},
+            "density": densities,
+            "rounds": [asdict(one) for one in rounds],
+            "metrics": {"metric": judge.name, "before": before} if judge else None,
+        }
+        write_run(folder, document)
+        return Result(
+            {"out": str(out), **document}, "\n".join([table, "", *_told(rounds, before, judge), f"saved {out / MODEL}"])
+        )
+
+
+def _score(model: nn.Module, judge: Judge, when: str) -> float:
+    judge.rehearse(model)
+    return judge.score(model, when)
+
+
+def _masked(model: nn.Module, sparsity: float, masking: MaskOptions, trainer: Trainer, judge: Judge | None) -> Masks:
+    from secateur.masks import mask
+    from secateur.masks.criteria import CRITERIA
+    from secateur.models import load_function
+    from secateur.train import cross_entropy
+
+    criterion, loss = masking.criterion, trainer.training.loss
+    reads = criterion in CRITERIA and bool(CRITERIA[criterion].needs)
+    if reads and judge is None:
+        raise InputError(f"--criterion {criterion} is read from data: add --data mnist, a folder, or file.py:function")
+    return mask(
+        model,
+        sparsity,
+        scope=masking.scope,
+        criterion=criterion,
+        pattern=masking.pattern,
+        protect=masking.protect,
+        only=masking.only,
+        data=drawn(judge.data.train, CALIBRATION, trainer.seed) if reads and judge is not None else None,
+        loss=cross_entropy if loss is None else load_function(loss),
+        seed=trainer.seed,
+    )
+
+
+def _rounds(
+    opened: Loaded, masks: Masks, shares: list[float], trainer: Trainer, judge: Judge | None
+) -> Iterator[Round]:
+    for number, sparsity in enumerate(shares, 1):
+        if number > 1:
+            masks.update(sparsity)
+        if judge is None:
+            yield Round(masks.sparsity)
+            continue
+        masked, tuned = _score(opened.model, judge, "after masking"), None
+        if trainer.epochs:
+            trainer.fit(opened, opened.model, judge, f"round {number} of {len(shares)}")
+            tuned = judge.score(opened.model, "after fine-tuning")
+        yield Round(masks.sparsity, masked, tuned)
+
+
+def _finished(opened: Loaded, masks: Masks, *, cut_dead: bool, harden: bool) -> nn.Module:
+    """The model that is saved: smaller where asked, and without masks where asked."""
+    from secateur.apply import cut
+    from secateur.masks import masks_of
+
+    model = cut(opened.model, masks.plan(opened.inputs)) if cut_dead else opened.model
+    if harden:
+        masks_of(model).harden()
+    return model
+
+
+def _told(rounds: list[Round], before: float | None, judge: Judge | None) -> list[str]:
+    """The metric of each round as a table."""
+    from secateur.report import Scores
+    from secateur.text import columns, share
+
+    if judge is None or before is None:
+        return []
+
+    def show(score: float | None) -> str:
+        return "" if score is None else Scores(judge.name, score, score).show(score)
+
+    rows = [[share(one.sparsity), show(one.after_masking), show(one.after_finetuning)] for one in rounds]
+    head = ["zero", f"{judge.name} after masking", "after fine-tuning"]
+    return [*columns([head, ["0 %", show(before), ""], *rows], right=range(3)), ""]
