@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
+import re
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +18,7 @@ from secateur.recipes import torch_pruning as recipe
 from secateur.recipes.framework import Options, Row
 from secateur.recipes.migration import ours
 from secateur.recipes.migration.judge import NoPlan, judged, places
-from secateur.recipes.migration.lessons import LESSONS, Attempt, lines
+from secateur.recipes.migration.lessons import LESSONS, Attempt, body
 
 pytest.importorskip("torchvision", reason="needs secateur[vision]")
 
@@ -150,9 +153,35 @@ def test_weights_that_changed_in_place_are_wrong() -> None:
     assert not judged(net(), small, X).passed
 
 
-def test_lines_are_those_of_the_body() -> None:
-    def job(model: nn.Module) -> nn.Module:
-        twin = copy.deepcopy(model)
-        return twin.eval()
+# --- the page -------------------------------------------------------------------------------------------------------
 
-    assert lines(job) == 2
+
+def test_the_body_is_what_one_types() -> None:
+    def job(model: nn.Module) -> nn.Module:
+        twin = copy.deepcopy(
+            model,
+        )
+        print(twin)
+        return twin
+
+    assert body(job) == "twin = copy.deepcopy(\n    model,\n)\nprint(twin)"
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "recipes" / "torch-pruning.md"
+JOBS = {lesson.job: lesson for lesson in LESSONS.values()}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_our_side_of_the_page_runs_as_written(job: str) -> None:
+    if job == "bert":
+        pytest.importorskip("transformers", reason="needs secateur[hf]")
+    section = PAGE.read_text(encoding="utf-8").partition(f"<!-- code {job} -->")[2].partition("<!-- end -->")[0]
+    theirs, mine = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert "import torch_pruning as tp" in theirs
+    assert body(getattr(ours, job)) in mine
+    model, inputs = JOBS[job].build(True)
+    known = {"model": model, "example_inputs": inputs}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(mine, known)
+    assert isinstance(known["pruned"], secateur.Pruned)
+    assert printed.getvalue().startswith("plan ")

@@ -33,6 +33,7 @@ def document(result: Result, command: str, options: Options, seconds: float) -> 
         "claim": result.claim,
         "data": result.data,
         "metric": result.metric,
+        "columns": list(result.columns),
         "rows": [asdict(row) for row in result.rows],
         **result.more,
     }

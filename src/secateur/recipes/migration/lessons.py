@@ -67,7 +67,7 @@ class Attempt:
 
     def row(self, method: str) -> tuple[Row, str]:
         """The figures of the side, and what it printed."""
-        model, figures = copy.deepcopy(self.model), {"lines": float(lines(self.job))}
+        model, figures = copy.deepcopy(self.model), {"lines": float(len(body(self.job).splitlines()))}
         started = time.perf_counter()
         try:
             made, printed = self.done(model, self.inputs)
@@ -129,11 +129,14 @@ def _wide(inputs: Any) -> Any:
     return inputs.double() if inputs.is_floating_point() else inputs
 
 
-def lines(job: Callable[..., Any]) -> int:
-    """The lines of a function's body."""
-    function = ast.parse(textwrap.dedent(inspect.getsource(job))).body[0]
+def body(job: Callable[..., Any]) -> str:
+    """What a function does, as one types it: its source without the head and without what it returns."""
+    source = textwrap.dedent(inspect.getsource(job))
+    function = ast.parse(source).body[0]
     assert isinstance(function, ast.FunctionDef)
-    return (function.end_lineno or 0) - function.body[0].lineno + 1
+    first, last = function.body[0], function.body[-1]
+    end = last.lineno - 1 if isinstance(last, ast.Return) else last.end_lineno
+    return textwrap.dedent("\n".join(source.splitlines()[first.lineno - 1 : end]))
 
 
-__all__ = ["LESSONS", "Attempt", "Lesson", "lines"]
+__all__ = ["LESSONS", "Attempt", "Lesson", "body"]

@@ -1,0 +1,123 @@
+"""The full measurement of recipes over seeds, and the pages that show them.
+
+    python benchmarks/recipes.py masked-mlp [--seeds 0,1,2] [--threads 1] [flags of the recipe]
+    python benchmarks/recipes.py pages
+
+Every seed is a run of `secateur recipe NAME --json`. What it prints goes into `benchmarks/results/recipe_<name>.json`
+as soon as it is there, and a seed that is there already is not run again, unless it was run with other flags (`--again`
+runs it anyway). `pages` fills docs/recipes: the tables from these files, the code from the lessons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import record
+from secateur.recipes import RECIPES
+
+RUN = "from secateur.cli import main; main()"
+
+
+def path_of(name: str) -> Path:
+    """Where the figures of a recipe are."""
+    return record.RESULTS / f"recipe_{name.replace('-', '_')}.json"
+
+
+def read(name: str) -> dict[str, Any]:
+    """The figures of a recipe; empty where there are none yet."""
+    path = path_of(name)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def run_seed(name: str, seed: int, flags: Sequence[str]) -> dict[str, Any]:
+    """One run of the recipe, as it prints it."""
+    command = [sys.executable, "-c", RUN, "recipe", name, *flags, "--seed", str(seed), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        raise SystemExit(f"seed {seed} ended with {done.returncode}: {lines[-1] if lines else 'nothing was printed'}")
+    return json.loads(lines[-1])
+
+
+def measure(name: str, seeds: Iterable[int], flags: Sequence[str], again: bool) -> None:
+    """Run the seeds that are missing."""
+    for seed in seeds:
+        runs = dict(read(name).get("runs", {}))
+        known = runs.get(str(seed))
+        if known and not again and known["flags"] == list(flags):
+            print(f"{name}, seed {seed}: there already")
+            continue
+        runs[str(seed)] = {"flags": list(flags), **run_seed(name, seed, flags)}
+        write(name, {key: runs[key] for key in sorted(runs, key=int) if runs[key]["flags"] == list(flags)})
+        print(f"{name}, seed {seed}: {runs[str(seed)]['seconds']:.0f} s")
+
+
+def write(name: str, runs: Mapping[str, Any]) -> None:
+    """All runs, and their rows summed up. A reader finds the old file or the new one, never a part."""
+    path = path_of(name)
+    first = next(iter(runs.values()))
+    said = ("recipe", "claim", "data", "metric", "columns")
+    content = {
+        "command": record.command(),
+        "machine": record.machine(),
+        **{key: first[key] for key in said},
+        "seeds": [int(seed) for seed in runs],
+        "flags": first["flags"],
+        "seconds": spread([run["seconds"] for run in runs.values()]),
+        "rows": summed_up(list(runs.values())),
+        "runs": runs,
+    }
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def summed_up(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row a method: the mean and the range of every figure over the runs that have it."""
+    methods = list(dict.fromkeys(row["method"] for run in runs for row in run["rows"]))
+    return [_row(method, [row for run in runs for row in run["rows"] if row["method"] == method]) for method in methods]
+
+
+def _row(method: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    keys = list(dict.fromkeys(key for row in rows for key in row["metric"]))
+    figures = {key: [row["metric"][key] for row in rows if row["metric"].get(key) is not None] for key in keys}
+    return {
+        "method": method,
+        "params": spread([row["params"] for row in rows]),
+        "macs": spread([row["macs"] for row in rows]),
+        "metric": {key: spread(values) for key, values in figures.items() if values},
+        "more": rows[0]["more"],
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Mean, least and greatest, and of how many."""
+    return {"mean": mean(values), "low": min(values), "high": max(values), "n": len(values)}
+
+
+def main() -> None:
+    """Measure a recipe, or fill the pages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=[*RECIPES, "pages"], metavar="NAME|pages")
+    parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
+    parser.add_argument("--again", action="store_true", help="run seeds that are there already")
+    args, flags = parser.parse_known_args()
+    if args.name == "pages":
+        import recipe_pages
+
+        recipe_pages.fill()
+        return
+    measure(args.name, map(int, args.seeds.split(",")), flags, args.again)
+    print(f"wrote {path_of(args.name)}  ({shlex.join(['python', 'benchmarks/recipes.py', 'pages'])} shows it)")
+
+
+if __name__ == "__main__":
+    main()
