@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -81,7 +81,7 @@ class Bench:
     def accuracy(self, model: nn.Module) -> float:
         return evaluate(model, self.data.test)
 
-    def row(self, method: str, model: nn.Module, *, masks: Masks | None = None, **metric: float) -> Row:
+    def row(self, method: str, model: nn.Module, masks: Masks | None = None, /, **metric: float) -> Row:
         """The figures of a network, said as soon as they are there."""
         self.options.say(f"{method}: " + ", ".join(f"{key} {100 * value:.2f} %" for key, value in metric.items()))
         more = {"sparsity": masks.sparsity, "density": masks.density} if masks is not None else {}
@@ -129,9 +129,9 @@ def _rows(name: str, bench: Bench, max_drop: float, scope: str) -> Iterator[Row]
         masks.update(sparsity)
         after_cut = bench.accuracy(trial)
         finetuned = bench.trained(trial, bench.finetune_epochs, LR / 5)
+        row = bench.row(f"{name}, {100 * sparsity:.0f} % zero", trial, masks, after_cut=after_cut, finetuned=finetuned)
         good = finetuned >= dense - max_drop
-        text = f"{name}, {100 * sparsity:.0f} % zero" + ("" if good else " (too much)")
-        yield bench.row(text, trial, masks=masks, after_cut=after_cut, finetuned=finetuned)
+        yield replace(row, more={**row.more, "good": good})
         if not good:
             break
         best = trial
@@ -149,4 +149,4 @@ def _results(name: str, model: nn.Module, bench: Bench) -> Iterator[Row]:
     kept = masks.masks
     copied = mask(fresh, masks.sparsity, criterion=lambda layer, weight: kept[layer].to(weight))  # one for what stays
     scratch = bench.trained(fresh, bench.epochs + bench.finetune_epochs, LR)
-    yield bench.row(f"{name}, same masks from scratch", fresh, masks=copied, scratch=scratch)
+    yield bench.row(f"{name}, same masks from scratch", fresh, copied, scratch=scratch)
