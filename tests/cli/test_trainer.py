@@ -105,7 +105,7 @@ def test_a_full_disk(secateur: Command, monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_dense_model_teaches(secateur: Command) -> None:
     """Of a loss that is all the teacher's, labels say nothing."""
     out = [secateur.folder / name for name in "ab"]
-    tuning = ("--finetune-epochs", "2", "--distill", "1", "--temperature", "2", "--lr", "0.01")
+    tuning = ("--finetune-epochs", "2", "--distill", "1", "--temperature", "2", "--feature", "conv2", "--lr", "0.01")
     for folder, data in zip(out, ("data", "flipped"), strict=True):
         (secateur.folder / "nets.py").write_text((secateur.folder / "nets.py").read_text() + FLIPPED)
         secateur("prune", secateur.net, *HALF, "--data", secateur.file(data), *tuning, "--out", folder)
@@ -154,6 +154,8 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "clip": (["--clip", "-1"], "clip is -1.0; it must be above 0"),
     "warmup": (["--warmup", "-1"], "warmup is -1; it is a number of steps"),
     "distill": (["--distill", "2", "--teacher", "NETS:build"], "weight is 2.0; it is the teacher's share of the loss"),
+    "feature": (["--feature", "conv1"], "--feature needs a teacher: add --distill 0.5, or --teacher MODEL"),
+    "features": (["--teacher", "NETS:build", "--feature", "conv9"], "features names 'conv9', which Net does not have"),
     "log": (["--log", "tensorbord"], "no log 'tensorbord'; known: tensorboard, trackio"),
     "labels": (["--data", "NETS:many"], "label 99 is outside the head: the model scores 4 classes, 0 to 3"),
     "no data": (["--data", "NETS:nothing"], "the test data have no batches"),

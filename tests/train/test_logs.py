@@ -88,3 +88,17 @@ def test_an_unknown_log() -> None:
         InputError, match="no log 'tensorbord'; known: tensorboard, trackio; did you mean 'tensorboard'"
     ):
         fit(net(), BATCHES, epochs=1, log="tensorbord:here", options=TrainOptions())
+
+
+def test_a_log_is_on_the_disk_when_a_checkpoint_is(tmp_path: Path) -> None:
+    """A kill -9 lets nobody close files."""
+    pytest.importorskip("tensorboard", reason="needs secateur[log]")
+    seen: list[list[int]] = []
+
+    def read(now: Any) -> None:
+        if now.step == 7:  # the next after a checkpoint
+            seen.append(scalars(tmp_path / "log")["loss"])
+
+    where = Checkpointing(tmp_path / "c", every=3)
+    fit(net(), BATCHES, epochs=2, log=f"tensorboard:{tmp_path}/log", checkpoint=where, progress=read)
+    assert seen[0][:6] == list(range(1, 7))

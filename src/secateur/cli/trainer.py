@@ -56,6 +56,10 @@ class TrainerOptions(TrainingOptions):
         Optional[str], Option(metavar="MODEL", help="Learn from another model: the folder of a run, or as MODEL.")
     ] = None
     temperature: Annotated[float, Option(help="By which the scores of --distill are softened.")] = 4.0
+    feature: Annotated[
+        list[str],
+        Option(metavar="MODULE", help="What this module gives is learned from the teacher too; repeatable."),
+    ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -164,12 +168,14 @@ class Trainer:
 
         asked = self.training
         if asked.distill is None and asked.teacher is None:
+            if asked.feature:
+                raise InputError("--feature needs a teacher: add --distill 0.5, or --teacher MODEL")
             return None
         if asked.teacher is not None:
             own = origin_of(ModelOptions(asked.teacher), self.seed).load().to(dense.device)
         if own is None:
             raise InputError("--distill needs a teacher: add --teacher MODEL, such as the folder of a run")
-        return Distillation(own, 0.5 if asked.distill is None else asked.distill, asked.temperature)
+        return Distillation(own, 0.5 if asked.distill is None else asked.distill, asked.temperature, asked.feature)
 
     def penalties(self, graph: Graph) -> list[Penalty]:
         """What pulls at the units of a graph."""

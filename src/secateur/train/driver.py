@@ -124,15 +124,15 @@ def prune_and_fit(
     loop = _Loop(model, example_inputs, target, cutting, trainer, judge)
     store = checkpoint.opened(loop.identity()) if checkpoint is not None else None
     saved = store.newest() if store is not None else None
-    with opened_log(log, loop.about(), saved.step if saved is not None else 0) as write:
+    with opened_log(log, loop.about(), saved.step if saved is not None else 0) as opened:
 
         def watch(now: Progress) -> None:
             step = trainer.before(now.stage) + now.step
-            write(step, {"loss": now.loss, "lr": now.lr, "epoch": now.epoch, "stage": now.stage})
+            opened.write(step, {"loss": now.loss, "lr": now.lr, "epoch": now.epoch, "stage": now.stage})
             if progress is not None:
                 progress(now)
 
-        return _Run(loop, watch, store, model).done(saved)
+        return _Run(loop, watch, store, opened.flush, model).done(saved)
 
 
 @dataclass(frozen=True)
@@ -213,6 +213,7 @@ class _Run:
     loop: _Loop
     watch: Watch
     store: Checkpoints | None
+    flush: Callable[[], None]
     good: nn.Module
     records: list[Record] = field(default_factory=list)
     histories: list[History] = field(default_factory=list)
@@ -254,7 +255,7 @@ class _Run:
 
         keeper = None
         if self.store is not None:
-            keeper = Keeper(self.store, self.loop.trainer.before(number), {"loop": self._state(number)})
+            keeper = Keeper(self.store, self.flush, self.loop.trainer.before(number), {"loop": self._state(number)})
         return job.run(watch, keeper, begun)
 
     def _judge(self, number: int, model: nn.Module) -> None:

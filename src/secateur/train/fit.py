@@ -55,16 +55,16 @@ def fit(
     (40, True)
     """
     job = Job(model, batches, epochs, options or TrainOptions(), tuple(penalties), Distillation.of(teacher), optimizer)
-    keeper = Keeper(checkpoint.opened(job.identity())) if checkpoint is not None else None
-    saved = keeper.store.newest() if keeper is not None else None
-    with opened_log(log, job.about(), saved.step if saved is not None else 0) as write:
+    store = checkpoint.opened(job.identity()) if checkpoint is not None else None
+    saved = store.newest() if store is not None else None
+    with opened_log(log, job.about(), saved.step if saved is not None else 0) as opened:
 
         def watch(now: Progress) -> None:
-            write(now.step, {"loss": now.loss, "lr": now.lr, "epoch": now.epoch})
+            opened.write(now.step, {"loss": now.loss, "lr": now.lr, "epoch": now.epoch})
             if progress is not None:
                 progress(now)
 
-        return job.run(watch, keeper, saved)
+        return job.run(watch, Keeper(store, opened.flush) if store is not None else None, saved)
 
 
 __all__ = ["OPTIMIZERS", "History", "Progress", "TrainOptions", "cross_entropy", "fit"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from secateur.errors import InputError, nearest
@@ -20,25 +21,37 @@ LogLike: TypeAlias = "str | Write | None"
 """A log by its name, or a function of one's own."""
 
 
-@contextlib.contextmanager
-def opened_log(log: LogLike, about: Mapping[str, Any], start: int = 0) -> Iterator[Write]:
-    """The function that writes to a log, which is closed afterwards.
+def _nothing() -> None:
+    pass
 
-    `about` is what the log says of the run. What a killed run wrote after step `start` is written again. Raises
-    `InputError` for an unknown name, and where the package is not installed.
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What writes to a log, and what sees to it that it is on the disk."""
+
+    write: Write
+    flush: Callable[[], None] = _nothing
+
+
+@contextlib.contextmanager
+def opened_log(log: LogLike, about: Mapping[str, Any], start: int = 0) -> Iterator[Log]:
+    """A log, which is closed afterwards.
+
+    `about` is what the log says of the run. What a killed run wrote after step `start` is written again; TensorBoard
+    shows it once. Raises `InputError` for an unknown name, and where the package is not installed.
 
     >>> seen = []
-    >>> with opened_log(lambda step, numbers: seen.append((step, numbers)), {}) as write:
-    ...     write(1, {"loss": 0.5})
+    >>> with opened_log(lambda step, numbers: seen.append((step, numbers)), {}) as log:
+    ...     log.write(1, {"loss": 0.5})
     >>> seen
     [(1, {'loss': 0.5})]
     """
     if not isinstance(log, str):
-        yield log or _nowhere
+        yield Log(log or _nowhere)
         return
     kind, place = check_log(log)
-    with KINDS[kind](place, about, start) as write:
-        yield write
+    with KINDS[kind](place, about, start) as opened:
+        yield opened
 
 
 def check_log(log: str) -> tuple[str, str]:
@@ -58,7 +71,7 @@ def _nowhere(step: int, numbers: Mapping[str, float]) -> None:
 
 
 @contextlib.contextmanager
-def _tensorboard(place: str, about: Mapping[str, Any], start: int) -> Iterator[Write]:
+def _tensorboard(place: str, about: Mapping[str, Any], start: int) -> Iterator[Log]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -72,11 +85,11 @@ def _tensorboard(place: str, about: Mapping[str, Any], start: int) -> Iterator[W
             for name, value in numbers.items():
                 writer.add_scalar(name, value, step)
 
-        yield write
+        yield Log(write, writer.flush)
 
 
 @contextlib.contextmanager
-def _trackio(place: str, about: Mapping[str, Any], start: int) -> Iterator[Write]:
+def _trackio(place: str, about: Mapping[str, Any], start: int) -> Iterator[Log]:
     try:
         import trackio
     except ImportError as error:
@@ -87,7 +100,7 @@ def _trackio(place: str, about: Mapping[str, Any], start: int) -> Iterator[Write
         project or "secateur", name or None, config=dict(about), resume=resume, embed=False, auto_log_cpu=False
     )
     try:
-        yield lambda step, numbers: run.log(dict(numbers), step=step)
+        yield Log(lambda step, numbers: run.log(dict(numbers), step=step))
     finally:
         run.finish()
 
@@ -96,7 +109,7 @@ def _missing(package: str) -> InputError:
     return InputError(f"{package} is not installed; install it with: pip install 'secateur[log]'")
 
 
-KINDS: dict[str, Callable[[str, Mapping[str, Any], int], contextlib.AbstractContextManager[Write]]] = {
+KINDS: dict[str, Callable[[str, Mapping[str, Any], int], contextlib.AbstractContextManager[Log]]] = {
     "tensorboard": _tensorboard,
     "trackio": _trackio,
 }

@@ -60,15 +60,18 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
-    """Where checkpoints go. `before`: steps of earlier stages; `more`: what else each is to remember."""
+    """Where checkpoints go. `before`: steps of earlier stages; `more`: what else each is to remember; `flush`: puts the
+    log on the disk, so that it has what came before a checkpoint."""
 
     store: Checkpoints
+    flush: Callable[[], None]
     before: int = 0
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def after(self, step: int, model: nn.Module, state: Callable[[], dict[str, Any]]) -> None:
         """Write a checkpoint after a step, where one is due."""
         if self.store.due(self.before + step):
+            self.flush()
             self.store.write(self.before + step, model, {**state(), **self.more})
 
 
