@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 import secateur
 from secateur.masks import mask, masks_of
 from secateur.masks.wearing import worn
+from secateur.train.iterate import iterate
 
 X, Y = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 3, 0, 1])
 
@@ -242,3 +243,36 @@ def test_a_plan_and_its_json_serve_a_masked_model() -> None:
     again = secateur.cut(model, secateur.Plan.from_json(plan.to_json()))
     assert torch.equal(again(X), secateur.cut(model, plan)(X))
     assert parametrize.is_parametrized(again[0], "weight")
+
+
+def test_the_optimizer_of_a_masked_model_follows_its_cut() -> None:
+    """Momentum is sliced as the parameters behind the masks are, and what is masked stays zero."""
+    model = net()
+    mask(model, 0.5, scope="layer")
+    optimizer = OPTIMIZERS["sgd"](model.parameters())
+    train(model, optimizer, 3)
+    before = optimizer.state[worn(model)["0.weight"].parameter]["momentum_buffer"].clone()
+    plan = secateur.plan(secateur.trace(model, X), drop={"0": [1, 5]})
+    secateur.cut_(model, plan, carry=[optimizer])
+    after = worn(model)["0.weight"].parameter
+    assert torch.equal(optimizer.state[after]["momentum_buffer"], before[[0, 2, 3, 4, 6, 7]])
+    train(model, optimizer, 3)
+    for path, kept in masks_of(model).masks.items():
+        assert (model.get_submodule(path.removesuffix(".weight")).weight[~kept] == 0).all()  # type: ignore[index]
+
+
+def test_a_masked_model_is_pruned_by_the_loop() -> None:
+    model = net().eval()
+    mask(model, 0.5, scope="layer")
+    iteration = iterate(model, X, "channels=0.5", steps=2)
+    sizes = [masks_of(stage.model).masks["0.weight"].shape[0] for stage in iteration]
+    assert sizes[-1] == 4
+    assert masks_of(iteration.model).names == ("0.weight", "3.weight", "6.weight")
+
+
+def test_a_pruned_model_is_proved_masks_and_all() -> None:
+    model = net().eval()
+    mask(model, 0.5, scope="layer")
+    pruned = secateur.prune(model, X, "macs=0.5", verify=True)
+    assert pruned.verification is not None
+    assert pruned.verification.passed
