@@ -5,16 +5,19 @@ from .plan import Plan  # first, lest the module of that name hide the function
 # isort: split
 from . import importance, recover
 from .apply import cut, cut_
+from .apply.transplant import transplant
 from .budget import Select, plan
 from .calls import Call
 from .count import Count, count
 from .errors import FileError, InputError, PruningError, TargetError, TraceError
 from .graph import Graph
 from .io import load, save
+from .masks import mask
 from .probing import Sensitivity, search, sensitivity
 from .pruning import Pruned, prune
 from .trace import trace
 from .trace.teach import rule
+from .train.iterate import iterate
 from .verify import Verification, verify
 
 __version__ = "0.1.0"
@@ -36,7 +39,9 @@ __all__ = [
     "cut",
     "cut_",
     "importance",
+    "iterate",
     "load",
+    "mask",
     "plan",
     "prune",
     "recover",
@@ -45,5 +50,6 @@ __all__ = [
     "search",
     "sensitivity",
     "trace",
+    "transplant",
     "verify",
 ]
