@@ -276,3 +276,11 @@ def test_a_pruned_model_is_proved_masks_and_all() -> None:
     pruned = secateur.prune(model, X, "macs=0.5", verify=True)
     assert pruned.verification is not None
     assert pruned.verification.passed
+
+
+def test_recovery_of_whole_weights_is_refused() -> None:
+    model = net().eval()
+    mask(model, 0.5)
+    assert secateur.prune(model, X, "macs=0.5", recover="norms", data=[X]).plan.recovery
+    with pytest.raises(secateur.InputError, match=r"the recovery step 'lsq' solves for whole weights, and 0.weight we"):
+        secateur.prune(model, X, "macs=0.5", recover="lsq", data=[X])

@@ -15,6 +15,7 @@ from ..apply.surgery import PLANS, plans_of
 from ..calls import tensors_in
 from ..errors import InputError, nearest
 from ..graph import Graph
+from ..masks.wearing import worn
 from ..plan import Added, Plan, Recovery
 from ..slots import slots
 from ..statistics import PLACES, Statistics
@@ -173,7 +174,8 @@ def recover_(
     `secateur.statistics.calibrate`; all of them are held at once. statistics: of the dense model, for steps that need
     them. All or nothing: a step that fails leaves the model as it was.
 
-    Raises `InputError` for unknown steps, data that hold nothing or statistics that lack what a step needs.
+    Raises `InputError` for unknown steps, data that hold nothing, statistics that lack what a step needs, and weights
+    that wear masks where a step solves for them.
 
     >>> import secateur
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -185,6 +187,7 @@ def recover_(
     """
     steps = named_steps(recover)
     _check_needs(steps, statistics)
+    _check_masks(steps, model)
     device = next((p.device for p in model.parameters()), None)
     held = list(batches(data, device))
     before, plans = {slot.name: slot.tensor.detach().clone() for slot in slots(model)}, plans_of(model)
@@ -246,6 +249,16 @@ def _check_needs(steps: Sequence[Step], statistics: Statistics | None) -> None:
                 f"the recovery step {step.name!r} needs {', '.join(map(repr, sorted(lacking)))}; give "
                 f"statistics=secateur.statistics.calibrate(graph, batches, needs={sorted(step.needs)})"
             )
+
+
+def _check_masks(steps: Sequence[Step], model: nn.Module) -> None:
+    """What is solved for is a whole weight, of which a mask would let through a part."""
+    masked, solving = next(iter(worn(model)), None), [step.name for step in steps if step.name != Norms.name]
+    if masked is not None and solving:
+        raise InputError(
+            f"the recovery step {solving[0]!r} solves for whole weights, and {masked} wears a mask\n"
+            "recover first and mask then; recover='norms' goes with masks"
+        )
 
 
 @contextmanager
