@@ -32,6 +32,9 @@ METHODS: dict[str, dict[str, Any]] = {
 """What a row is called -> how `secateur.prune` chooses the units, and recovers."""
 
 LR = 0.05
+"""Of training and of fine-tuning: going back to the rate of training does better than a small one (Renda et al.,
+Comparing Rewinding and Fine-tuning in Neural Network Pruning, ICLR 2020)."""
+
 QUICK = {"train": 12_000, "test": 2_000}
 CALIBRATION = 16  # batches
 
@@ -71,9 +74,9 @@ class Workshop:
         data = subset(data, **QUICK, seed=options.seed) if options.quick else data
         return cls(case, training, options, data, list(itertools.islice(data.train, CALIBRATION)))
 
-    def trained(self, model: nn.Module, epochs: int, lr: float) -> float:
+    def trained(self, model: nn.Module, epochs: int) -> float:
         """Train in place; the accuracy on the test data."""
-        fit(model, self.data.train, epochs=epochs, options=TrainOptions(lr=lr, seed=self.options.seed))
+        fit(model, self.data.train, epochs=epochs, options=TrainOptions(lr=LR, seed=self.options.seed))
         return evaluate(model, self.data.test)
 
     def pruned(self, dense: nn.Module, **how: Any) -> nn.Module:
@@ -100,19 +103,19 @@ def compare(case: Case, training: Training, options: Options) -> tuple[Row, ...]
     shop = Workshop.open(case, training, options)
     with seeded(options.seed):
         dense = case.build()
-    rows = [shop.row("dense", dense, dense=shop.trained(dense, training.epochs, LR))]
+    rows = [shop.row("dense", dense, dense=shop.trained(dense, training.epochs))]
     small = dense
     for method, how in METHODS.items():
         started = time.perf_counter()
         small = shop.pruned(dense, **how)
         seconds = time.perf_counter() - started
         after_cut = evaluate(small, shop.data.test)
-        finetuned = shop.trained(small, training.finetune_epochs, LR / 5)
+        finetuned = shop.trained(small, training.finetune_epochs)
         row = shop.row(method, small, after_cut=after_cut, finetuned=finetuned)
         rows.append(Row(row.method, row.params, row.macs, row.metric, {"seconds_to_cut": round(seconds, 2)}))
     fresh = scratch(small, options.seed)
     rows.append(
-        shop.row("from scratch", fresh, scratch=shop.trained(fresh, training.epochs + training.finetune_epochs, LR))
+        shop.row("from scratch", fresh, scratch=shop.trained(fresh, training.epochs + training.finetune_epochs))
     )
     return tuple(rows)
 
