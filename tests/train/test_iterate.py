@@ -321,6 +321,8 @@ def test_recovery_and_importance_read_the_data_of_each_stage() -> None:
         ({"target": "macs=1.0"}, TargetError, "the target is already met: macs=1\n  macs: the model has 192 (100 % of"),
         ({"target": "params=4000"}, TargetError, "the target is already met: params=4000"),
         ({"target": "channels=1"}, TargetError, "the target is already met: channels=1"),
+        ({"target": None}, InputError, "nothing to do: give a target such as 'macs=0.5', or select= with sizes"),
+        ({"target": None, "select": "0: keep=1"}, TargetError, "the target is already met: the sizes of select"),
         ({"max_drop": 0.1}, InputError, "max_drop=0.1 has no metric\ngive metric=, a function"),
         ({"metric": len, "max_drop": -1}, InputError, "max_drop=-1; it is by how much the metric may get worse"),
         ({"metric": len, "max_drop": "1"}, InputError, "max_drop='1': a str, '1', is no number"),

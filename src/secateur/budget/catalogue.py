@@ -69,8 +69,10 @@ class Catalogue:
         return any(self._lies(conditions, name) for name in self.sites)
 
     def _meant(self, conditions: Conditions) -> set[str]:
+        exact = next((condition.pattern for condition in conditions if condition.form == "axis"), None)
+        axes = self.graph.axes if exact is None else (self.graph.axis(exact),)
         for names in (self._own, self._others):
-            found = {a.name for a in self.graph.axes if any(self._hold(conditions, a, name) for name in names(a))}
+            found = {a.name for a in axes if any(self._hold(conditions, a, name) for name in names(a))}
             if found:
                 return found
         return set()

@@ -16,9 +16,10 @@ from secateur.budget import plan
 from secateur.budget.planning import build_plan
 from secateur.budget.select import Select
 from secateur.budget.targets import Target, parse_targets
+from secateur.budget.wishes import Wishes
 from secateur.compose import same_axes
 from secateur.cost import Cost
-from secateur.errors import PruningError, TargetError
+from secateur.errors import InputError, PruningError, TargetError
 from secateur.graph import Graph
 from secateur.plan import Plan
 from secateur.text import share
@@ -52,7 +53,10 @@ class Goals:
         ends = [self._end(target) for target in self._targets]
         self._ways = [(end, follow(end)) for end in ends]
         shares = [target.value for target in self._targets if target.kind == CHANNELS]
-        self._widths = _widths(graph, select, min(shares, default=1.0), follow)
+        wishes = _wishes(graph, select)
+        if not (self._targets or wishes.act or plans_of(graph.model)):
+            raise InputError("nothing to do: give a target such as 'macs=0.5', or select= with sizes: '0: keep=0.5'")
+        self._widths = Widths(wishes.graph, wishes, min(shares, default=1.0), follow)
 
     def _end(self, target: Target) -> float:
         """The share of the original that a target leaves."""
@@ -157,13 +161,14 @@ def _check_same_call(graph: Graph, last: Plan, kinds: Sequence[str]) -> None:
         )
 
 
-def _widths(graph: Graph, select: Select, channels: float, follow: Follow) -> Widths:
+def _wishes(graph: Graph, select: Select) -> Wishes:
+    """A selection read against the graph as it was before the first cut."""
     original = as_it_was(graph, _sizes(graph))
     wishes = select.on(original)
     if plans_of(graph.model):  # a rule may be about what is as small as it gets by now
         wishes = wishes.about(original)
     wishes.check()
-    return Widths(original, wishes, channels, follow)
+    return wishes
 
 
 def _sizes(graph: Graph) -> dict[str, int]:
