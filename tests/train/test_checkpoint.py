@@ -94,7 +94,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("kill", range(1, 16, 3))
+@pytest.mark.parametrize("kill", [1, 5, 12])  # before any checkpoint, at the end of an epoch, within one
 def test_a_killed_run_ends_with_the_same_weights(source: str, kill: int, tmp_path: Path) -> None:
     options = TrainOptions(lr=0.1, warmup=2)
     whole, history = trained(source, options)

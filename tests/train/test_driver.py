@@ -129,7 +129,7 @@ def test_a_killed_loop_over_a_masked_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("kills", [[(1, 2)], [(1, 7), (2, 1), (2, 5)], [(3, 8)], [(3, 1), (3, 4)]])
+@pytest.mark.parametrize("kills", [[(1, 7), (2, 1), (2, 5)], [(3, 8)]])
 def test_a_killed_loop_ends_with_the_same_weights(case: str, kills: list[tuple[int, int]], tmp_path: Path) -> None:
     whole = run(case)
     for stage, step in kills:
