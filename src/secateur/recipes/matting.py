@@ -35,7 +35,7 @@ class Sizes:
     calls: int  # that are timed
 
 
-FULL = Sizes(side=96, batch=8, dense=300, tuning=160, calibration=4, test=16, calls=10)
+FULL = Sizes(side=96, batch=8, dense=280, tuning=120, calibration=4, test=16, calls=10)
 QUICK = Sizes(side=64, batch=8, dense=90, tuning=32, calibration=2, test=6, calls=5)
 
 LR, TUNING_LR = 3e-3, 1e-3

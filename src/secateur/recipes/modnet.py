@@ -14,11 +14,12 @@ The second one cuts branch by branch; then there is no other target, unless `--t
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Optional
 
-from torch import nn
+from torch import Tensor, nn
 from typer import Option
 
 import secateur
@@ -41,6 +42,9 @@ CLAIM = (
     " statistics of norms and quality of mattes were lost"
 )
 BY_HAND = ("params=1.76e6", "macs=8.98e9")
+COMPARED = (("l2", "none"), ("l2", "norms"), ("taylor", "norms"), ("fisher", "norms"))
+"""Importance and recovery of the rows without tuning."""
+
 PICTURE, WEIGHTS = "mattes.png", "modnet.safetensors"
 PICTURED = 6
 """Images in the picture."""
@@ -81,7 +85,7 @@ def run(
     hr_branch: Annotated[Optional[float], Option(help="The same for the high-resolution branch.")] = None,
     f_branch: Annotated[Optional[float], Option(help="The same for the fusion branch.")] = None,
     steps: Annotated[int, Option(min=1, help="Cuts, each followed by tuning.")] = 4,
-    importance: Annotated[str, Option(help="What makes a channel worth keeping.")] = "taylor",
+    importance: Annotated[str, Option(help="What makes a channel worth keeping.")] = "fisher",
     recover: Annotated[str, Option(help="After each cut: norms (taken anew), shift, lsq, or none.")] = "norms",
 ) -> Result:
     """Train, cut in small steps and at once, tune for as long, and compare."""
@@ -92,23 +96,33 @@ def run(
     calibration = list(shop.batches(shop.sizes.calibration, kind=1))
 
     dense = shop.dense()
-    dense_row = shop.row("dense", dense, dense=shop.errors(dense))
-    plain = secateur.prune(dense, shop.example, **Cut(cut.target, rules, "l2", "none").words(calibration))
-    plain_row = shop.row("l2, at once", plain.model, after_cut=shop.errors(plain.model))
-    once = secateur.prune(dense, shop.example, **cut.words(calibration)).model
-    once_row = at_once(shop, once, f"{cut}, at once")
-    small, steps_row = in_steps(shop, dense, cut, steps, calibration)
-    fresh_row = from_scratch(shop, small)
+    rows = [shop.row("dense", dense, dense=shop.errors(dense)), *compared(shop, dense, cut, calibration)]
+    whole = secateur.prune(dense, shop.example, **cut.words(calibration))
+    rows.append(at_once(shop, whole.model, f"{cut}, at once"))
+    small, row = in_steps(shop, dense, cut, steps, calibration)
+    rows += [row, from_scratch(shop, small)]
     if options.out:
-        image, targets = shop.test[0]
-        alpha, _, _ = parts(targets)
-        mattes = {"dense": dense, "right after": once, "tuned": small}
-        write_picture(options.out / PICTURE, mattes, image[:PICTURED], alpha[:PICTURED])
-        secateur.save(small, options.out / WEIGHTS)
-    proof = secateur.verify(dense, plain.model, plain.plan, shop.test[0][0][:1])
-    more = {"latency": shop.latency(dense, small), "verification": proof.as_dict(), "target": list(cut.target)}
-    rows = (dense_row, plain_row, once_row, steps_row, fresh_row)
-    return Result(NAME, CLAIM, told(shop), rows, more, metric="mse")
+        write_files(options.out, shop, {"dense": dense, "right after": whole.model, "tuned": small})
+
+    latency = shop.latency(dense, small)
+    ms = {"dense": latency["dense_ms"], row.method: latency["pruned_ms"]}
+    more = {
+        "latency": latency,
+        "verification": proved(dense, whole.plan, shop.test[0][0][:1]),
+        "target": list(cut.target),
+        "rules": rules,
+    }
+    timed = tuple(replace(row, more={**row.more, "ms": ms.get(row.method, "")}) for row in rows)
+    return Result(NAME, CLAIM, told(shop), timed, more, metric="mse", columns=("ms",))
+
+
+def compared(shop: Workshop, dense: nn.Module, cut: Cut, calibration: Sequence[Batch]) -> Iterator[Row]:
+    """The whole cut by other criteria, without tuning."""
+    for importance, recover in COMPARED:
+        other = replace(cut, importance=importance, recover=recover)
+        if other != cut:
+            small = secateur.prune(dense, shop.example, **other.words(calibration)).model
+            yield shop.row(f"{other}, at once", small, after_cut=shop.errors(small))
 
 
 def at_once(shop: Workshop, small: nn.Module, method: str) -> Row:
@@ -143,6 +157,18 @@ def from_scratch(shop: Workshop, small: nn.Module) -> Row:
     fresh = scratch(small, shop.options.seed)
     shop.fitted(fresh, shop.batches(shop.sizes.tuning, kind=2), LR)
     return shop.row("from scratch", fresh, scratch=shop.errors(fresh))
+
+
+def write_files(folder: Path, shop: Workshop, models: dict[str, nn.Module]) -> None:
+    """Mattes of test images side by side, and the weights of the last model, for `secateur.load(MODNet(), ...)`."""
+    image, targets = shop.test[0]
+    write_picture(folder / PICTURE, models, image[:PICTURED], parts(targets)[0][:PICTURED])
+    secateur.save([*models.values()][-1], folder / WEIGHTS)
+
+
+def proved(dense: nn.Module, plan: secateur.Plan, image: Tensor) -> dict[str, Any]:
+    """In float64, before any recovery: the cut network is the dense one with the same channels silenced."""
+    return secateur.verify(dense, secateur.cut(dense, plan), plan, image).as_dict()
 
 
 def told(shop: Workshop) -> str:
