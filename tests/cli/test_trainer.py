@@ -171,3 +171,11 @@ def test_what_cannot_be_leaves_nothing(secateur: Command, case: str) -> None:
     arguments = ["--data", secateur.file("data"), "--epochs", "3", *more, "--out", out]
     assert message in secateur.fails("train", secateur.net, *arguments)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "flags", [["--resume"], ["--distill", "0.5"], ["--checkpoint-every", "5"], ["--log", "trackio"]]
+)
+def test_flags_of_training_where_nothing_is_trained(secateur: Command, flags: list[str]) -> None:
+    message = secateur.fails("prune", secateur.net, *HALF, *flags, "--out", secateur.folder / "o")
+    assert f"{flags[0]} is about training, and nothing is trained: add --finetune-epochs" in message

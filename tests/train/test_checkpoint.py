@@ -286,3 +286,10 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 def test_numbers_out_of_range(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} is 0; it must be at least 1"):
         Checkpointing("here", **{name: 0})
+
+
+def test_an_optimizer_of_more_than_the_model(tmp_path: Path) -> None:
+    model = net()
+    optimizer = torch.optim.SGD([*model.parameters(), nn.Parameter(torch.zeros(1))], lr=0.1)
+    with pytest.raises(InputError, match="SGD holds a parameter that Sequential does not have, so no checkpoint can"):
+        fit(model, SOURCES["list"](), epochs=1, optimizer=optimizer, checkpoint=Checkpointing(tmp_path, every=1))

@@ -94,9 +94,19 @@ class Trainer:
         from secateur.train.logs import check_log
 
         assert self.options
+        if not self.epochs:
+            self._check_unused()
         penalties_of(self.training.penalty)
         if self.keeping.log is not None:
             check_log(self.keeping.log)
+
+    def _check_unused(self) -> None:
+        asked = {**vars(self.training), **vars(self.keeping)}
+        for name in ("penalty", "distill", "teacher", "feature", "checkpoint_every", "resume", "log"):
+            if asked[name]:
+                raise InputError(
+                    f"--{name.replace('_', '-')} is about training, and nothing is trained: add --finetune-epochs"
+                )
 
     @cached_property
     def options(self) -> TrainOptions:

@@ -212,17 +212,27 @@ class _UnderWay:
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the training depends on, beside the model."""
-        names = {id(parameter): name for name, parameter in self.job.model.named_parameters()}
         scaler = self.stepper.accelerator.scaler
         return {
             "position": asdict(self.at),
             "random": random_state(self.job.batches),
             "began": self.began,
             "optimizer": self.optimizer.state_dict(),
-            "order": [[names[id(p)] for p in group["params"]] for group in self.optimizer.param_groups],
+            "order": list(self._order()),
             "scaler": scaler.state_dict() if scaler is not None else {},
             "penalties": [_state_of(penalty) for penalty in self.job.penalties],
         }
+
+    def _order(self) -> Iterator[list[str]]:
+        """The parameters of each group by name: what recovery added comes last in its group, not in the model."""
+        names = {id(parameter): name for name, parameter in self.job.model.named_parameters()}
+        for group in self.optimizer.param_groups:
+            if any(id(parameter) not in names for parameter in group["params"]):
+                raise InputError(
+                    f"{type(self.optimizer).__name__} holds a parameter that {type(self.job.model).__name__} does not "
+                    "have, so no checkpoint can name it; give an optimizer of this model alone"
+                )
+            yield [names[id(parameter)] for parameter in group["params"]]
 
     def go_on_from(self, saved: Saved) -> None:
         """Put everything back to where it was."""
