@@ -80,6 +80,7 @@ def test_a_run(recipe: ModuleType, data: str) -> None:
     assert methods["from scratch"].metric.keys() == {"scratch"}
 
 
+@pytest.mark.usefixtures("few")
 def test_the_same_seed_gives_the_same_figures(data: str) -> None:
     rows = [
         masked_mlp.run(Options(seed=seed, say=lambda line: None), data=data, epochs=1, finetune_epochs=1, batch_size=8)
