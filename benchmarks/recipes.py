@@ -55,9 +55,16 @@ def measure(name: str, seeds: Iterable[int], flags: Sequence[str], again: bool) 
         if known and not again and known["flags"] == list(flags):
             print(f"{name}, seed {seed}: there already")
             continue
-        runs[str(seed)] = {"flags": list(flags), **run_seed(name, seed, flags)}
+        runs[str(seed)] = {"flags": list(flags), "commit": commit(), **run_seed(name, seed, flags)}
         write(name, {key: runs[key] for key in sorted(runs, key=int) if runs[key]["flags"] == list(flags)})
         print(f"{name}, seed {seed}: {runs[str(seed)]['seconds']:.0f} s")
+
+
+def commit() -> str:
+    """The code that ran, with a + where files were changed since."""
+    asked = ["git", "describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=10"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    return done.stdout.strip()
 
 
 def write(name: str, runs: Mapping[str, Any]) -> None:
@@ -69,6 +76,7 @@ def write(name: str, runs: Mapping[str, Any]) -> None:
         "command": record.command(),
         "machine": record.machine(),
         **{key: first[key] for key in said},
+        "commits": list(dict.fromkeys(run.get("commit", "") for run in runs.values())),
         "seeds": [int(seed) for seed in runs],
         "flags": first["flags"],
         "seconds": spread([run["seconds"] for run in runs.values()]),
