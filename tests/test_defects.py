@@ -16,7 +16,7 @@ from torch import nn
 import laws
 import secateur
 from nets import NETS
-from secateur.apply import surgery
+from secateur.apply.tensors import Cutter
 from secateur.statistics import calibrate
 from secateur.train.penalties import GroupLasso, GrowingL2
 
@@ -194,14 +194,14 @@ def test_15_an_error_leaves_the_model_whole(function: object, monkeypatch: pytes
     plan = secateur.plan(secateur.trace(net, torch.zeros(1, 4)), "channels=0.5")
     before = {name: (id(p), p.shape) for name, p in net.named_parameters()}
     calls = iter([None, None, RuntimeError("out of memory")])
-    real = surgery._sliced
+    real = Cutter.sliced
 
     def failing(*args: object) -> object:
         if error := next(calls):
             raise error
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(surgery, "_sliced", failing)
+    monkeypatch.setattr(Cutter, "sliced", failing)
     with pytest.raises(RuntimeError, match="out of memory"):
         function(net, plan)  # type: ignore[operator]
     assert before == {name: (id(p), p.shape) for name, p in net.named_parameters()}
