@@ -8,7 +8,7 @@ not guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..budget import plan
-from ..graph import Graph, PrunableAxis
+from ..graph import Graph, PrunableAxis, SiteUse
 from ..plan import Plan
 from ..slices import positions_by_unit
 from ..slots import slots
@@ -136,8 +136,27 @@ def _classes(zeros: _Zeros, axis: PrunableAxis, dead: set[int], refuted: set[_Ca
     for unit in range(axis.size):
         if unit not in dead:
             units.setdefault(frozenset(use for use, zero in at.items() if zero[unit]), []).append(unit)
-    found = [_Class(zero, tuple(members)) for zero, members in units.items() if zero]
+    found = [_Class(zero, tuple(members)) for zero, members in units.items() if _may_be_dead(axis, zero)]
     return sorted((one for one in found if (axis.name, one.zero) not in refuted), key=lambda one: -len(one.zero))
+
+
+def _may_be_dead(axis: PrunableAxis, zero: frozenset[Use]) -> bool:
+    """Whether all that reads a unit may be zero, or all that makes it: else no trace is needed to know that it lives.
+
+    A weight is zero where one of its factors is, and a factor (a mask) lies beside it or below.
+    """
+
+    def near(use: SiteUse, others: Iterable[Use]) -> bool:
+        home = use.name.rpartition(".")[0]
+        return any(dim == use.dim and (not home or name.startswith(f"{home}.")) for name, dim in others)
+
+    def silent(role: str) -> bool:
+        return all(near(use, zero) for use in axis.sites if use.role == role)
+
+    scales = [use for use in axis.sites if use.role == "scale" and (use.name, use.dim) in zero]
+    weights = [use for use in axis.sites if use.role in ("input", "output")]
+    scaled = any(not any(near(weight, [(scale.name, scale.dim)]) for weight in weights) for scale in scales)
+    return bool(zero) and (scaled or silent("input") or silent("output"))
 
 
 def _rounds(classes: Mapping[str, Sequence[_Class]]) -> Iterator[dict[str, _Class]]:
