@@ -64,7 +64,11 @@ NETS: dict[str, Net] = {
     "preresnet": Net(partial(residual_models.preresnet, 29), 0.5, 0.6, residual_models.STREAM),
     "densenet": Net(partial(dense_models.densenet, 40), 0.25, 0.6, dense_models.STREAM),
 }
-QUICK = {**NETS, "densenet": Net(partial(dense_models.densenet, 16), 0.25, 0.6, dense_models.STREAM)}
+QUICK = {
+    "vgg": NETS["vgg"],
+    "preresnet": replace(NETS["preresnet"], build=partial(residual_models.preresnet, 20)),
+    "densenet": replace(NETS["densenet"], build=partial(dense_models.densenet, 16)),
+}
 
 LEAST = 2
 """So many channels each layer keeps, however small their scales: a layer without channels is no layer."""
@@ -75,7 +79,8 @@ FIRST_SCALE = 0.5
 FALL = 0.5
 """By how much of that the penalty alone would lower a scale in all of training, unless told how strong it is to be."""
 
-LR, FINETUNE_LR, MOMENTUM = 0.05, 0.02, 0.9
+LR, MOMENTUM = 0.05, 0.9
+"""The same rate before and behind the cut, as in the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,7 @@ def run(
     """Train with the penalty, cut below one threshold, fine-tune; compare with no penalty, index layers and scratch."""
     if net not in NETS and net != "all":
         raise InputError(f"no net {net!r}; known: {', '.join(NETS)}, all{nearest(net, NETS)}")
-    counts = (2_000, 1_000) if options.quick else (4_000, 4_000)
+    counts = (1_600, 1_000) if options.quick else (4_000, 4_000)
     images = Images(data, *counts, image_size, batch_size, train_path, test_path)
     bench = Bench.open(images, options)
     strength = strength if strength is not None else halving(epochs * len(bench.data.train))
@@ -189,7 +194,7 @@ class _Slimming:
     def _tuned(self, name: str, model: nn.Module, made: Plan) -> Row:
         small = secateur.cut(model, made)
         after_cut = self.bench.accuracy(small)
-        finetuned = self.bench.trained(small, self.training.finetune_epochs, FINETUNE_LR)
+        finetuned = self.bench.trained(small, self.training.finetune_epochs, LR)
         return self._row(name, small, after_cut=after_cut, finetuned=finetuned, more={"channels": remains(made)})
 
     def _row(self, name: str, model: nn.Module, *, more: dict[str, object] | None = None, **metric: float) -> Row:
