@@ -35,7 +35,12 @@ def load_pruned(model, path):
         stored = {name: file.get_tensor(name).clone() for name in file.keys()}
     if metadata.get("secateur_format") != FORMAT:
         raise ValueError(f"{path} is of secateur format {metadata.get('secateur_format')}, this loader reads {FORMAT}")
-    sources = {**{name: name for name in stored}, **json.loads(metadata["secateur_aliases"])}
+    aliases = json.loads(metadata["secateur_aliases"])
+    for name in json.loads(metadata.get("secateur_masks", "{}")):  # a bit a weight, the first is the highest of its byte
+        weight, bits = stored[aliases.get(name, name)], stored.pop(f"{name}.secateur_mask").unsqueeze(1)
+        kept = (bits & torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8)).flatten()
+        weight[(kept[: weight.numel()] == 0).reshape(weight.shape)] = 0  # for good
+    sources = {**{name: name for name in stored}, **aliases}
     plans = json.loads(metadata["secateur_plans"])
     removed = {name: gives for plan in plans for name, gives in plan.get("removed", {}).items()}
     changes = [c for plan in plans for c in plan["attributes"] if not _inside(c[0], removed)]

@@ -18,6 +18,7 @@ from nets import NETS
 from secateur.apply.surgery import plans_of
 from secateur.calls import Call
 from secateur.errors import FileError, InputError
+from secateur.export import loader_source
 from secateur.io import load, read_plans, save
 from secateur.masks import mask, masks_of
 from secateur.masks.stored import packed, unpacked
@@ -165,3 +166,13 @@ def test_hostile_masks_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(FileError, match=message):
         load(model, path)
     assert all(id(p) == before[n][0] and torch.equal(p, before[n][1]) for n, p in model.named_parameters())
+
+
+def test_a_loader_that_stands_alone_makes_the_zeros_permanent(tmp_path: Path) -> None:
+    model, x = masked_file(tmp_path / "m.safetensors"), torch.randn(2, 3)
+    loader: dict[str, Any] = {}
+    exec(loader_source(tmp_path / "m.safetensors"), loader)
+    again = loader["load_pruned"](build(), str(tmp_path / "m.safetensors"))
+    assert torch.equal(again(x), model(x))
+    assert type(again[0]) is nn.Linear
+    assert int((again[0].weight == 0).sum()) == 9
