@@ -36,7 +36,7 @@ def load_pruned(model, path):
     if metadata.get("secateur_format") != FORMAT:
         raise ValueError(f"{path} is of secateur format {metadata.get('secateur_format')}, this loader reads {FORMAT}")
     aliases = json.loads(metadata["secateur_aliases"])
-    for name in json.loads(metadata.get("secateur_masks", "{}")):  # a bit a weight, the first is the highest of its byte
+    for name in json.loads(metadata.get("secateur_masks", "{}")):  # a bit a weight, the highest first
         weight, bits = stored[aliases.get(name, name)], stored.pop(f"{name}.secateur_mask").unsqueeze(1)
         kept = (bits & torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8)).flatten()
         weight[(kept[: weight.numel()] == 0).reshape(weight.shape)] = 0  # for good
