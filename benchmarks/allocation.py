@@ -28,7 +28,6 @@ import incumbent
 import milp
 import record
 import secateur
-from accuracy.resnet import ResNet
 from secateur.budget.allocate import Allocation, Limits
 from secateur.budget.bundles import bundled
 from secateur.budget.steps import ladders
@@ -36,6 +35,7 @@ from secateur.budget.targets import parse_targets
 from secateur.budget.worth import worth
 from secateur.graph import Graph
 from secateur.importance import score
+from secateur.models.cifar_resnet import ResNet
 
 BAR, SECONDS, GAP = 0.99, 30.0, 1e-4  # of the optimum; of HiGHS per case; its relative gap
 

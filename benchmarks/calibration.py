@@ -24,7 +24,7 @@ from torch import nn
 
 import record
 import secateur
-from accuracy.resnet import ResNet
+from secateur.models.cifar_resnet import ResNet
 from secateur.statistics import calibrate
 
 NEEDS = ("moments", "gram", "gates")

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .resnet import ResNet
+from secateur.models.cifar_resnet import ResNet
+
 from .task import Hints, Task
 
 DATA = Path(os.environ.get("SECATEUR_DATA", Path(__file__).parents[3] / "shared" / "data"))
