@@ -14,7 +14,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from accuracy import cifar, results, task
-from accuracy.resnet import Block
+from secateur.models.cifar_resnet import Block
 
 INNER = {"1.conv1.weight", "1.bn1.weight", "1.bn1.bias", "1.conv2.weight"}
 ROW = {"task": "resnet20", "side": "theirs", "name": "l2", "share": 1 / 3, "seed": 0, "top1": 0.5}
