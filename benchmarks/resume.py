@@ -111,12 +111,15 @@ class Run:
             time.sleep(0.01)
         return process, time.perf_counter()
 
-    def finish(self, out: Path, *, kept: bool = True) -> float:
-        """Run to the end; the seconds of work."""
+    def finish(self, out: Path, *, kept: bool = True) -> tuple[float, float]:
+        """Run to the end: the seconds of work, and those of them before there is a folder for checkpoints."""
         process, started = self.start(out, kept=kept)
+        while process.poll() is None and not (out / CHECKPOINTS).is_dir():
+            time.sleep(0.01)
+        setup = time.perf_counter() - started
         if process.wait():
             raise SystemExit(f"the run failed:\n{(self.folder / 'log.txt').read_text()}")
-        return time.perf_counter() - started
+        return time.perf_counter() - started, setup
 
     def kill(self, out: Path, after: float) -> Kill | None:
         """Kill -9 after so many seconds of work; None where it had ended by then."""
@@ -132,13 +135,15 @@ class Run:
 
 def trial(run: Run, reference: dict[str, torch.Tensor], out: Path, moments: list[float]) -> Trial:
     """Kill at each of the moments, then resume to the end and compare."""
-    kills: list[Kill] = []
-    for moment in moments:
-        while (kill := run.kill(out, moment)) is None:  # the machine was faster than before
-            moment /= 2
-            shutil.rmtree(out)
-        kills.append(kill)
+    while None in (kills := [run.kill(out, moment) for moment in moments]):  # the machine was faster than before
+        moments = [0.7 * moment for moment in moments]
+        shutil.rmtree(out)
     run.finish(out)
+    return compared(out, reference, [kill for kill in kills if kill is not None])
+
+
+def compared(out: Path, reference: dict[str, torch.Tensor], kills: list[Kill]) -> Trial:
+    """What became of the weights."""
     weights = load_file(out / "model.safetensors")
     different = sum(name not in weights or not torch.equal(weights[name], reference[name]) for name in reference)
     return Trial(kills, weights.keys() == reference.keys() and not different, different)
@@ -153,14 +158,17 @@ def newest(out: Path) -> tuple[int | None, int | None]:
     return steps[-1], unpack(json.loads(metadata["state"]), tensors)["loop"]["stage"]
 
 
-def moments_of(count: int, whole: float, seed: int) -> list[list[float]]:
-    """Random moments of a run of so many seconds, in chains of one and two kills, `count` kills in all."""
+def moments_of(count: int, whole: float, setup: float, seed: int) -> list[list[float]]:
+    """Random moments of a run of so many seconds, in chains of one and two kills, `count` kills in all.
+
+    Whoever resumes has less to do: the second moment is drawn from what is left after it was set up again.
+    """
     drawn = random.Random(seed)
     chains: list[list[float]] = []
     while count > 0:
-        first = drawn.uniform(0, 0.95) * whole
-        # Whoever resumes has less to do: its moment is drawn from what is left.
-        chain = [first, drawn.uniform(0, 0.9) * (whole - first)][: min(count, 1 + len(chains) % 2)]
+        first = drawn.uniform(0, 0.8 if len(chains) % 2 else 0.95) * whole
+        second = setup + drawn.uniform(0, 0.9) * (whole - max(first, setup))
+        chain = [first, second][: min(count, 1 + len(chains) % 2)]
         count -= len(chain)
         chains.append(chain)
     return chains
@@ -171,10 +179,12 @@ def measured(count: int, seed: int, epochs: int, batches: int) -> dict[str, Any]
         folder = Path(place)
         (folder / "net.py").write_text(FILE.replace("BATCHES", str(batches)))
         run = Run(folder, epochs)
-        whole = run.finish(folder / "whole", kept=False)
+        whole, _ = run.finish(folder / "whole", kept=False)
         reference = load_file(folder / "whole" / "model.safetensors")
         trials = []
-        for number, moments in enumerate(moments_of(count, whole, seed)):
+        kept, setup = run.finish(folder / "kept")
+        trials.append(compared(folder / "kept", reference, []))
+        for number, moments in enumerate(moments_of(count, kept, setup, seed)):
             found = trial(run, reference, folder / f"out{number}", moments)
             print(json.dumps(asdict(found)), file=sys.stderr, flush=True)
             trials.append(found)
@@ -184,7 +194,7 @@ def measured(count: int, seed: int, epochs: int, batches: int) -> dict[str, Any]
             "run": [word.replace(place, "FOLDER") for word in run.command(Path("OUT"))[3:]],
             "steps": 3 * epochs * batches,
             "checkpoint_every": EVERY,
-            "undisturbed_seconds": round(whole, 1),
+            "undisturbed_seconds": {"without checkpoints": round(whole, 1), "with": round(kept, 1)},
             "kills": sum(len(found.kills) for found in trials),
             "identical": sum(found.identical for found in trials),
             "runs": len(trials),
