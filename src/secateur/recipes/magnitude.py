@@ -30,8 +30,8 @@ SOURCE = "Han et al., Learning both Weights and Connections for Efficient Neural
 CLAIM = "LeNet-300-100 and LeNet-5 keep their accuracy on MNIST with 8 % of their weights (table 1: 12x smaller)"
 SPARSITIES = (0.5, 0.75, 0.85, 0.9, 0.92, 0.95, 0.97, 0.98, 0.99)
 """The share of weights that is zero, round by round."""
-QUICK_SPARSITIES = (0.5, 0.8, 0.92, 0.97)
-QUICK = {"train": 10_000, "test": 2_000}
+QUICK_SPARSITIES = (0.5, 0.8, 0.9)
+QUICK = {"train": 4_000, "test": 1_000}
 LR = {"mlp": 0.05, "cnn": 0.01}
 """Of the first step. The convolutional network has no norms, and at 0.05 its loss may leave the numbers."""
 EXAMPLE = torch.zeros(1, 1, 28, 28)
