@@ -159,7 +159,7 @@ def _cut(sparsity: float, criterion: Any) -> dict[str, Any]:
     model.eval()
     masks = mask(model, sparsity, criterion=criterion, protect=["conv1", "linear"])
     x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    plan = masks.plan(x)
+    plan = masks.plan(x[:1])
     small = secateur.cut(model, plan)
     before, after = (in_float64(m)(x.double()).detach() for m in (model, small))
     return {
