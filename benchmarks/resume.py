@@ -3,9 +3,10 @@
     python benchmarks/resume.py                      # ten kills, single ones and chains, into results/resume.json
 
 The run is the real command line in a process of its own: a small CNN on images made from a seed, cut to 40 % of its
-MACs in three stages, each trained with the dense model as its teacher. Moments are drawn evenly over the time in which
-it works; in a chain the resumed run is killed too. Nothing is lost but the steps since the last checkpoint, of which
-there is one every ten steps. The undisturbed run writes none.
+MACs in three stages, each trained with the dense model as its teacher. A moment is drawn in two parts, a checkpoint of
+the run and a time after it, so that it does not matter how busy the machine is; in a chain the resumed run is killed
+too, later on. Nothing is lost but the steps since the last checkpoint, of which there is one every ten steps. The run
+that all are compared with writes none; the first trial writes them and is not killed.
 """
 
 from __future__ import annotations
@@ -56,6 +57,14 @@ def data(split, batch_size):
         y = torch.randint(0, 10, (batch_size,), generator=drawn)
         yield pictures[y] + 2 * torch.randn(batch_size, 1, 28, 28, generator=drawn), y
 '''
+
+
+@dataclass(frozen=True)
+class Moment:
+    """So many seconds after the checkpoint of a step was there; of step 0, after the command began to work."""
+
+    step: int
+    pause: float
 
 
 @dataclass(frozen=True)
@@ -121,22 +130,26 @@ class Run:
             raise SystemExit(f"the run failed:\n{(self.folder / 'log.txt').read_text()}")
         return time.perf_counter() - started, setup
 
-    def kill(self, out: Path, after: float) -> Kill | None:
-        """Kill -9 after so many seconds of work; None where it had ended by then."""
+    def kill(self, out: Path, moment: Moment) -> Kill | None:
+        """Kill -9 at a moment; None where it had ended by then."""
         process, started = self.start(out)
-        try:
-            process.wait(timeout=after)
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            return Kill(round(time.perf_counter() - started, 2), *newest(out))
-        return None
+        while (
+            process.poll() is None
+            and moment.step >= EVERY
+            and max(steps_in(out / CHECKPOINTS), default=0) < moment.step
+        ):
+            time.sleep(0.002)
+        time.sleep(moment.pause)
+        if process.poll() is not None:
+            return None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        return Kill(round(time.perf_counter() - started, 2), *newest(out))
 
 
-def trial(run: Run, reference: dict[str, torch.Tensor], out: Path, moments: list[float]) -> Trial:
+def trial(run: Run, reference: dict[str, torch.Tensor], out: Path, moments: list[Moment]) -> Trial:
     """Kill at each of the moments, then resume to the end and compare."""
-    while None in (kills := [run.kill(out, moment) for moment in moments]):  # the machine was faster than before
-        moments = [0.7 * moment for moment in moments]
+    while None in (kills := [run.kill(out, moment) for moment in moments]):  # it was over within the last pause
         shutil.rmtree(out)
     run.finish(out)
     return compared(out, reference, [kill for kill in kills if kill is not None])
@@ -158,19 +171,18 @@ def newest(out: Path) -> tuple[int | None, int | None]:
     return steps[-1], unpack(json.loads(metadata["state"]), tensors)["loop"]["stage"]
 
 
-def moments_of(count: int, whole: float, setup: float, seed: int) -> list[list[float]]:
-    """Random moments of a run of so many seconds, in chains of one and two kills, `count` kills in all.
+def moments_of(count: int, steps: int, seconds: float, seed: int) -> list[list[Moment]]:
+    """Random moments of a run of so many steps, in chains of one and two kills, `count` kills in all.
 
-    Whoever resumes has less to do: the second moment is drawn from what is left after it was set up again.
+    seconds: in which a checkpoint follows the one before.
     """
     drawn = random.Random(seed)
-    chains: list[list[float]] = []
+    chains: list[list[Moment]] = []
     while count > 0:
-        first = drawn.uniform(0, 0.8 if len(chains) % 2 else 0.95) * whole
-        second = setup + drawn.uniform(0, 0.9) * (whole - max(first, setup))
-        chain = [first, second][: min(count, 1 + len(chains) % 2)]
-        count -= len(chain)
-        chains.append(chain)
+        size = min(count, 1 + len(chains) % 2)
+        at = sorted(drawn.sample(range(0, steps, EVERY), size))
+        chains.append([Moment(step, round(drawn.uniform(0, seconds), 3)) for step in at])
+        count -= size
     return chains
 
 
@@ -184,7 +196,9 @@ def measured(count: int, seed: int, epochs: int, batches: int) -> dict[str, Any]
         trials = []
         kept, setup = run.finish(folder / "kept")
         trials.append(compared(folder / "kept", reference, []))
-        for number, moments in enumerate(moments_of(count, kept, setup, seed)):
+        steps = 3 * epochs * batches
+        pause = EVERY * (kept - setup) / steps
+        for number, moments in enumerate(moments_of(count, steps, pause, seed)):
             found = trial(run, reference, folder / f"out{number}", moments)
             print(json.dumps(asdict(found)), file=sys.stderr, flush=True)
             trials.append(found)
@@ -192,7 +206,7 @@ def measured(count: int, seed: int, epochs: int, batches: int) -> dict[str, Any]
         return {
             "seed": seed,
             "run": [word.replace(place, "FOLDER") for word in run.command(Path("OUT"))[3:]],
-            "steps": 3 * epochs * batches,
+            "steps": steps,
             "checkpoint_every": EVERY,
             "undisturbed_seconds": {"without checkpoints": round(whole, 1), "with": round(kept, 1)},
             "kills": sum(len(found.kills) for found in trials),
