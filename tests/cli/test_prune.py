@@ -138,7 +138,11 @@ def test_wrong_options_leave_nothing(secateur: Command, files, case: str) -> Non
 UNFIT = {
     "inputs": ("colour", [], ["cannot be judged on this data: RuntimeError", "inputs   (2, 3, 8, 8) float32"]),
     "empty": ("nothing", [], ["the test data have no batches"]),
-    "targets": ("many", ["--finetune-epochs", "1"], ["label 99 is outside the head: the model scores 4 classes, 0 to 3"]),
+    "targets": (
+        "many",
+        ["--finetune-epochs", "1"],
+        ["label 99 is outside the head: the model scores 4 classes, 0 to 3"],
+    ),
     "metric": ("data", ["--metric", "FILE:build"], ["cannot be judged on this data: ", "(now build)"]),
     "loss": ("data", ["--loss", "FILE:los"], ["defines no 'los'; did you mean 'loss'"]),
 }

@@ -77,8 +77,8 @@ def worn(model: nn.Module) -> dict[str, Worn]:
 def lists(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, parametrize.ParametrizationList]]:
     """Everything that is parametrized: its plain name, the module that holds it, its name there, and the list."""
     for path, module in model.named_modules(remove_duplicate=False):
-        held = module._modules.get(LISTS)
-        for leaf, item in held._modules.items() if held is not None else ():
+        held = getattr(module, LISTS, None)  # not out of _modules, which scripted parts have in another form
+        for leaf, item in held._modules.items() if isinstance(held, nn.ModuleDict) else ():
             if isinstance(item, parametrize.ParametrizationList):
                 yield f"{path}.{leaf}" if path else leaf, module, leaf, item
 
