@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import secateur
 from secateur.errors import InputError
-from secateur.models.modnet import MODNet
+from secateur.models.modnet import IBNorm, MODNet
 from secateur.recipes import matting, modnet
 from secateur.recipes.framework import Options, Result
 
@@ -75,21 +74,28 @@ def test_files(result: Result, folder: Path) -> None:
     assert sum(parameter.numel() for parameter in small.parameters()) == result.rows[-2].params
 
 
+class EnoughError(Exception):
+    """Where a test has seen what it wants to see."""
+
+
 def test_branch_by_branch(monkeypatch: pytest.MonkeyPatch) -> None:
-    cut: list[Any] = []
-    monkeypatch.setattr(modnet, "in_steps", lambda *given: cut.append(given) or pytest.skip("not reached"))
+    seen: list[Any] = []
+
+    def enough(*given: Any) -> None:
+        raise EnoughError
+
     monkeypatch.setattr(modnet, "COMPARED", ())
-    monkeypatch.setattr(modnet, "at_once", lambda shop, small, method: cut.append(small))
-    with pytest.raises(pytest.skip.Exception):
+    monkeypatch.setattr(modnet, "in_steps", enough)
+    monkeypatch.setattr(modnet, "tuned", lambda shop, model: seen.append(model) or shop.errors(model))
+    with pytest.raises(EnoughError):
         ran(lr_branch=0.5, hr_branch=0.75, importance="l2", recover="none")
-    small = cut[0]
-    norms = {name: module for name, module in small.named_modules() if name.endswith("layers.1")}
-    for name, module in norms.items():
-        if not isinstance(module, torch.nn.ReLU):
-            assert module.bnorm_channels == module.bnorm.num_features, name
-    assert small.lr_branch.conv_lr16x.layers[1].bnorm_channels == 24
-    assert small.hr_branch.conv_hr4x[0].layers[1].bnorm_channels == 24
-    assert small.f_branch.conv_f2x.layers[1].bnorm_channels == 16
+    dense, small = seen
+    for name, norm in small.named_modules():
+        if isinstance(norm, IBNorm):
+            share = {"lr_branch": 0.5, "hr_branch": 0.75, "f_branch": 1}[name.partition(".")[0]]
+            before = dense.get_submodule(name)
+            assert norm.bnorm_channels == norm.bnorm.num_features == share * before.bnorm.num_features, name
+            assert norm.inorm.num_features == share * before.inorm.num_features, name
 
 
 def test_a_branch_ratio_alone_sets_no_other_target() -> None:

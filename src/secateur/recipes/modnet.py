@@ -26,7 +26,7 @@ import secateur
 from secateur.data import Batch
 from secateur.data.matting import parts
 from secateur.recipes.framework import Options, Result, Row, scratch
-from secateur.recipes.matting import FULL, LR, QUICK, TUNING_LR, Workshop
+from secateur.recipes.matting import FULL, LR, QUICK, TUNING_LR, Errors, Workshop
 from secateur.recipes.matting_losses import modnet_loss
 from secateur.recipes.matting_picture import write_picture
 from secateur.text import counted
@@ -96,9 +96,13 @@ def run(
     calibration = list(shop.batches(shop.sizes.calibration, kind=1))
 
     dense = shop.dense()
-    rows = [shop.row("dense", dense, dense=shop.errors(dense)), *compared(shop, dense, cut, calibration)]
+    rows = [
+        shop.row("dense", dense, dense=shop.errors(dense), finetuned=tuned(shop, dense)),
+        *compared(shop, dense, cut, calibration),
+    ]
     whole = secateur.prune(dense, shop.example, **cut.words(calibration))
-    rows.append(at_once(shop, whole.model, f"{cut}, at once"))
+    found = {"after_cut": shop.errors(whole.model), "finetuned": tuned(shop, whole.model)}
+    rows.append(shop.row(f"{cut}, at once", whole.model, **found))
     small, row = in_steps(shop, dense, cut, steps, calibration)
     rows += [row, from_scratch(shop, small)]
     if options.out:
@@ -125,12 +129,11 @@ def compared(shop: Workshop, dense: nn.Module, cut: Cut, calibration: Sequence[B
             yield shop.row(f"{other}, at once", small, after_cut=shop.errors(small))
 
 
-def at_once(shop: Workshop, small: nn.Module, method: str) -> Row:
-    """The whole cut, then all of the tuning, on a copy."""
-    after_cut = shop.errors(small)
-    tuned = copy.deepcopy(small)
-    shop.fitted(tuned, shop.batches(shop.sizes.tuning, kind=2), TUNING_LR)
-    return shop.row(method, tuned, after_cut=after_cut, finetuned=shop.errors(tuned))
+def tuned(shop: Workshop, model: nn.Module) -> Errors:
+    """How a copy does after all of the tuning in one go: of the dense network too, whose training is not at its end."""
+    copied = copy.deepcopy(model)
+    shop.fitted(copied, shop.batches(shop.sizes.tuning, kind=2), TUNING_LR)
+    return shop.errors(copied)
 
 
 def in_steps(
