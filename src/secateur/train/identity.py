@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from secateur.apply.surgery import plans_of
@@ -37,12 +38,39 @@ def of_code(function: Callable[..., Any] | None) -> str:
     >>> of_code(digest) == of_code(digest), of_code(digest) == of_code(None)
     (True, False)
     """
-    inner = function.func if isinstance(function, functools.partial) else function
+    if isinstance(function, functools.partial):
+        more = [[_plain(one) for one in function.args], {k: _plain(v) for k, v in sorted(function.keywords.items())}]
+        return digest(f"{of_code(function.func)} {more}")
+    inner = function
     try:
         source = inspect.getsource(inner if hasattr(inner, "__qualname__") else type(inner))  # type: ignore[arg-type]
     except (OSError, TypeError):  # built in, or typed at a prompt
         source = ""
-    return digest(f"{called(inner)} {source}")
+    held = [_plain(cell.cell_contents) for cell in getattr(inner, "__closure__", None) or ()]
+    own = dict(_numbers(inner)) if isinstance(inner, nn.Module) else {}
+    return digest(f"{called(inner)} {source} {held} {own}")
+
+
+def of_optimizer(optimizer: torch.optim.Optimizer) -> str:
+    """An optimizer by its class and the plain options of its groups, with the rates that it began with."""
+    groups = [
+        {
+            key: _plain(group.get("initial_lr", value) if key == "lr" else value)
+            for key, value in group.items()
+            if key not in ("params", "initial_lr")
+        }
+        for group in optimizer.param_groups
+    ]
+    return digest(f"{type(optimizer).__qualname__} {groups} {[len(g['params']) for g in optimizer.param_groups]}")
+
+
+def _plain(value: Any) -> Any:
+    """A value that prints the same in every process; of others, their kind."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(one) for one in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return value.tolist() if isinstance(value, torch.Tensor) and value.numel() == 1 else type(value).__qualname__
 
 
 def of_teacher(teaching: Distillation | None) -> str:
@@ -55,7 +83,12 @@ def of_teacher(teaching: Distillation | None) -> str:
 
 def of_penalties(penalties: Sequence[Any]) -> str:
     """Penalties by their kind and the numbers that they hold."""
-    return digest(str([[type(one).__qualname__, _numbers(one)] for one in penalties])) if penalties else "none"
+    return digest(str([_penalty(one) for one in penalties])) if penalties else "none"
+
+
+def _penalty(one: Any) -> list[Any]:
+    """A sum of penalties is told by its parts."""
+    return [type(one).__qualname__, dict(_numbers(one)), [_penalty(part) for part in getattr(one, "parts", ())]]
 
 
 def _numbers(value: Any) -> Mapping[str, Any]:

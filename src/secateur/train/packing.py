@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from secateur.errors import FileError, InputError
@@ -35,6 +36,8 @@ def pack(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {"()": [pack(item, tensors) for item in value]}
     if isinstance(value, list):
         return [pack(item, tensors) for item in value]
+    if isinstance(value, np.generic):  # as a rate out of np.logspace is
+        return value.item()
     if value is None or type(value) in (bool, int, float, str):
         return value
     raise InputError(f"a checkpoint holds tensors, numbers and texts, but met {type(value).__name__}: {value!r}")

@@ -43,7 +43,8 @@ def put_random_state(state: Mapping[str, Any], batches: Any = None) -> None:
 def _own_generators(batches: Any) -> Iterator[torch.Generator]:
     """A DataLoader draws its order from generators of its own where it was given any."""
     seen: set[int] = set()
-    for holder in (batches, getattr(batches, "sampler", None)):
+    grouped = getattr(batches, "batch_sampler", None)
+    for holder in (batches, getattr(batches, "sampler", None), grouped, getattr(grouped, "sampler", None)):
         generator = getattr(holder, "generator", None)
         if isinstance(generator, torch.Generator) and id(generator) not in seen:
             seen.add(id(generator))

@@ -49,7 +49,7 @@ class Stepper:
         losses = [self._backward(inputs, targets, check) for inputs, targets in group]
         self._clip_and_pull()
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)  # of the whole model: an optimizer may hold a part of it
         return losses
 
     def _backward(self, inputs: Any, targets: Any, check: Callable[[float], None]) -> float:
@@ -66,7 +66,8 @@ class Stepper:
     def _clip_and_pull(self) -> None:
         """Penalties come last: what they pull is no part of the norm that is clipped, as with `penalty.attach`."""
         if self.clip is not None:
-            norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip))  # type: ignore[arg-type]
+            moved = [parameter for options in self.optimizer.param_groups for parameter in options["params"]]
+            norm = float(self.accelerator.clip_grad_norm_(moved, self.clip))  # type: ignore[arg-type]
             if self.accelerator.scaler is None and not math.isfinite(norm):
                 raise PruningError(
                     f"the norm of the gradients is {norm}, so they cannot be clipped to {self.clip}; the "

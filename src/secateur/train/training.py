@@ -109,6 +109,7 @@ class Job:
             "length": f"{self.epochs} x {len(self.batches)} batches",
             "penalties": identity.of_penalties(self.penalties),
             "teacher": identity.of_teacher(self.teaching),
+            **({"optimizer": identity.of_optimizer(self.optimizer)} if self.optimizer is not None else {}),
         }
 
     def about(self) -> dict[str, Any]:
@@ -122,10 +123,9 @@ class Job:
             stack.enter_context(mode(self.model, training=True))
             stack.enter_context(seeded(self.options.seed))
             optimizer = self.optimizer or self.options.make_optimizer(self.model)
-            stack.callback(optimizer.zero_grad, set_to_none=True)
-            optimizer.zero_grad(set_to_none=True)
-            for group in optimizer.param_groups:
-                group.setdefault("initial_lr", group["lr"])
+            stack.callback(self.model.zero_grad, set_to_none=True)
+            self.model.zero_grad(set_to_none=True)
+            stack.enter_context(_own_rates(optimizer))
             under_way = _UnderWay(self, optimizer, self._stepper(stack, optimizer), _Position(), watch, keeper)
             if saved is not None:
                 under_way.go_on_from(saved)
@@ -191,7 +191,7 @@ class _UnderWay:
     def _step(self, group: list[Any]) -> None:
         done, epoch, steps = self.at.step, self.at.epoch, self.job.steps
         where = f"step {done + 1} of {steps} (epoch {epoch + 1})"
-        check = partial(_check_finite, where, self.job.options.peak)
+        check = partial(_check_finite, where, max(float(rates["initial_lr"]) for rates in self.optimizer.param_groups))
         losses = self.stepper.step(group, self.job.options.factor(done, steps), check)
         self.at.step += 1
         self.at.batch += len(group)
@@ -249,6 +249,20 @@ class _UnderWay:
                 penalty.load_state_dict(was)  # type: ignore[attr-defined]
         self.at, self.began = _Position(**state["position"]), state["began"]
         put_random_state(state["random"], self.job.batches)
+
+
+@contextlib.contextmanager
+def _own_rates(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Each group falls from its own rate; afterwards it has that again, for whoever trains on with the optimizer."""
+    ours = [i for i, group in enumerate(optimizer.param_groups) if "initial_lr" not in group]
+    for i in ours:
+        optimizer.param_groups[i]["initial_lr"] = optimizer.param_groups[i]["lr"]
+    try:
+        yield
+    finally:
+        for i in ours:  # by place: what a checkpoint puts back are new groups
+            group = optimizer.param_groups[i]
+            group["lr"] = group.pop("initial_lr", group["lr"])
 
 
 def _state_of(penalty: Any) -> Any:
