@@ -20,6 +20,7 @@ from nets import NETS
 from secateur.errors import InputError, PruningError
 from secateur.graph import Graph
 from secateur.slices import slices_of
+from secateur.train.packing import pack, unpack
 from secateur.train.penalties import PENALTIES, GroupLasso, GrowingL2, Penalty, ScaleHistory, ScaleL1, total
 
 IMAGE = torch.zeros(1, 3, 8, 8)
@@ -371,8 +372,9 @@ def test_state_goes_on() -> None:
     first, again = (total(GroupLasso(graph, 0.1), growing(graph, 0.1)) for _ in range(2))
     for _ in range(7):
         first.step()
-    again.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    assert again.state_dict() == first.state_dict() == {"0": {"steps": 7}, "1": {"steps": 7}}
+    tensors: dict[str, Tensor] = {}
+    again.load_state_dict(unpack(json.loads(json.dumps(pack(first.state_dict(), tensors))), tensors))
+    assert [part.steps for part in again.parts] == [part.steps for part in first.parts] == [7, 7]
 
 
 # --- history ---
@@ -447,3 +449,13 @@ def test_a_plan_of_another_model() -> None:
         InputError, match=r"the plan is not of this model: 0.weight\n +plan +\(6, 4\)\n +model +\(8, 4\)"
     ):
         GrowingL2(linear(), secateur.plan(other, "channels=0.5"))
+
+
+def test_growing_goes_on_with_the_units_that_it_grew_on() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    graph = secateur.trace(net, torch.zeros(1, 4))
+    first, other = (GrowingL2(graph, secateur.plan(graph, drop={"0": units}), every=1) for units in ([0, 1], [5]))
+    first.add_gradients_()
+    other.load_state_dict(first.state_dict())
+    assert other.strength == first.strength
+    assert torch.equal(other(), first())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,6 +66,19 @@ class GrowingL2(Penalty):
     def _add(self, factor: float) -> None:
         for held, (parameter, mask) in zip(self.held, self._pairs(), strict=True):
             held.gradient.addcmul_(parameter, mask, value=self.strength * factor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far it has grown, and on what: a plan made anew, of weights half-trained, would drop other units."""
+        return {
+            **super().state_dict(),
+            "dropped": {h.name: m.bool() for h, m in zip(self.held, self._masks, strict=True)},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave, on the same units."""
+        super().load_state_dict(state)
+        self.held = [Held.of(self.model, name) for name in state["dropped"]]
+        self._masks = [mask.float() for mask in state["dropped"].values()]
 
     def _pairs(self) -> list[tuple[Tensor, Tensor]]:
         """Each parameter with 1 where something is dropped and 0 elsewhere, on its device and in its type."""

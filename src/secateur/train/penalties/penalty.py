@@ -89,7 +89,7 @@ class Penalty(ABC):
         return any(id(p) in wanted for group in optimizer.param_groups for p in group["params"])
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers from step to step, as plain data."""
+        """What it remembers from step to step: numbers, texts and tensors."""
         return {"steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
