@@ -30,7 +30,6 @@ from secateur.recipes.matting import FULL, LR, QUICK, TUNING_LR, Errors, Worksho
 from secateur.recipes.matting_losses import modnet_loss
 from secateur.recipes.matting_picture import write_picture
 from secateur.text import counted
-from secateur.train.iterate import iterate
 
 # Optional[...], since typer evaluates these at run time.
 # ruff: noqa: UP045
@@ -142,7 +141,7 @@ def in_steps(
     """A part of the cut, a part of the tuning, and again; the optimizer keeps its moments through every cut."""
     optimizer = shop.training(TUNING_LR).make_optimizer(dense)
     rows = []
-    for stage in iterate(
+    for stage in secateur.iterate(
         dense, shop.example, steps=steps, carry=[optimizer], seed=shop.options.seed, **cut.words(calibration)
     ):
         after_cut = shop.errors(stage.model)
