@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.errors import FileError
+from secateur.errors import FileError, InputError
 from secateur.train import Checkpointing, Gradients, TrainOptions, fit
 from secateur.train.identity import of_code
 
@@ -74,3 +74,9 @@ def test_a_rate_of_numpy_is_a_number(tmp_path: Path) -> None:
     rate = np.logspace(-3, -1, 3)[1]
     fit(net(), blobs(2), epochs=1, options=TrainOptions(lr=rate), checkpoint=Checkpointing(tmp_path / "c", every=1))
     assert list((tmp_path / "c").iterdir())
+
+
+def test_a_model_does_not_teach_itself() -> None:
+    model = net()
+    with pytest.raises(InputError, match="the teacher is the model itself"):
+        fit(model, blobs(1), epochs=1, teacher=model)
