@@ -183,3 +183,35 @@ def test_hardened_zeros_are_as_good_as_masks() -> None:
     wanted = masks_of(model).dead(graph)
     masks_of(model).harden()
     assert dead(secateur.trace(model, NETS["residual"].example())) == wanted
+
+
+@pytest.mark.parametrize(
+    ("between", "keeps"), [(nn.Hardtanh(), True), (nn.ReLU6(), True), (nn.Hardtanh(0.2, 1.0), False)]
+)
+def test_a_clamp_away_from_zero_is_no_zero(between: nn.Module, keeps: bool) -> None:
+    model = chain(between, bias=False)
+    model[0].weight.data[1] = 0
+    assert found_in(model) == ({"0": [1]} if keeps else {})
+
+
+class Divided(nn.Module):
+    """x: (b, 3) -> (b, 2), by way of four units times a norm over them"""
+
+    def __init__(self, order: float) -> None:
+        super().__init__()
+        self.first, self.last, self.order = nn.Linear(3, 4, bias=False), nn.Linear(4, 2), order
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return self.last(x * x.norm(p=self.order, dim=-1, keepdim=True))
+
+
+@pytest.mark.parametrize(("order", "keeps"), [(2.0, True), (float("-inf"), False)])
+def test_a_norm_of_the_smallest_sees_zeros(order: float, keeps: bool) -> None:
+    model = Divided(order).double()
+    model.first.weight.data[1] = 0
+    assert found_in(model) == ({"first": [1]} if keeps else {})
+
+
+def test_a_model_without_axes_has_the_empty_plan() -> None:
+    assert mask(nn.Linear(4, 8), 0.5).plan(torch.zeros(1, 4)).is_empty

@@ -176,3 +176,26 @@ def test_a_loader_that_stands_alone_makes_the_zeros_permanent(tmp_path: Path) ->
     assert torch.equal(again(x), model(x))
     assert type(again[0]) is nn.Linear
     assert int((again[0].weight == 0).sum()) == 9
+
+
+def test_averaged_masks_are_refused_and_hardened_as_they_work(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    mask(net, 0.5)
+    average = torch.optim.swa_utils.AveragedModel(net, use_buffers=True)
+    average.update_parameters(net)
+    masks_of(net).update(0.8)
+    average.update_parameters(net)
+    x = torch.randn(3, 4)
+    before = average.module(x)
+    with pytest.raises(InputError, match="holds more than 0 and 1"):
+        secateur.save(average.module, tmp_path / "a.safetensors")
+    masks_of(average.module).harden()
+    torch.testing.assert_close(average.module(x), before)
+
+
+def test_a_pattern_that_no_longer_divides_is_told() -> None:
+    net = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16))
+    mask(net, pattern="2:4")
+    small = secateur.prune(net, torch.zeros(1, 16), "channels=0.6").model
+    with pytest.raises(InputError, match="cannot have the pattern 2:4 any more: its 9 inputs"):
+        masks_of(small).update(0.5)

@@ -45,14 +45,13 @@ class Pace:
         """When the last stage comes."""
         return self.steps * self.every
 
-    def due(self, unit: str, count: int) -> int | None:
-        """The number of the stage that comes after `count` units of training, if one does.
+    def due(self, unit: str, count: int) -> int:
+        """How many stages have come after `count` units of training; counts may go up by more than one at a time.
 
-        >>> [Pace(steps=2, every=10).due("steps", count) for count in (5, 10, 20, 30)]
-        [None, 1, 2, None]
+        >>> [Pace(steps=2, every=10).due("steps", count) for count in (5, 10, 21, 30)]
+        [0, 1, 2, 2]
         """
-        number, rest = divmod(count, self.every)
-        return number if unit == self.unit and not rest and 0 < number <= self.steps else None
+        return min(count // self.every, self.steps) if unit == self.unit else 0
 
     def check_reaches(self, unit: str, total: int) -> None:
         """Raise `InputError` where the training ends before the last stage."""
@@ -98,11 +97,12 @@ class InPlace:
     def after(self, model: nn.Module, unit: str, count: int, carry: States) -> Stage | None:
         """Cut `model` if a stage is due after `count` steps or epochs; gives the stage."""
         number = self.pace.due(unit, count)
-        if number is None or number <= self._done or self.stopped or not self._keeps_up(model):
+        if number <= self._done or self.stopped or not self._keeps_up(model):
             return None
+        self._done = number - 1
         stage = next(self._stages(model), None)
-        self._done = number if stage is None else stage.number
-        if stage is None:
+        self._done = number
+        if stage is None or stage.number > number:  # nothing to cut yet: the loop went on to a stage that is not due
             return None
         before = copy.deepcopy(model) if self._judge.may_stop else None
         become_(model, stage.model, carry)

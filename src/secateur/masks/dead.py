@@ -56,9 +56,11 @@ def dead(graph: Graph) -> dict[str, list[int]]:
 
 def plan_of_dead(model: nn.Module, example_inputs: Any, **options: Any) -> Plan:
     """The plan that drops dead units; the empty plan where there are none. options: those of `secateur.trace`."""
+    from ..probing.groupwise import whole  # which stands on all that plans
+
     graph = trace(model, example_inputs, **options)
     drop = dead(graph)
-    return plan(graph, drop=drop) if drop else plan(graph, "channels=1.0")
+    return plan(graph, drop=drop) if drop else whole(graph)
 
 
 _Case: TypeAlias = "tuple[str, frozenset[Use]]"

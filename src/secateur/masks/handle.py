@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -149,6 +149,7 @@ class Masks:
         fixed = named_pattern(pattern).fixed is not None
         asked = sparsity_of(sparsity, pattern)
         found = self._found()
+        _check_divides(found, pattern)
         turned = {name: _is_turned(one.places[0][0]) for name, one in found.items()}
         held = {name: _upright(one.mask.mask, turned[name]) for name, one in found.items()}
         weights = {
@@ -184,7 +185,7 @@ class Masks:
         """
         for one in self._found().values():
             with torch.no_grad():
-                one.parameter.masked_fill_(one.mask.mask == 0, 0)
+                one.parameter.copy_(torch.where(one.mask.mask == 0, 0, one.parameter * one.mask.mask))
         self.remove()
 
     def remove(self) -> None:
@@ -248,6 +249,17 @@ def _fitting(weights: Sequence[Weight], pattern: str, only: str | Sequence[str])
         name, why = next(iter(reasons.items()))
         raise InputError(f"no weight can be masked {pattern}; the first, {name}: {why}")
     return fitting, reasons
+
+
+def _check_divides(found: Mapping[str, Worn], pattern: str) -> None:
+    """A cut may leave sizes that the pattern does not divide."""
+    for name, one in found.items():
+        lack = named_pattern(pattern).lack(tuple(_upright(one.mask.mask, _is_turned(one.places[0][0])).shape))
+        if lack:
+            raise InputError(
+                f"{name} cannot have the pattern {pattern} any more: {lack}\n"
+                "harden what it has, masks.harden(), or cut in multiples of it: select='*: align=4'"
+            )
 
 
 def _scores(scoring: Scoring, weights: dict[str, tuple[Tensor, bool]]) -> dict[str, Tensor]:

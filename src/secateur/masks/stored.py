@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..errors import FileError
+from ..errors import FileError, InputError
 from ..fitting import Fitted
 from .patterns import PATTERNS
 from .wearing import Mask, Worn, lists, mask_in, put_on
@@ -59,6 +59,12 @@ def masked_names(model: nn.Module) -> set[str]:
 
 def stored_masks(found: Mapping[str, Worn]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """What goes into a file: tensors and metadata; nothing where nothing wears a mask."""
+    for name, one in found.items():
+        if bool(((one.mask.mask != 0) & (one.mask.mask != 1)).any()):
+            raise InputError(
+                f"the mask of {name} holds more than 0 and 1, as averaged buffers do (use_buffers=True)\n"
+                "make it a part of the weight first: secateur.masks.masks_of(model).harden()"
+            )
     tensors = {f"{name}{SUFFIX}": packed(one.mask.mask) for name, one in found.items()}
     patterns = {name: one.mask.pattern for name, one in found.items()}
     return tensors, {MASKS: json.dumps(patterns)} if patterns else {}

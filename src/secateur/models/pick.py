@@ -9,6 +9,7 @@ which then scales what was picked and nothing else.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
@@ -57,7 +58,10 @@ def with_picks(model: nn.Module, *norms: str) -> nn.Module:
         if not isinstance(norm, nn.modules.batchnorm._BatchNorm):
             raise InputError(f"{name!r} is a {type(norm).__name__}; a pick stands before a batch norm")
         parent, _, leaf = name.rpartition(".")
-        setattr(copied.get_submodule(parent), leaf, nn.Sequential(Pick(norm.num_features), norm))
+        pick = Pick(norm.num_features)
+        for tensor in itertools.islice(itertools.chain(norm.parameters(), norm.buffers()), 1):
+            pick.to(tensor.device)
+        setattr(copied.get_submodule(parent), leaf, nn.Sequential(pick, norm).train(norm.training))
     return copied
 
 

@@ -12,7 +12,7 @@ from ..typed import Origins, Place, is_blank, mark_blank
 
 # f(0) = 0: a silenced unit is still zero behind these.
 ZERO_STAYS = frozenset(
-    "relu relu6 leaky_relu gelu silu mish tanh elu celu selu hardtanh hardswish neg abs sqrt sin tan asin atan sinh "
+    "relu relu6 leaky_relu gelu silu mish tanh elu celu selu hardswish neg abs sqrt sin tan asin atan sinh "
     "asinh atanh erf expm1 log1p sign round floor ceil trunc frac square native_dropout dropout clone detach alias "
     "_to_copy contiguous zeros_like prelu _prelu_kernel rrelu softshrink hardshrink softsign nan_to_num "
     "lift_fresh lift_fresh_copy rrelu_with_noise".split()
@@ -68,6 +68,8 @@ def _holds_zero(op: Op, tensor: torch.Tensor, dim: int) -> bool:
 
 
 def _still_zero(name: str, held: list[bool], op: Op) -> bool:
+    if name == "hardtanh":
+        return held[0] and op.get("min_val", -1) <= 0 <= op.get("max_val", 1)
     if name in ZERO_STAYS or name == "pow":
         return held[0] and (name != "pow" or _positive(op["exponent"]))
     if name in ZERO_IF_ANY:

@@ -47,13 +47,19 @@ def _reduced(op: Op, count: int) -> list[int]:
 def _over(op: Op, dim: int, term: Term, zero: bool) -> None:
     """What reducing over a dimension does to its axes."""
     name = op.name.rpartition("::")[2].rstrip("_")
-    if name in SUMS and zero:
+    if name in SUMS and zero and _order(op, name) >= 0:
         return None
     if name.startswith("arg"):
         return op.freeze(term, "positions are data")
     collapse(term)
     op.inexact(term, f"a {name} is taken over it", unsafe=name not in MEANS)
     op.reads("self", dim)
+
+
+def _order(op: Op, name: str) -> float:
+    """That of a norm: those below zero are all about the smallest values, and zeros are among them."""
+    order = op["ord" if name == "linalg_vector_norm" else "p"] if name in ("norm", "linalg_vector_norm") else None
+    return 2.0 if order is None else float(order)
 
 
 @rule("aten::_softmax", "aten::_log_softmax", "aten::softmax", "aten::log_softmax", "aten::_safe_softmax")
