@@ -11,8 +11,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-import transplant
-from accuracy import cifar
+transplant = pytest.importorskip("transplant", exc_type=ImportError, reason="needs benchmarks/requirements.txt")
+from accuracy import cifar  # noqa: E402
 
 
 def test_every_optimizer_of_torch_is_measured_or_excused() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from secateur.data.batches import Source
+from secateur.errors import InputError
 from secateur.train.checkpoint import Checkpointing
 from secateur.train.distill import Distillation
 from secateur.train.logs import LogLike, opened_log
@@ -54,7 +55,10 @@ def fit(
     >>> history.steps, history.losses[1] < history.losses[0]
     (40, True)
     """
-    job = Job(model, batches, epochs, options or TrainOptions(), tuple(penalties), Distillation.of(teacher), optimizer)
+    teaching = Distillation.of(teacher)
+    if teaching is not None and teaching.teacher is model:
+        raise InputError("the teacher is the model itself; give another one, such as copy.deepcopy(model)")
+    job = Job(model, batches, epochs, options or TrainOptions(), tuple(penalties), teaching, optimizer)
     store = checkpoint.opened(job.identity()) if checkpoint is not None else None
     saved = store.newest() if store is not None else None
     with opened_log(log, job.about(), saved.step if saved is not None else 0) as opened:

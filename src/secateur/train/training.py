@@ -95,8 +95,6 @@ class Job:
             raise InputError(f"{name} has no parameter that requires gradients; nothing to train")
         if not len(self.batches):
             raise InputError("there is nothing to train on: 0 batches; check the data")
-        if self.teaching is not None and self.teaching.teacher is self.model:
-            raise InputError("the teacher is the model itself; give another one, such as copy.deepcopy(model)")
 
     @property
     def steps(self) -> int:
