@@ -41,14 +41,13 @@ def of_code(function: Callable[..., Any] | None) -> str:
     if isinstance(function, functools.partial):
         more = [[_plain(one) for one in function.args], {k: _plain(v) for k, v in sorted(function.keywords.items())}]
         return digest(f"{of_code(function.func)} {more}")
-    inner = function
     try:
-        source = inspect.getsource(inner if hasattr(inner, "__qualname__") else type(inner))  # type: ignore[arg-type]
+        source = inspect.getsource(function if hasattr(function, "__qualname__") else type(function))  # type: ignore[arg-type]
     except (OSError, TypeError):  # built in, or typed at a prompt
         source = ""
-    held = [_plain(cell.cell_contents) for cell in getattr(inner, "__closure__", None) or ()]
-    own = dict(_numbers(inner)) if isinstance(inner, nn.Module) else {}
-    return digest(f"{called(inner)} {source} {held} {own}")
+    held = [_plain(cell.cell_contents) for cell in getattr(function, "__closure__", None) or ()]
+    own = dict(_numbers(function)) if isinstance(function, nn.Module) else {}
+    return digest(f"{called(function)} {source} {held} {own}")
 
 
 def of_optimizer(optimizer: torch.optim.Optimizer) -> str:
