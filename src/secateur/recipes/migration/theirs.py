@@ -5,7 +5,7 @@ the outputs, how a dictionary of outputs becomes one tensor, the heads of attent
 """
 
 # ruff: noqa: T201  (the printed plan is part of the lesson)
-# pyright: reportOptionalIterable=false
+# pyright: reportOptionalIterable=false, reportMissingImports=false
 
 from __future__ import annotations
 
