@@ -1,7 +1,8 @@
 """Fill docs/recipes from the figures of `benchmarks/recipes.py` and from the recipes themselves.
 
-Up to `<!-- end -->` stands, behind `<!-- table NAME -->`, the table of a recipe; behind `<!-- code JOB -->`, a job of
-the recipe torch-pruning in both libraries; behind `<!-- list -->`, the list of all recipes. The rest is left alone.
+Up to `<!-- end -->` stands, behind `<!-- table NAME -->`, the table of a recipe, or of a part of it (NAME/PART); behind
+`<!-- code JOB -->`, a job of the recipe torch-pruning in both libraries; behind `<!-- list -->`, the list of all
+recipes. The rest is left alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from secateur.cli.recipe import described
 from secateur.recipes import RECIPES, load_recipe
 
 PAGES = Path(__file__).parents[1] / "docs" / "recipes"
-BLOCK = re.compile(r"<!-- (table|code|list) ?([\w-]*) -->.*?<!-- end -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- (table|code|list) ?([\w/-]*) -->.*?<!-- end -->", re.DOTALL)
 
 
 def fill() -> None:
@@ -37,7 +38,7 @@ def _block(match: re.Match[str]) -> str:
 
 def table(name: str) -> str:
     """Method x figures, the mean and the range over seeds, and how they came about."""
-    found = recipes.read(name)
+    found = recipes.read(recipes.path_of(*name.split("/")))
     if not found:
         return ""
     keys = list(dict.fromkeys(key for row in found["rows"] for key in row["metric"]))

@@ -1,11 +1,12 @@
 """The full measurement of recipes over seeds, and the pages that show them.
 
-    python benchmarks/recipes.py masked-mlp [--seeds 0,1,2] [--threads 1] [flags of the recipe]
+    python benchmarks/recipes.py masked-mlp [--seeds 0,1,2] [--part NAME] [--threads 1] [flags of the recipe]
     python benchmarks/recipes.py pages
 
-Every seed is a run of `secateur recipe NAME --json`. What it prints goes into `benchmarks/results/recipe_<name>.json`
-as soon as it is there, and a seed that is there already is not run again, unless it was run with other flags (`--again`
-runs it anyway). `pages` fills docs/recipes: the tables from these files, the code from the lessons.
+Every seed is a run of `secateur recipe NAME --json`. What it prints goes into `benchmarks/results/recipe_<name>.json`,
+or `recipe_<name>_<part>.json` where the recipe is run on several networks, as soon as it is there, and a seed that is
+there already is not run again, unless it was run with other flags (`--again` runs it anyway). `pages` fills
+docs/recipes: the tables from these files, the code from the lessons.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from secateur.recipes import RECIPES
 RUN = "from secateur.cli import main; main()"
 
 
-def path_of(name: str) -> Path:
-    """Where the figures of a recipe are."""
-    return record.RESULTS / f"recipe_{name.replace('-', '_')}.json"
+def path_of(name: str, part: str = "") -> Path:
+    """Where the figures of a recipe are, or of a part of it."""
+    told = f"{name}_{part}" if part else name
+    return record.RESULTS / f"recipe_{told.replace('-', '_')}.json"
 
 
-def read(name: str) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
     """The figures of a recipe; empty where there are none yet."""
-    path = path_of(name)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
@@ -47,16 +48,16 @@ def run_seed(name: str, seed: int, flags: Sequence[str]) -> dict[str, Any]:
     return json.loads(lines[-1])
 
 
-def measure(name: str, seeds: Iterable[int], flags: Sequence[str], again: bool) -> None:
-    """Run the seeds that are missing."""
+def measure(name: str, path: Path, seeds: Iterable[int], flags: Sequence[str], again: bool) -> None:
+    """Run the seeds that are missing in the file."""
     for seed in seeds:
-        runs = dict(read(name).get("runs", {}))
+        runs = dict(read(path).get("runs", {}))
         known = runs.get(str(seed))
         if known and not again and known["flags"] == list(flags):
             print(f"{name}, seed {seed}: there already")
             continue
         runs[str(seed)] = {"flags": list(flags), "commit": commit(), **run_seed(name, seed, flags)}
-        write(name, {key: runs[key] for key in sorted(runs, key=int) if runs[key]["flags"] == list(flags)})
+        write(path, {key: runs[key] for key in sorted(runs, key=int) if runs[key]["flags"] == list(flags)})
         print(f"{name}, seed {seed}: {runs[str(seed)]['seconds']:.0f} s")
 
 
@@ -67,9 +68,8 @@ def commit() -> str:
     return done.stdout.strip()
 
 
-def write(name: str, runs: Mapping[str, Any]) -> None:
+def write(path: Path, runs: Mapping[str, Any]) -> None:
     """All runs, and their rows summed up. A reader finds the old file or the new one, never a part."""
-    path = path_of(name)
     first = next(iter(runs.values()))
     said = ("recipe", "claim", "data", "metric", "columns")
     content = {
@@ -116,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=[*RECIPES, "pages"], metavar="NAME|pages")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
+    parser.add_argument("--part", default="", help="the name of a part of the page, such as a network's")
     parser.add_argument("--again", action="store_true", help="run seeds that are there already")
     args, flags = parser.parse_known_args()
     if args.name == "pages":
@@ -123,8 +124,9 @@ def main() -> None:
 
         recipe_pages.fill()
         return
-    measure(args.name, map(int, args.seeds.split(",")), flags, args.again)
-    print(f"wrote {path_of(args.name)}  ({shlex.join(['python', 'benchmarks/recipes.py', 'pages'])} shows it)")
+    path = path_of(args.name, args.part)
+    measure(args.name, path, map(int, args.seeds.split(",")), flags, args.again)
+    print(f"wrote {path}  ({shlex.join(['python', 'benchmarks/recipes.py', 'pages'])} shows it)")
 
 
 if __name__ == "__main__":

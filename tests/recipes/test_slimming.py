@@ -36,13 +36,15 @@ def test_rows(net: str, width: float, keep: float, picks: bool) -> None:
         row.method.removeprefix(f"{net}: "): row
         for row in ran(net, width=width, keep=keep, image_size=16 if net == "vgg" else 8).rows
     }
-    named = ["no penalty", f"no penalty, {keep:.0%} of the channels", "penalty", f"penalty, {keep:.0%} of the channels"]
+    share = f"{keep:.0%} of the channels"
+    named = ["no penalty", f"no penalty, {share}", "penalty", f"penalty, {share}", f"penalty, {share}, least squares"]
     assert list(rows) == [
         *named,
         *(["penalty, by whole sums", "penalty, index layers"] if picks else []),
         "from scratch",
     ]
-    cut = rows[f"penalty, {keep:.0%} of the channels"]
+    cut, recovered = rows[f"penalty, {share}"], rows[f"penalty, {share}, least squares"]
+    assert recovered.metric["after_cut"] >= cut.metric["after_cut"]
     assert cut.metric["finetuned"] >= cut.metric["after_cut"]
     before, after = (sum(counts) for counts in zip(*cut.more["channels"].values(), strict=True))
     assert after / before == pytest.approx(keep, abs=0.02)

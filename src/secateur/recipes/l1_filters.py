@@ -106,18 +106,18 @@ def run(
     image_size: Annotated[int, Option(min=8, help="Larger images are brought down to it.")] = 32,
     epochs: Annotated[int, Option(min=1, help="Of training, where no trained weights are given.")] = 6,
     finetune_epochs: Annotated[int, Option(min=1, help="Behind the cut.")] = 1,
-    train: Annotated[Optional[int], Option(min=1, help="Training images; by default 2,400, or 1,200.")] = None,
+    images: Annotated[Optional[int], Option(min=1, help="To train on; by default 2,400, or 1,200.")] = None,
     batch_size: Annotated[int, Option(min=1, help="Images per batch.")] = 32,
 ) -> Result:
     """Measure how sensitive each layer is, drop the smallest filters, fine-tune, and compare with scratch."""
     net = net or ("resnet20" if options.quick else "resnet56")
     if net not in NETS:
         raise InputError(f"no net {net!r}; known: {', '.join(NETS)}{nearest(net, NETS)}")
-    counts = (train or 1_200, 1_000) if options.quick else (train or 2_400, 2_000)
-    images = Images(data, *counts, image_size, batch_size, train_path, test_path)
-    bench = Bench.open(images, options)
+    counts = (images or 1_200, 1_000) if options.quick else (images or 2_400, 5_000)
+    source = Images(data, *counts, image_size, batch_size, train_path, test_path)
+    bench = Bench.open(source, options)
     dense = bench.built(NETS[net].build, width=width)
-    given = _given(net, images, width)
+    given = _given(net, source, width)
     if given is not None:
         dense.load_state_dict(load_file(given))
     else:
@@ -128,7 +128,7 @@ def run(
     rates["measured"] = bearing(measured, keep, bears)
     before = 0 if given else epochs
     rows += _compared(bench, dense, rates, _Epochs(before, finetune_epochs))
-    told = f"{images}; {f'trained {before} epochs' if before else 'given weights'}, fine-tuned {finetune_epochs}, from "
+    told = f"{source}; {f'trained {before} epochs' if before else 'given weights'}, fine-tuned {finetune_epochs}, from "
     told += (
         f"scratch {before + finetune_epochs}. The source: all of CIFAR-10, 164 epochs, fine-tuned 40, from scratch 164"
     )

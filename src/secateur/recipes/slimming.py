@@ -32,6 +32,7 @@ from secateur.plan import Plan
 from secateur.recipes.framework import Options, Result, Row, scratch
 from secateur.recipes.images import Bench, Images
 from secateur.recipes.ranking import lowest, units_of
+from secateur.recover import recover_
 from secateur.slices import AxisSlices
 from secateur.train.penalties import ScaleL1
 
@@ -49,6 +50,8 @@ CLAIM = (
 class Net:
     """A network, how wide it is here, and the share of its channels that remains.
 
+    fall: how many times over the penalty alone would lower a scale to zero in all of training, unless told how strong
+    it is to be. The source's rates, steps and strengths come to 13 for VGG and to 1.3 for the others.
     stream: the norms that read a stream, before which lists of channels can stand. Such a stream makes many layers
     narrower at once, so that less has to go of such a network for as many MACs.
     """
@@ -56,13 +59,14 @@ class Net:
     build: Callable[..., nn.Module]
     width: float
     keep: float
+    fall: float
     stream: Sequence[str] = ()
 
 
 NETS: dict[str, Net] = {
-    "vgg": Net(vgg16, 0.25, 0.4),
-    "preresnet": Net(partial(residual_models.preresnet, 29), 0.5, 0.6, residual_models.STREAM),
-    "densenet": Net(partial(dense_models.densenet, 40), 0.25, 0.6, dense_models.STREAM),
+    "vgg": Net(vgg16, 0.25, 0.3, 4.0),
+    "preresnet": Net(partial(residual_models.preresnet, 29), 0.5, 0.6, 1.3, residual_models.STREAM),
+    "densenet": Net(partial(dense_models.densenet, 40), 0.25, 0.6, 1.3, dense_models.STREAM),
 }
 QUICK = {
     "vgg": NETS["vgg"],
@@ -76,18 +80,15 @@ LEAST = 2
 FIRST_SCALE = 0.5
 """What scales are at first, as in the source: half-way to where they are to go."""
 
-FALL = 0.5
-"""By how much of that the penalty alone would lower a scale in all of training, unless told how strong it is to be."""
-
 LR, MOMENTUM = 0.05, 0.9
 """The same rate before and behind the cut, as in the source."""
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How hard the penalty pulls, and how long training takes."""
+    """How hard the penalty pulls (None: by the network's `fall`), and how long training takes."""
 
-    strength: float
+    strength: float | None
     epochs: int
     finetune_epochs: int
 
@@ -97,10 +98,10 @@ def run(
     *,
     net: Annotated[str, Option(help=f"One of {', '.join(NETS)}, or all.")] = "all",
     keep: Annotated[
-        Optional[float], Option(min=0.01, max=0.99, help="The share of channels that remains; by default 0.4 or 0.6.")
+        Optional[float], Option(min=0.01, max=0.99, help="The share of channels that remains; by default 0.3 or 0.6.")
     ] = None,
     strength: Annotated[
-        Optional[float], Option(min=0, help="Of the penalty; by default it would halve scales that nothing holds.")
+        Optional[float], Option(min=0, help="Of the penalty; by default it brings scales that nothing holds to zero.")
     ] = None,
     index_layer: Annotated[bool, Option(help="Also let each reader of a stream choose its own channels.")] = True,
     data: Annotated[str, Option(help="fashion-mnist, mnist, cifar10-jpeg, ...")] = "fashion-mnist",
@@ -108,6 +109,7 @@ def run(
     test_path: Annotated[Optional[str], Option(help="Folder of test images.")] = None,
     width: Annotated[Optional[float], Option(help="Times as many channels as the network of the source has.")] = None,
     image_size: Annotated[int, Option(min=8, help="Larger images are brought down to it.")] = 16,
+    images: Annotated[Optional[int], Option(min=1, help="To train on; by default 4,000, or 1,600.")] = None,
     epochs: Annotated[int, Option(min=1, help="Of training with the penalty.")] = 3,
     finetune_epochs: Annotated[int, Option(min=1, help="Behind the cut.")] = 2,
     batch_size: Annotated[int, Option(min=1, help="Images per batch.")] = 32,
@@ -115,10 +117,9 @@ def run(
     """Train with the penalty, cut below one threshold, fine-tune; compare with no penalty, index layers and scratch."""
     if net not in NETS and net != "all":
         raise InputError(f"no net {net!r}; known: {', '.join(NETS)}, all{nearest(net, NETS)}")
-    counts = (1_600, 1_000) if options.quick else (4_000, 4_000)
-    images = Images(data, *counts, image_size, batch_size, train_path, test_path)
-    bench = Bench.open(images, options)
-    strength = strength if strength is not None else halving(epochs * len(bench.data.train))
+    counts = (images or 1_600, 1_000) if options.quick else (images or 4_000, 5_000)
+    source = Images(data, *counts, image_size, batch_size, train_path, test_path)
+    bench = Bench.open(source, options)
     training = Training(strength, epochs, finetune_epochs)
     rows: list[Row] = []
     for name, found in (QUICK if options.quick else NETS).items():
@@ -127,23 +128,21 @@ def run(
             case = case if index_layer else replace(case, stream=())
             rows += _Slimming(bench, name, case, training).rows()
     told = (
-        f"{images}, {image_size} pixels wide; narrower networks, trained {epochs} epochs, fine-tuned {finetune_epochs}"
+        f"{source}, {image_size} pixels wide; narrower networks, trained {epochs} epochs, fine-tuned {finetune_epochs}"
     )
-    told += (
-        f", penalty {strength:.2g}. The source: all of CIFAR-10, 160 epochs and as many of fine-tuning, 1e-4 or 1e-5"
-    )
+    told += ". The source: all of CIFAR-10, 160 epochs and as many of fine-tuning"
     return Result(NAME, CLAIM, told, tuple(rows))
 
 
-def halving(steps: int) -> float:
-    """A strength with which so many steps lower a scale that nothing holds by `FALL` of what it was at first.
+def strength_for(fall: float, steps: int) -> float:
+    """A strength that in so many steps would lower a scale that nothing holds by `fall` times what it was at first.
 
     Rates go down from `LR` along a cosine, so they are half of it on average, and momentum makes each step last.
 
-    >>> round(halving(1000), 6)
-    0.001
+    >>> round(strength_for(1.0, 1000), 6)
+    0.002
     """
-    return FALL * FIRST_SCALE * 2 * (1 - MOMENTUM) / (LR * steps)
+    return fall * FIRST_SCALE * 2 * (1 - MOMENTUM) / (LR * steps)
 
 
 @dataclass(frozen=True)
@@ -161,11 +160,12 @@ class _Slimming:
         plain, row = self._dense("no penalty", 0.0)
         yield row
         yield self._tuned(f"no penalty, {keep}", plain, self._plan(plain))
-        sparse, row = self._dense("penalty", self.training.strength)
+        sparse, row = self._dense("penalty", self._strength)
         yield row
         made = self._plan(sparse)
         small = secateur.cut(sparse, made)
         yield self._tuned(f"penalty, {keep}", sparse, made)
+        yield self._tuned(f"penalty, {keep}, least squares", sparse, made, "lsq")
         if self.net.stream:
             macs = made.after.macs
             yield self._tuned("penalty, by whole sums", sparse, as_cheap(self._graph(sparse), macs, SUM))
@@ -175,6 +175,11 @@ class _Slimming:
         total = self.training.epochs + self.training.finetune_epochs
         yield self._row("from scratch", fresh, scratch=self.bench.trained(fresh, total, LR))
 
+    @property
+    def _strength(self) -> float:
+        told = self.training.strength
+        return strength_for(self.net.fall, self.training.epochs * len(self.bench.data.train)) if told is None else told
+
     def _dense(self, name: str, strength: float) -> tuple[nn.Module, Row]:
         model = self.bench.built(self.net.build, width=self.net.width)
         with torch.no_grad():
@@ -182,7 +187,7 @@ class _Slimming:
                 scale.fill_(FIRST_SCALE)
         penalties = (ScaleL1(self._graph(model), strength),) if strength else ()
         accuracy = self.bench.trained(model, self.training.epochs, LR, penalties=penalties)
-        return model, self._row(name, model, dense=accuracy, more={"scales": deciles(model)})
+        return model, self._row(name, model, dense=accuracy, more={"scales": deciles(model), "strength": strength})
 
     def _graph(self, model: nn.Module) -> Graph:
         return secateur.trace(model, self.bench.example)
@@ -191,8 +196,10 @@ class _Slimming:
         graph = self._graph(model)
         return below_threshold(graph, round(units_of(graph) * (1 - self.net.keep)))
 
-    def _tuned(self, name: str, model: nn.Module, made: Plan) -> Row:
+    def _tuned(self, name: str, model: nn.Module, made: Plan, recover: str = "") -> Row:
         small = secateur.cut(model, made)
+        if recover:
+            recover_(small, self._graph(model), made, self.bench.calibration(), recover)
         after_cut = self.bench.accuracy(small)
         finetuned = self.bench.trained(small, self.training.finetune_epochs, LR)
         return self._row(name, small, after_cut=after_cut, finetuned=finetuned, more={"channels": remains(made)})

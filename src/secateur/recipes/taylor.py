@@ -95,6 +95,7 @@ def run(
     image_size: Annotated[
         Optional[int], Option(min=8, help="Larger images are brought down to it; by default 64 with folders, else 16.")
     ] = None,
+    images: Annotated[Optional[int], Option(min=1, help="To train on; by default 9,000, or 2,000.")] = None,
     keep: Annotated[float, Option(min=0.01, max=0.99, help="The share of filters that remains.")] = 0.33,
     filters: Annotated[Optional[int], Option(min=1, help="Dropped per round; by default 12 % of all.")] = None,
     epochs: Annotated[int, Option(min=1, help="Of training the dense network.")] = 6,
@@ -104,17 +105,17 @@ def run(
     """Train, then rank, drop and fine-tune in rounds, by Taylor score and by other criteria; compare with scratch."""
     if net not in NETS:
         raise InputError(f"no net {net!r}; known: {', '.join(NETS)}{nearest(net, NETS)}")
-    some = {"train": 2_000, "test": 1_000} if options.quick else {"train": 9_000, "test": 5_000}
+    counts = (images or 2_000, 1_000) if options.quick else (images or 9_000, 5_000)
     own = bool(train_path or test_path)
     side = image_size or (64 if own else 16)
-    images = Images(data, **some, side=side, batch_size=batch_size, train_path=train_path, test_path=test_path)
-    bench = Bench.open(images, options)
+    source = Images(data, *counts, side, batch_size, train_path, test_path)
+    bench = Bench.open(source, options)
     dense = bench.built(NETS[net], width=width or (0.25 if options.quick else 1.0 if own else 0.375))
     rows = [_dense(bench, dense, epochs, train=train, prune=prune)]
     rounds = Rounds.of(units_of(secateur.trace(dense, bench.example)), keep, filters, finetune_epochs)
     if prune or not train:
         rows += _pruned(bench, dense, rounds, epochs)
-    told = f"{images}, {side} pixels wide; trained {epochs} epochs, and {finetune_epochs} behind each of "
+    told = f"{source}, {side} pixels wide; trained {epochs} epochs, and {finetune_epochs} behind each of "
     told += f"{rounds.count} rounds of {rounds.filters} filters. The source: ImageNet weights, cats against dogs, 224 "
     return Result(NAME, CLAIM, f"{told}pixels, 10 epochs behind each of 5 rounds of 512", tuple(rows))
 
