@@ -10,7 +10,7 @@ import torch
 import secateur as library
 from commands import HALF, Command
 from secateur.models import build_model
-from secateur.train.training import _UnderWay
+from secateur.train.underway import UnderWay
 
 
 class KilledError(BaseException):
@@ -18,7 +18,7 @@ class KilledError(BaseException):
 
 
 def kill_after(patch: pytest.MonkeyPatch, steps: int) -> None:
-    done, real = [0], _UnderWay._step
+    done, real = [0], UnderWay._step
 
     def step(self: Any, group: Any) -> None:
         if done[0] == steps:
@@ -26,7 +26,7 @@ def kill_after(patch: pytest.MonkeyPatch, steps: int) -> None:
         done[0] += 1
         real(self, group)
 
-    patch.setattr(_UnderWay, "_step", step)
+    patch.setattr(UnderWay, "_step", step)
 
 
 def killed(secateur: Command, steps: int, *arguments: object) -> None:

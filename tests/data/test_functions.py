@@ -41,6 +41,12 @@ def test_a_generator_can_be_gone_through_again(file: Path) -> None:
     assert [tuple(x.shape) for _ in range(2) for x, _ in data.train] == [(5, 1)] * 4
 
 
+def test_the_batches_of_a_generator_are_counted_once(file: Path) -> None:
+    file.write_text(SOURCE + "\ncalls = []\ndef counted(split):\n    calls.append(split)\n    yield calls, calls")
+    train = load_data(f"{file}:counted").train
+    assert [len(train), len(train), list(train)[0][0]] == [1, 1, ["train", "train"]]
+
+
 def test_it_is_given_what_it_names(file: Path) -> None:
     data = load_data(f"{file}:listed", train_path="a", test_path="b", seed=7, image_size=9)
     assert list(data.train) == [("a", "train"), (7, 9)]

@@ -2,20 +2,24 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, TensorDataset
 
 import secateur
 import secateur.masks
 from secateur.data.batches import Batches
+from secateur.data.functions import FunctionBatches
 from secateur.errors import FileError, InputError
 from secateur.train import Checkpointing, Gradients, History, Progress, TrainOptions, fit
+from secateur.train.randomness import Dice
 
 X = torch.randn(33, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(33) % 2
@@ -44,6 +48,54 @@ class Drawing:
             yield X[rows], Y[rows]
 
 
+class Noisy(Dataset[tuple[Tensor, Tensor]]):
+    """Draws from a generator of its own, kept in a transform."""
+
+    def __init__(self, noise: Any) -> None:
+        self.transforms = [lambda x: x + 0.1 * noise.normal(0, 1)]
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        return self.transforms[0](X[row]), Y[row]
+
+
+class Shuffled:
+    """A sampler of batches that keeps its generator in a place that nobody knows."""
+
+    def __init__(self) -> None:
+        self.dice = {"order": random.Random(5)}
+
+    def __len__(self) -> int:
+        return 5
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for _ in range(5):
+            yield self.dice["order"].sample(range(33), 7)
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(5)
+
+
+def loader(**options: Any) -> Callable[[], Any]:
+    """Options that are functions are called anew for each loader."""
+
+    def build() -> Any:
+        dataset = options.get("dataset", lambda: TensorDataset(X, Y))()
+        made = {k: v() if k in ("generator", "sampler", "batch_sampler") else v for k, v in options.items()}
+        made.pop("dataset", None)
+        return DataLoader(dataset, **({} if "batch_sampler" in made else {"batch_size": 7}), **made)
+
+    return build
+
+
+def of_a_function() -> Any:
+    one = loader(shuffle=True, generator=seeded)()
+    return FunctionBatches(lambda split: one, "train", {}, "here")
+
+
 SOURCES: dict[str, Callable[[], Any]] = {
     "list": lambda: list(zip(X.split(7), Y.split(7), strict=True)),
     "numbered": lambda: Batches(lambda rows: X[rows], Y, 7, seed=3),
@@ -52,6 +104,19 @@ SOURCES: dict[str, Callable[[], Any]] = {
         TensorDataset(X, Y), 7, shuffle=True, generator=torch.Generator().manual_seed(5), collate_fn=augmented
     ),
     "drawing": Drawing,
+    "sampler": loader(sampler=lambda: RandomSampler(X, replacement=True, num_samples=33, generator=seeded())),
+    "grouped": loader(batch_sampler=lambda: BatchSampler(RandomSampler(X, generator=seeded()), 7, drop_last=False)),
+    "own sampler": loader(batch_sampler=Shuffled),
+    "own noise": loader(dataset=lambda: Noisy(np.random.default_rng(5))),
+    "old noise": loader(dataset=lambda: Noisy(np.random.RandomState(5))),
+    "function": of_a_function,
+}
+WORKERS: dict[str, Callable[[], Any]] = {
+    "workers": loader(shuffle=True, num_workers=2, collate_fn=augmented),
+    "persistent": loader(shuffle=True, num_workers=2, persistent_workers=True, collate_fn=augmented),
+    "persistent generator": loader(
+        shuffle=True, num_workers=2, persistent_workers=True, generator=seeded, collate_fn=augmented
+    ),
 }
 
 
@@ -73,7 +138,12 @@ def trained(
     model = net()
     torch.manual_seed(kill)  # nothing may depend on what the process drew before
     history = fit(
-        model, SOURCES[source](), epochs=EPOCHS, options=options, checkpoint=checkpoint, progress=killed_after(kill)
+        model,
+        {**SOURCES, **WORKERS}[source](),
+        epochs=EPOCHS,
+        options=options,
+        checkpoint=checkpoint,
+        progress=killed_after(kill),
     )
     return model, history
 
@@ -101,6 +171,27 @@ def test_a_killed_run_ends_with_the_same_weights(source: str, kill: int, tmp_pat
     again, later = resumed(source, options, tmp_path, (kill,))
     assert same(whole, again)
     assert (history.losses, history.steps) == (later.losses, later.steps) == (later.losses, 15)
+
+
+@pytest.mark.parametrize("source", WORKERS)
+@pytest.mark.parametrize("kill", [5, 12])
+def test_a_killed_run_with_processes_that_load(source: str, kill: int, tmp_path: Path) -> None:
+    whole, history = trained(source, TrainOptions())
+    again, later = resumed(source, TrainOptions(), tmp_path, (kill,))
+    assert same(whole, again)
+    assert history.losses == later.losses
+
+
+@pytest.mark.parametrize("source", [*SOURCES, *WORKERS])
+def test_the_same_seed_gives_the_same_weights_whatever_the_loader_did_before(source: str) -> None:
+    batches = {**SOURCES, **WORKERS}[source]()
+    dice = Dice.of(batches)
+    state = dice.state()
+    models = [net(), net()]
+    for model in models:
+        dice.put(state)
+        fit(model, batches, epochs=2)
+    assert same(*models)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -183,6 +274,9 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "length": ("its length differ\n  there  3 x 5 batches\n  here   4 x 5 batches", {"epochs": 4}),
     "model": ("its model differ", {"model": net(1)}),
     "teacher": ("its teacher differ\n  there  none", {"teacher": net(1)}),
+    "optimizer": ("its optimizer differ\n  there  none", {"optimizer": torch.optim.SGD(net().parameters(), lr=0.1)}),
+    "generators": ("its generators differ\n  there  none\n  here   Generator", {"batches": SOURCES["generator"]()}),
+    "nothing": ("its data differ\n  there  a\n  here   none", {"checkpoint": {}}),
     "data": ("its data differ\n  there  a\n  here   b", {"checkpoint": {"data": "b"}}),
 }
 
@@ -192,9 +286,10 @@ def test_the_checkpoints_of_another_run_are_refused(part: str, tmp_path: Path) -
     message, change = CHANGES[part]
     about = change.get("checkpoint", {"data": "a"})
     trained("list", TrainOptions(), Checkpointing(tmp_path, every=5, about={"data": "a"}))
-    arguments = {"model": net(), "epochs": EPOCHS, **change, "checkpoint": Checkpointing(tmp_path, about=about)}
+    arguments = {"model": net(), "batches": SOURCES["list"](), "epochs": EPOCHS, **change}
+    arguments["checkpoint"] = Checkpointing(tmp_path, about=about)
     with pytest.raises(FileError) as caught:
-        fit(arguments.pop("model"), SOURCES["list"](), **arguments)
+        fit(**arguments)
     assert f"{tmp_path}/step-000000015 is of another run: {message}" in str(caught.value)
     assert "give another folder, or delete this one to start over" in str(caught.value)
 

@@ -9,14 +9,23 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 import secateur
 from secateur.data.batches import Batches
-from secateur.errors import FileError, TargetError
+from secateur.errors import FileError, InputError, TargetError
 from secateur.graph import Graph
 from secateur.masks import mask
-from secateur.train import Checkpointing, Distillation, Progress, TrainOptions, accuracy, evaluate
-from secateur.train.driver import Fitted, prune_and_fit
+from secateur.train import (
+    Checkpointing,
+    Distillation,
+    Fitted,
+    Progress,
+    TrainOptions,
+    accuracy,
+    evaluate,
+    prune_and_fit,
+)
 
 X = torch.randn(40, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 Y = (X.mean((1, 2, 3)) > 0).long()
@@ -86,6 +95,10 @@ def pull(graph: Graph) -> list[Weights]:
     return [Weights(graph)]
 
 
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(5)
+
+
 CASES: dict[str, dict[str, Any]] = {
     "macs": {"target": "macs=0.4", "options": TrainOptions(lr=0.05)},
     "channels": {"target": "channels=0.5", "schedule": "cubic", "options": TrainOptions("adamw")},
@@ -96,6 +109,15 @@ CASES: dict[str, dict[str, Any]] = {
         "penalties": pull,
         "teacher": Distillation(net(), features=["conv1"]),
     },
+    "read by a loader with dice of its own": {
+        "target": "params=0.4",
+        "importance": "taylor",
+        "loss": F.cross_entropy,
+        "data": lambda: DataLoader(
+            TensorDataset(X, Y), 10, sampler=RandomSampler(X, num_samples=20, generator=seeded())
+        ),
+        "recover": "shift",
+    },
     "judged": {"target": "macs=0.4", "metric": accuracy_of, "max_drop": 1.0},
     "too much": {"target": "params=0.3", "metric": size_of, "max_drop": 4.0},
 }
@@ -103,6 +125,8 @@ CASES: dict[str, dict[str, Any]] = {
 
 def run(case: str, **more: Any) -> Fitted:
     arguments = {"epochs": 2, "steps": 3, **CASES[case], **more}
+    if callable(arguments.get("data")):  # a new one in every run, as in every process
+        arguments["data"] = arguments["data"]()
     torch.manual_seed(len(more))  # nothing may depend on what the process drew before
     return prune_and_fit(net(), X[:1], arguments.pop("target"), DATA, **arguments)
 
@@ -222,3 +246,42 @@ def test_a_target_that_is_met_already() -> None:
     small = secateur.prune(net(), X[:1], "macs=0.4").model
     with pytest.raises(TargetError, match=r"the target is already met: macs=0\.5"):
         prune_and_fit(small, X[:1], "macs=0.5", DATA, epochs=1)
+
+
+def test_what_is_known_of_the_dense_model_is_not_measured() -> None:
+    fitted = prune_and_fit(
+        net(), X[:1], "params=0.3", DATA, epochs=1, steps=2, metric=size_of, max_drop=4.0, dense=100.0
+    )
+    assert (fitted.stages[0].metric, fitted.stopped) == (100.0, "max_drop")
+
+
+def test_penalties_are_made_for_the_graph_that_is_cut() -> None:
+    kinds: list[bool] = []
+
+    def watch(graph: Graph) -> list[Weights]:
+        kinds.append(graph.source.uniform)
+        return []
+
+    transformers = pytest.importorskip("transformers", reason="needs secateur[hf]")
+    sizes = {"vocab_size": 9, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = transformers.BertModel(transformers.BertConfig(**sizes, intermediate_size=8, max_position_embeddings=8))
+    ids = torch.zeros(2, 3, dtype=torch.int64)
+    options = TrainOptions(loss=lambda output, target: output.last_hidden_state.square().mean())
+    for uniform in (True, False):
+        more = {"options": options, "penalties": watch, "uniform": uniform}
+        prune_and_fit(model, ids, "params=0.9", [(ids, ids)], epochs=1, **more)
+    assert kinds == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"shedule": "cubic"}, "no option 'shedule'; did you mean 'schedule'"),
+        ({"carry": []}, "no option 'carry'"),
+        ({"dense": 0.5}, "dense=0.5 has no metric"),
+        ({"penalties": [1]}, r"penalties is a list, but every stage has a model of its own\ngive a function"),
+    ],
+)
+def test_what_cannot_be_passed_on(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        prune_and_fit(net(), X[:1], "macs=0.5", DATA, epochs=1, **wrong)

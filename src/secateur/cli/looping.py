@@ -1,4 +1,4 @@
-"""Cut and train in turn, as the options ask for it: `secateur.train.driver` from the command line."""
+"""Cut and train in turn, as the options ask for it: `secateur.train.prune_and_fit` from the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from secateur.errors import InputError
 if TYPE_CHECKING:
     from secateur.plan import Plan
     from secateur.pruning import Pruned
-    from secateur.train.driver import Fitted
+    from secateur.train import Fitted
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def looped(dense: Loaded, asked: Asked, tuning: Tuning, loop: LoopOptions, *, ve
 
 
 def _fitted(dense: Loaded, asked: Asked, tuning: Tuning, loop: LoopOptions, judge: Judge) -> Fitted:
-    from secateur.train.driver import prune_and_fit
+    from secateur.train import prune_and_fit
 
     trainer, cutting, calibration = tuning.trainer, asked.cutting, asked.calibration
     with trainer.watched("fine-tuning", judge, loop.steps) as progress:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from secateur.data.batches import Batch, Data, Request
@@ -16,7 +17,7 @@ from secateur.errors import InputError
 from secateur.models.functions import load_function
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FunctionBatches:
     """The batches that `function(split, **options)` gives, whenever they are gone through."""
 
@@ -32,8 +33,12 @@ class FunctionBatches:
             yield batch[0], batch[1]
 
     def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
         found = self._call()
-        # A generator has no length but the one that counting finds.
+        # A generator has no length but the one that counting finds, which takes as long as an epoch.
         return len(found) if isinstance(found, Sized) else sum(1 for _ in found)
 
     def _call(self) -> Iterable[Batch]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +13,16 @@ from ..apply.becoming import become_
 from ..apply.surgery import plans_of
 from ..apply.transplant import States
 from ..calls import Call
-from ..errors import InputError, nearest
+from ..errors import InputError
 from ..plan import Totals
 from ..train.iterate import Iteration, Stage, iterate
 from ..train.judge import Judge, Record
+from ..train.passed import check_options
 from ..train.running import device_of
 
 UNITS = ("steps", "epochs")
-_OURS = ("model", "example_inputs", "target", "steps", "start", "carry", "dense")  # options of `iterate` set here
+SET_HERE = ("model", "example_inputs", "target", "steps", "start", "carry", "dense")
+"""Options of `iterate` that are no business of the caller's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class InPlace:
     """
 
     def __init__(self, target: str | Sequence[str], example_inputs: Any, pace: Pace, options: dict[str, Any]):
-        _check_options(options)
+        check_options(options, SET_HERE)
         self.pace = pace
         self.stopped: str | None = None
         self.model: nn.Module | None = None
@@ -140,10 +141,3 @@ class InPlace:
     def plans(model: nn.Module) -> str:
         """The plans that a model went through, as a JSON list."""
         return f"[{','.join(plan.to_json() for plan in plans_of(model))}]"
-
-
-def _check_options(options: dict[str, Any]) -> None:
-    known = [name for name in inspect.signature(iterate).parameters if name not in _OURS]
-    for name in options:
-        if name not in known:
-            raise InputError(f"no option {name!r}{nearest(name, known)}\nknown: {', '.join(known)}")

@@ -170,11 +170,11 @@ class Checkpoints:
         return Saved(folder, state)
 
     def _check_same(self, folder: Path, there: Mapping[str, str]) -> None:
-        for part, here in self.run.items():
-            if there.get(part) != here:
+        for part in {**self.run, **there}:
+            was, here = there.get(part, "none"), self.run.get(part, "none")
+            if was != here:
                 raise FileError(
-                    f"{folder} is of another run: its {part} differ\n"
-                    f"  there  {there.get(part, 'none')}\n  here   {here}\n"
+                    f"{folder} is of another run: its {part} differ\n  there  {was}\n  here   {here}\n"
                     "give another folder, or delete this one to start over"
                 )
 

@@ -14,11 +14,13 @@ from secateur.data.batches import Source
 from secateur.errors import InputError
 from secateur.train.checkpoint import Checkpointing
 from secateur.train.distill import Distillation
+from secateur.train.history import History, Progress
 from secateur.train.logs import LogLike, opened_log
 from secateur.train.losses import cross_entropy
 from secateur.train.options import OPTIMIZERS, TrainOptions
 from secateur.train.stepping import Penalty
-from secateur.train.training import History, Job, Keeper, Progress
+from secateur.train.training import Job
+from secateur.train.underway import Keeper
 
 
 def fit(

@@ -4,7 +4,8 @@
                                               and {"0": a, "1": b}
 
 An object of JSON has one key that says what it stands for: `{}` a dict (its keys need not be texts), `()` a tuple, `@`
-a tensor by name. Lists, texts, numbers (nan and inf too), booleans and None stand for themselves.
+a tensor by name, `#` an array of NumPy by its kind, shape and bytes. Lists, texts, numbers (nan and inf too), booleans
+and None stand for themselves.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from secateur.errors import FileError, InputError
@@ -21,7 +23,6 @@ from secateur.errors import FileError, InputError
 def pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     """`value` as JSON; its tensors are added to `tensors`. Raises `InputError` for anything else in it.
 
-    >>> import torch
     >>> tensors = {}
     >>> pack({0: (1.5, torch.ones(2))}, tensors), list(tensors)
     ({'{}': [[0, {'()': [1.5, {'@': '0'}]}]]}, ['0'])
@@ -30,6 +31,9 @@ def pack(value: Any, tensors: dict[str, Tensor]) -> Any:
         name = str(len(tensors))
         tensors[name] = value.detach().to("cpu", copy=True)
         return {"@": name}
+    if isinstance(value, np.ndarray):
+        content = torch.from_numpy(np.frombuffer(value.tobytes(), np.uint8).copy())
+        return {"#": [value.dtype.str, list(value.shape), pack(content, tensors)]}
     if isinstance(value, Mapping):
         return {"{}": [[pack(key, tensors), pack(item, tensors)] for key, item in value.items()]}
     if isinstance(value, tuple):
@@ -57,6 +61,10 @@ def unpack(data: Any, tensors: Mapping[str, Tensor]) -> Any:
         ((kind, held),) = data.items()
         if kind == "@":
             return tensors[held]
+        if kind == "#":
+            dtype, shape, content = held
+            content = tensors[content["@"]].numpy().tobytes()
+            return np.frombuffer(content, dtype).reshape(shape).copy()
         if kind == "()":
             return tuple(unpack(item, tensors) for item in held)
         if kind == "{}":

@@ -1,51 +1,96 @@
-"""The random generators that a training draws from, as plain data: of torch, NumPy, Python and the data loader."""
+"""The random generators that a training draws from, as plain data: those of the process, and those of its data."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
+
+from secateur.train.held import held
+
+Own = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 
 
-def random_state(batches: Any = None) -> dict[str, Any]:
-    """Where the generators are: tensors, numbers and texts.
+@dataclass(frozen=True, slots=True)
+class Dice:
+    """What data are drawn with: generators of their own, and loaders whose processes stay from epoch to epoch.
 
-    >>> state, first = random_state(), torch.rand(1)
-    >>> put_random_state(state)
-    >>> bool(torch.rand(1) == first)
-    True
+    >>> import torch
+    >>> dice = Dice.of({"order": torch.Generator(), "noise": [random.Random(0)]})
+    >>> state, first = dice.state(), (torch.rand(1), dice.own[1].random())
+    >>> dice.put(state)
+    >>> bool(torch.rand(1) == first[0]), dice.own[1].random() == first[1]
+    (True, True)
     """
-    name, keys, *rest = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": [name, torch.tensor(np.asarray(keys).astype(np.int64)), *rest],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "loader": [generator.get_state() for generator in _own_generators(batches)],
-    }
+
+    own: tuple[Own, ...]
+    loaders: tuple[DataLoader[Any], ...]
+
+    @staticmethod
+    def of(source: Any) -> Dice:
+        """Those that an object holds."""
+        own = held(source, torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+        return Dice(
+            tuple(one for one in own if not isinstance(one, random.SystemRandom)), tuple(held(source, DataLoader))
+        )
+
+    @property
+    def kinds(self) -> str:
+        """Which there are."""
+        return ", ".join(type(one).__name__ for one in self.own)
+
+    def start_anew(self) -> None:
+        """Let processes that stay start anew: nobody can look into their generators, so they begin as in a new run."""
+        for loader in self.loaders:
+            loader._iterator = None
+
+    def state(self) -> dict[str, Any]:
+        """Where all generators are: tensors, arrays, numbers and texts."""
+        return {
+            "python": random.getstate(),
+            "numpy": np.random.get_state(),
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "own": self.own_state(),
+        }
+
+    def put(self, state: Mapping[str, Any]) -> None:
+        """Put all generators back to where they were."""
+        random.setstate(state["python"])
+        np.random.set_state(state["numpy"])
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["cuda"])
+        self.put_own(state["own"])
+
+    def own_state(self) -> list[Any]:
+        """Where the data's own generators are."""
+        return [_state_of(one) for one in self.own]
+
+    def put_own(self, states: list[Any]) -> None:
+        """Put these back alone."""
+        for one, was in zip(self.own, states, strict=True):
+            _put(one, was)
 
 
-def put_random_state(state: Mapping[str, Any], batches: Any = None) -> None:
-    """Put the generators back to where they were."""
-    name, keys, *rest = state["numpy"]
-    random.setstate(state["python"])
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    for generator, was in zip(_own_generators(batches), state["loader"], strict=False):
-        generator.set_state(was)
+def _state_of(own: Own) -> Any:
+    if isinstance(own, np.random.Generator):
+        return own.bit_generator.state
+    return own.getstate() if isinstance(own, random.Random) else own.get_state()
 
 
-def _own_generators(batches: Any) -> Iterator[torch.Generator]:
-    """A DataLoader draws its order from generators of its own where it was given any."""
-    seen: set[int] = set()
-    grouped = getattr(batches, "batch_sampler", None)
-    for holder in (batches, getattr(batches, "sampler", None), grouped, getattr(grouped, "sampler", None)):
-        generator = getattr(holder, "generator", None)
-        if isinstance(generator, torch.Generator) and id(generator) not in seen:
-            seen.add(id(generator))
-            yield generator
+def _put(own: Own, state: Any) -> None:
+    if isinstance(own, np.random.Generator):
+        own.bit_generator.state = state
+    elif isinstance(own, random.Random):
+        own.setstate(state)
+    else:
+        own.set_state(state)
+
+
+__all__ = ["Dice"]

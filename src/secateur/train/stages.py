@@ -1,0 +1,129 @@
+"""Cutting and training in stages as values: how each stage is trained, what is cut and when it ends, and what tells
+such a loop from others."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+
+from secateur.data.batches import Source
+from secateur.errors import InputError
+from secateur.fingerprint import digest
+from secateur.graph import Graph
+from secateur.io import load
+from secateur.masks import masks_of
+from secateur.masks.wearing import worn
+from secateur.trace import trace
+from secateur.train.distill import Distillation
+from secateur.train.epochs import Later
+from secateur.train.identity import of_code
+from secateur.train.iterate import Iteration, iterate
+from secateur.train.judge import Judge
+from secateur.train.options import TrainOptions
+from secateur.train.randomness import Dice
+from secateur.train.stepping import Penalty
+from secateur.train.training import Job
+
+Penalties: TypeAlias = Callable[[Graph], Sequence[Penalty]]
+"""From the Graph of a stage's model to what pulls while it is trained."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How each stage is trained."""
+
+    batches: Source
+    epochs: int
+    options: TrainOptions
+    penalties: Penalties | None
+    teaching: Distillation | None
+
+    def job(self, model: nn.Module, stage: int = 1, **more: Any) -> Job:
+        """The training of a stage."""
+        options = replace(self.options, seed=(self.options.seed + stage - 1) % 2**32)
+        source = Later.of(self.batches, self.epochs * (stage - 1))
+        return Job(model, source, self.epochs, options, teaching=self.teaching, **more)
+
+    def before(self, stage: int) -> int:
+        """The steps of the optimizer before a stage."""
+        return (stage - 1) * self.epochs * -(-len(self.batches) // self.options.gradients.accumulate)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What is cut, how, and when it ends."""
+
+    model: nn.Module
+    example_inputs: Any
+    target: Any
+    cutting: Mapping[str, Any]
+    trainer: Trainer
+    judge: Judge
+
+    @property
+    def steps(self) -> int:
+        return self.cutting.get("steps", 1)
+
+    def dice(self) -> Dice:
+        """What is drawn with while it is cut and judged."""
+        return Dice.of([self.cutting, self.judge.metric])
+
+    def identity(self) -> dict[str, str]:
+        """What tells this loop from others."""
+        training = self.trainer.job(self.model).identity()
+        how = {name: _text(value) for name, value in sorted(self.cutting.items()) if name not in ("data", "calls")}
+        judge = self.judge
+        end = [_text(judge.metric), judge.max_drop, judge.higher_is_better, judge.dense]
+        return {
+            **training,
+            "generators": f"{training['generators']}; {self.dice().kinds or 'none'}",
+            "penalties": _text(self.trainer.penalties),
+            "target": str(self.target),
+            "cutting": digest(str(how)),
+            "metric": digest(str(end)),
+        }
+
+    def about(self) -> dict[str, Any]:
+        """What a log says of this loop."""
+        return {**self.trainer.job(self.model).about(), "target": str(self.target), "stages": self.steps}
+
+    def iterate(self, model: nn.Module, optimizer: torch.optim.Optimizer, start: int) -> Iteration:
+        """The stages after stage `start`, whose model this is."""
+        return iterate(model, self.example_inputs, self.target, carry=[optimizer], start=start, **self.cutting)
+
+    def penalties(self, model: nn.Module) -> tuple[Penalty, ...]:
+        """What pulls while a model is trained."""
+        if self.trainer.penalties is None:
+            return ()
+        asked = {name: self.cutting[name] for name in ("calls", "outputs", "uniform") if name in self.cutting}
+        return tuple(self.trainer.penalties(trace(model, self.example_inputs, **asked)))
+
+    def rebuilt(self, path: Path) -> nn.Module:
+        """The model that was saved at a path, made from the original; its masks are in the file."""
+        fresh = copy.deepcopy(self.model)
+        if worn(fresh):
+            masks_of(fresh).remove()
+        return load(fresh, path)
+
+
+def check_penalties(penalties: Any) -> None:
+    """Raise `InputError` for ready penalties: they are of one model, and each stage has another."""
+    if penalties is not None and not callable(penalties):
+        raise InputError(
+            f"penalties is a {type(penalties).__name__}, but every stage has a model of its own\n"
+            "give a function that makes them: penalties=lambda graph: [ScaleL1(graph, 1e-4)]"
+        )
+
+
+def _text(value: Any) -> str:
+    """What tells an argument from others, in any process."""
+    return of_code(value) if callable(value) else str(value)
+
+
+__all__ = ["Loop", "Penalties", "Trainer", "check_penalties"]
