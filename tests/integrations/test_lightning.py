@@ -106,6 +106,16 @@ def test_a_checkpoint_is_restored_and_a_run_goes_on_from_it(tmp_path: Path) -> N
         assert torch.equal(a, b)
 
 
+def test_the_example_of_the_module_is_the_default(tmp_path: Path) -> None:
+    module = Net()
+    module.example_input_array = EXAMPLE
+    fit(tmp_path, module, PruningCallback("params=0.6", every=2))
+    assert size(module) <= 0.6 * size(Net())
+    for part, name in (("", "Net"), ("features", "features")):
+        with pytest.raises(InputError, match=f"there are no example inputs of {name}\ngive what it is called with: Pr"):
+            fit(tmp_path, Net(), PruningCallback("params=0.6", every=2, part=part))
+
+
 def test_it_stops_where_the_metric_drops_too_far(tmp_path: Path) -> None:
     module, whole = Net(), size(Net())
     callback = PruningCallback("params=0.4", EXAMPLE, every=2, steps=3, metric=size, max_drop=0.5 * whole)

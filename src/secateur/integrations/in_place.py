@@ -141,3 +141,38 @@ class InPlace:
     def plans(model: nn.Module) -> str:
         """The plans that a model went through, as a JSON list."""
         return f"[{','.join(plan.to_json() for plan in plans_of(model))}]"
+
+
+class InPlaceCallback:
+    """What the callbacks of all trainers take, and what they tell.
+
+    After every `every` optimizer steps (`unit="epochs"`: epochs) comes one of `steps` stages of a schedule, as in
+    `secateur.iterate`, whose other options are taken too: `schedule`, `importance`, `select`, `scope`, `data`, `loss`,
+    `recover`, `calls`, `outputs`, `uniform`, `metric`, `max_drop`, `higher_is_better`, `seed`. example_inputs: what the
+    model is called with. carry: what else follows, as an EMA of your own.
+
+    `pruning.history` has the stages as plain data. Where `metric` drops by more than `max_drop`, training stops, and
+    `pruning.model` is the model of the stage before.
+    """
+
+    def __init__(
+        self,
+        target: str | Sequence[str],
+        example_inputs: Any = None,
+        *,
+        every: int = 100,
+        unit: str = "steps",
+        steps: int = 1,
+        carry: States = (),
+        **options: Any,
+    ):
+        self.pruning = InPlace(target, example_inputs, Pace(steps, every, unit), options)
+        self._carry = carry
+
+    def _enough(self, model: nn.Module, unit: str, count: int, followers: Sequence[Any]) -> bool:
+        """Cut `model` if a stage is due, with all that holds its parameters; whether training is to stop."""
+        self.pruning.after(model, unit, count, [*followers, self._carry])
+        return self.pruning.stopped is not None
+
+
+__all__ = ["InPlace", "InPlaceCallback", "Pace"]

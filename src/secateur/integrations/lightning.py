@@ -17,10 +17,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from ..apply.surgery import cut_
-from ..apply.transplant import States
 from ..errors import FileError, InputError
 from ..plan import Plan
-from .in_place import InPlace, Pace
+from .in_place import InPlaceCallback
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -31,38 +30,23 @@ except ImportError as error:  # pragma: no cover
 PLANS = "secateur_plans"
 
 
-class PruningCallback(Callback):
+class PruningCallback(InPlaceCallback, Callback):
     """Cuts a LightningModule, or a part of it, as it trains; optimizers, schedulers and averages follow.
 
-    After every `every` optimizer steps (`unit="epochs"`: epochs) comes one of `steps` stages of a schedule, as in
-    `secateur.train.iterate.iterate`, whose other options are taken too: `schedule`, `importance`, `select`, `scope`,
-    `data`, `loss`, `recover`, `calls`, `outputs`, `metric`, `max_drop`, `seed`. example_inputs: what the module is
-    called with. part: the dotted name of the module that is pruned, by default all of it. carry: what else follows;
-    the averages of Lightning's own callbacks do by themselves.
+    part: the dotted name of the module that is pruned, by default all of it. example_inputs: what that is called with,
+    by default the `example_input_array` of the LightningModule. The other options: see `InPlaceCallback`. The averages
+    of Lightning's own callbacks follow by themselves.
 
-    Where `metric` drops by more than `max_drop`, training stops, and `callback.pruning.model` is the model of the stage
-    before. `callback.pruning.history` has the stages as plain data. Checkpoints hold the plans as text under
-    "secateur_plans": `restore(module, checkpoint)` cuts a freshly built module to the size of one, after which its
-    state dict loads, and `trainer.fit(module, ckpt_path=...)` goes on.
+    Checkpoints hold the plans as text under "secateur_plans": `restore(module, checkpoint)` cuts a freshly built module
+    to the size of one, after which its state dict loads, and `trainer.fit(module, ckpt_path=...)` goes on.
 
     Raises `InputError` before training starts for what cannot work: several devices or processes, and a training that
     ends before the last stage.
     """
 
-    def __init__(
-        self,
-        target: str | Sequence[str],
-        example_inputs: Any,
-        *,
-        every: int = 100,
-        unit: str = "steps",
-        steps: int = 1,
-        part: str = "",
-        carry: States = (),
-        **options: Any,
-    ):
-        self.pruning = InPlace(target, example_inputs, Pace(steps, every, unit), options)
-        self._part, self._carry = part, carry
+    def __init__(self, target: str | Sequence[str], example_inputs: Any = None, *, part: str = "", **options: Any):
+        super().__init__(target, example_inputs, **options)
+        self._part = part
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not isinstance(trainer.strategy, SingleDeviceStrategy):
@@ -74,7 +58,7 @@ class PruningCallback(Callback):
         pace.check_reaches("steps", trainer.max_steps)
         pace.check_reaches("epochs", trainer.max_epochs or 0)
         done = trainer.global_step if pace.unit == "steps" else trainer.current_epoch
-        self.pruning.begin(self._model(pl_module), lambda: None, done)
+        self.pruning.begin(self._model(pl_module), lambda: self._example(pl_module), done)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -85,9 +69,7 @@ class PruningCallback(Callback):
         self._after("epochs", trainer.current_epoch + 1, trainer, pl_module)
 
     def _after(self, unit: str, count: int, trainer: Trainer, module: LightningModule) -> None:
-        carry = [*trainer.optimizers, *self._averages(trainer), self._carry]
-        self.pruning.after(self._model(module), unit, count, carry)
-        if self.pruning.stopped:
+        if self._enough(self._model(module), unit, count, [*trainer.optimizers, *self._averages(trainer)]):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -101,6 +83,14 @@ class PruningCallback(Callback):
             return module.get_submodule(self._part)
         except AttributeError as error:
             raise InputError(f"part={self._part!r}: {error}") from error
+
+    def _example(self, module: LightningModule) -> Any:
+        if self._part or module.example_input_array is None:
+            raise InputError(
+                f"there are no example inputs of {self._part or type(module).__name__}\n"
+                "give what it is called with: PruningCallback(target, images[:1])"
+            )
+        return module.example_input_array
 
     def _averages(self, trainer: Trainer) -> Iterator[nn.Module]:
         """What is pruned, in the averages that callbacks of Lightning keep of the whole module."""

@@ -9,15 +9,13 @@ secateur.save(trainer.model, "small.safetensors")
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..apply.surgery import plans_of
-from ..apply.transplant import States
 from ..errors import InputError
 from ..io import save
-from .in_place import InPlace, Pace
+from .in_place import InPlaceCallback
 
 try:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -27,37 +25,17 @@ except ImportError as error:  # pragma: no cover
 WEIGHTS = "model.safetensors"
 
 
-class PruningCallback(TrainerCallback):
-    """Cuts the Trainer's model as it trains; optimizer and scheduler follow.
+class PruningCallback(InPlaceCallback, TrainerCallback):
+    """Cuts the Trainer's model as it trains; optimizer and scheduler follow. Its options: see `InPlaceCallback`.
 
-    After every `every` optimizer steps (`unit="epochs"`: epochs) comes one of `steps` stages of a schedule, as in
-    `secateur.train.iterate.iterate`, whose other options are taken too: `schedule`, `importance`, `select`, `scope`,
-    `data`, `loss`, `recover`, `calls`, `outputs`, `uniform`, `metric`, `max_drop`, `seed`. example_inputs: what the
-    model is called with, by default the first training example without its labels. carry: what else follows, an EMA.
-
-    Where `metric` drops by more than `max_drop`, training stops, and `callback.pruning.model` is the model of the stage
-    before. `callback.pruning.history` has the stages as plain data. Checkpoints are those of the Trainer, with the
-    plans in `model.safetensors`: `secateur.load(build_model(), "checkpoint-500/model.safetensors")` gives the smaller
-    model, and a Trainer of that goes on by `train(resume_from_checkpoint="checkpoint-500")`. With `uniform=True` all
-    layers stay alike, and `from_pretrained("checkpoint-500")` reads it too.
+    example_inputs: by default the first training example without its labels. Checkpoints are those of the Trainer, with
+    the plans in `model.safetensors`: `secateur.load(build_model(), "checkpoint-500/model.safetensors")` gives the
+    smaller model, and a Trainer of that goes on by `train(resume_from_checkpoint="checkpoint-500")`. With
+    `uniform=True` all layers stay alike, and `from_pretrained("checkpoint-500")` reads it too.
 
     Raises `InputError` before training starts for what cannot work: several processes or devices, DeepSpeed, FSDP,
     `load_best_model_at_end` (the best model may have another shape), a training that ends before the last stage.
     """
-
-    def __init__(
-        self,
-        target: str | Sequence[str],
-        example_inputs: Any = None,
-        *,
-        every: int = 100,
-        unit: str = "steps",
-        steps: int = 1,
-        carry: States = (),
-        **options: Any,
-    ):
-        self.pruning = InPlace(target, example_inputs, Pace(steps, every, unit), options)
-        self._carry = carry
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -79,8 +57,7 @@ class PruningCallback(TrainerCallback):
         self._after("epochs", round(state.epoch or 0), control, kwargs)
 
     def _after(self, unit: str, count: int, control: TrainerControl, held: dict[str, Any]) -> None:
-        self.pruning.after(held["model"], unit, count, [held["optimizer"], held["lr_scheduler"], self._carry])
-        if self.pruning.stopped:
+        if self._enough(held["model"], unit, count, [held["optimizer"], held["lr_scheduler"]]):
             control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
