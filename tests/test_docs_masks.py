@@ -20,7 +20,7 @@ def test_its_programs_run_one_after_the_other(tmp_path: Path, monkeypatch: pytes
     names: dict[str, object] = {"__name__": "__page__"}
     for program in PROGRAMS:
         exec(program, names)
-    assert len(PROGRAMS) == 7
+    assert len(PROGRAMS) == 8
 
 
 @pytest.mark.parametrize("word", [*SCOPES, *CRITERIA, *PATTERNS])

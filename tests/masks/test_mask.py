@@ -108,6 +108,69 @@ def test_transposed_layers_are_masked_by_their_own_inputs_and_outputs(pattern: s
     assert one.sum() == other.sum()
 
 
+class Conv1D(nn.Module):
+    """A linear layer stored the other way round, (i, o)."""
+
+    def __init__(self, outputs: int, inputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(inputs, outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "4x1"])
+def test_linear_layers_of_gpt2_keep_their_direction_through_updates(
+    pattern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Conv1D, "__module__", "transformers.pytorch_utils")
+    model = nn.Sequential(Conv1D(8, 12))
+    masks = mask(model, 0.5, pattern=pattern)
+    for regrow in (False, True):
+        masks.update(0.5, regrow=regrow)
+        assert PATTERNS[pattern].holds(masks.masks["0.weight"].T)
+        assert masks.sparsity == 0.5
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "4x1"])
+def test_patterns_stay_within_groups(pattern: str) -> None:
+    """Blocks of outputs that read the same input, and inputs that one output reads."""
+    for conv in (nn.Conv2d(16, 32, 2, groups=4), nn.ConvTranspose2d(16, 32, 2, groups=4)):
+        masks = mask(conv, 0.5, pattern=pattern)
+        weight = conv.weight.detach()
+        dense = torch.stack([one[:, :, 0, 0] for one in _by_group(conv, weight)])  # (g, o, i)
+        assert dense.shape == (4, 8, 4)
+        assert all(PATTERNS[pattern].holds(group != 0) for group in dense)
+        assert masks.sparsity == 0.5
+
+
+def _by_group(conv: nn.Conv2d | nn.ConvTranspose2d, weight: torch.Tensor) -> list[torch.Tensor]:
+    """W: (o, i, ...) of each group."""
+    turned = isinstance(conv, nn.ConvTranspose2d)
+    return [part.transpose(0, 1) if turned else part for part in weight.chunk(conv.groups)]
+
+
+def test_groups_that_do_not_divide_are_left_out() -> None:
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.ConvTranspose2d(8, 8, 2, groups=4), nn.Conv2d(8, 8, 1))
+    blocks = mask(model, pattern="4x1")
+    assert blocks.left_out == {
+        "0.weight": "its 1 outputs of each group are no multiple of 4",
+        "1.weight": "its 2 outputs of each group are no multiple of 4",
+    }
+    blocks.remove()
+    assert mask(model, pattern="2:4").left_out == {
+        "0.weight": "its 1 inputs of each group are no multiple of 4",
+        "1.weight": "its 2 inputs of each group are no multiple of 4",
+    }
+
+
+def test_each_output_of_a_grouped_transposed_convolution_competes_for_itself() -> None:
+    conv = nn.ConvTranspose2d(8, 6, 1, groups=2)
+    mask(conv, 0.5, scope="output")
+    for group in _by_group(conv, conv.weight.detach()):
+        assert ((group != 0).flatten(1).sum(1) == 2).all()
+
+
 def test_what_does_not_divide_is_left_out_and_told() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3))
     masks = mask(model, pattern="2:4")
@@ -191,6 +254,23 @@ def test_norms_biases_tables_and_vectors_do_not() -> None:
     assert mask(Odd(), 0.5, only="*", protect="mix").names == ("layer.weight",)
 
 
+@pytest.mark.parametrize("name", ["0.bias", "1.weight", "1.bias"])
+def test_a_vector_that_is_named_itself_wears_a_mask(name: str) -> None:
+    model = net()
+    masks = mask(model, 0.5, only=name)
+    assert masks.names == (name,)
+    assert masks.sparsity == 0.5
+    masks.update(0.75)
+    assert int((~masks.masks[name]).sum()) == 6
+    assert (getattr(model[int(name[0])], name[2:])[~masks.masks[name]] == 0).all()
+    with pytest.raises(InputError, match="it is a vector"):
+        mask(net(), only=name, pattern="2:4")
+
+
+def test_a_module_that_is_named_masks_no_vectors() -> None:
+    assert mask(net(), 0.5, only="0").names == ("0.weight",)
+
+
 def test_tied_weights_wear_one_mask() -> None:
     model = Parts(lambda self, x: self.b(self.a(x)), a=nn.Linear(4, 4), b=nn.Linear(4, 4))
     model.b.weight = model.a.weight
@@ -249,6 +329,67 @@ def test_what_is_printed() -> None:
     text = str(mask(net(), 0.5, scope="layer"))
     assert text.startswith("50.0 % of 384 weights are zero: unstructured, by magnitude, share of each layer")
     assert re.search(r"0\.weight +8x4x3x3 +288 +144 +50\.0 %", text)
+
+
+def test_a_layer_that_lets_nothing_through_is_told() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    model[2].weight.data *= 1e-3
+    masks = mask(model, 0.5)
+    assert masks.density["2.weight"] == 0
+    assert "nothing is left of 2.weight" in str(masks)
+    masks.remove()
+    assert "nothing is left" not in str(mask(model, 0.5, scope="layer"))
+
+
+# --- masks of one's own ---------------------------------------------------------------------------------------------
+
+
+def test_masks_can_be_set_to_any_that_one_has() -> None:
+    """The winning ticket: masks of a trained network on the weights that it began with."""
+    model = net()
+    beginning = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    masks = mask(model, 0.8, criterion="random")
+    ticket = masks.masks
+    masks.remove()
+    model.load_state_dict(beginning)
+    again = mask(model, 0.0)
+    again.assign(ticket)
+    assert all(torch.equal(one, ticket[name]) for name, one in again.masks.items())
+    assert torch.equal(model[0].weight, beginning["0.weight"] * ticket["0.weight"])
+
+
+def test_zeros_that_a_model_has_can_be_kept() -> None:
+    model = net()
+    mask(model, 0.7).harden()
+    zeros = {name: (weight == 0) for name, weight in model.named_parameters() if weight.dim() > 1}
+    mask(model, 0.0).assign({name: ~zero for name, zero in zeros.items()})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    F.cross_entropy(model(X), Y).backward()
+    optimizer.step()
+    assert masks_of(model).sparsity == pytest.approx(0.7, abs=0.01)
+    assert (model[0].weight[zeros["0.weight"]] == 0).all()
+
+
+ASSIGNED: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown": (
+        {"0.wieght": torch.ones(2, 4)},
+        r"nothing wears a mask under the name '0.wieght'; did you mean",
+    ),
+    "shape": ({"0.weight": torch.ones(4, 2)}, r"the mask for 0.weight is \(4, 2\); it must be of its shape \(4, 4\)"),
+    "none": ({"0.weight": 1}, r"the mask for 0.weight is a int; it must be a tensor of its shape \(4, 4\)"),
+    "values": ({"0.weight": torch.full((4, 4), 0.5)}, r"the mask for 0.weight holds more than 0 and 1: 0.5"),
+    "pattern": ({"0.weight": torch.ones(4, 4)}, "the mask for 0.weight has not the pattern 2:4"),
+}
+
+
+@pytest.mark.parametrize("name", ASSIGNED)
+def test_masks_that_do_not_fit_are_refused_and_nothing_is_changed(name: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    masks = mask(model, pattern="2:4")
+    before = masks.masks
+    with pytest.raises(InputError, match=ASSIGNED[name][1]):
+        masks.assign({"1.weight": torch.zeros(4, 4), **ASSIGNED[name][0]})
+    assert all(torch.equal(one, before[n]) for n, one in masks.masks.items())
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

@@ -18,10 +18,12 @@ from ..statistics import Loss
 from ..trace import check_model
 from .choice import Rules
 from .criteria import Measure, Scoring, checked
+from .given import own
+from .layout import Layout
 from .naming import plain
 from .patterns import named_pattern, sparsity_of
 from .wearing import Mask, Worn, put_on, take_off, worn
-from .weights import Weight, _is_turned, chosen
+from .weights import Weight, chosen
 
 if TYPE_CHECKING:
     from .following import Following
@@ -52,7 +54,7 @@ def mask(
     four consecutive inputs stay; "4x1", blocks of four consecutive outputs at one input position.
     protect, only: modules or parameters, names or globs. By default all parameters of linear, convolutional, attention
     and recurrent layers of two dimensions and more wear a mask, and whatever else has two dimensions; vectors, norms,
-    embeddings and what is called an embedding or a bias do not.
+    embeddings and what is called an embedding or a bias do only where `only` has their own name.
 
     Raises `InputError` for unknown words, for weights that are computed from other parameters already, and for a weight
     that is named in `only` and does not divide into the pattern; others that do not are in `Masks.left_out`.
@@ -66,11 +68,11 @@ def mask(
     measure, rules = Measure(criterion, data, loss, seed), Rules(scope, pattern)
     asked = sparsity_of(sparsity, pattern)
     weights, left_out = _fitting(chosen(model, protect, only), pattern, only)
-    scores = _scores(measure.on(lambda: _bare(model)), {w.name: (w.parameter.detach(), w.turned) for w in weights})
+    scores = _scores(measure.on(lambda: _bare(model)), {w.name: (w.parameter.detach(), w.layout) for w in weights})
     kept = rules.masks(scores, asked)
     for weight in weights:
         values = torch.empty_like(weight.parameter.detach())  # in its memory format, else the product is slow
-        made = Mask(values.copy_(weight.upright(kept[weight.name])), pattern)
+        made = Mask(values.copy_(weight.layout.upright(kept[weight.name])), pattern)
         for module, leaf in weight.places:
             put_on(module, leaf, made)
     return Masks(model, tuple(kept), measure, rules, left_out)
@@ -150,15 +152,31 @@ class Masks:
         asked = sparsity_of(sparsity, pattern)
         found = self._found()
         _check_divides(found, pattern)
-        turned = {name: _is_turned(one.places[0][0]) for name, one in found.items()}
-        held = {name: _upright(one.mask.mask, turned[name]) for name, one in found.items()}
+        held = {name: one.layout.upright(one.mask.mask) for name, one in found.items()}
         weights = {
-            name: (one.parameter.detach() if regrow else one.weight(), turned[name]) for name, one in found.items()
+            name: (one.parameter.detach() if regrow else one.weight(), one.layout) for name, one in found.items()
         }
         scores = _scores(self.measure.on(lambda: _bare(self.model)), weights)
         kept = self.rules.masks(scores, asked, None if regrow or fixed else held)
         for name, one in found.items():
-            one.mask.mask.copy_(_upright(kept[name], turned[name]))
+            one.mask.mask.copy_(one.layout.upright(kept[name]))
+
+    def assign(self, kept: Mapping[str, Tensor]) -> None:
+        """Set masks to some of your own, such as those of another run: name -> what stays, 0 and 1 or bools.
+
+        What is not named keeps its mask. Raises `InputError`, and changes nothing, for a name that wears none, another
+        shape, and zeros that do not lie in the pattern.
+
+        >>> net = nn.Linear(2, 2)
+        >>> masks = mask(net, 0.0)
+        >>> masks.assign({"weight": torch.eye(2)})
+        >>> masks.sparsity
+        0.5
+        """
+        found = self._found()
+        fitting = {name: own(name, one, found, self.rules.pattern) for name, one in kept.items()}
+        for name, one in fitting.items():
+            found[name].mask.mask.copy_(one)
 
     def follow(self, schedule: Callable[[int], float], *, regrow: bool = False) -> Following:
         """Something whose `step()` masks more as a schedule says: from a step to the share of weights that REMAINS.
@@ -237,7 +255,8 @@ class Masks:
 def _fitting(weights: Sequence[Weight], pattern: str, only: str | Sequence[str]) -> tuple[list[Weight], dict[str, str]]:
     """The weights that divide into the pattern, and why the others do not."""
     lack = named_pattern(pattern).lack
-    reasons = {weight.name: why for weight in weights if (why := lack(weight.shape)) is not None}
+    shapes = {weight.name: tuple(weight.layout.upright(weight.parameter).shape) for weight in weights}
+    reasons = {w.name: why for w in weights if (why := lack(shapes[w.name], w.layout.groups)) is not None}
     named = {only} if isinstance(only, str) else set(only)
     for weight in weights:
         if weight.name in reasons and named & {*weight.names, *(name.rpartition(".")[0] for name in weight.names)}:
@@ -254,7 +273,7 @@ def _fitting(weights: Sequence[Weight], pattern: str, only: str | Sequence[str])
 def _check_divides(found: Mapping[str, Worn], pattern: str) -> None:
     """A cut may leave sizes that the pattern does not divide."""
     for name, one in found.items():
-        lack = named_pattern(pattern).lack(tuple(_upright(one.mask.mask, _is_turned(one.places[0][0])).shape))
+        lack = named_pattern(pattern).lack(tuple(one.layout.upright(one.mask.mask).shape), one.layout.groups)
         if lack:
             raise InputError(
                 f"{name} cannot have the pattern {pattern} any more: {lack}\n"
@@ -262,17 +281,13 @@ def _check_divides(found: Mapping[str, Worn], pattern: str) -> None:
             )
 
 
-def _scores(scoring: Scoring, weights: dict[str, tuple[Tensor, bool]]) -> dict[str, Tensor]:
-    """Scores by name, outputs first. weights: values, and whether inputs come first there."""
+def _scores(scoring: Scoring, weights: dict[str, tuple[Tensor, Layout]]) -> dict[str, Tensor]:
+    """Scores by name, outputs first. weights: values, and how they lie."""
     with torch.no_grad():
         return {
-            name: _upright(checked(name, scoring(name, weight), weight), turned)
-            for name, (weight, turned) in weights.items()
+            name: layout.upright(checked(name, scoring(name, weight), weight))
+            for name, (weight, layout) in weights.items()
         }
-
-
-def _upright(tensor: Tensor, turned: bool) -> Tensor:
-    return tensor.transpose(0, 1) if turned else tensor
 
 
 def _bare(model: nn.Module) -> nn.Module:

@@ -21,8 +21,14 @@ class Pattern(Protocol):
     @property
     def fixed(self) -> float | None: ...
 
-    def lack(self, shape: tuple[int, ...]) -> str | None:
-        """Why a weight of this shape (o, i, ...) has no such pattern; None where it has."""
+    def lack(self, shape: tuple[int, ...], groups: int = 1) -> str | None:
+        """Why a weight of this shape (o, i, ...) has no such pattern; None where it can have it.
+
+        groups: so many parts of the outputs read inputs of their own."""
+        ...
+
+    def holds(self, kept: Tensor) -> bool:
+        """Whether what is kept of a weight (o, i, ...) lies so."""
         ...
 
     def blocks(self, scores: Tensor) -> Tensor:
@@ -40,11 +46,14 @@ class Unstructured:
 
     fixed: float | None = None
 
-    def lack(self, shape: tuple[int, ...]) -> str | None:
+    def lack(self, shape: tuple[int, ...], groups: int = 1) -> str | None:
         return None
 
+    def holds(self, kept: Tensor) -> bool:
+        return True
+
     def blocks(self, scores: Tensor) -> Tensor:
-        return scores.flatten(1)
+        return scores.reshape(len(scores), -1)
 
     def spread(self, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
         return kept.reshape(shape)
@@ -60,12 +69,17 @@ class Blocks:
     height: int = 4
     fixed: float | None = None
 
-    def lack(self, shape: tuple[int, ...]) -> str | None:
-        rest = shape[0] % self.height
-        return f"its {shape[0]} outputs are no multiple of {self.height}" if rest else None
+    def lack(self, shape: tuple[int, ...], groups: int = 1) -> str | None:
+        outputs = shape[0] // groups
+        of = f"{outputs} outputs of each group" if groups > 1 else f"{outputs} outputs"
+        return f"its {of} are no multiple of {self.height}" if outputs % self.height else None
+
+    def holds(self, kept: Tensor) -> bool:
+        blocks = self.blocks(kept.float())
+        return bool(((blocks == 0) | (blocks == self.height)).all())
 
     def blocks(self, scores: Tensor) -> Tensor:
-        return scores.flatten(1).unflatten(0, (-1, self.height)).sum(1)
+        return scores.reshape(len(scores), -1).unflatten(0, (-1, self.height)).sum(1)
 
     def spread(self, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
         return kept.repeat_interleave(self.height, 0).reshape(shape)
@@ -85,9 +99,14 @@ class NofM:
     def fixed(self) -> float:
         return 1 - self.n / self.m
 
-    def lack(self, shape: tuple[int, ...]) -> str | None:
-        rest = shape[1] % self.m
-        return f"its {shape[1]} inputs are no multiple of {self.m}" if rest else None
+    def lack(self, shape: tuple[int, ...], groups: int = 1) -> str | None:
+        if len(shape) < 2:
+            return "it is a vector"
+        of = f"{shape[1]} inputs of each group" if groups > 1 else f"{shape[1]} inputs"
+        return f"its {of} are no multiple of {self.m}" if shape[1] % self.m else None
+
+    def holds(self, kept: Tensor) -> bool:
+        return bool((self.blocks(kept).sum(1) <= self.n).all())
 
     def blocks(self, scores: Tensor) -> Tensor:
         return scores.movedim(1, -1).reshape(-1, self.m)

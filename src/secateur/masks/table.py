@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..text import counted, folded, paged, share, times
+from ..text import counted, folded, listed, paged, share, times
 
 if TYPE_CHECKING:
     from .handle import Masks
 
 HEAD = ("weight", "shape", "of", "kept", "zero")
+SHOWN = 5
 FOLD_ABOVE = 40  # as many weights are listed one by one
 
 
@@ -29,7 +30,19 @@ def table(masks: Masks) -> str:
     total, zero = sum(mask.numel() for mask in masks.masks.values()), masks.sparsity
     head = f"{share(zero)} of {counted(total, 'weight')} are zero: {_how(masks)}"
     left = [f"{name} wears no mask: {why}" for name, why in masks.left_out.items()]
-    return "\n".join([head, "", *paged([HEAD, *rows], right=range(1, len(HEAD))), *(["", *left] if left else [])])
+    told = [*left, *_blocked(masks)]
+    return "\n".join([head, "", *paged([HEAD, *rows], right=range(1, len(HEAD))), *(["", *told] if told else [])])
+
+
+def _blocked(masks: Masks) -> list[str]:
+    """That a layer lets nothing through, as happens where the weights of all layers compete and some are smaller."""
+    empty = [name for name, kept in masks.masks.items() if kept.dim() > 1 and not kept.any()]
+    if not empty:
+        return []
+    return [
+        f"nothing is left of {listed(empty, SHOWN)}: what comes in there no longer counts",
+        "take scope='layer', a lower sparsity, or protect it",
+    ]
 
 
 def _how(masks: Masks) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .layout import Layout, layout_of
+
 LISTS = "parametrizations"
 ORDER = "_secateur_order"  # of a module's parameters before any of them was masked
 
@@ -53,6 +55,10 @@ class Worn:
     mask: Mask
     parameter: nn.Parameter
     places: tuple[tuple[nn.Module, str], ...]
+
+    @property
+    def layout(self) -> Layout:
+        return layout_of(module for module, _ in self.places)
 
     def weight(self) -> Tensor:
         """The weight as it works: the parameter times the mask."""

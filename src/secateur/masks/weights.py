@@ -13,6 +13,7 @@ from ..errors import InputError, nearest
 from ..naming import means
 from ..slots import NESTED
 from ..text import listed
+from .layout import Layout, layout_of
 from .wearing import lists, mask_in
 
 SHOWN = 5
@@ -29,25 +30,19 @@ _HOOKED = {"_v": "weight_norm", "_g": "weight_norm", "_orig": "torch.nn.utils.pr
 @dataclass(frozen=True, slots=True)
 class Weight:
     """A parameter that is to wear a mask. names: all that it has, the first being its own. places: the modules that
-    hold it, and its name there. turned: its inputs come before its outputs, as in a transposed convolution."""
+    hold it, and its name there."""
 
     names: tuple[str, ...]
     parameter: nn.Parameter
     places: tuple[tuple[nn.Module, str], ...]
-    turned: bool = False
 
     @property
     def name(self) -> str:
         return self.names[0]
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Outputs, inputs and whatever else there is."""
-        return tuple(self.upright(self.parameter).shape)
-
-    def upright(self, tensor: Tensor) -> Tensor:
-        """A tensor of the parameter's shape with outputs first, inputs second; the way back is the same."""
-        return tensor.transpose(0, 1) if self.turned else tensor
+    def layout(self) -> Layout:
+        return layout_of(module for module, _ in self.places)
 
 
 def chosen(model: nn.Module, protect: str | Sequence[str] = (), only: str | Sequence[str] = ()) -> list[Weight]:
@@ -64,7 +59,10 @@ def chosen(model: nn.Module, protect: str | Sequence[str] = (), only: str | Sequ
     found = [w for w in wanted if _reason(w, only) is None]
     if not found:
         reasons = listed([f"{w.name}: {_reason(w, only)}" for w in wanted], SHOWN) or "it has no parameters that are"
-        raise InputError(f"no weight is left to wear a mask; {reasons}")
+        raise InputError(
+            f"no weight is left to wear a mask; {reasons}\n"
+            "a parameter whose own name is in only= wears one all the same: only='conv.bias'"
+        )
     held = _held_elsewhere(model)
     for weight in found:
         _check_values(weight)
@@ -88,34 +86,27 @@ def all_weights(model: nn.Module) -> Iterator[Weight]:
                 name, old = f"{path}.{leaf}" if path else leaf, found.get(id(parameter))
                 names, places = (old.names, old.places) if old else ((), ())
                 here = () if any(m is module and n == leaf for m, n in places) else ((module, leaf),)
-                turned = (old is not None and old.turned) or _is_turned(module)
-                found[id(parameter)] = Weight((*names, name), parameter, (*places, *here), turned)
+                found[id(parameter)] = Weight((*names, name), parameter, (*places, *here))
     yield from found.values()
 
 
-def _is_turned(module: nn.Module) -> bool:
-    """Transposed convolutions, and the `Conv1D` of Hugging Face's GPT-2, a linear layer stored the other way round."""
-    kind = type(module)
-    return isinstance(module, nn.modules.conv._ConvTransposeNd) or (
-        kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers.")
-    )
-
-
 def _reason(weight: Weight, only: Sequence[str]) -> str | None:
-    """Why a parameter wears no mask; None where it does. A table that is named itself does."""
+    """Why a parameter wears no mask; None where it does. Vectors, norms and tables that are named themselves do."""
     modules = [module for module, _ in weight.places]
     if not weight.parameter.is_floating_point():
         return f"it is {str(weight.parameter.dtype).removeprefix('torch.')}"
+    if any(name in only for name in weight.names):
+        return None
     layer = any(isinstance(module, _LAYERS) for module in modules) and weight.parameter.dim() > 1
     if not layer and sum(n > 1 for n in weight.parameter.shape) < 2:
         return "it is a vector"
     if any(isinstance(module, _NORMS) for module in modules):
         return "it belongs to a norm"
-    named = any(name in only or name.rpartition(".")[0] in only for name in weight.names)
+    named = any(name.rpartition(".")[0] in only for name in weight.names)
     if not named and any(isinstance(module, _TABLES) for module in modules):
-        return "it is an embedding (name it in only= to mask it all the same)"
+        return "it is an embedding"
     if not named and any("embed" in leaf or "bias" in leaf for _, leaf in weight.places):
-        return "it is added, not multiplied (name it in only= to mask it all the same)"
+        return "it is added, not multiplied"
     return None
 
 
