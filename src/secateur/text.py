@@ -74,6 +74,15 @@ def listed(items: Iterable[str], limit: int, rest: str = "") -> str:
     return f"{', '.join(items[:limit])}, ... and {len(items) - limit:,} more" + (f": {rest}" if rest else "")
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without what follows on further lines.
+
+    >>> first_line(ValueError("no\\nfor three reasons"))
+    'no'
+    """
+    return (str(error).strip().splitlines() or [""])[0]
+
+
 def abbreviated(name: str, width: int) -> str:
     """A dotted name of at most `width` characters, if its parts but the last can be cut to initials and numbers.
 

@@ -113,8 +113,8 @@ def test_a_second_prune_replaces_the_first(secateur: Command, small: Path, dense
 
 WRONG = {
     "data": (["--data", "minst"], "no data 'minst'; known: mnist"),
-    "path": (["--test-path", "x"], "--test-path is given, but no data; add --data"),
-    "underscore": (["--test_path", "x"], "--test-path is given, but no data; add --data"),
+    "path": (["--test-path", "x"], "no train_path (--train-path) is given; name a folder"),
+    "underscore": (["--test_path", "x"], "no train_path (--train-path) is given; name a folder"),
     "epochs": (["--finetune-epochs", "1"], "training needs data: add --data mnist"),
     "target": (["--target", "macs=0.0001"], "cannot be reached: the smallest possible is"),
     "protect": (["--protect", "conv3"], "did you mean 'conv"),
@@ -247,3 +247,11 @@ def test_random_weights_of_a_library_are_worth_a_warning(secateur: Command) -> N
     result = secateur.invoke("prune", "torchvision:squeezenet1_1", *arguments)
     assert result.exit_code == 0
     assert "warning: no --weights are given, so those of torchvision:squeezenet1_1 are random" in result.stderr
+
+
+def test_nothing_is_trained_where_nothing_is_cut(secateur: Command) -> None:
+    out = secateur.folder / "o"
+    arguments = ("--target", "macs=1.0", "--data", secateur.file("data"), "--finetune-epochs", "9", "--out", out)
+    message = secateur.fails("prune", secateur.net, *arguments)
+    assert "the target is already met: macs=1, so nothing is cut before fine-tuning" in message
+    assert not out.exists()

@@ -59,3 +59,9 @@ def test_a_digest_knows_its_file(tmp_path: Path) -> None:
     file.write_bytes(b"weighty")
     with pytest.raises(FileError, match="have changed"):
         original.check()
+
+
+def test_what_cannot_be_written_is_told_of_the_folder_that_was_named(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(FileError, match=f"cannot write {out}/model.safetensors"), staged(out) as at:
+        raise FileError(f"cannot write {at}/model.safetensors")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 import secateur as library
@@ -63,3 +64,41 @@ def test_a_rate_that_is_too_high(secateur: Command) -> None:
     assert "the loss is nan" in message or "the loss is inf" in message
     assert "--lr 1e+29" in message
     assert not (secateur.folder / "o").exists()
+
+
+@pytest.fixture
+def images(secateur: Command) -> Path:
+    image = pytest.importorskip("PIL.Image", reason="needs secateur[vision]")
+    for split in ("train", "test"):
+        for name, colour in (("cat", 0), ("dog", 255)):
+            (secateur.folder / split / name).mkdir(parents=True)
+            for i in range(2):
+                image.new("RGB", (9, 9), (colour, i, i)).save(secateur.folder / split / name / f"{i}.png")
+    (secateur.folder / "colour.py").write_text(COLOUR)
+    return secateur.folder
+
+
+COLOUR = """
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+"""
+
+
+@pytest.mark.parametrize("spelling", ["--train-path --test-path", "--train_path --test_path"])
+def test_folders_of_images(secateur: Command, images: Path, spelling: str) -> None:
+    train, test = spelling.split()
+    flags = [train, images / "train", f"{test}={images / 'test'}", "--image_size", "8", "--batch_size", "2"]
+    run = secateur.json("train", f"{images}/colour.py:build", *flags, "--out", images / "o")
+    assert (run["history"]["steps"], run["input"]) == (2, "1x3x8x8")
+
+
+def test_folders_that_cannot_be(secateur: Command, images: Path) -> None:
+    def fails(*flags: object) -> str:
+        return secateur.fails("train", f"{images}/colour.py:build", *flags, "--out", images / "o")
+
+    assert "no test_path (--test-path) is given" in fails("--train-path", images / "train")
+    assert "no train_path (--train-path) is given" in fails("--test-path", images / "test")
+    assert "has no folder 'train' in it, but 'cat', 'dog'" in fails("--data", images / "train")
+    assert "image_size is 0; it must be at least 1" in fails("--data", images, "--image-size", "0")

@@ -17,12 +17,12 @@ class KilledError(BaseException):
     """Ends a command as nothing but a kill does: no handler of the command line sees it."""
 
 
-def kill_after(patch: pytest.MonkeyPatch, steps: int) -> None:
+def kill_after(patch: pytest.MonkeyPatch, steps: int, error: type[BaseException] = KilledError) -> None:
     done, real = [0], UnderWay._step
 
     def step(self: Any, group: Any) -> None:
         if done[0] == steps:
-            raise KilledError
+            raise error
         done[0] += 1
         real(self, group)
 
@@ -80,13 +80,25 @@ def test_another_run_is_not_gone_on_with(secateur: Command) -> None:
     arguments = ["train", secateur.net, "--data", secateur.file("data"), "--checkpoint-every", "1", "--resume"]
     out = secateur.folder / "o"
     killed(secateur, 2, *arguments, "--out", out)
-    assert "step-000000002 is of another run: its options differ" in secateur.fails(
-        *arguments, "--lr", "0.5", "--out", out
-    )
-    assert "its data differ" in secateur.fails(*arguments, "--batch-size", "9", "--out", out)
+    message = secateur.fails(*arguments, "--lr", "0.5", "--out", out)
+    assert "step-000000002 is of another run\n      there  here\n  lr  0.02   0.5\n" in message
+    assert "\n  --batch-size  64     9\n" in secateur.fails(*arguments, "--batch-size", "9", "--out", out)
     result = secateur.invoke(*arguments, "--out", out)
     assert result.exit_code == 0
     assert "warning: going on after step 2" in result.stderr
+
+
+def test_an_interrupted_run_says_how_it_goes_on(secateur: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = secateur.folder / "o"
+    arguments = ["train", secateur.net, "--data", secateur.file("data"), "--checkpoint-every", "2", "--out", out]
+    going_on = "the same command with --resume goes on after step 2"
+    for steps, message in ((0, "nothing was written"), (2, going_on)):
+        with monkeypatch.context() as patch:
+            kill_after(patch, steps, KeyboardInterrupt)
+            result = secateur.invoke(*arguments)
+        assert result.exit_code == 130
+        assert f"warning: interrupted; {message}" in result.stderr
+    assert [path.name for path in out.iterdir()] == [".checkpoints"]
 
 
 def test_a_full_disk(secateur: Command, monkeypatch: pytest.MonkeyPatch) -> None:

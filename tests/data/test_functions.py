@@ -25,6 +25,13 @@ def single(split):
 
 def nothing(split):
     return None
+
+def broken(split):
+    yield torch.ones(1), torch.zeros(1)
+    raise KeyError("gone")
+
+def refusing(split):
+    raise OSError("no disk")
 """
 
 
@@ -44,7 +51,7 @@ def test_a_generator_can_be_gone_through_again(file: Path) -> None:
 def test_the_batches_of_a_generator_are_counted_once(file: Path) -> None:
     file.write_text(SOURCE + "\ncalls = []\ndef counted(split):\n    calls.append(split)\n    yield calls, calls")
     train = load_data(f"{file}:counted").train
-    assert [len(train), len(train), list(train)[0][0]] == [1, 1, ["train", "train"]]
+    assert [len(train), len(train), next(iter(train))[0]] == [1, 1, ["train", "train"]]
 
 
 def test_it_is_given_what_it_names(file: Path) -> None:
@@ -59,7 +66,12 @@ def test_it_is_given_what_it_names(file: Path) -> None:
     [
         ("everything", r"everything takes no argument; write def everything\(split\): with split 'train' or 'test'"),
         ("single", r"single gave Tensor, not a pair; yield \(inputs, targets\)"),
-        ("nothing", r"nothing returned NoneType; return or yield \(inputs, targets\) batches"),
+        ("nothing", r"nothing returned NoneType\nreturn or yield batches of \(inputs, targets\)"),
+        ("broken", r"broken failed on the split 'train': KeyError: 'gone'\n  in .*batches.py, line 22: raise KeyError"),
+        (
+            "refusing",
+            r"refusing failed on the split 'train': OSError: no disk\n  in .*batches.py, line 25: raise OS",
+        ),
         ("generater", "defines no 'generater'; did you mean 'generator'"),
     ],
 )

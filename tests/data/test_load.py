@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from secateur.data import DATASETS, load_data
@@ -24,3 +26,10 @@ def test_an_unknown_name(spec: str) -> None:
         InputError, match=f"no data '{spec}'; known: mnist, fashion-mnist, cifar10-jpeg, folder, .*py:function"
     ):
         load_data(spec)
+
+
+def test_a_folder_of_classes_is_none_of_splits(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=r"has no folder 'train' in it, but 'cat', 'dog'\ngive a folder that holds"):
+        load_data(str(tmp_path))

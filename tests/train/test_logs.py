@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.errors import InputError
+from secateur.errors import FileError, InputError
 from secateur.train import Checkpointing, TrainOptions, fit
 
 BATCHES = [(torch.eye(2), torch.tensor([0, 1]))] * 4
@@ -102,3 +102,10 @@ def test_a_log_is_on_the_disk_when_a_checkpoint_is(tmp_path: Path) -> None:
     where = Checkpointing(tmp_path / "c", every=3)
     fit(net(), BATCHES, epochs=2, log=f"tensorboard:{tmp_path}/log", checkpoint=where, progress=read)
     assert seen[0][:6] == list(range(1, 7))
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs secateur[log]")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match=r"no log can be written to .*file/log: .*; give another place"):
+        fit(net(), BATCHES, epochs=1, log=f"tensorboard:{tmp_path}/file/log")

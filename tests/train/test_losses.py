@@ -26,3 +26,15 @@ def test_a_label_that_the_head_does_not_have(targets: Tensor, wrong: int) -> Non
 def test_labels_that_are_right(targets: Tensor) -> None:
     scores = torch.randn(2, 3)
     assert torch.equal(cross_entropy(scores, targets), torch.nn.functional.cross_entropy(scores, targets))
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.uint8, torch.int64])
+def test_labels_are_whole_numbers_of_any_kind(kind: torch.dtype) -> None:
+    assert cross_entropy(torch.zeros(1, 2), torch.tensor([1], dtype=kind)).exp() == 2
+
+
+def test_targets_that_are_neither_labels_nor_shares() -> None:
+    assert cross_entropy(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]])).exp() == 2
+    message = r"targets \(4,\) float32 are neither labels nor shares of the scores \(4, 2\)\ngive .* targets.long\(\)"
+    with pytest.raises(InputError, match=message):
+        cross_entropy(torch.zeros(4, 2), torch.zeros(4))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from secateur.cli.command import command
+from secateur.cli.command import Subcommand, command
 from secateur.cli.count import count
 from secateur.cli.export import export
 from secateur.cli.inspect import inspect
@@ -27,7 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _subcommand in SUBCOMMANDS:
-    app.command()(command(_subcommand))
+    app.command(cls=Subcommand)(command(_subcommand))
 app.add_typer(recipes, name="recipe")
 
 

@@ -13,6 +13,7 @@ import importlib
 import inspect
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -21,6 +22,7 @@ from typing import IO, Annotated, Any, get_args, get_type_hints
 import typer
 from rich.console import Console
 from rich.text import Text
+from typer.core import TyperCommand
 from typer.models import OptionInfo
 
 from secateur.cli.progress import working
@@ -41,6 +43,22 @@ class Result:
     document: Mapping[str, Any]
     text: str = ""
     passed: bool = True
+
+
+class Subcommand(TyperCommand):
+    """Takes options with underscores too, as the originals of some recipes and whoever knows Python write them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [dashed(argument) for argument in args])
+
+
+def dashed(argument: str) -> str:
+    """An option as we spell it.
+
+    >>> dashed("--train_path=my_images"), dashed("my_images")
+    ('--train-path=my_images', 'my_images')
+    """
+    return re.sub(r"^--[^=]*", lambda name: name[0].replace("_", "-"), argument)
 
 
 def command(function: Callable[..., Result]) -> Callable[..., None]:

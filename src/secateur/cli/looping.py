@@ -47,6 +47,12 @@ class LoopOptions:
         """Raise what the options alone show to be wrong, before a model is built."""
         from secateur.train.schedules import factory
 
+        for target in cutting.target:
+            if "=" not in target:
+                raise InputError(
+                    f"--target {target} has no number, but --steps cuts towards one: --target {target}=0.3; with "
+                    "--max-drop it ends before that where it must"
+                )
         check(cutting)
         factory(self.schedule)
         if not epochs:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from secateur.cli.options import DataOptions
 from secateur.cli.progress import watched, working
 from secateur.errors import InputError
+from secateur.text import first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +47,7 @@ class Judge:
         # What a model or a metric says of data that it cannot take may be anything.
         except Exception as error:
             raise InputError(
-                f"the model cannot be judged on this data: {type(error).__name__}: {_first_line(error)}\n"
+                f"the model cannot be judged on this data: {type(error).__name__}: {first_line(error)}\n"
                 f"  inputs   {_describe(example[0])}\n  targets  {_describe(example[1])}\n"
                 f"check --data, --input and --metric (now {self.name})"
             ) from error
@@ -62,7 +63,7 @@ def open_judge(options: DataOptions, seed: int, shape: str | None = None) -> Jud
     """The data that the options name, or None. Raises `InputError` for options that need data where there is none."""
     from secateur.data import load_data
 
-    if options.data is None and not (options.train_path and options.test_path):
+    if options.data is None and not (options.train_path or options.test_path):
         _check_unused(options)
         return None
     with working("opening data"):
@@ -70,7 +71,7 @@ def open_judge(options: DataOptions, seed: int, shape: str | None = None) -> Jud
             options.data or "folder",
             train_path=options.train_path,
             test_path=options.test_path,
-            image_size=options.image_size or _side(shape),
+            image_size=_side(shape) if options.image_size is None else options.image_size,
             batch_size=options.batch_size,
             seed=seed,
         )
@@ -78,7 +79,7 @@ def open_judge(options: DataOptions, seed: int, shape: str | None = None) -> Jud
 
 
 def _check_unused(options: DataOptions) -> None:
-    for name in ("train_path", "test_path", "metric", "image_size"):
+    for name in ("metric", "image_size"):
         if getattr(options, name) is not None:
             raise InputError(f"--{name.replace('_', '-')} is given, but no data; add --data")
 
@@ -108,11 +109,7 @@ def unfit(fact: str, options: str) -> Iterator[None]:
     except PruningError:
         raise
     except Exception as error:
-        raise InputError(f"{fact}: {type(error).__name__}: {_first_line(error)}\ncheck {options}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
+        raise InputError(f"{fact}: {type(error).__name__}: {first_line(error)}\ncheck {options}") from error
 
 
 def _describe(value: Any) -> str:

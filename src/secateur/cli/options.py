@@ -110,9 +110,9 @@ class DataOptions:
         Option(help="mnist, fashion-mnist, cifar10-jpeg, folder, a folder with train and test, or file.py:function."),
     ] = None
     train_path: Annotated[
-        Optional[str], Option("--train-path", "--train_path", help="Folder with one sub-folder of images per class.")
+        Optional[str], Option(metavar="FOLDER", help="Training images, one sub-folder per class.")
     ] = None
-    test_path: Annotated[Optional[str], Option("--test-path", "--test_path", help="The same for testing.")] = None
+    test_path: Annotated[Optional[str], Option(metavar="FOLDER", help="The same for testing.")] = None
     image_size: Annotated[
         Optional[int],
         Option(help="Side of the images of a folder, in pixels. Default: that of the input."),
@@ -131,7 +131,7 @@ class TrainingOptions:
     panel: ClassVar[str] = "Training"
 
     optimizer: Annotated[str, Option(help="sgd or adamw.")] = "sgd"
-    lr: Annotated[Optional[float], Option(help="Rate of the first step. Default: sgd 0.02, adamw 0.001.")] = None
+    lr: Annotated[Optional[float], Option(help="The highest rate. Default: sgd 0.02, adamw 0.001.")] = None
     weight_decay: Annotated[float, Option(help="Of all parameters.")] = 1e-4
     label_smoothing: Annotated[float, Option(help="Share of the targets spread over all classes.")] = 0.0
     loss: LOSS = None

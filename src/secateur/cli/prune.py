@@ -24,6 +24,7 @@ from secateur.cli.searching import DropOptions, check_drop
 from secateur.cli.train import needed
 from secateur.cli.trainer import KeepingOptions, Trainer, TrainerOptions
 from secateur.cli.tuning import Tuning, tuned
+from secateur.errors import TargetError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,6 +77,7 @@ def prune(
             counts = _counted(dense, result.model, result.plan, reached(dense, result.plan, cutting))
         else:
             result = asked.pruned(dense, verify=verify)
+            _check_cut(result.plan, finetune_epochs)
             counts = _counted(dense, result.model, result.plan, result.plan.target)
             tuning = tuned(dense, result.model, judge, tuning)
         report = _measured(dense, result.model, counts, folder, tuning.scores)
@@ -96,6 +98,15 @@ def prune(
 def _warn_of_chance(origin: Origin) -> None:
     if origin.weights is None and origin.spec.partition(":")[0] in LIBRARIES:
         warn(f"no --weights are given, so those of {origin.spec} are random")
+
+
+def _check_cut(plan: Plan, epochs: int) -> None:
+    """Raise `TargetError` where hours of training would follow on no cut at all."""
+    if plan.is_empty and epochs:
+        raise TargetError(
+            f"the target is already met: {', '.join(plan.target)}, so nothing is cut before fine-tuning\n"
+            "ask for less; to train the model as it is: secateur train"
+        )
 
 
 def _counted(dense: Loaded, small: nn.Module, plan: Plan, targets: Sequence[str]) -> tuple[Count, Count]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional, get_type_h
 import typer
 from typer import Option
 
-from secateur.cli.command import Result, command, plain
+from secateur.cli.command import Result, Subcommand, command, plain
 from secateur.cli.options import SEED
 from secateur.recipes import RECIPES, load_recipe
 
@@ -69,17 +68,9 @@ def _add(name: str) -> None:
     def run(context: typer.Context) -> None:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         settings = {"help_option_names": ["-h", "--help"]}
-        app.command(context_settings=settings)(command(subcommand(load_recipe(name), context.args)))
-        app([dashed(argument) for argument in context.args], prog_name=context.command_path)
-
-
-def dashed(argument: str) -> str:
-    """An option as we spell it: the originals of some recipes have underscores.
-
-    >>> dashed("--train_path=my_images"), dashed("my_images")
-    ('--train-path=my_images', 'my_images')
-    """
-    return re.sub(r"^--[^=]*", lambda name: name[0].replace("_", "-"), argument)
+        made = command(subcommand(load_recipe(name), context.args))
+        app.command(cls=Subcommand, context_settings=settings)(made)
+        app(context.args, prog_name=context.command_path)
 
 
 def subcommand(module: ModuleType, arguments: list[str]) -> Callable[..., Result]:

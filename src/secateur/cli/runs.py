@@ -148,6 +148,8 @@ def staged(out: Path, *sources: Path | None) -> Iterator[Path]:
         staging = _make(out)
         yield staging
         _publish(staging, out)
+    except FileError as error:  # nobody knows of the folder beside
+        raise FileError(str(error).replace(str(staging), str(out))) from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)

@@ -136,7 +136,13 @@ class Trainer:
 
         if self.keeping.checkpoint_every is None and not self.keeping.resume:
             return None
-        return Checkpointing(self._folder, self.keeping.checkpoint_every or 100, about={"data": str(self.data)})
+        return Checkpointing(self._folder, self.keeping.checkpoint_every or 100, about=self._about)
+
+    @property
+    def _about(self) -> dict[str, str]:
+        """The data, as they were asked for."""
+        given = {f"--{name.replace('_', '-')}": value for name, value in vars(self.data).items()}
+        return {name: str(value) for name, value in given.items() if value is not None}
 
     @property
     def log(self) -> str | None:
@@ -154,7 +160,11 @@ class Trainer:
         """Around the whole command: checkpoints are gone on from, and deleted once its result is written."""
         if self.checkpoint is not None:
             self._check_leftovers()
-        yield
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._tell_interrupted()
+            raise
         if self.checkpoint is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -169,8 +179,15 @@ class Trainer:
             )
         if done:
             warn(f"going on after step {max(done)}")
-            for left in self.out.glob(".secateur-*"):  # what a killed run had begun to write
-                shutil.rmtree(left, ignore_errors=True)
+        for left in self.out.glob(".secateur-*") if self.keeping.resume else ():  # what a killed run began to write
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _tell_interrupted(self) -> None:
+        from secateur.train.checkpoint import steps_in
+
+        done = steps_in(self._folder)
+        going_on = f"the same command with --resume goes on after step {max(done)}" if done else "nothing was written"
+        warn(f"interrupted; {going_on}")
 
     def teacher(self, dense: Loaded, own: nn.Module | None = None) -> Distillation | None:
         """Who teaches; `own`: the model that is pruned. Raises `InputError` where nobody could."""
@@ -216,7 +233,7 @@ class Trainer:
         per_stage = self.epochs * -(-len(judge.data.train) // self.options.gradients.accumulate)
         with (
             bar(what, stages * per_stage) as advance,
-            unfit("the model cannot be trained on this data", "--data and --loss"),
+            unfit("the model cannot be trained on this data", "--data, --batch-size and --loss"),
         ):
             yield lambda now: advance(_beside(now, self.epochs), (now.stage - 1) * per_stage + now.step)
 

@@ -6,15 +6,18 @@ a DataLoader, or a generator. Of `path`, `image_size`, `batch_size` and `seed` i
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from secateur.data.batches import Batch, Data, Request
-from secateur.errors import InputError
+from secateur.errors import InputError, PruningError
 from secateur.models.functions import load_function
+from secateur.text import first_line
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class FunctionBatches:
     where: str
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._call():
+        for batch in self._told(self._call()):
             if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
                 raise InputError(f"{self.where} gave {type(batch).__name__}, not a pair; yield (inputs, targets)")
             yield batch[0], batch[1]
@@ -39,13 +42,41 @@ class FunctionBatches:
     def _count(self) -> int:
         found = self._call()
         # A generator has no length but the one that counting finds, which takes as long as an epoch.
-        return len(found) if isinstance(found, Sized) else sum(1 for _ in found)
+        return len(found) if isinstance(found, Sized) else sum(1 for _ in self._told(found))
 
     def _call(self) -> Iterable[Batch]:
-        found = self.function(self.split, **self.options)
+        with self._failing():
+            found = self.function(self.split, **self.options)
         if not isinstance(found, Iterable):
-            raise InputError(f"{self.where} returned {type(found).__name__}; return or yield (inputs, targets) batches")
+            raise InputError(
+                f"{self.where} returned {type(found).__name__}\n"
+                "return or yield batches of (inputs, targets), such as a DataLoader does"
+            )
         return found
+
+    def _told(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The same batches; what goes wrong between them is told as the function's."""
+        with self._failing():
+            left = iter(batches)
+        while True:
+            with self._failing():
+                batch = next(left, left)
+            if batch is left:
+                return
+            yield batch  # type: ignore[misc]
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except PruningError:
+            raise
+        except Exception as error:  # a function of the user's own may raise anything
+            line = traceback.extract_tb(error.__traceback__)[-1]
+            raise InputError(
+                f"{self.where} failed on the split {self.split!r}: {type(error).__name__}: {first_line(error)}\n"
+                f"  in {line.filename}, line {line.lineno}: {line.line}"
+            ) from error
 
 
 def load_from_function(spec: str, request: Request) -> Data:

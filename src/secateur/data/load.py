@@ -12,6 +12,7 @@ from secateur.data.folder import load_folder
 from secateur.data.functions import load_from_function
 from secateur.data.mnist import FASHION_MNIST, MNIST
 from secateur.errors import InputError, nearest
+from secateur.text import listed
 
 DATASETS: dict[str, Callable[[Request], Data]] = {
     "mnist": MNIST.load,
@@ -59,6 +60,12 @@ a folder with train and test, path/file.py:function; did you mean 'mnist'?
 
 
 def _inside(folder: Path, request: Request) -> Request:
+    if not (request.train_path or (folder / "train").is_dir()):
+        holds = listed(sorted(repr(path.name) for path in folder.iterdir() if path.is_dir()), 8) or "no folders"
+        raise InputError(
+            f"{folder} has no folder 'train' in it, but {holds}\n"
+            "give a folder that holds train and test, or name both: train_path (--train-path), test_path (--test-path)"
+        )
     test = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), folder / "test")
     return replace(
         request,

@@ -26,6 +26,7 @@ from torch import nn
 from secateur.errors import FileError, InputError
 from secateur.io import ALIASES, read_tensors, save, save_json, save_tensors
 from secateur.paths import PathLike, path_of
+from secateur.text import columns, first_line
 from secateur.train.packing import pack, unpack
 
 FORMAT = 1
@@ -56,7 +57,7 @@ class Checkpointing:
 
     def opened(self, run: Mapping[str, str]) -> Checkpoints:
         """The folder as the run with these fingerprints sees it. Raises `FileError` where it cannot be written to."""
-        store = Checkpoints(self, {**run, **self.about})
+        store = Checkpoints(self, {**self.about, **run})
         try:
             store.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -170,13 +171,13 @@ class Checkpoints:
         return Saved(folder, state)
 
     def _check_same(self, folder: Path, there: Mapping[str, str]) -> None:
-        for part in {**self.run, **there}:
-            was, here = there.get(part, "none"), self.run.get(part, "none")
-            if was != here:
-                raise FileError(
-                    f"{folder} is of another run: its {part} differ\n  there  {was}\n  here   {here}\n"
-                    "give another folder, or delete this one to start over"
-                )
+        names = [name for name in {**there, **self.run} if there.get(name) != self.run.get(name)]
+        if names:
+            rows = [("", "there", "here"), *((name, there.get(name, ""), self.run.get(name, "")) for name in names)]
+            told = "\n".join(f"  {line}" for line in columns(rows))
+            raise FileError(
+                f"{folder} is of another run\n{told}\ngive another folder, or delete this one to start over"
+            )
 
     def _unwritable(self, step: int, error: OSError | InputError) -> FileError | InputError:
         cause = error if isinstance(error, OSError) else error.__cause__
@@ -213,8 +214,7 @@ def _damage() -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        first = str(error).strip().splitlines() or [""]
-        raise _DamagedError(f"{type(error).__name__}: {first[0]}") from error
+        raise _DamagedError(f"{type(error).__name__}: {first_line(error)}") from error
 
 
 def _fill(folder: Path, model: nn.Module, state: Any, run: Mapping[str, str]) -> None:

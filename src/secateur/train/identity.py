@@ -26,10 +26,13 @@ def of_model(model: nn.Module) -> str:
     return digest(" ".join([repr(model), *plans, tensors]))
 
 
-def of_options(options: TrainOptions) -> str:
-    """Options; a loss of the user's own by its source."""
+def of_options(options: TrainOptions) -> dict[str, str]:
+    """Options by name; a loss of the user's own by its source."""
     loss = load_function(options.loss) if isinstance(options.loss, str) else options.loss
-    return digest(f"{dataclasses.replace(options, loss=None)} {of_code(loss)}")
+    plain = dataclasses.asdict(dataclasses.replace(options, loss=None))
+    gradients = plain.pop("gradients")
+    flat = {**plain, **gradients, "lr": options.peak, "loss": of_code(loss) if loss else "cross entropy"}
+    return {name: str(value) for name, value in flat.items()}
 
 
 def of_code(function: Callable[..., Any] | None) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from secateur.errors import InputError, nearest
+from secateur.errors import FileError, InputError, nearest
 
 Write: TypeAlias = Callable[[int, Mapping[str, float]], None]
 """Called with a step, from 1, and numbers by name."""
@@ -38,7 +38,8 @@ def opened_log(log: LogLike, about: Mapping[str, Any], start: int = 0) -> Iterat
     """A log, which is closed afterwards.
 
     `about` is what the log says of the run. What a killed run wrote after step `start` is written again; TensorBoard
-    shows it once. Raises `InputError` for an unknown name, and where the package is not installed.
+    shows it once. Raises `InputError` for an unknown name, and where the package is not installed; `FileError` where
+    nothing can be written.
 
     >>> seen = []
     >>> with opened_log(lambda step, numbers: seen.append((step, numbers)), {}) as log:
@@ -76,8 +77,12 @@ def _tensorboard(place: str, about: Mapping[str, Any], start: int) -> Iterator[L
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise _missing("TensorBoard") from error
-    # What came after `start` is hidden, for it is written anew.
-    with SummaryWriter(place or "runs", purge_step=start + 1 if start else None) as writer:
+    place = place or "runs"
+    try:  # what came after `start` is hidden, for it is written anew
+        made = SummaryWriter(place, purge_step=start + 1 if start else None)
+    except OSError as error:
+        raise FileError(f"no log can be written to {place}: {error.strerror}; give another place") from error
+    with made as writer:
         if not start:
             writer.add_text("options", "\n".join(f"    {name} = {value}" for name, value in about.items()))
 

@@ -16,7 +16,8 @@ IGNORED = -100
 def cross_entropy(output: Any, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
     """The mean cross entropy of scores `output: (n, classes, ...)`.
 
-    Raises `InputError` for what are no scores, and for a label that has none.
+    Targets are labels, or a share of every class. Raises `InputError` for what are no scores, for a label that has
+    none, and for targets that are neither.
 
     >>> import torch
     >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0])).exp()
@@ -24,13 +25,26 @@ def cross_entropy(output: Any, targets: Tensor, *, label_smoothing: float = 0.0)
     """
     if not isinstance(output, Tensor):
         raise InputError(f"the model returned {type(output).__name__}, not a tensor of scores; give a loss of your own")
-    _check_labels(output, targets)
+    if targets.is_floating_point():
+        _check_shares(output, targets)
+    else:
+        targets = targets.long()  # of whatever whole numbers
+        _check_labels(output, targets)
     return F.cross_entropy(output, targets, label_smoothing=label_smoothing)
+
+
+def _check_shares(output: Tensor, targets: Tensor) -> None:
+    if targets.shape != output.shape:
+        kind = str(targets.dtype).removeprefix("torch.")
+        raise InputError(
+            f"targets {tuple(targets.shape)} {kind} are neither labels nor shares of the scores {tuple(output.shape)}\n"
+            "give labels as whole numbers, targets.long(), or a loss of your own"
+        )
 
 
 def _check_labels(output: Tensor, targets: Tensor) -> None:
     """On a GPU a wrong label would end the process's use of it, with no word of which label it was."""
-    if targets.is_floating_point() or not targets.numel() or output.dim() < 2:
+    if not targets.numel() or output.dim() < 2:
         return
     classes = output.shape[1]
     least, most = (int(bound) for bound in targets.aminmax())

@@ -14,7 +14,7 @@ from torch import nn
 
 from secateur.data.batches import Source
 from secateur.errors import InputError
-from secateur.fingerprint import digest
+from secateur.fingerprint import of_values
 from secateur.graph import Graph
 from secateur.io import load
 from secateur.masks import masks_of
@@ -76,17 +76,23 @@ class Loop:
 
     def identity(self) -> dict[str, str]:
         """What tells this loop from others."""
-        training = self.trainer.job(self.model).identity()
-        how = {name: _text(value) for name, value in sorted(self.cutting.items()) if name not in ("data", "calls")}
-        judge = self.judge
-        end = [_text(judge.metric), judge.max_drop, judge.higher_is_better, judge.dense]
+        training, judge = self.trainer.job(self.model).identity(), self.judge
+        cutting = {name: _text(value) for name, value in self.cutting.items() if name not in ("data", "calls")}
+        clash = {f"{name} of the cut": cutting.pop(name) for name in ("loss", "seed") if name in cutting}
+        read = self.cutting.get("data")
+        batches = of_values(read) if isinstance(read, (list, tuple)) else _kind(read)
         return {
             **training,
+            **cutting,
+            **clash,
+            "data of the cut": batches,
             "generators": f"{training['generators']}; {self.dice().kinds or 'none'}",
             "penalties": _text(self.trainer.penalties),
             "target": str(self.target),
-            "cutting": digest(str(how)),
-            "metric": digest(str(end)),
+            "metric": _text(judge.metric),
+            "max_drop": _text(judge.max_drop),
+            "dense": _text(judge.dense),
+            "higher_is_better": str(judge.higher_is_better),
         }
 
     def about(self) -> dict[str, Any]:
@@ -121,9 +127,13 @@ def check_penalties(penalties: Any) -> None:
         )
 
 
+def _kind(value: Any) -> str:
+    return "none" if value is None else type(value).__qualname__
+
+
 def _text(value: Any) -> str:
     """What tells an argument from others, in any process."""
-    return of_code(value) if callable(value) else str(value)
+    return of_code(value) if callable(value) else "none" if value is None else str(value)
 
 
 __all__ = ["Loop", "Penalties", "Trainer", "check_penalties"]

@@ -61,12 +61,12 @@ class Job:
         """What tells this training from others, before it begins."""
         return {
             "model": identity.of_model(self.model),
-            "options": identity.of_options(self.options),
+            **identity.of_options(self.options),
             "length": f"{self.epochs} x {len(self.batches)} batches",
             "generators": self.dice().kinds or "none",
             "penalties": identity.of_penalties(self.penalties),
             "teacher": identity.of_teacher(self.teaching),
-            "optimizer": identity.of_optimizer(self.optimizer) if self.optimizer is not None else "none",
+            "optimizer of its own": identity.of_optimizer(self.optimizer) if self.optimizer is not None else "none",
         }
 
     def about(self) -> dict[str, Any]:

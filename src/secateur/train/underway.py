@@ -163,7 +163,7 @@ def _check_finite(where: str, lr: float, loss: float) -> None:
     if not math.isfinite(loss):
         raise PruningError(
             f"the loss is {loss} at {where}\n"
-            f"cause: most often a learning rate that is too high, now lr={lr}; else inputs that are not finite\n"
+            f"cause: most often a learning rate that is too high, now lr={lr:g}; else inputs that are not finite\n"
             f"mend:  TrainOptions(lr={lr / 10:g}), and check the data"
         )
 
