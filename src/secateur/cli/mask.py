@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Optional
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 
 from typer import Option
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from secateur.masks import Masks
+    from secateur.plan import Plan
 
 # Optional[...], since typer evaluates these at run time.
 # ruff: noqa: UP045
@@ -58,12 +59,12 @@ class MaskOptions:
         from secateur.masks.patterns import named_pattern, sparsity_of
         from secateur.train.schedules import factory
 
-        end = sparsity_of(self.sparsity, self.pattern)
+        end, schedule = sparsity_of(self.sparsity, self.pattern), factory(self.schedule)
         if self.steps == 1:
             return [end]
         if named_pattern(self.pattern).fixed is not None:
             raise InputError(f"--steps {self.steps}: the pattern {self.pattern} has one sparsity only; leave it out")
-        remains = factory(self.schedule)(1 - end, self.steps)
+        remains = schedule(1 - end, self.steps)
         return [1 - remains(step) for step in range(1, self.steps + 1)]
 
 
@@ -93,6 +94,8 @@ def mask(
 ) -> Result:
     """Make single weights zero and keep them zero through training; the model is saved with its masks.
 
+    A run that has masks gets sparser ones: what is zero stays so.
+
     secateur mask run/dense --sparsity 0.9 --steps 4 --data mnist --finetune-epochs 1 --out run/sparse
     """
     trainer, shares = Trainer(training, KeepingOptions(), data, finetune_epochs, seed, out), masking.shares()
@@ -105,7 +108,8 @@ def mask(
         masks = _masked(opened.model, shares[0], masking, trainer, judge)
         rounds = list(_rounds(opened, masks, shares, trainer, judge))
         table, densities = str(masks), masks.density
-        model = _finished(opened, masks, cut_dead=cut_dead, harden=harden)
+        plan = masks.plan(opened.inputs) if cut_dead else None
+        model = _finished(opened.model, plan, harden=harden)
         save_checked(model, opened, folder)
         document = {
             **describe(opened, "mask"),
@@ -113,10 +117,12 @@ def mask(
             "density": densities,
             "rounds": [asdict(one) for one in rounds],
             "metrics": {"metric": judge.name, "before": before} if judge else None,
+            "cut": _cut(plan) if plan else None,
         }
         write_run(folder, document)
         return Result(
-            {"out": str(out), **document}, "\n".join([table, "", *_told(rounds, before, judge), f"saved {out / MODEL}"])
+            {"out": str(out), **document},
+            "\n".join([table, "", *_told(rounds, before, judge), *_told_cut(plan), f"saved {out / MODEL}"]),
         )
 
 
@@ -128,6 +134,7 @@ def _score(model: nn.Module, judge: Judge, when: str) -> float:
 def _masked(model: nn.Module, sparsity: float, masking: MaskOptions, trainer: Trainer, judge: Judge | None) -> Masks:
     from secateur.masks import mask
     from secateur.masks.criteria import CRITERIA
+    from secateur.masks.wearing import worn
     from secateur.models import load_function
     from secateur.train import cross_entropy
 
@@ -135,18 +142,37 @@ def _masked(model: nn.Module, sparsity: float, masking: MaskOptions, trainer: Tr
     reads = criterion in CRITERIA and bool(CRITERIA[criterion].needs)
     if reads and judge is None:
         raise InputError(f"--criterion {criterion} is read from data: add --data mnist, a folder, or file.py:function")
-    return mask(
-        model,
-        sparsity,
-        scope=masking.scope,
-        criterion=criterion,
-        pattern=masking.pattern,
-        protect=masking.protect,
-        only=masking.only,
-        data=drawn(judge.data.train, CALIBRATION, trainer.seed) if reads and judge is not None else None,
-        loss=cross_entropy if loss is None else load_function(loss),
-        seed=trainer.seed,
-    )
+    how: dict[str, Any] = {
+        "scope": masking.scope,
+        "criterion": criterion,
+        "data": drawn(judge.data.train, CALIBRATION, trainer.seed) if reads and judge is not None else None,
+        "loss": cross_entropy if loss is None else load_function(loss),
+        "seed": trainer.seed,
+    }
+    if worn(model):
+        return _sparser(model, sparsity, masking, how)
+    chosen = {"pattern": masking.pattern, "protect": masking.protect, "only": masking.only}
+    return mask(model, sparsity, **chosen, **how)
+
+
+def _sparser(model: nn.Module, sparsity: float, masking: MaskOptions, how: dict[str, Any]) -> Masks:
+    """More zeros in masks that a run has."""
+    from secateur.masks import masks_of
+
+    masks = masks_of(model, **how)
+    if masking.protect or masking.only:
+        raise InputError(
+            "this run wears its masks already; leave out --protect and --only, which choose what wears one"
+        )
+    if masks.rules.pattern != masking.pattern:
+        raise InputError(f"the masks of this run are {masks.rules.pattern}: give --pattern {masks.rules.pattern}")
+    if sparsity < masks.sparsity:
+        raise InputError(
+            f"of the masked weights of this run {masks.sparsity:.4g} are zero already, {sparsity:.4g} is asked for"
+            " in the first round\ngive a higher --sparsity, and --schedule one_shot or fewer --steps"
+        )
+    masks.update(sparsity)
+    return masks
 
 
 def _rounds(
@@ -165,15 +191,37 @@ def _rounds(
         yield Round(masks.sparsity, masked, tuned)
 
 
-def _finished(opened: Loaded, masks: Masks, *, cut_dead: bool, harden: bool) -> nn.Module:
+def _finished(model: nn.Module, plan: Plan | None, *, harden: bool) -> nn.Module:
     """The model that is saved: smaller where asked, and without masks where asked."""
     from secateur.apply import cut
     from secateur.masks import masks_of
 
-    model = cut(opened.model, masks.plan(opened.inputs)) if cut_dead else opened.model
+    model = model if plan is None else cut(model, plan)
     if harden:
         masks_of(model).harden()
     return model
+
+
+def _cut(plan: Plan) -> dict[str, Any]:
+    """What became smaller."""
+    return {
+        "units": sum(axis.size - axis.count for axis in plan.axes.values()),
+        "params": {"before": plan.before.params, "after": plan.after.params},
+        "macs": {"before": plan.before.macs, "after": plan.after.macs},
+    }
+
+
+def _told_cut(plan: Plan | None) -> list[str]:
+    from secateur.text import counted
+
+    if plan is None:
+        return []
+    cut = _cut(plan)
+    sizes = (
+        f"{word} {cut[key]['before']:,} -> {cut[key]['after']:,}"
+        for word, key in (("parameters", "params"), ("MACs", "macs"))
+    )
+    return [f"cut {counted(cut['units'], 'dead unit')}: {', '.join(sizes)}"]
 
 
 def _told(rounds: list[Round], before: float | None, judge: Judge | None) -> list[str]:
