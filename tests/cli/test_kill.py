@@ -31,9 +31,31 @@ def kill_after_checkpoint(process: subprocess.Popen[bytes], folder: Path, step: 
     process.wait()
 
 
+LOADED = """
+
+class Noisy(torch.utils.data.Dataset):
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, i):
+        return torch.full((1, 8, 8), i / 6 - 1) + 0.1 * torch.randn(1, 8, 8), i // 6
+
+
+LOADER = torch.utils.data.DataLoader(
+    Noisy(), 4, shuffle=True, generator=torch.Generator().manual_seed(3), num_workers=1, persistent_workers=True
+)
+
+
+def loaded(split):
+    return LOADER
+"""
+
+
 @pytest.mark.slow  # several processes, each of which loads PyTorch
-def test_kill_9_and_resume(secateur: Command) -> None:
-    arguments = ["prune", secateur.net, "--data", secateur.file("data"), "--threads", "1", *HALF]
+@pytest.mark.parametrize("data", ["data", "loaded"])
+def test_kill_9_and_resume(data: str, secateur: Command) -> None:
+    (secateur.folder / "nets.py").write_text((secateur.folder / "nets.py").read_text() + LOADED)
+    arguments = ["prune", secateur.net, "--data", secateur.file(data), "--threads", "1", *HALF]
     arguments += ["--finetune-epochs", EPOCHS, "--steps", "2", "--batch-size", "4"]
     whole, out = secateur.folder / "whole", secateur.folder / "out"
     assert start([*arguments, "--out", str(whole)]).wait() == 0
