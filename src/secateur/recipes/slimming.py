@@ -1,9 +1,9 @@
 """Channels whose norm scale training with an L1 penalty made small go, below one threshold for the whole network.
 
 The source let every block of a pre-activation network choose its channels from the shared stream by an index layer. A
-stream is one axis here: a channel of it goes everywhere or nowhere, judged by the sum of its scales. In the order of
-the whole network that sum is divided by the number of norms, since so many places become smaller with the channel. The
-index layer can be had by `secateur.models.pick.with_picks`. Both, and sums as they are, are measured at the same MACs.
+stream is one axis here: a channel of it goes everywhere or nowhere, judged by the sum of its scales. The index layer
+can be had by `secateur.models.pick.with_picks`. Both, and the mean of the scales in place of their sum, are measured at
+the same MACs.
 
     secateur recipe slimming --net preresnet --keep 0.4
 """
@@ -80,8 +80,7 @@ LEAST = 2
 FIRST_SCALE = 0.5
 """What scales are at first, as in the source: half-way to where they are to go."""
 
-LR, MOMENTUM = 0.05, 0.9
-"""The same rate before and behind the cut, as in the source."""
+LR, FINETUNE_LR, MOMENTUM = 0.05, 0.02, 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +167,7 @@ class _Slimming:
         yield self._tuned(f"penalty, {keep}, least squares", sparse, made, "lsq")
         if self.net.stream:
             macs = made.after.macs
-            yield self._tuned("penalty, by whole sums", sparse, as_cheap(self._graph(sparse), macs, SUM))
+            yield self._tuned("penalty, by means", sparse, as_cheap(self._graph(sparse), macs, MEAN))
             picking = with_picks(sparse, *self.net.stream)
             yield self._tuned("penalty, index layers", picking, as_cheap(self._graph(picking), macs))
         fresh = scratch(small, self.bench.options.seed)
@@ -201,7 +200,7 @@ class _Slimming:
         if recover:
             recover_(small, self._graph(model), made, self.bench.calibration(), recover)
         after_cut = self.bench.accuracy(small)
-        finetuned = self.bench.trained(small, self.training.finetune_epochs, LR)
+        finetuned = self.bench.trained(small, self.training.finetune_epochs, FINETUNE_LR)
         return self._row(name, small, after_cut=after_cut, finetuned=finetuned, more={"channels": remains(made)})
 
     def _row(self, name: str, model: nn.Module, *, more: dict[str, object] | None = None, **metric: float) -> Row:
@@ -210,7 +209,7 @@ class _Slimming:
 
 @dataclass(frozen=True)
 class MeanScale:
-    """The mean of |gamma| over the norms that a channel meets: its scale where there is one, as in the source."""
+    """The mean of |gamma| over the norms that a channel meets, since so many places become smaller with it."""
 
     needs = frozenset[str]()
     norm = "none"
@@ -219,15 +218,16 @@ class MeanScale:
         return BatchNormScale()(axis) / axis.unit_sum("scale", lambda _, gamma: torch.ones_like(gamma)).clamp_min(1)
 
 
-MEAN, SUM = MeanScale(), "bn_scale/none"
+SUM, MEAN = "bn_scale/none", MeanScale()
+"""Both are the scale itself where a channel meets one norm, as in the source."""
 
 
-def below_threshold(graph: Graph, count: int, importance: str | Criterion = MEAN) -> Plan:
+def below_threshold(graph: Graph, count: int, importance: str | Criterion = SUM) -> Plan:
     """The plan without the `count` channels of the network whose scales are smallest."""
     return secateur.plan(graph, drop=lowest(graph, score(graph, importance), count, least=LEAST))
 
 
-def as_cheap(graph: Graph, macs: int, importance: str | Criterion = MEAN) -> Plan:
+def as_cheap(graph: Graph, macs: int, importance: str | Criterion = SUM) -> Plan:
     """The plan below the lowest threshold that leaves no more than so many MACs, or else the least that can be left."""
     low, high = 0, units_of(graph) - sum(max(LEAST, axis.least) for axis in graph.axes)
     while low < high:
