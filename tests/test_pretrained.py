@@ -112,6 +112,15 @@ def test_the_model_and_its_config_are_left_as_they_were(name: str) -> None:
     assert "int" not in vars(sys.modules[type(model).__module__])
 
 
+def test_sizes_that_a_config_refuses_are_refused_before_the_model_is_trained(tmp_path: Path) -> None:
+    refused = r"the config of LlamaForCausalLM does not take the new sizes: The hidden size \(25\) is not a multiple"
+    asked = {"target": None, "select": Select(widths={"model.embed_tokens": 25})}
+    with pytest.raises(InputError, match=refused + r"(.|\n)*Select\(align=8\), or leave uniform out"):
+        secateur.prune(make("llama"), inputs("llama"), **asked, uniform=True)
+    with pytest.raises(InputError, match=refused + r"(.|\n)*secateur.save\(model"):
+        secateur.prune(make("llama"), inputs("llama"), **asked).save(tmp_path / "small")
+
+
 @pytest.mark.parametrize("uniform", [True, False])
 @pytest.mark.parametrize("name", GENERATE)
 def test_generation_gives_the_same_tokens_after_loading(name: str, uniform: bool, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from .holders import Holder, assign, holders, is_public, values
 from .plan import AttributeChange
 from .replay import in_float64, run
 from .slots import slots
-from .text import listed
+from .text import first_line, listed
 from .trace.constructing import Built, anew
 from .trace.sizes import Attribute, Expr, Num, evaluate, leaves
 from .trace.staging import Stage, tag
@@ -51,6 +51,16 @@ def check_rebuilds(model: nn.Module) -> None:
             f"{type(model).__name__} does not follow its config: {listed(wrong, SHOWN)}\n"
             "its constructor computes a size in a way that cannot be followed; leave uniform out, and report it"
         )
+    _check_valid(model, model.config, "prune to sizes that it allows, such as Select(align=8), or leave uniform out")
+
+
+def _check_valid(model: nn.Module, config: Any, mend: str) -> None:
+    """A config may refuse, when it is saved, sizes with which the model runs."""
+    try:
+        getattr(config, "validate", lambda: None)()
+    except Exception as error:  # of huggingface_hub, with what the class says as its cause
+        said = first_line(error.__cause__ or error)
+        raise InputError(f"the config of {type(model).__name__} does not take the new sizes: {said}\n{mend}") from error
 
 
 def _shapes(model: nn.Module, other: nn.Module) -> Iterator[str]:
@@ -187,6 +197,7 @@ def save_folder(model: nn.Module, folder: str | os.PathLike[str], calls: Sequenc
         raise InputError(f"{folder} is there already, and not empty; name a new folder")
     _check_added(model)
     config = described(model)
+    _check_valid(model, config, INSTEAD)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         _filled(model, config).save_pretrained(temporary)
