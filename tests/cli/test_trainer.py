@@ -167,7 +167,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "warmup": (["--warmup", "-1"], "warmup is -1; it is a number of steps"),
     "distill": (["--distill", "2", "--teacher", "NETS:build"], "weight is 2.0; it is the teacher's share of the loss"),
     "feature": (["--feature", "conv1"], "--feature needs a teacher: add --distill 0.5, or --teacher MODEL"),
-    "features": (["--teacher", "NETS:build", "--feature", "conv9"], "features names 'conv9', which Net does not have"),
+    "features": (["--teacher", "NETS:build", "--feature", "conv9"], "--feature names 'conv9', which Net does not have"),
     "log": (["--log", "tensorbord"], "no log 'tensorbord'; known: tensorboard, trackio"),
     "labels": (["--data", "NETS:many"], "label 99 is outside the head: the model scores 4 classes, 0 to 3"),
     "no data": (["--data", "NETS:nothing"], "the test data have no batches"),

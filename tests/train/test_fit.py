@@ -242,5 +242,5 @@ def test_mixed_precision_needs_the_device() -> None:
 
 def test_cross_entropy_needs_scores() -> None:
     model = nn.LSTM(2, 2)
-    with pytest.raises(InputError, match="the model returned tuple, not a tensor of scores; give a loss of your own"):
+    with pytest.raises(InputError, match="the model returned tuple, not a tensor of scores\ngive a loss of your own"):
         fit(model, blobs(1), epochs=1)

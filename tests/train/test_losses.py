@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from secateur.errors import InputError
-from secateur.train import cross_entropy
+from secateur.pruning import prune
+from secateur.train import TrainOptions, accuracy, cross_entropy, evaluate, fit
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,14 @@ def test_targets_that_are_neither_labels_nor_shares() -> None:
     message = r"targets \(4,\) float32 are neither labels nor shares of the scores \(4, 2\)\ngive .* targets.long\(\)"
     with pytest.raises(InputError, match=message):
         cross_entropy(torch.zeros(4, 2), torch.zeros(4))
+
+
+def test_scores_are_found_in_what_transformers_return() -> None:
+    transformers = pytest.importorskip("transformers", reason="needs secateur[hf]")
+    config = transformers.BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    model = transformers.BertForSequenceClassification(config)
+    batches = [(torch.randint(9, (4, 5)), torch.tensor([0, 1, 1, 0]))] * 2
+    small = prune(model, batches[0][0][:1], "channels=0.5").model
+    history = fit(small, batches, epochs=3, options=TrainOptions(lr=0.1), teacher=model)
+    assert history.losses[-1] < history.losses[0]
+    assert evaluate(small, batches, accuracy) in (0.0, 0.25, 0.5, 0.75, 1.0)

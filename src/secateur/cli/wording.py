@@ -11,6 +11,8 @@ WORDS = {
     r"\bselect\.floor\b": "--floor",
     r"\bprint\(graph\)": "secateur inspect",
     r"\bTrainOptions\(lr=([^)]*)\)": r"--lr \1",
+    r"\bDistillation\(teacher, weight=0, features=\[\.\.\.\]\)": "--distill 0 --feature NAME",
+    r"\bfeatures (?=names)": "--feature ",
     r"\bwidths (?=gives)": "--width ",
     r"\bdrop (?=names|takes|leaves)": "--drop ",
     r"\b(protect|only) (?=names|keeps)": r"--\1 ",

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from secateur.apply.surgery import plans_of
 from secateur.errors import InputError, nearest
 from secateur.plan import Plan
+from secateur.train.losses import scores_in
 from secateur.train.running import call, mode
 
 
@@ -108,12 +109,8 @@ def soft_cross_entropy(output: Any, taught: Any, temperature: float) -> Tensor:
     >>> soft_cross_entropy(torch.ones(2, 3), torch.ones(2, 3), 4.0)
     tensor(0.)
     """
-    for who, scores in (("student", output), ("teacher", taught)):
-        if not isinstance(scores, Tensor):
-            raise InputError(
-                f"the {who} returned {type(scores).__name__}, not a tensor of scores\n"
-                "learn from features alone: Distillation(teacher, weight=0, features=[...])"
-            )
+    alone = "learn from features alone: Distillation(teacher, weight=0, features=[...])"
+    output, taught = scores_in(output, alone, "student"), scores_in(taught, alone, "teacher")
     if output.shape != taught.shape:
         raise InputError(
             f"student and teacher differ in what they return\n  student  {tuple(output.shape)}\n"

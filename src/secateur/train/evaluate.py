@@ -10,23 +10,21 @@ from torch import Tensor, nn
 
 from secateur.errors import InputError
 from secateur.models.functions import load_function
+from secateur.train.losses import scores_in
 from secateur.train.running import call, device_of, mode, to_device
 
 Metric = Callable[[Any, Any], Any]
 """(output, targets) -> the mean over the batch, a float or a tensor of one element."""
 
 
-def accuracy(output: Tensor, targets: Tensor) -> float:
-    """The share of `targets: (n, ...)` that are the largest of `output: (n, classes, ...)`.
+def accuracy(output: Any, targets: Tensor) -> float:
+    """The share of `targets: (n, ...)` that are the largest of `output: (n, classes, ...)`, see `scores_in`.
 
     >>> accuracy(torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([0, 1]))
     0.5
     """
-    if not isinstance(output, Tensor):
-        raise InputError(
-            f"the model returned {type(output).__name__}, not a tensor of scores; give a metric of your own"
-        )
-    return (output.argmax(1) == targets).double().mean().item()
+    scores = scores_in(output, "give a metric of your own")
+    return (scores.argmax(1) == targets).double().mean().item()
 
 
 def evaluate(model: nn.Module, batches: Iterable[Any], metric: Metric | str = accuracy) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn.functional as F
@@ -13,8 +14,23 @@ IGNORED = -100
 """The label of targets that cross entropy leaves out."""
 
 
+def scores_in(output: Any, mend: str, who: str = "model") -> Tensor:
+    """The scores that a model returned: the tensor itself, or the `logits` of what models of transformers return.
+
+    Raises `InputError` for anything else.
+
+    >>> import torch
+    >>> scores_in({"logits": torch.zeros(1, 2)}, "")
+    tensor([[0., 0.]])
+    """
+    found = output.get("logits") if isinstance(output, Mapping) else output
+    if not isinstance(found, Tensor):
+        raise InputError(f"the {who} returned {type(output).__name__}, not a tensor of scores\n{mend}")
+    return found
+
+
 def cross_entropy(output: Any, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """The mean cross entropy of scores `output: (n, classes, ...)`.
+    """The mean cross entropy of scores `output: (n, classes, ...)`, see `scores_in`.
 
     Targets are labels, or a share of every class. Raises `InputError` for what are no scores, for a label that has
     none, and for targets that are neither.
@@ -23,8 +39,7 @@ def cross_entropy(output: Any, targets: Tensor, *, label_smoothing: float = 0.0)
     >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0])).exp()
     tensor(2.)
     """
-    if not isinstance(output, Tensor):
-        raise InputError(f"the model returned {type(output).__name__}, not a tensor of scores; give a loss of your own")
+    output = scores_in(output, "give a loss of your own")
     if targets.is_floating_point():
         _check_shares(output, targets)
     else:
