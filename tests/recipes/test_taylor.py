@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file
 
 import secateur
 import stripes
@@ -69,7 +70,7 @@ def test_image_folders(tmp_path: Path) -> None:
     paths = {"train_path": str(tmp_path / "train"), "test_path": str(tmp_path / "test")}
     result = run(Options(out=tmp_path, say=lambda line: None), train=True, **paths, width=0.1, epochs=2, batch_size=4)
     assert result.rows[0].metric["dense"] >= 0.5
-    assert f"the images of the folder {paths['train_path']}" in result.data
+    assert f"12 training and 12 test images of the folder {paths['train_path']}" in result.data
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,43 @@ def test_pruning_before_training_is_refused(tmp_path: Path) -> None:
         InputError, match=r"dense.safetensors is not there; train first: secateur recipe taylor --train"
     ):
         run(Options(out=tmp_path, say=lambda line: None), **SMALL, prune=True)
+
+
+def test_some_classes_are_told_apart_by_a_network_that_learned_all(tmp_path: Path) -> None:
+    said: list[str] = []
+    rows = run(Options(out=tmp_path, say=said.append), **SMALL, train=True, classes="2,0").rows
+    assert rows[0].metric["dense"] > 0.9
+    assert said[0].startswith("all classes: ")
+    assert vgg_like(width=0.15, num_classes=2).load_state_dict(load_file(tmp_path / "dense.safetensors"))
+
+
+def test_weights_to_start_from(tmp_path: Path) -> None:
+    run(Options(out=tmp_path, say=lambda line: None), **SMALL, train=True)
+    said: list[str] = []
+    start = tmp_path / "dense.safetensors"
+    result = run(
+        Options(out=tmp_path / "..", say=said.append),
+        **{**SMALL, "epochs": 1},
+        train=True,
+        pretrained=start,
+        classes="0,1",
+    )
+    assert said[0] == f"{start}: 36 of 38 tensors fit"
+    assert result.rows[0].metric["dense"] > 0.9
+    assert f"starting from {start}" in result.data
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        ("cat,dog", "--classes cat,dog: numbers with commas between them, such as 3,5"),
+        ("1", "classes 1: two or more different ones"),
+        ("1,7", r"no examples of class 7; there are \[0, 1, 2\]"),
+    ],
+)
+def test_classes_that_are_not_there_are_refused(classes: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        run(Options(say=lambda line: None), **SMALL, classes=classes)
 
 
 def test_rounds_are_counted_from_what_remains() -> None:

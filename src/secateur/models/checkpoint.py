@@ -55,6 +55,34 @@ def load_weights(model: nn.Module, path: PathLike) -> None:
     model.load_state_dict(state)
 
 
+def load_matching(model: nn.Module, path: PathLike) -> int:
+    """Copy what fits of the weights of `path` by name and shape, as transfer learning does; gives how many tensors.
+
+    The file is read as by `load_weights`. Raises `FileError` also where nothing fits.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save({"0.weight": torch.ones(3, 2), "1.weight": torch.ones(9, 3)}, f"{folder}/w.pt")
+    ...     load_matching(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), f"{folder}/w.pt")
+    1
+    """
+    file = path_of(path)
+    own = model.state_dict(keep_vars=True)
+    state = _strip_prefixes(_check_tensors(_unwrap(_read(file)), file), own)
+    count = copy_matching(model, state)
+    if not count:
+        raise FileError(f"nothing in {file} fits {type(model).__name__} by name and shape; is it another architecture?")
+    return count
+
+
+def copy_matching(model: nn.Module, state: Mapping[str, Tensor]) -> int:
+    """Copy the tensors of a state dict that fit a model's by name and shape; gives how many."""
+    own = model.state_dict(keep_vars=True)
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    model.load_state_dict(fitting, strict=False)
+    return len(fitting)
+
+
 def _read(path: Path) -> object:
     if path.is_dir():
         raise FileError(f"{path} is a folder\nname the file in it that holds the weights")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -170,6 +171,33 @@ def subset(data: Data, train: int | None = None, test: int | None = None, seed: 
     return replace(data, train=_some(data.train, train, seed), test=_some(data.test, test, seed))
 
 
+def of_classes(data: Data, classes: Sequence[int]) -> Data:
+    """The examples of these classes alone, which are numbered anew in this order.
+
+    Raises `InputError` for a class that is not there, fewer than two, and data of which single examples cannot be had.
+
+    >>> import torch
+    >>> every = Batches(lambda i: torch.zeros(len(i), 1), torch.arange(100) % 10, batch_size=8)
+    >>> pets = of_classes(Data(every, every, 10), [5, 3])
+    >>> pets.train.targets.bincount().tolist(), pets.num_classes
+    ([10, 10], 2)
+    """
+    if len(set(classes)) < 2 or len(set(classes)) < len(classes):
+        raise InputError(f"classes {', '.join(map(str, classes))}: two or more different ones")
+    return Data(_only(data.train, classes), _only(data.test, classes), len(classes))
+
+
+def _only(source: Source, classes: Sequence[int]) -> Source:
+    if not isinstance(source, Batches):
+        raise InputError(f"{type(source).__name__} gives whole batches, of which no classes can be drawn")
+    is_one = source.targets[:, None] == torch.tensor(classes)  # (examples, classes)
+    missing = [number for number, any_is in zip(classes, is_one.any(0).tolist(), strict=True) if not any_is]
+    if missing:
+        raise InputError(f"no examples of class {missing[0]}; there are {sorted(set(source.targets.tolist()))}")
+    chosen = is_one.any(1).nonzero().flatten()
+    return replace(_picked(source, chosen.numpy()), targets=is_one[chosen].int().argmax(1))
+
+
 def _some(source: Source, count: int | None, seed: int) -> Source:
     if count is None:
         return source
@@ -177,7 +205,10 @@ def _some(source: Source, count: int | None, seed: int) -> Source:
         raise InputError(f"{type(source).__name__} gives whole batches, of which no {count} examples can be drawn")
     if count >= len(source.targets):
         return source
-    chosen = stratified(source.targets, count, seed)
+    return _picked(source, stratified(source.targets, count, seed))
+
+
+def _picked(source: Batches, chosen: NDArray[np.int64]) -> Batches:
     load: Callable[[NDArray[np.int64]], Tensor] = source.load
     return replace(source, load=lambda indices: load(chosen[indices]), targets=source.targets[chosen])
 

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.data import DATASETS, Batch, Data, Source, load_data
+from secateur.data import DATASETS, Batch, Batches, Data, Source, load_data
 from secateur.errors import InputError
-from secateur.recipes.framework import Options, Row, size, subset
+from secateur.recipes.framework import Options, Row, of_classes, size, subset
 from secateur.train import TrainOptions, evaluate, fit
 from secateur.train.running import mode, seeded
 
@@ -24,7 +24,8 @@ CALIBRATION = 16  # batches
 class Images:
     """Which images, how many of them (None: all), and how large: `side` pixels, or as they are if they are smaller.
 
-    Images of the user's own, from folders or a function, are all taken.
+    classes: the task is to tell these from each other; empty: all. Images of the user's own, from folders or a
+    function, are all taken.
     """
 
     data: str
@@ -34,6 +35,7 @@ class Images:
     batch_size: int = 64
     train_path: str | None = None
     test_path: str | None = None
+    classes: tuple[int, ...] = ()
 
     @property
     def folders(self) -> bool:
@@ -54,14 +56,13 @@ class Images:
             batch_size=self.batch_size,
             seed=seed,
         )
+        data = of_classes(data, self.classes) if self.classes else data
         data = subset(data, *self.counts, seed)
         return Data(Smaller(data.train, self.side), Smaller(data.test, self.side), data.num_classes)
 
     def __str__(self) -> str:
-        """What the figures were measured on."""
         name = f"the folder {self.train_path}" if self.folders else self.data
-        told = [f"{n:,} {split}" for n, split in zip(self.counts, ("training", "test"), strict=True) if n]
-        return f"{' and '.join(told)} images of {name}" if told else f"the images of {name}"
+        return f"classes {', '.join(map(str, self.classes))} of {name}" if self.classes else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +90,17 @@ class Smaller:
 
 @dataclass(frozen=True)
 class Bench:
-    """Data, an example of one image, and what is done to networks on them."""
+    """Data, an example of one image, and what is done to networks on them. told: what figures are measured on."""
 
     data: Data
     example: Tensor
     options: Options
+    told: str
 
     @classmethod
     def open(cls, images: Images, options: Options) -> Bench:
         data = images.load(options.seed)
-        return cls(data, next(iter(data.test))[0][:1], options)
+        return cls(data, next(iter(data.test))[0][:1], options, f"{_counted(data)}images of {images}")
 
     @property
     def classes(self) -> int:
@@ -142,6 +144,13 @@ class Bench:
         figures = ", ".join(f"{key} {100 * value:.2f} %" for key, value in metric.items())
         self.options.say(f"{method}: {row.params:,} parameters, {row.macs:,} MACs, {figures}")
         return row
+
+
+def _counted(data: Data) -> str:
+    """How many examples there are, where the data say."""
+    sources = [split.source if isinstance(split, Smaller) else split for split in (data.train, data.test)]
+    counts = [len(source.targets) for source in sources if isinstance(source, Batches)]
+    return f"{counts[0]:,} training and {counts[1]:,} test " if len(counts) == 2 else ""
 
 
 __all__ = ["Bench", "Images", "Smaller"]

@@ -128,10 +128,9 @@ def run(
     rates["measured"] = bearing(measured, keep, bears)
     before = 0 if given else epochs
     rows += _compared(bench, dense, rates, _Epochs(before, finetune_epochs))
-    told = f"{source}; {f'trained {before} epochs' if before else 'given weights'}, fine-tuned {finetune_epochs}, from "
-    told += (
-        f"scratch {before + finetune_epochs}. The source: all of CIFAR-10, 164 epochs, fine-tuned 40, from scratch 164"
-    )
+    told = f"{bench.told}; {f'trained {before} epochs' if before else 'given weights'}, fine-tuned {finetune_epochs}, "
+    told += f"from scratch {before + finetune_epochs}. "
+    told += "The source: all of CIFAR-10, 164 epochs, fine-tuned 40, from scratch 164"
     return Result(NAME, CLAIM, told, tuple(rows), {"sensitivity": curves(measured)})
 
 

@@ -126,10 +126,8 @@ def run(
             case = replace(found, width=width or found.width, keep=keep or found.keep)
             case = case if index_layer else replace(case, stream=())
             rows += _Slimming(bench, name, case, training).rows()
-    told = (
-        f"{source}, {image_size} pixels wide; narrower networks, trained {epochs} epochs, fine-tuned {finetune_epochs}"
-    )
-    told += ". The source: all of CIFAR-10, 160 epochs and as many of fine-tuning"
+    told = f"{bench.told}, {image_size} pixels wide; narrower networks, trained {epochs} epochs, fine-tuned "
+    told += f"{finetune_epochs}. The source: all of CIFAR-10, 160 epochs and as many of fine-tuning"
     return Result(NAME, CLAIM, told, tuple(rows))
 
 

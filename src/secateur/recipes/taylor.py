@@ -4,6 +4,10 @@ Each round scores every filter by the absolute value of activation times gradien
 the L2 norm of its layer's scores, drops the lowest, and fine-tunes. The script that made this known for PyTorch knew
 VGG alone, renumbered filters by hand, one after another, and pickled whole models; its flags work here too.
 
+Its network came from ImageNet and had to tell cats from dogs, with knowledge that a small one of its own would not
+have. `--classes` does so with the data at hand: a network that has learned all classes is tuned to tell some apart.
+
+    secateur recipe taylor --classes 3,5
     secateur recipe taylor --train --train-path cats_and_dogs/train --test-path cats_and_dogs/test --out run
     secateur recipe taylor --prune --train-path cats_and_dogs/train --test-path cats_and_dogs/test --out run
 """
@@ -11,7 +15,8 @@ VGG alone, renumbered filters by hand, one after another, and pickled whole mode
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -22,6 +27,7 @@ from typer import Option
 import secateur
 from secateur.errors import InputError, nearest
 from secateur.importance import needs_of_importance, score
+from secateur.models.checkpoint import copy_matching, load_matching
 from secateur.models.vgg import vgg16, vgg_like
 from secateur.recipes.framework import Options, Result, Row, scratch
 from secateur.recipes.images import Bench, Images
@@ -96,6 +102,12 @@ def run(
         Optional[int], Option(min=8, help="Larger images are brought down to it; by default 64 with folders, else 16.")
     ] = None,
     images: Annotated[Optional[int], Option(min=1, help="To train on; by default 9,000, or 2,000.")] = None,
+    classes: Annotated[
+        str, Option(help="Learn all, then tell these apart, by number: 3,5 are CIFAR-10's cats and dogs.")
+    ] = "",
+    pretrained: Annotated[
+        Optional[Path], Option(help="Weights to start from, as far as they fit: .safetensors, or a state dict.")
+    ] = None,
     keep: Annotated[float, Option(min=0.01, max=0.99, help="The share of filters that remains.")] = 0.33,
     filters: Annotated[Optional[int], Option(min=1, help="Dropped per round; by default 12 % of all.")] = None,
     epochs: Annotated[int, Option(min=1, help="Of training the dense network.")] = 6,
@@ -108,26 +120,67 @@ def run(
     counts = (images or 2_000, 1_000) if options.quick else (images or 9_000, 5_000)
     own = bool(train_path or test_path)
     side = image_size or (64 if own else 16)
-    source = Images(data, *counts, side, batch_size, train_path, test_path)
+    source = Images(data, *counts, side, batch_size, train_path, test_path, numbers(classes))
     bench = Bench.open(source, options)
-    dense = bench.built(NETS[net], width=width or (0.25 if options.quick else 1.0 if own else 0.375))
-    rows = [_dense(bench, dense, epochs, train=train, prune=prune)]
+    build = partial(NETS[net], width=width or (0.25 if options.quick else 1.0 if own else 0.375))
+    dense = bench.built(build)
+    start = Start(build, replace(source, classes=()), epochs, pretrained) if pretrained or classes else None
+    rows = [_dense(bench, dense, epochs, start, train=train, prune=prune)]
     rounds = Rounds.of(units_of(secateur.trace(dense, bench.example)), keep, filters, finetune_epochs)
     if prune or not train:
         rows += _pruned(bench, dense, rounds, epochs)
-    told = f"{source}, {side} pixels wide; trained {epochs} epochs, and {finetune_epochs} behind each of "
+    told = f"{bench.told}, {side} pixels wide; {f'starting from {start}; ' if start else ''}"
+    told += f"trained {epochs} epochs, and {finetune_epochs} behind each of "
     told += f"{rounds.count} rounds of {rounds.filters} filters. The source: ImageNet weights, cats against dogs, 224 "
     return Result(NAME, CLAIM, f"{told}pixels, 10 epochs behind each of 5 rounds of 512", tuple(rows))
 
 
-def _dense(bench: Bench, model: nn.Module, epochs: int, *, train: bool, prune: bool) -> Row:
+def numbers(classes: str) -> tuple[int, ...]:
+    """Classes as the command line has them. Raises `InputError` for what is no number.
+
+    >>> numbers("3, 5"), numbers("")
+    ((3, 5), ())
+    """
+    try:
+        return tuple(int(number) for number in classes.split(",") if classes)
+    except ValueError as error:
+        raise InputError(f"--classes {classes}: numbers with commas between them, such as 3,5") from error
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the network knows before it meets the task: the weights of a file, or what it learns of all classes."""
+
+    build: Callable[..., nn.Module]
+    images: Images
+    epochs: int
+    pretrained: Path | None
+
+    def give(self, model: nn.Module, options: Options) -> None:
+        """Weights for all layers that fit: the last, with an output for each class, may not."""
+        if self.pretrained:
+            count = load_matching(model, self.pretrained)
+            options.say(f"{self.pretrained}: {count} of {len(model.state_dict())} tensors fit")
+            return
+        bench = Bench.open(self.images, options)
+        wide = bench.built(self.build)
+        options.say(f"all classes: {100 * bench.trained(wide, self.epochs, LR):.2f} %")
+        copy_matching(model, wide.state_dict())
+
+    def __str__(self) -> str:
+        return f"{self.pretrained}" if self.pretrained else f"{self.epochs} epochs on all classes of {self.images}"
+
+
+def _dense(bench: Bench, model: nn.Module, epochs: int, start: Start | None, *, train: bool, prune: bool) -> Row:
     """The trained network: taken from the folder where `--prune` stands alone, else kept there if there is one."""
     path = _kept(bench.options, train, prune)
     if prune and not train:
         assert path is not None
         secateur.load(model, path)
         return bench.row("dense", model, dense=bench.accuracy(model))
-    row = bench.row("dense", model, dense=bench.trained(model, epochs, LR))
+    if start is not None:
+        start.give(model, bench.options)
+    row = bench.row("dense", model, dense=bench.trained(model, epochs, FINETUNE_LR if start else LR))
     if path is not None:
         secateur.save(model, path)
     return row
