@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,6 +55,10 @@ def test_the_number_of_zeros_is_exact(sparsity: float) -> None:
     for one in mask(net(), sparsity, scope="output").masks.values():
         rows = one.flatten(1)
         assert ((~rows).sum(1) == round(sparsity * rows.shape[1])).all()
+
+
+def test_a_share_may_be_any_real_number() -> None:
+    assert mask(net(), np.float32(0.5)).sparsity == 0.5
 
 
 def test_the_lowest_go_and_of_equal_ones_the_first() -> None:
@@ -169,6 +174,16 @@ def test_each_output_of_a_grouped_transposed_convolution_competes_for_itself() -
     mask(conv, 0.5, scope="output")
     for group in _by_group(conv, conv.weight.detach()):
         assert ((group != 0).flatten(1).sum(1) == 2).all()
+
+
+def test_a_stack_of_experts_has_no_known_direction() -> None:
+    """Mixtral's experts are (e, o, i), those of gpt-oss (e, i, o): a pattern would lie the wrong way in one of them."""
+    model = nn.Sequential(nn.Linear(8, 8))
+    model.experts = nn.Parameter(torch.randn(4, 8, 8))
+    assert set(mask(model, 0.5).names) == {"experts", "0.weight"}
+    masks_of(model).remove()
+    why = "of its three dimensions it is not known which are inputs and which outputs"
+    assert mask(model, pattern="2:4").left_out == {"experts": why}
 
 
 def test_what_does_not_divide_is_left_out_and_told() -> None:
@@ -339,6 +354,15 @@ def test_a_layer_that_lets_nothing_through_is_told() -> None:
     assert "nothing is left of 2.weight" in str(masks)
     masks.remove()
     assert "nothing is left" not in str(mask(model, 0.5, scope="layer"))
+
+
+def test_masks_of_several_patterns_are_updated_one_by_one() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    first, _ = mask(model, 0.5, only="0"), mask(model, pattern="2:4", only="1")
+    with pytest.raises(InputError, match=r"1.weight has the pattern 2:4, and others have unstructured\nupdate each"):
+        masks_of(model).update(0.9)
+    first.update(0.75)
+    assert masks_of(model).density == {"0.weight": 0.25, "1.weight": 0.5}
 
 
 # --- masks of one's own ---------------------------------------------------------------------------------------------

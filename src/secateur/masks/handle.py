@@ -128,12 +128,12 @@ class Masks:
         """The share of the masked weights that is zero."""
         kept = self.masks.values()
         total = sum(mask.numel() for mask in kept)
-        return 1 - sum(int(mask.sum()) for mask in kept) / total if total else 0.0
+        return 1 - sum(int(mask.count_nonzero()) for mask in kept) / total if total else 0.0
 
     @property
     def density(self) -> dict[str, float]:
         """The share of each weight that stays, by name."""
-        return {name: int(mask.sum()) / mask.numel() for name, mask in self.masks.items()}
+        return {name: int(mask.count_nonzero()) / mask.numel() for name, mask in self.masks.items()}
 
     def update(self, sparsity: float, *, regrow: bool = False) -> None:
         """Mask more, by the scores of the weights as they are now; the mask of each weight changes in place.
@@ -151,7 +151,7 @@ class Masks:
         fixed = named_pattern(pattern).fixed is not None
         asked = sparsity_of(sparsity, pattern)
         found = self._found()
-        _check_divides(found, pattern)
+        _check_pattern(found, pattern)
         held = {name: one.layout.upright(one.mask.mask) for name, one in found.items()}
         weights = {
             name: (one.parameter.detach() if regrow else one.weight(), one.layout) for name, one in found.items()
@@ -254,9 +254,7 @@ class Masks:
 
 def _fitting(weights: Sequence[Weight], pattern: str, only: str | Sequence[str]) -> tuple[list[Weight], dict[str, str]]:
     """The weights that divide into the pattern, and why the others do not."""
-    lack = named_pattern(pattern).lack
-    shapes = {weight.name: tuple(weight.layout.upright(weight.parameter).shape) for weight in weights}
-    reasons = {w.name: why for w in weights if (why := lack(shapes[w.name], w.layout.groups)) is not None}
+    reasons = {weight.name: why for weight in weights if (why := _lack(weight, pattern)) is not None}
     named = {only} if isinstance(only, str) else set(only)
     for weight in weights:
         if weight.name in reasons and named & {*weight.names, *(name.rpartition(".")[0] for name in weight.names)}:
@@ -270,9 +268,21 @@ def _fitting(weights: Sequence[Weight], pattern: str, only: str | Sequence[str])
     return fitting, reasons
 
 
-def _check_divides(found: Mapping[str, Worn], pattern: str) -> None:
-    """A cut may leave sizes that the pattern does not divide."""
+def _lack(weight: Weight, pattern: str) -> str | None:
+    """Why a weight cannot have a pattern; None where it can."""
+    if not weight.directed and pattern != "unstructured":
+        return "of its three dimensions it is not known which are inputs and which outputs"
+    return named_pattern(pattern).lack(tuple(weight.layout.upright(weight.parameter).shape), weight.layout.groups)
+
+
+def _check_pattern(found: Mapping[str, Worn], pattern: str) -> None:
+    """A cut may leave sizes that the pattern does not divide; layers may wear masks of several patterns."""
     for name, one in found.items():
+        if one.mask.pattern != pattern:
+            raise InputError(
+                f"{name} has the pattern {one.mask.pattern}, and others have {pattern}\n"
+                "update each with the handle that secateur.mask gave for it"
+            )
         lack = named_pattern(pattern).lack(tuple(one.layout.upright(one.mask.mask).shape), one.layout.groups)
         if lack:
             raise InputError(

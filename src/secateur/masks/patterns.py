@@ -7,6 +7,7 @@ blocks, (rows, blocks), rows being outputs (of blocks of them), and spreads what
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol
 
 import torch
@@ -135,7 +136,7 @@ def sparsity_of(sparsity: float | None, pattern: str) -> float:
     fixed = named_pattern(pattern).fixed
     if sparsity is None:
         return DEFAULT if fixed is None else fixed
-    if isinstance(sparsity, bool) or not isinstance(sparsity, (int, float)) or not 0 <= sparsity < 1:
+    if isinstance(sparsity, bool) or not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
         raise InputError(f"sparsity={sparsity!r}: the share of weights that are zero, 0 or above and below 1")
     if fixed is not None and sparsity != fixed:
         raise InputError(f"sparsity={sparsity:g}, but pattern={pattern!r} makes {fixed:g} zero; leave sparsity out")
@@ -152,7 +153,9 @@ def lowest(scores: Tensor, count: int) -> Tensor:
         return torch.zeros_like(scores, dtype=torch.bool)
     threshold = scores.kthvalue(count, dim=1, keepdim=True).values
     below, equal = scores < threshold, scores == threshold
-    wanted = count - below.sum(1, keepdim=True)
+    wanted = count - below.count_nonzero(1).unsqueeze(1)
+    if bool((equal.count_nonzero(1).unsqueeze(1) == wanted).all()):  # no ties, as nearly always: nothing to count
+        return below | equal
     return below | (equal & (equal.cumsum(1) <= wanted))
 
 

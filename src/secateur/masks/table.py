@@ -56,7 +56,13 @@ def _how(masks: Masks) -> str:
 def _rows(masks: Masks) -> list[tuple[str, ...]]:
     found = masks.masks
     rows = [
-        (name, "x".join(map(str, mask.shape)), f"{mask.numel():,}", f"{int(mask.sum()):,}", share(1 - density))
+        (
+            name,
+            "x".join(map(str, mask.shape)),
+            f"{mask.numel():,}",
+            f"{int(mask.count_nonzero()):,}",
+            share(1 - density),
+        )
         for (name, mask), density in zip(found.items(), masks.density.values(), strict=True)
     ]
     if len(rows) <= FOLD_ABOVE:

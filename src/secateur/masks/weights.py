@@ -44,6 +44,13 @@ class Weight:
     def layout(self) -> Layout:
         return layout_of(module for module, _ in self.places)
 
+    @property
+    def directed(self) -> bool:
+        """Whether it is known which dimensions are outputs and which inputs: a stack of three in a module that we do
+        not know may be experts, (e, o, i) or (e, i, o)."""
+        known = any(isinstance(module, _LAYERS) for module, _ in self.places)
+        return known or self.parameter.dim() != 3
+
 
 def chosen(model: nn.Module, protect: str | Sequence[str] = (), only: str | Sequence[str] = ()) -> list[Weight]:
     """The weights that are to wear masks.
