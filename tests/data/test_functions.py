@@ -65,7 +65,7 @@ def test_it_is_given_what_it_names(file: Path) -> None:
     ("name", "message"),
     [
         ("everything", r"everything takes no argument; write def everything\(split\): with split 'train' or 'test'"),
-        ("single", r"single gave Tensor, not a pair; yield \(inputs, targets\)"),
+        ("single", r"single gave a Tensor, not a pair; yield \(inputs, targets\)"),
         ("nothing", r"nothing returned NoneType\nreturn or yield batches of \(inputs, targets\)"),
         ("broken", r"broken failed on the split 'train': KeyError: 'gone'\n  in .*batches.py, line 22: raise KeyError"),
         (

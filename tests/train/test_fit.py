@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from secateur.errors import InputError, PruningError
 from secateur.train import Gradients, Progress, TrainOptions, evaluate, fit
@@ -227,7 +228,7 @@ def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
 
 
 def test_nothing_to_do() -> None:
-    with pytest.raises(InputError, match="epochs is 0; it must be at least 1"):
+    with pytest.raises(InputError, match="epochs is 0; it must be a whole number, at least 1"):
         fit(net(), blobs(1), epochs=0)
     with pytest.raises(InputError, match="there is nothing to train on: 0 batches"):
         fit(net(), [], epochs=1)
@@ -244,3 +245,47 @@ def test_cross_entropy_needs_scores() -> None:
     model = nn.LSTM(2, 2)
     with pytest.raises(InputError, match="the model returned tuple, not a tensor of scores\ngive a loss of your own"):
         fit(model, blobs(1), epochs=1)
+
+
+def of(batches: Any = None, **options: Any) -> Any:
+    loss = options.pop("loss", None)
+    given = blobs(1) if batches is None else batches
+    return lambda model: fit(model, given, epochs=1, options=TrainOptions(loss=loss), **options)
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter(blobs(1))
+
+
+MISTAKES: dict[str, tuple[Any, str]] = {
+    "a triple": (of([(1, 2, 3)]), "the data gave a tuple of 3, not a pair; yield (inputs, targets)"),
+    "inputs alone": (of([torch.ones(2)]), "the data gave a Tensor, not a pair"),
+    "a generator": (of(iter(blobs(1))), "list_iterator cannot tell how many batches it has: object of type"),
+    "a stream": (of(DataLoader(Stream())), "DataLoader cannot tell how many batches it has: "),
+    "a data set": (of(TensorDataset(torch.ones(1))), "TensorDataset holds examples; give batches: DataLoader(dataset"),
+    "half an epoch": (lambda model: fit(model, blobs(1), epochs=1.5), "epochs is 1.5; it must be a whole number"),
+    "a loss of each": (of(loss=lambda output, targets: output[:, 0]), "the loss is a tensor (32,); it must be one num"),
+    "a float": (of(loss=lambda output, targets: 1.0), "the loss is a float; it must be one number with a gradient"),
+    "loose": (of(loss=lambda o, t: o.detach().sum()), "the loss is a tensor () that depends on no parameter; it must"),
+    "a name": (of(teacher="resnet"), "teacher is a str; give a model, or Distillation(model, ...)"),
+    "a path": (of(checkpoint="run"), "checkpoint is 'run'; write Checkpointing('run', every=100)"),
+    "another's optimizer": (
+        of(optimizer=torch.optim.SGD(net().parameters())),
+        "SGD holds no parameter of this Sequential, so nothing would be trained\nmake it of model.parameters(); after",
+    ),
+    "LBFGS": (
+        lambda model: of(optimizer=torch.optim.LBFGS(model.parameters()))(model),
+        "LBFGS takes several looks at the loss in a step, and fit gives it one; give another",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistakes_leave_the_model_as_it_was(case: str) -> None:
+    train, message = MISTAKES[case]
+    model = net()
+    with pytest.raises(InputError) as caught:
+        train(model)
+    assert message in str(caught.value)
+    assert torch.equal(weights(model)[:32], weights(net())[:32])

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import Dataset
+
+from secateur.errors import InputError
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 """Inputs x: (n, ...) float32 and targets y: (n,) int64."""
@@ -27,6 +30,31 @@ class Source(Protocol):
     def __iter__(self) -> Iterator[Batch]: ...
 
     def __len__(self) -> int: ...
+
+
+def pair_of(batch: Any, where: str = "the data") -> tuple[Any, Any]:
+    """A batch as inputs and targets. Raises `InputError` for what is none, which came from `where`.
+
+    >>> pair_of([1, 2])
+    (1, 2)
+    """
+    if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+        many = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+        raise InputError(f"{where} gave a {type(batch).__name__}{many}, not a pair; yield (inputs, targets)")
+    return batch[0], batch[1]
+
+
+def length_of(batches: Any) -> int:
+    """How many batches there are. Raises `InputError` for what has no length, or holds single examples."""
+    if isinstance(batches, Dataset):
+        raise InputError(f"{type(batches).__name__} holds examples; give batches: DataLoader(dataset, batch_size=64)")
+    try:
+        return len(batches)
+    except TypeError as error:
+        raise InputError(
+            f"{type(batches).__name__} cannot tell how many batches it has: {error}\n"
+            "give a list, a DataLoader of a dataset with a length, or an object with __len__ and __iter__"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

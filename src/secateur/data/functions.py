@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from secateur.data.batches import Batch, Data, Request
+from secateur.data.batches import Batch, Data, Request, pair_of
 from secateur.errors import InputError, PruningError
 from secateur.models.functions import load_function
 from secateur.text import first_line
@@ -31,9 +31,7 @@ class FunctionBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._told(self._call()):
-            if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
-                raise InputError(f"{self.where} gave {type(batch).__name__}, not a pair; yield (inputs, targets)")
-            yield batch[0], batch[1]
+            yield pair_of(batch, self.where)
 
     def __len__(self) -> int:
         return self._count

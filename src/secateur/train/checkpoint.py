@@ -55,6 +55,13 @@ class Checkpointing:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
+    @staticmethod
+    def of(checkpoint: Checkpointing | None) -> Checkpointing | None:
+        """The same. Raises `InputError` for what is none, such as the path of a folder."""
+        if checkpoint is None or isinstance(checkpoint, Checkpointing):
+            return checkpoint
+        raise InputError(f"checkpoint is {checkpoint!r}; write Checkpointing({str(checkpoint)!r}, every=100)")
+
     def opened(self, run: Mapping[str, str]) -> Checkpoints:
         """The folder as the run with these fingerprints sees it. Raises `FileError` where it cannot be written to."""
         store = Checkpoints(self, {**self.about, **run})

@@ -57,7 +57,9 @@ class Distillation:
 
     @staticmethod
     def of(teacher: nn.Module | Distillation | None) -> Distillation | None:
-        """A model as a teacher with the usual numbers."""
+        """A model as a teacher with the usual numbers. Raises `InputError` for what is neither."""
+        if teacher is not None and not isinstance(teacher, (nn.Module, Distillation)):
+            raise InputError(f"teacher is a {type(teacher).__name__}; give a model, or Distillation(model, ...)")
         return Distillation(teacher) if isinstance(teacher, nn.Module) else teacher
 
     @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.data.batches import pair_of
 from secateur.errors import InputError
 from secateur.models.functions import load_function
 from secateur.train.losses import scores_in
@@ -39,7 +40,7 @@ def evaluate(model: nn.Module, batches: Iterable[Any], metric: Metric | str = ac
     measure = load_function(metric) if isinstance(metric, str) else metric
     total, count = 0.0, 0
     with mode(model, training=False), torch.no_grad():
-        for inputs, targets in batches:
+        for inputs, targets in map(pair_of, batches):
             n = _examples(targets)
             total += n * float(measure(call(model, inputs), to_device(targets, device_of(model))))
             count += n

@@ -57,7 +57,7 @@ def fit(
     >>> history.steps, history.losses[1] < history.losses[0]
     (40, True)
     """
-    teaching = Distillation.of(teacher)
+    teaching, checkpoint = Distillation.of(teacher), Checkpointing.of(checkpoint)
     if teaching is not None and teaching.teacher is model:
         raise InputError("the teacher is the model itself; give another one, such as copy.deepcopy(model)")
     job = Job(model, batches, epochs, options or TrainOptions(), tuple(penalties), teaching, optimizer)

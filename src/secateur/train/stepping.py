@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
-from secateur.errors import PruningError
+from secateur.data.batches import pair_of
+from secateur.errors import InputError, PruningError
 from secateur.train.distill import Lessons
 from secateur.train.options import Loss
 from secateur.train.running import call, device_of, to_device
@@ -46,7 +47,7 @@ class Stepper:
         for options in self.optimizer.param_groups:
             options["lr"] = options["initial_lr"] * factor
         self.accelerator.gradient_accumulation_steps = len(group)
-        losses = [self._backward(inputs, targets, check) for inputs, targets in group]
+        losses = [self._backward(*pair_of(batch), check) for batch in group]
         self._clip_and_pull()
         self.optimizer.step()
         self.model.zero_grad(set_to_none=True)  # of the whole model: an optimizer may hold a part of it
@@ -56,6 +57,7 @@ class Stepper:
         with self.accelerator.autocast():
             output = call(self.model, inputs)
             loss = self.loss(output, to_device(targets, device_of(self.model)))
+            _check_scalar(loss)
             if self.lessons is not None:
                 loss = self.lessons.loss(inputs, output, loss)
         value = float(loss.item())
@@ -77,3 +79,10 @@ class Stepper:
             self.accelerator.unscale_gradients(self.optimizer)
         for penalty in self.penalties:
             penalty.add_gradients_()
+
+
+def _check_scalar(loss: Any) -> None:
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        shape = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        loose = " that depends on no parameter" if isinstance(loss, Tensor) and not loss.requires_grad else ""
+        raise InputError(f"the loss is {shape}{loose}; it must be one number with a gradient, as from loss.mean()")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from secateur.data.batches import Source
+from secateur.data.batches import Source, length_of
 from secateur.errors import InputError
 from secateur.models.functions import load_function
 from secateur.train import identity
@@ -40,13 +41,15 @@ class Job:
     optimizer: torch.optim.Optimizer | None = None
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise InputError(f"epochs is {self.epochs}; it must be at least 1")
+        if type(self.epochs) is not int or self.epochs < 1:
+            raise InputError(f"epochs is {self.epochs!r}; it must be a whole number, at least 1")
         if not any(parameter.requires_grad for parameter in self.model.parameters()):
             name = type(self.model).__name__
             raise InputError(f"{name} has no parameter that requires gradients; nothing to train")
-        if not len(self.batches):
+        if not length_of(self.batches):
             raise InputError("there is nothing to train on: 0 batches; check the data")
+        if self.optimizer is not None:
+            _check_optimizer(self.optimizer, self.model)
 
     @property
     def steps(self) -> int:
@@ -96,6 +99,18 @@ class Job:
         wrapped = optimizer if fast.scaler is None else fast.prepare_optimizer(optimizer, device_placement=False)
         clip = self.options.gradients.clip
         return Stepper(fast, self.model, wrapped, _loss_of(self.options), clip, self.penalties, lessons)
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    kind, own = type(optimizer).__name__, {id(parameter) for parameter in model.parameters()}
+    if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+        raise InputError(
+            f"{kind} holds no parameter of this {type(model).__name__}, so nothing would be trained\n"
+            "make it of model.parameters(); after a cut, secateur.transplant(optimizer, model, small) lets it follow"
+        )
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise InputError(f"{kind} takes several looks at the loss in a step, and fit gives it one; give another")
 
 
 @contextlib.contextmanager
