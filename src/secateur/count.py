@@ -10,7 +10,7 @@ element), channel of its group and kernel element.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -271,22 +272,43 @@ def _replaced(tensor: torch.Tensor, device: torch.device | None, made: dict[int,
 
 def _layers(model: nn.Module, tally: _Tally) -> Iterator[LayerCount]:
     """Modules with parameters or MACs of their own: as they were called, then those that were not."""
-    params = _own_params(model)
-    names = {id(module): (name, type(module).__name__) for name, module in model.named_modules()}
+    homes = _homes(model)
+    params, flops = _own_params(model, homes), dict.fromkeys(homes.values(), 0)
+    for key, visit in tally.visits.items():
+        if key in homes:
+            flops[homes[key]] += visit.flops
+    names = {id(module): (name, _kind(module)) for name, module in model.named_modules() if id(module) in params}
     for key in [*(k for k in tally.visits if k in names), *(k for k in names if k not in tally.visits)]:
         visit = tally.visits.get(key, _Visit())
-        if params[key] or visit.flops:
+        if params[key] or flops[key]:
             name, kind = names[key]
-            yield LayerCount(name, kind, visit.inputs, visit.outputs, params[key], visit.flops // 2)
+            yield LayerCount(name, kind, visit.inputs, visit.outputs, params[key], flops[key] // 2)
 
 
-def _own_params(model: nn.Module) -> dict[int, int]:
-    """Parameters by the id of the module that holds them; shared ones belong to the first."""
+def _homes(model: nn.Module) -> dict[int, int]:
+    """The layer that a module is part of, by ids; that of most is itself. What computes a weight, such as a mask, is
+    part of the layer that has the weight."""
+    homes: dict[int, int] = {}
+    for module in model.modules():
+        home = homes.setdefault(id(module), id(module))
+        if parametrize.is_parametrized(module):
+            held: Any = module.parametrizations
+            homes.update((id(part), home) for part in held.modules())
+    return homes
+
+
+def _kind(module: nn.Module) -> str:
+    """The name of its class, and not of the one that torch makes for a layer whose weights are computed."""
+    return (type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)).__name__
+
+
+def _own_params(model: nn.Module, homes: Mapping[int, int]) -> dict[int, int]:
+    """Parameters by the id of the layer that holds them; shared ones belong to the first."""
     seen: set[int] = set()
-    own: dict[int, int] = {}
+    own = dict.fromkeys(homes.values(), 0)
     for module in model.modules():
         fresh = {id(p): p.numel() for p in module._parameters.values() if p is not None and id(p) not in seen}
-        own[id(module)] = sum(fresh.values())
+        own[homes[id(module)]] += sum(fresh.values())
         seen |= fresh.keys()
     return own
 

@@ -214,6 +214,13 @@ def test_a_recurrent_layer_that_fails_can_be_copied_all_the_same() -> None:
 # --- cuts -----------------------------------------------------------------------------------------------------------
 
 
+def test_layers_are_counted_as_without_masks() -> None:
+    model = net()
+    before = secateur.count(model, X)
+    mask(model, 0.5)
+    assert secateur.count(model, X) == before
+
+
 def test_handles_see_a_cut_in_place() -> None:
     model = net().eval()
     masks = mask(model, 0.5, scope="layer")
