@@ -269,13 +269,17 @@ def test_a_source_that_can_start_anywhere_loads_nothing_twice(tmp_path: Path) ->
     assert len(loaded) == 15 - 3
 
 
-CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
+def with_optimizer(model: nn.Module) -> dict[str, Any]:
+    return {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
+
+
+CHANGES: dict[str, tuple[str, Any]] = {
     "options": ("  lr      0.02   0.5\n  warmup  0      9\n", {"options": TrainOptions(lr=0.5, warmup=9)}),
     "gradients": ("  accumulate  1      2\n", {"options": TrainOptions(gradients=Gradients(2))}),
     "length": ("  length  3 x 5 batches  4 x 5 batches\n", {"epochs": 4}),
     "model": ("  model  ", {"model": net(1)}),
     "teacher": ("  teacher  none   ", {"teacher": net(1)}),
-    "optimizer": ("  optimizer of its own  none   ", {"optimizer": torch.optim.SGD(net().parameters(), lr=0.1)}),
+    "optimizer": ("  optimizer of its own  none   ", lambda: with_optimizer(net())),
     "generators": ("  generators  none   Generator\n", {"batches": SOURCES["generator"]()}),
     "nothing": ("  data  a\n", {"checkpoint": {}}),
     "data": ("  data  a      b\n", {"checkpoint": {"data": "b"}}),
@@ -285,6 +289,7 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.mark.parametrize("part", CHANGES)
 def test_the_checkpoints_of_another_run_are_refused(part: str, tmp_path: Path) -> None:
     message, change = CHANGES[part]
+    change = change() if callable(change) else change
     about = change.get("checkpoint", {"data": "a"})
     trained("list", TrainOptions(), Checkpointing(tmp_path, every=5, about={"data": "a"}))
     arguments = {"model": net(), "batches": SOURCES["list"](), "epochs": EPOCHS, **change}

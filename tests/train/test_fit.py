@@ -269,6 +269,10 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "a float": (of(loss=lambda output, targets: 1.0), "the loss is a float; it must be one number with a gradient"),
     "loose": (of(loss=lambda o, t: o.detach().sum()), "the loss is a tensor () that depends on no parameter; it must"),
     "a name": (of(teacher="resnet"), "teacher is a str; give a model, or Distillation(model, ...)"),
+    "a dict": (
+        lambda model: fit(model, blobs(1), epochs=1, options={"lr": 1}),
+        "options is a dict; give TrainOptions(lr=0.01, ...)",
+    ),
     "a path": (of(checkpoint="run"), "checkpoint is 'run'; write Checkpointing('run', every=100)"),
     "another's optimizer": (
         of(optimizer=torch.optim.SGD(net().parameters())),

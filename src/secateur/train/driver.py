@@ -79,7 +79,7 @@ def prune_and_fit(
     check_options(cutting, SET_HERE)
     check_penalties(penalties)
     checkpoint = Checkpointing.of(checkpoint)
-    trainer = Trainer(batches, epochs, options or TrainOptions(), penalties, Distillation.of(teacher))
+    trainer = Trainer(batches, epochs, TrainOptions.of(options), penalties, Distillation.of(teacher))
     judge = Judge(metric, max_drop, higher_is_better, dense).check()
     loop = Loop(model, example_inputs, target, cutting, trainer, judge)
     store = checkpoint.opened(loop.identity()) if checkpoint is not None else None

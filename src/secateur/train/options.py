@@ -94,6 +94,13 @@ class TrainOptions:
             raise InputError(f"warmup is {self.warmup}; it is a number of steps, 0 or above")
         check_precision(self.mixed_precision)
 
+    @staticmethod
+    def of(options: TrainOptions | None) -> TrainOptions:
+        """The same, or the usual ones. Raises `InputError` for what are none, such as a dict."""
+        if options is not None and not isinstance(options, TrainOptions):
+            raise InputError(f"options is a {type(options).__name__}; give TrainOptions(lr=0.01, ...)")
+        return options or TrainOptions()
+
     @property
     def peak(self) -> float:
         """The highest rate."""
