@@ -419,7 +419,9 @@ def test_masks_that_do_not_fit_are_refused_and_nothing_is_changed(name: str) -> 
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "above": ({"sparsity": 1.0}, r"sparsity=1.0: the share of weights that are zero, 0 or above and below 1"),
+    "above": ({"sparsity": 1.0}, r"sparsity=1.0: the share of weights that are zero, 0 or above and below 1, such as"),
+    "structured": ({"pattern": "structured"}, r"whole channels, heads and neurons are cut by secateur.prune"),
+    "nothing left": ({"protect": "*"}, "no weight is left to wear a mask: protect= leaves none"),
     "below": ({"sparsity": -0.1}, r"sparsity=-0.1: the share"),
     "no share": ({"sparsity": "half"}, r"sparsity='half': the share"),
     "scope": ({"scope": "gobal"}, r"scope='gobal'; did you mean 'global'\?\nknown: global, layer, output"),
@@ -507,3 +509,8 @@ def test_wanda_refuses_what_it_did_not_hear() -> None:
     conv = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
     with pytest.raises(InputError, match=r"needs to know what 0.weight reads.*\nleave it out with protect='0.weight'"):
         mask(conv, 0.5, criterion="wanda", data=[X])
+
+
+def test_a_model_without_parameters_wears_nothing() -> None:
+    with pytest.raises(InputError, match="no weight is left to wear a mask: this ReLU has no parameters"):
+        mask(nn.ReLU(), 0.5)

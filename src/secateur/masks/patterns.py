@@ -127,7 +127,10 @@ DEFAULT = 0.9
 def named_pattern(name: str) -> Pattern:
     """The pattern of a name. Raises `InputError` for an unknown one."""
     if name not in PATTERNS:
-        raise InputError(f"pattern={name!r}{nearest(name, PATTERNS)}\nknown: {', '.join(PATTERNS)}")
+        raise InputError(
+            f"pattern={name!r}{nearest(name, PATTERNS)}\n"
+            f"known: {', '.join(PATTERNS)}; whole channels, heads and neurons are cut by secateur.prune"
+        )
     return PATTERNS[name]
 
 
@@ -137,7 +140,9 @@ def sparsity_of(sparsity: float | None, pattern: str) -> float:
     if sparsity is None:
         return DEFAULT if fixed is None else fixed
     if isinstance(sparsity, bool) or not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
-        raise InputError(f"sparsity={sparsity!r}: the share of weights that are zero, 0 or above and below 1")
+        raise InputError(
+            f"sparsity={sparsity!r}: the share of weights that are zero, 0 or above and below 1, such as 0.9 for 90 %"
+        )
     if fixed is not None and sparsity != fixed:
         raise InputError(f"sparsity={sparsity:g}, but pattern={pattern!r} makes {fixed:g} zero; leave sparsity out")
     return float(sparsity)

@@ -65,10 +65,13 @@ def chosen(model: nn.Module, protect: str | Sequence[str] = (), only: str | Sequ
     _check_free(model, protect, only)
     found = [w for w in wanted if _reason(w, only) is None]
     if not found:
-        reasons = listed([f"{w.name}: {_reason(w, only)}" for w in wanted], SHOWN) or "it has no parameters that are"
+        if not wanted:
+            why = "protect= leaves none" if weights else f"this {type(model).__name__} has no parameters"
+            raise InputError(f"no weight is left to wear a mask: {why}")
+        reasons = listed([f"{w.name}: {_reason(w, only)}" for w in wanted], SHOWN)
         raise InputError(
             f"no weight is left to wear a mask; {reasons}\n"
-            "a parameter whose own name is in only= wears one all the same: only='conv.bias'"
+            f"a parameter whose own name is in only= wears one all the same: only={wanted[0].name!r}"
         )
     held = _held_elsewhere(model)
     for weight in found:
