@@ -385,6 +385,17 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
         trained("list", TrainOptions(), Checkpointing(tmp_path / "file" / "deep"))
 
 
+def test_a_folder_that_is_read_only_is_told_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**given: Any) -> str:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("secateur.train.checkpoint.tempfile.mkdtemp", refuse)
+    with pytest.raises(FileError, match=r"no checkpoints can be written to .*: Read-only file system; give another"):
+        trained("list", TrainOptions(), Checkpointing(tmp_path), kill=1)
+
+
 @pytest.mark.parametrize("name", ["every", "keep"])
 def test_numbers_out_of_range(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} is 0; it must be at least 1"):

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -67,8 +68,11 @@ class Checkpointing:
         store = Checkpoints(self, {**self.about, **run})
         try:
             store.folder.mkdir(parents=True, exist_ok=True)
+            Path(tempfile.mkdtemp(prefix=ASIDE, dir=store.folder)).rmdir()  # now, and not after the first hour
         except OSError as error:
-            raise FileError(f"no checkpoints can be written to {self.folder}: {error.strerror}") from error
+            raise FileError(
+                f"no checkpoints can be written to {self.folder}: {error.strerror}; give another folder"
+            ) from error
         for left in store.folder.glob(f"{ASIDE}*"):  # of a run that was killed while it wrote
             shutil.rmtree(left, ignore_errors=True)
         return store
@@ -195,7 +199,7 @@ class Checkpoints:
         reason = getattr(cause, "strerror", None) or cause
         return FileError(
             f"the checkpoint after step {step} cannot be written to {self.folder}: {reason}\n{before}\n"
-            "make room, and start the same run again"
+            "make room or mend it, and start the same run again"
         )
 
 

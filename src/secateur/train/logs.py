@@ -78,19 +78,35 @@ def _tensorboard(place: str, about: Mapping[str, Any], start: int) -> Iterator[L
     except ImportError as error:
         raise _missing("TensorBoard") from error
     place = place or "runs"
-    try:  # what came after `start` is hidden, for it is written anew
-        made = SummaryWriter(place, purge_step=start + 1 if start else None)
-    except OSError as error:
-        raise FileError(f"no log can be written to {place}: {error.strerror}; give another place") from error
-    with made as writer:
+    with _written(place):  # what came after `start` is hidden, for it is written anew
+        writer = SummaryWriter(place, purge_step=start + 1 if start else None)
         if not start:
             writer.add_text("options", "\n".join(f"    {name} = {value}" for name, value in about.items()))
 
-        def write(step: int, numbers: Mapping[str, float]) -> None:
+    def write(step: int, numbers: Mapping[str, float]) -> None:
+        with _written(place):
             for name, value in numbers.items():
                 writer.add_scalar(name, value, step)
 
-        yield Log(write, writer.flush)
+    def flush() -> None:
+        with _written(place):
+            writer.flush()
+
+    try:
+        yield Log(write, flush)
+    finally:
+        with _written(place):
+            writer.close()
+
+
+@contextlib.contextmanager
+def _written(place: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FileError(
+            f"no log can be written to {place}: {error.strerror}; make room, or give another place"
+        ) from error
 
 
 @contextlib.contextmanager
