@@ -128,6 +128,8 @@ def test_it_stops_where_the_metric_drops_too_far(tmp_path: Path) -> None:
 def test_what_cannot_work_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="ends after 2 epochs, before the last stage\n  stages 3, one every 1 epochs"):
         fit(tmp_path, Net(), PruningCallback("params=0.6", EXAMPLE, every=1, unit="epochs", steps=3))
+    with pytest.raises(InputError, match="ends after 8 steps, before the last stage\n  stages 3, one every 3 steps"):
+        fit(tmp_path, Net(), PruningCallback("params=0.6", EXAMPLE, every=3, steps=3))
     with pytest.raises(InputError, match=r"part='body': .* has no attribute"):
         fit(tmp_path, Net(), PruningCallback("params=0.6", EXAMPLE, every=2, part="body"))
     with pytest.raises(InputError, match="no option 'metrics'; did you mean 'metric'"):

@@ -10,6 +10,7 @@ secateur.save(module, "small.safetensors")
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -55,7 +56,8 @@ class PruningCallback(InPlaceCallback, Callback):
                 "\nprune on one device: Trainer(devices=1), then fine-tune the smaller model on all"
             )
         pace = self.pruning.pace
-        pace.check_reaches("steps", trainer.max_steps)
+        total = trainer.estimated_stepping_batches  # of steps; infinite where nobody knows the end
+        pace.check_reaches("steps", int(total) if math.isfinite(total) else 0)
         pace.check_reaches("epochs", trainer.max_epochs or 0)
         done = trainer.global_step if pace.unit == "steps" else trainer.current_epoch
         self.pruning.begin(self._model(pl_module), lambda: self._example(pl_module), done)
