@@ -24,6 +24,8 @@ from .apply.surgery import plans_of, put
 from .calls import Call
 from .errors import InputError, PruningError
 from .holders import Holder, assign, holders, is_public, values
+from .masks.naming import plain_slots
+from .masks.stored import masked_names
 from .plan import AttributeChange
 from .replay import in_float64, run
 from .slots import slots
@@ -65,7 +67,7 @@ def _check_valid(model: nn.Module, config: Any, mend: str) -> None:
 
 def _shapes(model: nn.Module, other: nn.Module) -> Iterator[str]:
     theirs = {slot.name: tuple(slot.tensor.shape) for slot in slots(other)}
-    for slot in slots(model):
+    for slot in plain_slots(model, masked_names(model)):  # masks are none of the config's business
         shape = tuple(slot.tensor.shape)
         if theirs.get(slot.name) != shape:
             yield f"{slot.name} is {shape}, the constructor makes {theirs.get(slot.name)}"
@@ -196,6 +198,7 @@ def save_folder(model: nn.Module, folder: str | os.PathLike[str], calls: Sequenc
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise InputError(f"{folder} is there already, and not empty; name a new folder")
     _check_added(model)
+    _check_bare(model)
     config = described(model)
     _check_valid(model, config, INSTEAD)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
@@ -218,6 +221,16 @@ def _check_added(model: nn.Module) -> None:
         raise InputError(
             f"recovery added parameters that {type(model).__name__} does not build from a config, so from_pretrained "
             f"would drop them: {listed(added, SHOWN)}\nrecover without adding biases, or save it with "
+            "secateur.save(model, 'small.safetensors')"
+        )
+
+
+def _check_bare(model: nn.Module) -> None:
+    """The classes know weights, and no masks on them."""
+    if masked_names(model):
+        raise InputError(
+            f"this {type(model).__name__} wears masks, and from_pretrained knows plain weights only\n"
+            "make the zeros permanent, secateur.masks.masks_of(model).harden(), or keep the masks with "
             "secateur.save(model, 'small.safetensors')"
         )
 

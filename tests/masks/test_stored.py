@@ -193,6 +193,24 @@ def test_averaged_masks_are_refused_and_hardened_as_they_work(tmp_path: Path) ->
     torch.testing.assert_close(average.module(x), before)
 
 
+@pytest.mark.parametrize("uniform", [False, True])
+def test_hugging_face_models_are_pruned_with_masks_and_saved_without(uniform: bool, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra hf)")
+    sizes = {"vocab_size": 48, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = transformers.BertConfig(**sizes, intermediate_size=64)
+    model, ids = transformers.BertModel(config), torch.randint(0, 48, (2, 8))
+    mask(model, 0.5)
+    pruned = secateur.prune(model, ids, "params=0.9", uniform=uniform)
+    with pytest.raises(InputError, match=r"this BertModel wears masks, and from_pretrained knows plain weights only"):
+        pruned.save(tmp_path / "folder")
+    masks_of(pruned.model).harden()
+    pruned.save(tmp_path / "folder")
+    again = transformers.BertModel.from_pretrained(tmp_path / "folder").eval()
+    weight = again.encoder.layer[0].intermediate.dense.weight
+    assert torch.equal(weight, pruned.model.encoder.layer[0].intermediate.dense.weight)
+    assert (weight == 0).float().mean() > 0.2
+
+
 def test_a_pattern_that_no_longer_divides_is_told() -> None:
     net = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16))
     mask(net, pattern="2:4")
