@@ -132,8 +132,9 @@ def test_what_cannot_work_is_refused_before_training(tmp_path: Path) -> None:
         fit(tmp_path, Net(), PruningCallback("params=0.6", EXAMPLE, every=3, steps=3))
     with pytest.raises(InputError, match=r"part='body': .* has no attribute"):
         fit(tmp_path, Net(), PruningCallback("params=0.6", EXAMPLE, every=2, part="body"))
-    with pytest.raises(InputError, match="no option 'metrics'; did you mean 'metric'"):
-        PruningCallback("params=0.6", EXAMPLE, metrics=size)
+    for wrong, right in {"metrics": "metric", "evry": "every"}.items():
+        with pytest.raises(InputError, match=f"no option {wrong!r}; did you mean {right!r}"):
+            PruningCallback("params=0.6", EXAMPLE, **{wrong: size})
     several = SimpleNamespace(strategy=type("DDPStrategy", (), {})())
     with pytest.raises(InputError, match="runs on DDPStrategy, whose copies of the model a cut does not reach"):
         PruningCallback("params=0.6", EXAMPLE).on_train_start(several, Net())

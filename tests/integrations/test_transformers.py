@@ -206,7 +206,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "an unknown option": (
         lambda tmp_path: PruningCallback("params=0.5", importanse="l1"),
         InputError,
-        "no option 'importanse'; did you mean 'importance'.*\nknown: schedule, importance",
+        "no option 'importanse'; did you mean 'importance'.*\nknown: every, unit, steps, carry, schedule, importance",
     ),
     "an option of its own": (lambda tmp_path: PruningCallback("params=0.5", start=3), InputError, "no option 'start'"),
     "an unknown unit": (lambda tmp_path: PruningCallback("params=0.5", unit="days"), InputError, "unit='days'"),

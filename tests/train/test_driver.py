@@ -280,6 +280,7 @@ def test_penalties_are_made_for_the_graph_that_is_cut() -> None:
     ("wrong", "message"),
     [
         ({"shedule": "cubic"}, "no option 'shedule'; did you mean 'schedule'"),
+        ({"optons": None}, "no option 'optons'; did you mean 'options'"),
         ({"carry": []}, "no option 'carry'"),
         ({"dense": 0.5}, "dense=0.5 has no metric"),
         ({"penalties": [1]}, r"penalties is a list, but every stage has a model of its own\ngive a function"),

@@ -21,8 +21,10 @@ from ..train.passed import check_options
 from ..train.running import device_of
 
 UNITS = ("steps", "epochs")
-SET_HERE = ("model", "example_inputs", "target", "steps", "start", "carry", "dense")
+SET_HERE = ("model", "example_inputs", "target", "start", "dense")
 """Options of `iterate` that are no business of the caller's."""
+OWN = ("every", "unit", "steps", "carry")
+"""What a callback takes beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class InPlace:
     """
 
     def __init__(self, target: str | Sequence[str], example_inputs: Any, pace: Pace, options: dict[str, Any]):
-        check_options(options, SET_HERE)
+        check_options(options, SET_HERE, OWN)
         self.pace = pace
         self.stopped: str | None = None
         self.model: nn.Module | None = None

@@ -10,6 +10,7 @@ is ended, and `iterate` makes those that follow, as it would have.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -37,8 +38,8 @@ from secateur.train.stages import Loop, Penalties, Trainer, check_penalties
 from secateur.train.training import Job
 from secateur.train.underway import Keeper
 
-SET_HERE = ("model", "example_inputs", "target", "metric", "max_drop", "higher_is_better", "dense", "carry", "start")
-"""Options of `iterate` that are arguments here, or follow by themselves."""
+SET_HERE = ("model", "example_inputs", "target", "carry", "start")
+"""Options of `iterate` that follow by themselves."""
 
 
 def prune_and_fit(
@@ -76,7 +77,7 @@ def prune_and_fit(
     >>> fitted.model[0].out_features, fitted.stopped, fitted.history.steps
     (4, 'target', 10)
     """
-    check_options(cutting, SET_HERE)
+    check_options(cutting, SET_HERE, OWN)
     check_penalties(penalties)
     checkpoint = Checkpointing.of(checkpoint)
     trainer = Trainer(batches, epochs, TrainOptions.of(options), penalties, Distillation.of(teacher))
@@ -93,6 +94,9 @@ def prune_and_fit(
                 progress(now)
 
         return _Run(loop, watch, store, opened.flush, model).done(saved)
+
+
+OWN = tuple(name for name, one in inspect.signature(prune_and_fit).parameters.items() if one.kind is one.KEYWORD_ONLY)
 
 
 @dataclass

@@ -9,14 +9,15 @@ from secateur.errors import InputError, nearest
 from secateur.train.iterate import iterate
 
 
-def check_options(names: Iterable[str], set_here: Collection[str]) -> None:
-    """Raise `InputError` for what is no option of `iterate`, or is none of the caller's business.
+def check_options(names: Iterable[str], set_here: Collection[str], own: Collection[str] = ()) -> None:
+    """Raise `InputError` for what is no option of `iterate`, or is set here. `own`: what the caller takes beside.
 
-    >>> check_options(["schedule", "steps"], ["carry"])
+    >>> check_options(["schedule", "seed"], set_here=["carry"], own=["every"])
     """
-    known = [name for name in inspect.signature(iterate).parameters if name not in set_here]
+    passed = [name for name in inspect.signature(iterate).parameters if name not in set_here and name not in own]
     for name in names:
-        if name not in known:
+        if name not in passed:
+            known = [*own, *passed]
             raise InputError(f"no option {name!r}{nearest(name, known)}\nknown: {', '.join(known)}")
 
 
