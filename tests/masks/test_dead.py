@@ -188,5 +188,61 @@ def test_a_norm_of_the_smallest_sees_zeros(order: float, keeps: bool) -> None:
     assert found_in(model) == ({"first": [1]} if keeps else {})
 
 
+class Between(nn.Module):
+    """Any function between two layers: x: (n, t, 3) -> (n, t, 2), units last."""
+
+    def __init__(self, function: Any):
+        super().__init__()
+        self.first, self.last, self.function = nn.Linear(3, 4, bias=False), nn.Linear(4, 2), function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.function(self.first(x)))
+
+
+ONE = torch.ones((), dtype=torch.float64)
+KEEP: dict[str, Any] = {
+    "abs": torch.abs,
+    "cumsum": lambda x: x.cumsum(1),
+    "expm1": torch.expm1,
+    "largest": lambda x: x.amax(1, keepdim=True) * x,
+    "norm": lambda x: x.norm(dim=1, keepdim=True).expand_as(x),
+    "power": lambda x: x**2,
+    "sin": torch.sin,
+    "standardised": lambda x: (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True) + 1e-5).sqrt(),
+    "tanh": torch.tanh,
+}
+LOSE: dict[str, Any] = {
+    "added": lambda x: x + 1,
+    "all": lambda x: (x == 0).all(1, keepdim=True).to(x).expand_as(x),
+    "argmax": lambda x: x.argmax(1, keepdim=True).to(x).expand_as(x),
+    "arc tangent": lambda x: torch.atan2(ONE, x),
+    "bucketize": lambda x: torch.bucketize(x, torch.tensor([-1.0, -0.5]).to(x)).to(x),
+    "compared": lambda x: (x >= 0).to(x),
+    "copied sign": lambda x: torch.copysign(ONE, x),
+    "cos": torch.cos,
+    "distance": lambda x: torch.hypot(x, ONE),
+    "filled": lambda x: x.masked_fill(x == 0, 5.0),
+    "floor": lambda x: (x + 1.5).floor(),
+    "log-cumsum-exp": lambda x: x.logcumsumexp(1),
+    "log-sum-exp": lambda x: x.logsumexp(1, keepdim=True).expand_as(x),
+    "maximum": lambda x: torch.maximum(x, ONE),
+    "no power": lambda x: x**0,
+    "padded": lambda x: torch.nn.functional.pad(x, (0, 0, 1, 1), value=2.0)[:, :-2],
+    "reciprocal": lambda x: 1 / (x.abs() + 1),
+    "scattered": lambda x: x.index_fill(1, torch.tensor([0]), 3.0),
+    "softmax": lambda x: x.softmax(1),
+    "threshold": lambda x: torch.nn.functional.threshold(x, 0.5, 5.0),
+    "where": lambda x: torch.where(x == 0, ONE, x),
+}
+
+
+@pytest.mark.parametrize("name", [*KEEP, *LOSE])
+def test_a_zero_is_followed_through_functions(name: str) -> None:
+    torch.manual_seed(0)
+    model: Any = Between((KEEP | LOSE)[name]).double()
+    model.first.weight.data[1] = 0
+    assert found_in(model, 5, 3) == ({"first": [1]} if name in KEEP else {})
+
+
 def test_a_model_without_axes_has_the_empty_plan() -> None:
     assert mask(nn.Linear(4, 8), 0.5).plan(torch.zeros(1, 4)).is_empty

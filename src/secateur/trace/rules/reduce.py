@@ -85,6 +85,7 @@ def along_positions(op: Op) -> None:
     But for running counts of experts, to which a dropped one adds nothing: they say where rows begin, in any order.
     """
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
+    zero = [False] * len(zero) if op.name == "aten::logcumsumexp" else zero  # log(exp(0) + exp(0)) is not zero
     for dim in _positional(op, len(dims)):
         if not (op.name == "aten::cumsum" and zero[dim] and all(axis.kind == EXPERT for axis in axes(dims[dim]))):
             op.freeze(dims[dim], "the place of a unit counts")
