@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -42,8 +42,8 @@ def held(root: Any, *kinds: type) -> list[Any]:
 
 
 def _parts(one: Any) -> Iterator[Any]:
-    if isinstance(one, (Mapping, list, tuple)):
-        yield from () if len(one) > FEW else one.values() if isinstance(one, Mapping) else one
+    if isinstance(one, (dict, list, tuple)):  # other mappings may read a file to say what they hold
+        yield from () if len(one) > FEW else one.values() if isinstance(one, dict) else one
     elif isinstance(one, functools.partial):
         yield from (one.func, one.args, one.keywords)
     elif isinstance(one, MethodType):
