@@ -335,6 +335,35 @@ def test_masters_of_what_recovery_adds() -> None:
     assert all(torch.equal(masters[name].float(), p) for name, p in small.named_parameters())
 
 
+def test_masters_in_a_list() -> None:
+    """In the order of the parameters, as one makes them by hand, also of those that recovery adds."""
+    torch.manual_seed(0)
+    model = narrow()
+    masters = [p.detach().double().requires_grad_() for p in model.parameters()]
+    same, optimizer = masters, torch.optim.SGD(masters, lr=0.1, momentum=0.9)
+    for master in masters:
+        master.grad = master.detach().clone()
+    optimizer.step()
+    momentum = optimizer.state[masters[0]]["momentum_buffer"]
+    result = secateur.prune(model, X, "channels=0.5", data=[(X, None)], recover="lsq")
+    transplant([masters, optimizer], model, result.model)
+    assert same is masters
+    assert [m.shape for m in masters] == [p.shape for p in result.model.parameters()]
+    assert held(optimizer) == [id(m) for m in masters]
+    assert all(m.is_leaf and m.requires_grad for m in masters)
+    assert torch.equal(optimizer.state[masters[0]]["momentum_buffer"], kept_of(result.plan, "0.weight", momentum))
+
+
+def test_shadows_of_what_is_trained_in_a_list() -> None:
+    model = blocks()
+    model[0].requires_grad_(False)
+    shadow = [p.detach().clone() for p in model.parameters() if p.requires_grad]
+    small = secateur.cut(model, secateur.plan(secateur.trace(model, X), "depth=2"))
+    transplant(shadow, model, small)
+    for mine, parameter in zip(shadow, [p for p in small.parameters() if p.requires_grad], strict=True):
+        assert torch.equal(mine, parameter)
+
+
 # --- what goes on by itself -----------------------------------------------------------------------------------------
 
 SCHEDULERS: dict[str, Callable[[Any], Any]] = {
@@ -480,6 +509,110 @@ def test_adafactor_of_transformers() -> None:
     stepped(small, optimizer)
 
 
+class Sam(torch.optim.Optimizer):
+    """Sharpness-aware minimisation as it is published: an optimizer that holds another, whose groups are its own."""
+
+    def __init__(self, parameters: Any, inner: type[torch.optim.Optimizer]):
+        super().__init__(parameters, {"rho": 0.05})
+        self.base_optimizer = inner(self.param_groups, lr=0.1, momentum=0.9)  # type: ignore[call-arg]
+        self.param_groups = self.base_optimizer.param_groups
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter]["old_p"] = parameter.detach().clone()
+        self.base_optimizer.step(closure)
+
+
+def test_an_optimizer_in_an_optimizer_follows() -> None:
+    model, optimizer = trained(lambda p: Sam(p, torch.optim.SGD))
+    inner, plan = optimizer.base_optimizer, planned()  # type: ignore[attr-defined]
+    before = inner.state[model.a.weight]["momentum_buffer"]
+    small = secateur.cut(model, plan)
+    transplant(optimizer, model, small)
+    assert held(optimizer) == held(inner) == [id(p) for p in small.parameters()]
+    assert torch.equal(inner.state[small.a.weight]["momentum_buffer"], kept_of(plan, "a.weight", before))
+    assert optimizer.state[small.a.weight]["old_p"].shape == small.a.weight.shape
+    stepped(small, optimizer)
+
+
+def test_lookahead_of_timm() -> None:
+    timm = pytest.importorskip("timm.optim")
+    model, optimizer = trained(lambda p: timm.Lookahead(torch.optim.Adam(p)))
+    inner = optimizer._base_optimizer  # type: ignore[attr-defined]
+    small = secateur.cut(model, planned())
+    transplant(optimizer, model, small)
+    assert {id(p) for p in inner.state} == {id(p) for p in small.parameters()}
+    stepped(small, optimizer)
+
+
+def test_what_an_optimizer_hangs_on_a_parameter_is_sliced_too() -> None:
+    """As AdaHessian does with its `hess`."""
+    model, plan = NETS["residual"].make(), planned()
+    hess = torch.rand_like(model.a.weight)
+    model.a.weight.hess, model.a.weight.tag = hess, "mine"
+    small = secateur.cut(model, plan)
+    assert torch.equal(small.a.weight.hess, kept_of(plan, "a.weight", hess))
+    assert small.a.weight.tag == "mine"
+    assert model.a.weight.hess is hess
+
+
+class Preconditioned(torch.optim.Optimizer):
+    """A matrix for each dimension, as Shampoo and Kron keep them: on a square weight of the weight's own shape."""
+
+    def __init__(self, parameters: Any, *, in_list: bool):
+        super().__init__(parameters, {})
+        for group in self.param_groups:
+            for p in group["params"]:
+                matrices = {f"precond_{i}": torch.eye(n) for i, n in enumerate(p.shape)}
+                self.state[p] = {"Q": [*matrices.values()]} if in_list else matrices
+
+
+@pytest.mark.parametrize("in_list", [True, False])
+def test_a_matrix_for_each_dimension_is_no_weight(in_list: bool) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    optimizer = Preconditioned([model[0].weight, model[2].weight], in_list=in_list)
+    small = secateur.cut(model, secateur.plan(secateur.trace(model, torch.zeros(1, 8)), "channels=0.5"))
+    with pytest.warns(UserWarning, match=r"0\.weight in Preconditioned: '(Q|precond_0)'[^\n]*\n  2\.weight in Precon"):
+        transplant(optimizer, model, small)
+    assert not optimizer.state
+
+
+def test_moments_along_the_largest_dimensions_start_anew() -> None:
+    """Of (12, 8) cut to (6, 8) the larger dimension becomes the other, or none is large enough to be factored."""
+    timm = pytest.importorskip("timm.optim")
+    model = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 2))
+    optimizer = timm.AdafactorBigVision(model.parameters(), lr=0.01, min_dim_size_to_factor=4)
+
+    def step(model: nn.Module) -> None:
+        optimizer.zero_grad()
+        model(torch.ones(3, 8)).square().mean().backward()
+        optimizer.step()
+
+    step(model)
+    small = secateur.cut(model, secateur.plan(secateur.trace(model, torch.zeros(1, 8)), "channels=0.5"))
+    with pytest.warns(UserWarning, match=r"0\.weight in AdafactorBigVision: 'exp_avg_sq_r' is along the largest dim"):
+        transplant(optimizer, model, small)
+    step(small)
+
+
+class Packed(Tensor):
+    """A tensor that has no slices, as states of eight bits may be."""
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is Tensor.index_select:
+            raise NotImplementedError("no kernel")
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+def test_a_tensor_that_cannot_be_sliced() -> None:
+    model = NETS["residual"].make()
+    optimizer = Odd([model.a.weight], lambda p: {"own": torch.zeros_like(p).as_subclass(Packed)})
+    with pytest.warns(UserWarning, match=r"a\.weight in Odd: 'own' is a Packed, which has no slices: no kernel"):
+        transplant(optimizer, model, secateur.cut(model, planned()))
+
+
 def test_memory_formats_are_kept() -> None:
     model = NETS["residual"].make().to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters())
@@ -551,6 +684,18 @@ REFUSED: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
     "a shadow of other names": (
         lambda model: {"x": torch.ones(1), "y": 2},
         "no tensor of this dict has a name of the model's\n  it has  x, y\n  model   ",
+    ),
+    "tensors in a list, too few": (
+        lambda model: [p.detach() for p in model.parameters()][:3],
+        r"3 tensors in a list are none of the model's: it has \d+ parameters, \d+ of them trained\ngive one for each",
+    ),
+    "tensors in a list, in another order": (
+        lambda model: [p.detach() for p in model.parameters()][::-1],
+        r"the tensor 'stem.weight' is no copy of the model's",
+    ),
+    "tensors in a tuple": (
+        lambda model: tuple(p.detach() for p in model.parameters()),
+        "Tensor cannot follow the cut",
     ),
     "another average": (
         lambda model: AveragedModel(nn.Linear(2, 2)),

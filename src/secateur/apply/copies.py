@@ -1,4 +1,4 @@
-"""How copies of a model's weights follow a cut: averaged models, and tensors by name (shadow or master weights)."""
+"""How copies of a model's weights follow a cut: averaged models, and shadow or master weights by name or in order."""
 
 from __future__ import annotations
 
@@ -74,6 +74,42 @@ def ready_table(table: MutableMapping[str, Any], change: Change) -> ReadyState:
                 table[key] = new
 
     return ReadyState(put)
+
+
+def ready_list(tensors: list[Tensor], change: Change) -> ReadyState:
+    """As `ready_table`, for copies of the parameters, or of those that are trained, in their order.
+
+    What recovery added comes behind what it is like, where `small.parameters()` has it.
+    """
+    table: dict[str, Any] = dict(zip(_listed_names(tensors, change), tensors, strict=True))
+    order = [*table]
+    ready = ready_table(table, change)
+    for one in change.plan.added:
+        if one.like in order:
+            order.insert(order.index(one.like) + 1, one.name)
+
+    def put() -> None:
+        ready.put()
+        tensors[:] = [table[name] for name in order if name in table]
+
+    return ReadyState(put)
+
+
+def _listed_names(tensors: list[Tensor], change: Change) -> list[str]:
+    """The names of the parameters that as many tensors are copies of."""
+    first: dict[int, str] = {}  # a shared one comes once
+    for name, tensor in change.before.items():
+        if isinstance(tensor, nn.Parameter):
+            first.setdefault(id(tensor), name)
+    names = [*first.values()]
+    trained = [name for name in names if change.before[name].requires_grad]
+    for found in (names, trained):
+        if len(found) == len(tensors):
+            return found
+    raise InputError(
+        f"{len(tensors)} tensors in a list are none of the model's: it has {len(names)} parameters, {len(trained)} of "
+        "them trained\ngive one for each, in the order of model.parameters(), or a dict of tensors by name"
+    )
 
 
 def _prefix(table: MutableMapping[str, Any], change: Change) -> str:

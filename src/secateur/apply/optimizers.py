@@ -77,18 +77,40 @@ def _members(group: Mapping[str, Any], change: Change) -> list[tuple[Tensor, str
 
 def _states(optimizer: Optimizer, change: Change) -> tuple[dict[Any, Any], list[str]]:
     """State by what it is that of, and what was lost."""
-    made: dict[Any, Any] = {}
-    lost: list[str] = []
+    found: list[tuple[Any, Heir | None, Any]] = []
     for key, values in optimizer.state.items():
         heir = change.heirs.get(id(key))
         if heir is None:
-            made[key] = values
+            found.append((key, None, values))
         elif heir.new is not None:
-            try:
-                made[heir.new] = _state(optimizer, heir, values, change)
-            except CannotFollow as error:
-                lost.append(f"{heir.name} in {type(optimizer).__name__}: {error}")
+            found.append((heir.new, heir, _state_or_why_not(optimizer, heir, values, change)))
+    strange = {s.key: heir.name for _, heir, s in found if heir and isinstance(s, CannotFollow) and s.key}
+    made: dict[Any, Any] = {}
+    lost: list[str] = []
+    for new, heir, state in found:
+        why = _why_not(heir, state, strange, change) if heir else None
+        if heir is None or why is None:
+            made[new] = state
+        else:
+            lost.append(f"{heir.name} in {type(optimizer).__name__}: {why}")
     return made, lost
+
+
+def _why_not(heir: Heir, state: Any, strange: Mapping[str, str], change: Change) -> str | None:
+    """Why a state cannot follow: by itself, or since one of the same name is of no shape of another parameter."""
+    if isinstance(state, CannotFollow):
+        return str(state)
+    key = next((key for key in state if key in strange), None)
+    if key is None or change.cutter.kept(heir.name) is None:
+        return None
+    return f"{key!r} is of another kind than the parameter, as that of {strange[key]} shows"
+
+
+def _state_or_why_not(optimizer: Optimizer, heir: Heir, values: Any, change: Change) -> dict[str, Any] | CannotFollow:
+    try:
+        return _state(optimizer, heir, values, change)
+    except CannotFollow as error:
+        return error
 
 
 def _state(optimizer: Optimizer, heir: Heir, values: Any, change: Change) -> dict[str, Any]:

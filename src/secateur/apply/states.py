@@ -10,7 +10,9 @@ Which dimension of a state is which of the parameter is read from its shape, by 
 5. `exp_avg_sq_row` and `exp_avg_sq_col` are the parameter's shape without its last dimension, and without the one
    before (Adafactor as Shazeer and Stern wrote it, 2018, and as transformers has it).
 
-Anything else cannot follow, as the flat history of L-BFGS, which is that of all parameters together.
+Anything else cannot follow, as the flat history of L-BFGS, which is that of all parameters together. A name means the
+same for all parameters: what is a matrix for each dimension of one (Shampoo, Kron) is none of another's weights, square
+as that one may be.
 """
 
 from __future__ import annotations
@@ -34,15 +36,28 @@ FACTORED: dict[str, Callable[[int], list[int]]] = {
 """From the number of a parameter's dimensions to those that a state of that name has."""
 
 
+BY_SIZE = frozenset({"exp_avg_sq_r", "exp_avg_sq_c"})
+"""Moments along the largest dimensions, which after a cut may be others (`AdafactorBigVision` of timm)."""
+
+
 class CannotFollow(Exception):
-    """A state of no shape that the rules know; its text says which."""
+    """A state of no kind that the rules know; its text says which. key: its name, where it has one."""
+
+    key: str | None = None
 
 
 def state_of(state: Mapping[str, Any], name: str, shape: torch.Size, cutter: Cutter) -> dict[str, Any]:
     """The state of the parameter `name`, which had `shape`, after the cut. Raises `CannotFollow`."""
     if cutter.kept(name) is None:
         return dict(state)
-    return {key: _value(key, value, name, shape, cutter) for key, value in state.items()}
+    made: dict[str, Any] = {}
+    for key, value in state.items():
+        try:
+            made[key] = _value(key, value, name, shape, cutter)
+        except CannotFollow as error:
+            error.key = key
+            raise
+    return made
 
 
 def _value(key: str, value: Any, name: str, shape: torch.Size, cutter: Cutter) -> Any:
@@ -59,12 +74,17 @@ def _value(key: str, value: Any, name: str, shape: torch.Size, cutter: Cutter) -
 
 def _tensor(key: str, value: Tensor, name: str, shape: torch.Size, cutter: Cutter) -> Tensor:
     dims, kept = dims_of(key, value.shape, shape), cutter.kept(name)
+    if key in BY_SIZE:
+        raise CannotFollow(f"{key!r} is along the largest dimensions, which after a cut may be others")
     if dims is None:
         raise CannotFollow(f"{key!r} has the shape {tuple(value.shape)}, the parameter {tuple(shape)}")
     assert kept is not None, name
     if key in WEIGHTS and value.shape == shape:
         return cutter.weights(name, value)
-    small = cutter.sliced(value, [kept[dim] if dim is not None else None for dim in dims])
+    try:
+        small = cutter.sliced(value, [kept[dim] if dim is not None else None for dim in dims])
+    except NotImplementedError as error:  # of a subclass that has packed its numbers
+        raise CannotFollow(f"{key!r} is a {type(value).__name__}, which has no slices: {error}") from error
     return in_format(value, small) if value.layout == torch.strided else small
 
 

@@ -33,7 +33,11 @@ class Cutter:
         if kept is None:
             return tensor
         small = self.sliced(tensor.detach(), kept)
-        return alike(tensor, scaled(small, tensor.shape, kept, self._scales.get(name, [])))
+        made = alike(tensor, scaled(small, tensor.shape, kept, self._scales.get(name, [])))
+        for key, value in vars(made).items():  # a tensor that somebody hung on a parameter, such as a running Hessian
+            if isinstance(value, Tensor) and value.shape == tensor.shape:
+                setattr(made, key, self.sliced(value.detach(), kept))
+        return made
 
     def sliced(self, tensor: Tensor, kept: Kept) -> Tensor:
         """Take the kept positions, the dimension that loses most first."""

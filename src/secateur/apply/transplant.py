@@ -22,13 +22,14 @@ from ..plan import Plan, needs_plan
 from ..slots import slots
 from ..trace import check_model
 from .change import Change
-from .copies import ready_copy, ready_table
+from .copies import ready_copy, ready_list, ready_table
 from .optimizers import ReadyState, ready_optimizer
 from .surgery import plans_of
 
 States: TypeAlias = "Any"
 """An optimizer (or what wraps one as `.optimizer`), an LR scheduler, a GradScaler, a copy of the model (an EMA, an
-`AveragedModel`), a dict of tensors by name (master or shadow weights), or a list or tuple of these."""
+`AveragedModel`), master or shadow weights as a dict of tensors by name or as a list of tensors in the order of the
+parameters, or a list or tuple of these."""
 
 S = TypeVar("S")
 
@@ -37,13 +38,14 @@ def transplant(state: S, model: nn.Module, small: nn.Module, plan: Plan | None =
     """Let `state` follow from `model` to `small`, the model that a cut made of it; returns the same object.
 
     state: an optimizer, an LR scheduler, a GradScaler, a copy of the model (`AveragedModel`, or any module with the
-    same names), a dict of tensors by name, with or without "module." in front, or a list of these. All of it changes in
-    place, or nothing does. `plan`: by default those that `small` went through after `model`.
+    same names), a dict of tensors by name, with or without "module." in front, a list of tensors in the order of
+    `model.parameters()` or of those of them that are trained, or a list of all these. All of it changes in place, or
+    nothing does. `plan`: by default those that `small` went through after `model`.
 
     An optimizer works on the parameters of `small` afterwards, in the same groups with the same options; its state is
     sliced as they are. What recovery added joins the group of the weight that it is like, what was removed leaves.
-    State that cannot follow (that of L-BFGS) is reset with a warning. Tensors of a dict that the optimizer works on
-    are master weights: give both in one list. Gradients that are not applied yet are lost.
+    State that cannot follow (that of L-BFGS) is reset with a warning. Tensors that the optimizer works on are master
+    weights: give `[masters, optimizer]`. Gradients that are not applied yet are lost.
 
     Raises `InputError` for anything that does not fit the model, and names it.
 
@@ -109,6 +111,7 @@ def follow(state: States, change: Change) -> list[ReadyState]:
     for one in _each(state):
         found.add(one)
     ready = [ready_table(table, change) for table in found.tables]  # first: they may be master weights
+    ready += [ready_list(tensors, change) for tensors in found.lists]
     ready += [ready_copy(module, change) for module in found.copies]
     ready += [ready_optimizer(optimizer, change) for optimizer in found.optimizers]
     lost = [line for one in ready for line in one.lost]
@@ -127,6 +130,7 @@ class _Found:
 
     optimizers: list[Optimizer] = field(default_factory=list)
     tables: list[MutableMapping[str, Any]] = field(default_factory=list)
+    lists: list[list[Tensor]] = field(default_factory=list)
     copies: list[nn.Module] = field(default_factory=list)
 
     def add(self, one: Any) -> None:
@@ -136,14 +140,25 @@ class _Found:
             kind: list[Any] = self.copies
         elif isinstance(one, MutableMapping):
             kind = self.tables
+        elif isinstance(one, list):
+            kind = self.lists
         else:
             one, kind = _optimizer_in(one), self.optimizers
         if not any(one is other for other in kind):
             kind.append(one)
+            for inner in _held_by(one):
+                self.add(inner)
+
+
+def _held_by(one: Any) -> list[Optimizer]:
+    """The optimizers that an optimizer steps with, each with a state of its own (Lookahead, sharpness-aware ones)."""
+    return [value for value in vars(one).values() if isinstance(value, Optimizer)] if isinstance(one, Optimizer) else []
 
 
 def _each(state: Any) -> Iterator[Any]:
-    if isinstance(state, (list, tuple)):
+    if isinstance(state, list) and state and all(isinstance(one, Tensor) for one in state):
+        yield state
+    elif isinstance(state, (list, tuple)):
         for one in state:
             yield from _each(one)
     elif state is not None:
@@ -158,7 +173,8 @@ def _optimizer_in(one: Any) -> Optimizer:
     if not isinstance(inner, Optimizer):
         raise InputError(
             f"{type(one).__name__} cannot follow the cut: it is no optimizer, LR scheduler, GradScaler, module, "
-            "dict of tensors by name, or list of these\ngive the tensors in it as a dict by the names of the parameters"
+            "dict of tensors by name, list of tensors, or list of these\n"
+            "give the tensors in it as a dict by the names of the parameters, or as a list in their order"
         )
     if type(inner).__name__ == "ZeroRedundancyOptimizer":
         raise InputError("ZeroRedundancyOptimizer holds a part of the state on each rank; transplant a plain optimizer")
