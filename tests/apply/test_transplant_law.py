@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 import secateur
 from nets import NETS, Parts, graph_of
-from secateur import Plan
+from secateur import InputError, Plan
 from secateur.apply.transplant import transplant
 from secateur.calls import tensors_in
 from secateur.testing import transplant_error
@@ -115,6 +115,31 @@ def shifted(optimizer: Optimizer, model: nn.Module, small: nn.Module) -> None:
 @pytest.mark.parametrize("optimizer", sorted({*OPTIMIZERS} - STATELESS))
 def test_it_fails_without_the_state_of_each_unit(optimizer: str, follow: Any) -> None:
     assert error("residual", OPTIMIZERS[optimizer], follow=follow) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("attention", r"the plan folds factors into weights, .*\nthe law says nothing of it"),
+        ("weight_norm", r"the plan folds factors into weights, .*: 2\.parametrizations\.weight\.original0\n"),
+    ],
+)
+def test_plans_of_which_it_says_nothing_are_refused(name: str, message: str) -> None:
+    model = NETS[name].make() if name in NETS else weight_normed()
+    graph = graph_of(name) if name in NETS else secateur.trace(model, torch.zeros(1, 4))
+    plan = secateur.plan(graph, "channels=0.5", importance="random")
+    with pytest.raises(InputError, match=message):
+        transplant_error(model, plan, torch.optim.Adam, lambda net: net(torch.zeros(1)).sum())
+
+
+def weight_normed() -> nn.Module:
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(8, 3))
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), normed)
+
+
+def test_what_does_not_move_is_refused() -> None:
+    with pytest.raises(InputError, match=r"under masks training moved the weights by 0\.0"):
+        error("residual", partial(torch.optim.SGD, lr=0.0))
 
 
 # --- optimizers that treat parameters as a whole --------------------------------------------------------------------

@@ -8,6 +8,7 @@ for plans that fold no factors into weights and drop no units that a norm averag
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,8 +18,10 @@ from torch.optim import Optimizer
 
 from ..apply.surgery import cut
 from ..apply.transplant import transplant
+from ..errors import InputError
 from ..plan import Plan
 from ..slots import slots
+from ..text import listed
 
 ROUNDING = 1e-12  # gradients below this are zero but for rounding, and some optimizers make a step of their sign
 
@@ -40,6 +43,7 @@ def transplant_error(
 
     model: copied, and trained in float64. make: from parameters to an optimizer. loss: of a model, the same each time.
     before, after: steps before and after the cut. follow: how the optimizer gets from the model to what was cut of it.
+    Raises `InputError` for plans of which the law says nothing, and for a loss that masks make no number.
 
     >>> import secateur
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -47,6 +51,7 @@ def transplant_error(
     >>> transplant_error(net, plan, torch.optim.Adam, lambda net: net(x).square().mean()) < 1e-10
     True
     """
+    _check_lawful(plan)
     runs = [_Run(model, make, loss) for _ in range(2)]
     for run in runs:
         run.train(before)
@@ -59,7 +64,19 @@ def transplant_error(
     start = masks.kept()
     one.train(after)
     other.train(after, masks)
-    return _distance(dict(small.named_parameters()), masks.kept()) / _distance(start, masks.kept())
+    moved = _distance(start, masks.kept())
+    if not 0 < moved < math.inf:
+        raise InputError(f"under masks training moved the weights by {moved}, so there is nothing to compare with")
+    return _distance(dict(small.named_parameters()), masks.kept()) / moved
+
+
+def _check_lawful(plan: Plan) -> None:
+    folded = [one.name for one in (*plan.scales, *plan.renorms)]
+    if folded:
+        raise InputError(
+            f"the plan folds factors into weights, which move at another pace than under masks: {listed(folded, 3)}"
+            "\nthe law says nothing of it; try a plan that keeps the units of these: select=Select(protect=...)"
+        )
 
 
 class _Run:
