@@ -319,6 +319,51 @@ def test_a_wrapped_optimizer() -> None:
     assert net[1].weight.tolist() == [0.75] * 8
 
 
+@pytest.mark.parametrize("name", MAKE)
+def test_two_optimizers_pull_as_one(name: str) -> None:
+    """Matrices in one and the rest in another, say: each adds to what it holds, and a step of both is one step."""
+    nets, start = [cnn().double(), cnn().double()], cnn().double()
+    for net, several in zip(nets, (True, False), strict=True):
+        penalty = MAKE[name](traced(net.float()), 0.01)
+        own = list(net.double().parameters())
+        parts = [[p for p in own if p.dim() > 1], [p for p in own if p.dim() == 1]] if several else [own]
+        optimizers = [torch.optim.SGD(part, lr=0.1) for part in parts]
+        for optimizer in optimizers:
+            if any(p is held.parameter for held in penalty.held for p in optimizer.param_groups[0]["params"]):
+                penalty.attach(optimizer)
+        for _ in range(3):
+            for optimizer in optimizers:
+                optimizer.step()
+            net.zero_grad()
+        assert penalty.steps == 3 or name == "total"
+        assert all(part.steps == 3 for part in getattr(penalty, "parts", ()))
+    ways = [[p - first for p, first in zip(net.parameters(), start.parameters(), strict=True)] for net in nets]
+    torch.testing.assert_close(*ways, rtol=0.1, atol=1e-12)  # the second sees what the first has moved
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_what_the_optimizer_does_not_hold_keeps_its_gradient(name: str) -> None:
+    net = cnn()
+    penalty, ones = MAKE[name](traced(net), 0.1), torch.ones_like(net[4].weight)
+    net[4].weight.grad = ones
+    optimizer = torch.optim.SGD(net[:4].parameters(), lr=0.1)
+    penalty.attach(optimizer)
+    optimizer.step()
+    assert net[4].weight.grad is ones
+    assert torch.equal(ones, torch.ones_like(ones))
+    assert net[1].weight.grad is not None
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_what_is_frozen_later_has_no_gradient(name: str) -> None:
+    net = cnn()
+    penalty = MAKE[name](traced(net), 0.3)
+    net[4].requires_grad_(False)
+    penalty.add_gradients_()
+    assert net[4].weight.grad is None
+    assert net[1].weight.grad is not None
+
+
 def test_scaled_gradients_of_a_fused_optimizer() -> None:
     net = cnn()
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0, fused=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +37,7 @@ class Penalty(ABC):
     model: nn.Module
     held: Sequence[Held]
     steps: int = 0  # of the optimizer, for penalties that change with time
+    _clock: int | None = None  # which optimizer's, where several are attached: the newest
 
     @abstractmethod
     def __call__(self) -> Tensor:
@@ -50,11 +51,23 @@ class Penalty(ABC):
         """Add the gradient to `.grad` of the parameters, which is made where it is None, and count a step.
 
         `factor` is what the loss was scaled by, if it was and its gradients still are. Where the function has no
-        gradient, at a zero, this adds none. Raises `PruningError` where the model was cut since.
+        gradient, at a zero, this adds none, and none to what is not trained (any more). Raises `PruningError` where the
+        model was cut since.
         """
-        with torch.no_grad():
-            self._add(factor)
+        self._add_where(lambda parameter: parameter.requires_grad, factor)
         self.step()
+
+    def _add_where(self, wanted: Callable[[Tensor], bool], factor: float) -> None:
+        """Add the gradient to that of the parameters that are wanted alone."""
+        others = [(p, p.grad) for held in self.held if not wanted(p := held.parameter)]
+        try:
+            for parameter, _ in others:
+                parameter.grad = None
+            with torch.no_grad():
+                self._add(factor)
+        finally:
+            for parameter, gradient in others:
+                parameter.grad = gradient
 
     def step(self) -> None:
         """Count a step. Only who uses the loss term must call it."""
@@ -63,11 +76,13 @@ class Penalty(ABC):
     def attach(self, optimizer: Any) -> RemovableHandle:
         """Add the gradient at the beginning of every step of an optimizer, until `handle.remove()`.
 
-        Raises `InputError` for an optimizer that holds none of the parameters.
+        It goes to the parameters that the optimizer holds. Where several hold the model's, attach it to each: a step of
+        the last attached counts. Raises `InputError` for an optimizer that holds none of the parameters.
         """
         inner = _unwrapped(optimizer)
         if not self._in(inner):
             raise InputError(f"none of the parameters that {type(self).__name__} is about is in this optimizer")
+        self._clock = id(inner)
         return inner.register_step_pre_hook(self._before_step)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -76,17 +91,21 @@ class Penalty(ABC):
                 "optimizer.step(closure) computes gradients after this hook, which loses what it added\n"
                 "add penalty() to the loss inside the closure instead"
             )
-        if not self._in(optimizer):
+        here = self._in(optimizer)
+        if not here:
             raise PruningError(
                 f"none of the parameters that {type(self).__name__} is about is in this optimizer any more: was its "
                 "model cut?\ncall handle.remove(), and attach a penalty made on a trace of the model as it is now"
             )
         scale = getattr(optimizer, "grad_scale", None)  # a fused optimizer undoes the scaling itself
-        self.add_gradients_(1.0 if scale is None else float(scale))
+        self._add_where(lambda p: p.requires_grad and id(p) in here, 1.0 if scale is None else float(scale))
+        if id(optimizer) == self._clock:
+            self.step()
 
-    def _in(self, optimizer: torch.optim.Optimizer) -> bool:
-        wanted = {id(held.parameter) for held in self.held}
-        return any(id(p) in wanted for group in optimizer.param_groups for p in group["params"])
+    def _in(self, optimizer: torch.optim.Optimizer) -> set[int]:
+        """The ids of its parameters that an optimizer holds."""
+        own = {id(held.parameter) for held in self.held}
+        return own & {id(p) for group in optimizer.param_groups for p in group["params"]}
 
     def state_dict(self) -> dict[str, Any]:
         """What it remembers from step to step: numbers, texts and tensors."""
