@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import secateur
 from nets import NETS
+from secateur import train
 from secateur.errors import InputError, PruningError
 from secateur.graph import Graph
 from secateur.slices import slices_of
@@ -441,6 +442,57 @@ def test_history_sums_what_scales_a_unit(tmp_path: Path) -> None:
     assert "Scales of norms on prunable axes" in (tmp_path / "scales.html").read_text(encoding="utf-8")
 
 
+def test_history_prints_quantiles_and_what_is_near_zero() -> None:
+    net = cnn()
+    history = ScaleHistory(traced(net))
+    assert str(history) == "no scales recorded yet"
+    history.record(0)
+    with torch.no_grad():
+        net[1].weight.copy_(torch.tensor([0.001, 0.002, 0.0, 0.5, 1.0, 1.0, 1.0, 1.0]))
+    history.record(100)
+    assert str(history).splitlines() == [
+        "step  least    10 %  25 %  median  75 %  90 %  largest  near zero",
+        "   0      1       1     1       1     1     1        1        0 %",
+        " 100      0  0.0019     1       1     1     1        1     15.0 %",
+        "20 units on 2 axes; near zero: below 1% of the largest",
+    ]
+
+
+def test_history_of_many_steps_prints_some_of_them() -> None:
+    history = ScaleHistory(traced(cnn()))
+    for step in range(100):
+        history.record(step)
+    shown = [int(line.split()[0]) for line in str(history).splitlines()[1:-1]]
+    assert len(shown) <= 12
+    assert (shown[0], shown[-1]) == (0, 99)
+
+
+def test_history_may_be_attached() -> None:
+    net = cnn()
+    history, optimizer = ScaleHistory(traced(net)), torch.optim.SGD(net.parameters(), lr=0.1)
+    handle = history.attach(optimizer, every=2)
+    for _ in range(5):
+        optimizer.step()
+    handle.remove()
+    optimizer.step()
+    assert history.steps == [0, 2, 4]
+    history.attach(optimizer)
+    optimizer.step()
+    assert history.steps == [0, 2, 4, 5]
+
+
+def test_history_of_a_training_by_fit() -> None:
+    pytest.importorskip("accelerate", exc_type=ImportError)
+    net = cnn()
+    graph = traced(net)
+    history = ScaleHistory(graph)
+    batches = [(torch.randn(4, 3, 8, 8), torch.arange(4))] * 3
+    pulls = [ScaleL1(graph, 0.1)]
+    train.fit(net, batches, epochs=1, penalties=pulls, log=lambda step, numbers: history.record(step))
+    assert history.steps == [1, 2, 3]
+    assert history.as_dict()["quantiles"]["0.5"][-1] < 1
+
+
 def test_what_history_refuses(tmp_path: Path) -> None:
     history = ScaleHistory(traced(cnn()))
     with pytest.raises(InputError, match="no scales to plot yet; call record"):
@@ -448,6 +500,8 @@ def test_what_history_refuses(tmp_path: Path) -> None:
     history.record(3)
     with pytest.raises(InputError, match=r"record\(3\) after record\(3\); steps rise"):
         history.record(3)
+    with pytest.raises(InputError, match="every=0; give a whole number of steps, from 1 up"):
+        history.attach(torch.optim.SGD([nn.Parameter(torch.ones(1))]), every=0)
     with pytest.raises(InputError, match=r"name a file that ends in \.html"):
         history.plot(tmp_path / "scales.png")
     with pytest.raises(InputError, match="no norm scales any of these axes"):

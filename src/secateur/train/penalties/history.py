@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from secateur.budget.select import SelectLike
 from secateur.errors import InputError
 from secateur.graph import Graph
 from secateur.io import save_json
 from secateur.paths import PathLike, path_of
+from secateur.text import columns, counted, share
+from secateur.train.penalties.penalty import unwrapped
 from secateur.train.penalties.places import Place, chosen, places_of
 
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+NAMES = ("least", "10 %", "25 %", "median", "75 %", "90 %", "largest")
+NEAR = 0.01
+"""A scale below this share of the largest is told as near zero."""
+SHOWN = 12
+"""Steps that `print` shows."""
 
 
 class ScaleHistory:
-    """The scales of the units of each prunable axis, recorded as often as one likes.
+    """The scales of the units of each prunable axis, recorded as often as one likes. `print` shows how they part.
 
     A unit that several norms scale, as in a residual stream, has the sum of their absolute values, which slimming ranks
     it by. `select`: which axes. Raises `InputError` where no norm scales any of them.
@@ -50,6 +59,42 @@ class ScaleHistory:
         self.steps.append(step)
         for name, values in scales.items():
             self._scales[name].append(values.tolist())
+
+    def attach(self, optimizer: Any, every: int = 1) -> RemovableHandle:
+        """Record now, and again after every so many steps of an optimizer, until `handle.remove()`."""
+        if type(every) is not int or every < 1:
+            raise InputError(f"every={every!r}; give a whole number of steps, from 1 up")
+        first = self.steps[-1] if self.steps else 0
+        if not self.steps:
+            self.record(first)
+        count = itertools.count(first + 1)
+
+        def after_step(*_: Any) -> None:
+            step = next(count)
+            if (step - first) % every == 0:
+                self.record(step)
+
+        return unwrapped(optimizer).register_step_post_hook(after_step)
+
+    def __str__(self) -> str:
+        if not self.steps:
+            return "no scales recorded yet"
+        some = sorted({round(i * (len(self.steps) - 1) / (SHOWN - 1)) for i in range(SHOWN)})
+        units = sum(len(rows[-1]) for rows in self._scales.values())
+        cells = [(str(self.steps[i]), *(f"{q:.3g}" for q in self._quantiles[i]), share(self._near(i))) for i in some]
+        return "\n".join(
+            [
+                *columns([("step", *NAMES, "near zero"), *cells], right=range(9)),
+                f"{counted(units, 'unit')} on {counted(len(self._scales), 'axis', 'axes')}; "
+                f"near zero: below {NEAR:.0%} of the largest",
+            ]
+        )
+
+    def _near(self, i: int) -> float:
+        """The share of scales that are near zero in a record."""
+        scales = [scale for rows in self._scales.values() for scale in rows[i]]
+        limit = NEAR * max(scales)
+        return sum(scale < limit for scale in scales) / len(scales)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON: steps; each quantile over all units, step by step; scales by axis, step by step."""

@@ -79,7 +79,7 @@ class Penalty(ABC):
         It goes to the parameters that the optimizer holds. Where several hold the model's, attach it to each: a step of
         the last attached counts. Raises `InputError` for an optimizer that holds none of the parameters.
         """
-        inner = _unwrapped(optimizer)
+        inner = unwrapped(optimizer)
         if not self._in(inner):
             raise InputError(f"none of the parameters that {type(self).__name__} is about is in this optimizer")
         self._clock = id(inner)
@@ -161,7 +161,7 @@ def total(*penalties: Penalty) -> Penalty:
     return penalties[0] if len(penalties) == 1 else Total(penalties)
 
 
-def _unwrapped(optimizer: Any) -> torch.optim.Optimizer:
+def unwrapped(optimizer: Any) -> torch.optim.Optimizer:
     """The optimizer in a wrapper, such as Accelerate's."""
     inner = optimizer
     while (deeper := getattr(inner, "optimizer", None)) is not None:
@@ -178,4 +178,4 @@ def check_strength(word: str, value: Any) -> float:
     return float(value)
 
 
-__all__ = ["Penalty", "Total", "check_strength", "total"]
+__all__ = ["Penalty", "Total", "check_strength", "total", "unwrapped"]
