@@ -18,7 +18,7 @@ from nets import NETS
 from secateur.errors import InputError, PruningError, TargetError
 from secateur.train import iterate as module
 from secateur.train.iterate import Iteration, iterate
-from secateur.train.schedules import SCHEDULES, hold, linear
+from secateur.train.schedules import SCHEDULES, cubic, hold, join, linear
 
 X = torch.zeros(1, 4)
 
@@ -165,6 +165,13 @@ def test_a_count_is_reached_exactly_as_asked() -> None:
     stages = list(iterate(mlp(32, 32), X, "params=400", steps=3))
     assert stages[-1].target == ("params=400",)
     assert stages[-1].plan.after.params <= 400
+
+
+def test_a_schedule_that_is_composed_for_the_end_asked_for() -> None:
+    """What has no size of its own to reach needs no schedule there."""
+    fast_then_slow = lambda end, steps: join([linear(0.6, 3), cubic(end, steps - 3, start=0.6)], [3])  # noqa: E731
+    stages = list(iterate(mlp(32, 32), X, "macs=0.3", schedule=fast_then_slow, steps=6))
+    assert [stage.target for stage in stages][2:4] == [("macs=0.6",), ("macs=0.3889",)]
 
 
 # --- how a loop ends ---
@@ -337,6 +344,35 @@ def test_what_is_refused(options: dict[str, Any], error: type[Exception], messag
         iterate(mlp(32), X, target, **{"steps": 2, **options})
 
 
+def way(*shares: Any) -> Callable[[float, int], Callable[[int], Any]]:
+    """A factory of what somebody might take for a schedule."""
+    return lambda end, steps: lambda step: shares[step]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ([0.9, 0.5], "schedule is a list: [0.9, 0.5]\ngive one_shot, linear, cubic, exponential, or a function"),
+        (linear(0.5, 2), "schedule(0.5, 2) is no schedule: "),
+        (lambda end, steps: 0.5, "schedule(0.5, 2) gives a float, 0.5, and no function of a step\n"),
+        (way(1.0, None, 0.5), "at step 1 of 2 the schedule gives None; it is the share that remains: above 0, up to 1"),
+        (way(1.0, float("nan"), 0.5), "at step 1 of 2 the schedule gives nan; "),
+        (way(100, 70, 50), "at step 0 of 2 the schedule gives 100; "),
+        (way(1.0, 0.5, 0), "at step 2 of 2 the schedule gives 0; "),
+        (way(1.0, 0.6, 0.7), "the schedule rises from 0.6 at step 1 to 0.7 at step 2; what is gone does not come back"),
+    ],
+)
+def test_schedules_that_are_refused_before_anything_is_trained(schedule: Any, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        iterate(mlp(32), X, "macs=0.5", schedule=schedule, steps=2)
+
+
+def test_a_stage_says_that_its_model_cannot_be_replaced() -> None:
+    (stage,) = iterate(mlp(32), X, "macs=0.5")
+    with pytest.raises(AttributeError, match="model"):
+        stage.model = nn.Sequential(stage.model)  # type: ignore[misc]
+
+
 def test_a_target_that_a_cut_model_has_met() -> None:
     half = secateur.prune(mlp(32), X, "macs=0.5").model
     with pytest.raises(TargetError, match=r"the model has 96 \(50.0 % of the original 192\)\n +at most 115 were asked"):
@@ -403,3 +439,51 @@ def test_the_same_stages_from_a_saved_one(tmp_path: Any) -> None:
     again = list(iterate(secateur.load(mlp(32, 24), path), X, "macs=0.2", start=1, **options))
     assert len(again) == 2
     assert all(map(torch.equal, again[-1].model.parameters(), stages[-1].model.parameters()))
+
+
+@pytest.mark.parametrize("recover", [(), "lsq"])
+def test_a_loop_of_ones_own_goes_on_from_its_files(recover: Any, tmp_path: Any) -> None:
+    """Model, state dict of the optimizer, number of the stage and what the dense model scored: no more is needed."""
+
+    def metric(model: nn.Module) -> float:
+        return -float(model(torch.ones(1, 4)).detach().square().mean())
+
+    def loop(model: nn.Module, done: dict[str, Any], until: int = 4) -> tuple[list[dict[str, Any]], nn.Module]:
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        if done:
+            optimizer.load_state_dict(done["optimizer"])
+        iteration = iterate(
+            model,
+            X,
+            "macs=0.3",
+            steps=4,
+            start=done.get("stage", 0),
+            dense=done.get("dense"),
+            carry=[optimizer],
+            recover=recover,
+            data=[(torch.linspace(-1, 1, 32).view(8, 4), torch.zeros(8))],
+            metric=metric,
+            max_drop=100.0,
+        )
+        for stage in iteration:
+            trained(stage.model, optimizer, stage.number)
+            dense = iteration.history[0]["metric"]
+            saved = {"stage": stage.number, "optimizer": optimizer.state_dict(), "dense": dense}
+            secateur.save(stage.model, tmp_path / f"{stage.number}.safetensors")
+            torch.save(saved, tmp_path / f"{stage.number}.pt")
+            if stage.number == until:
+                break
+        return iteration.history, stage.model
+
+    def build() -> nn.Module:
+        net = mlp(32, 24)
+        net[2].bias = None
+        return net
+
+    history, whole = loop(build(), {})
+    loop(build(), {}, until=2)
+    again, model = loop(
+        secateur.load(build(), tmp_path / "2.safetensors"), torch.load(tmp_path / "2.pt", weights_only=True)
+    )
+    assert all(map(torch.equal, model.parameters(), whole.parameters()))
+    assert [record["drop"] for record in again[1:]] == [record["drop"] for record in history[3:]]

@@ -31,12 +31,15 @@ from secateur.text import columns
 from secateur.trace import trace
 from secateur.train.goals import Asked, Goals, names_after, own_names
 from secateur.train.judge import Judge, Record
-from secateur.train.schedules import Factory, factory
+from secateur.train.schedules import Factory, factory, led
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stage:
-    """A smaller model to train. `number` counts from 1 to `steps`; `target`: what it meets, of the original model."""
+    """A smaller model to train. `number` counts from 1 to `steps`; `target`: what it meets, of the original model.
+
+    It is `stage.model` itself that is cut next: wrap it for training as you like, and train it in place.
+    """
 
     number: int
     steps: int
@@ -161,7 +164,7 @@ def iterate(
     judge = Judge(metric, max_drop, higher_is_better, dense).check()
     make = factory(schedule)
     graph = cutting.traced(model)
-    goals = Goals(graph, target, Select.of(select), lambda end: make(end, steps), steps)
+    goals = Goals(graph, target, Select.of(select), lambda end: led(make, end, steps), steps)
     goals.check(graph, fresh=start == 0)
     return Iteration(graph, goals, cutting, judge, carry, start)
 

@@ -13,6 +13,7 @@ None knows what the share is of: channels, MACs or single weights.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import TypeAlias
@@ -82,13 +83,57 @@ def factory(schedule: str | Factory) -> Factory:
     """
     if callable(schedule):
         return schedule
+    known = ", ".join(SCHEDULES)
+    if not isinstance(schedule, str):
+        raise InputError(
+            f"schedule is a {type(schedule).__name__}: {schedule!r}\n"
+            f"give {known}, or a function (end, steps) -> schedule"
+        )
     if schedule not in SCHEDULES:
-        known = ", ".join(SCHEDULES)
         raise InputError(
             f"no schedule is named {schedule!r}{nearest(str(schedule), SCHEDULES)}\n"
             f"known: {known}, or give a function (end, steps) -> schedule"
         )
     return SCHEDULES[schedule]
+
+
+def led(make: Factory, end: float, steps: int) -> Schedule:
+    """The schedule that a factory makes, with its shares of all steps found and checked. Where nothing goes, all stays.
+
+    Raises `InputError` for what is no schedule, gives what is no share, or rises.
+
+    >>> led(linear, 0.5, 2)(1)
+    0.75
+    """
+    if end >= 1:
+        return lambda step: 1.0  # a factory may have no way to there
+    schedule = _made(make, end, steps)
+    shares = [_share_at(step, steps, schedule) for step in range(steps + 1)]
+    for step, (before, after) in enumerate(itertools.pairwise(shares)):
+        if after > before + 1e-9:
+            raise InputError(
+                f"the schedule rises from {before:g} at step {step} to {after:g} at step {step + 1}; "
+                "what is gone does not come back"
+            )
+    return lambda step: shares[step]
+
+
+def _made(make: Factory, end: float, steps: int) -> Schedule:
+    called, mend = f"schedule({end:g}, {steps})", "give a function (end, steps) -> schedule, such as linear"
+    try:
+        schedule = make(end, steps)
+    except TypeError as error:
+        raise InputError(f"{called} is no schedule: {error}\n{mend}") from error
+    if not callable(schedule):
+        kind = type(schedule).__name__
+        raise InputError(f"{called} gives a {kind}, {schedule!r}, and no function of a step\n{mend}")
+    return schedule
+
+
+def _share_at(step: int, steps: int, schedule: Schedule) -> float:
+    value = schedule(step)
+    _check_share(f"at step {step} of {steps} the schedule gives ", value)
+    return float(value)
 
 
 # --- schedules of schedules ---
@@ -155,8 +200,8 @@ def _check_joined(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> N
 
 def _schedule(end: float, steps: int, start: float, curve: Callable[[float], float]) -> Schedule:
     """`curve` of the share x of the way, which rounding never takes out of [end, start]."""
-    _check_share("end", end)
-    _check_share("start", start)
+    _check_share("end=", end)
+    _check_share("start=", start)
     _check_steps(steps)
     if end > start:
         raise InputError(f"end={end:g} is above start={start:g}; both are shares that remain, so the end is the lower")
@@ -171,7 +216,7 @@ def _schedule(end: float, steps: int, start: float, curve: Callable[[float], flo
 
 def _check_share(word: str, value: float) -> None:
     if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value <= 1:
-        raise InputError(f"{word}={value!r}; it is the share that remains: above 0, up to 1")
+        raise InputError(f"{word}{value!r}; it is the share that remains: above 0, up to 1")
 
 
 def _check_steps(steps: int, least: int = 1) -> None:
@@ -195,6 +240,7 @@ __all__ = [
     "factory",
     "hold",
     "join",
+    "led",
     "linear",
     "one_shot",
 ]
