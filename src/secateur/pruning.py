@@ -16,6 +16,7 @@ from .blocks import without
 from .budget import plan
 from .budget.planning import Drop
 from .budget.select import SelectLike
+from .calls import further
 from .errors import InputError, PruningError
 from .graph import Graph
 from .importance import Criterion, Scores, needs_of_importance
@@ -134,13 +135,47 @@ def prune(
     >>> result.model[0]
     Linear(in_features=4, out_features=4, bias=True)
     """
-    graph = trace(model, example_inputs, calls=calls, outputs=outputs, uniform=uniform)
-    statistics = calibrated(graph, importance, data, loss, recover=recover, seed=seed)
-    made = plan(
-        graph, target, importance=importance, select=select, drop=drop, scope=scope, statistics=statistics, seed=seed
-    )
-    found = finished(graph, made, cut(model, made), verify=verify)
-    return recovered(found, data, recover, statistics, seed=seed)
+    cutting = Cutting(example_inputs, further(calls), outputs, uniform, importance, scope, data, loss, recover, seed)
+    return cutting.pruned(cutting.traced(model), target, select, drop=drop, verify=verify)
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How a model is traced, planned, cut and recovered, whatever the target: once, or in every stage of a loop."""
+
+    example_inputs: Any
+    calls: Sequence[Any] = ()
+    outputs: Callable[[Any], Any] | None = None
+    uniform: bool = False
+    importance: str | Criterion | Scores = "l2"
+    scope: str = "global"
+    data: Iterable[Any] | None = None
+    loss: Loss | None = None
+    recover: Recover = ()
+    seed: int = 0
+
+    def traced(self, model: nn.Module) -> Graph:
+        """The Graph of a model."""
+        return trace(model, self.example_inputs, calls=self.calls, outputs=self.outputs, uniform=self.uniform)
+
+    def pruned(
+        self,
+        graph: Graph,
+        target: str | Sequence[str] | None,
+        select: SelectLike = None,
+        *,
+        drop: Drop | None = None,
+        verify: bool = False,
+    ) -> Pruned:
+        """A smaller copy of the model of a graph, which runs; the model itself stays as it is."""
+        seed, statistics = self.seed, self._statistics(graph)
+        options: dict[str, Any] = {"importance": self.importance, "scope": self.scope, "statistics": statistics}
+        made = plan(graph, target, select=select, drop=drop, seed=seed, **options)
+        found = finished(graph, made, cut(graph.model, made), verify=verify)
+        return recovered(found, self.data, self.recover, statistics, seed=seed)
+
+    def _statistics(self, graph: Graph) -> Statistics | None:
+        return calibrated(graph, self.importance, self.data, self.loss, recover=self.recover, seed=self.seed)
 
 
 def recovered(

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import secateur
 from nets import NETS
+from secateur import pruning
 from secateur.errors import InputError, PruningError, TargetError
-from secateur.train import iterate as module
 from secateur.train.iterate import Iteration, iterate
 from secateur.train.schedules import SCHEDULES, cubic, hold, join, linear
 
@@ -299,7 +299,7 @@ def test_a_failure_leaves_the_stage_before_and_the_loop_can_go_on(where: str, mo
     first = next(iteration)
     shapes = widths(first.model, X)
     with monkeypatch.context() as patch:
-        patch.setattr(Iteration if where == "_follow" else module, where, broken)
+        patch.setattr(Iteration if where == "_follow" else pruning, where, broken)
         with pytest.raises(RuntimeError, match="out of memory"):
             next(iteration)
     assert iteration.model is first.model
@@ -333,6 +333,7 @@ def test_recovery_and_importance_read_the_data_of_each_stage() -> None:
         ({"max_drop": 0.1}, InputError, "max_drop=0.1 has no metric\ngive metric=, a function"),
         ({"metric": len, "max_drop": -1}, InputError, "max_drop=-1; it is by how much the metric may get worse"),
         ({"metric": len, "max_drop": "1"}, InputError, "max_drop='1': a str, '1', is no number"),
+        ({"calls": torch.zeros(1, 4)}, InputError, "calls is a Tensor; give a list of further calls"),
         ({"metric": 0.5}, InputError, "metric=0.5 is no function (model) -> number"),
         ({"importance": {"0": torch.ones(32)}}, InputError, "importance= gives ready scores, which are of the model"),
         ({"data": iter([]), "recover": "norms"}, InputError, "data= is an iterator, which stage 1 of 2 uses up"),

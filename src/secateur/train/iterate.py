@@ -16,20 +16,18 @@ from typing import Any
 
 from torch import nn
 
-from secateur.apply import cut
-from secateur.budget import plan
 from secateur.budget.select import Select, SelectLike
+from secateur.calls import further
 from secateur.errors import InputError
 from secateur.graph import Graph
 from secateur.importance import Criterion, Scores, is_ready
 from secateur.plan import Plan
 from secateur.probing.metric import Metric
-from secateur.pruning import Pruned, calibrated, finished, recovered
+from secateur.pruning import Cutting, Pruned
 from secateur.recover import Recover
 from secateur.statistics import Loss
 from secateur.text import columns
-from secateur.trace import trace
-from secateur.train.goals import Asked, Goals, names_after, own_names
+from secateur.train.goals import Goals, names_after, own_names
 from secateur.train.judge import Judge, Record
 from secateur.train.schedules import Factory, factory, led
 
@@ -59,53 +57,6 @@ class Stage:
     def graph(self) -> Graph:
         """Of the model of the stage before."""
         return self.pruned.graph
-
-
-@dataclass(frozen=True)
-class Cutting:
-    """How a model is traced, planned, cut and recovered, the same in every stage."""
-
-    example_inputs: Any
-    calls: Sequence[Any] = ()
-    outputs: Callable[[Any], Any] | None = None
-    importance: str | Criterion | Scores = "l2"
-    scope: str = "global"
-    data: Iterable[Any] | None = None
-    loss: Loss | None = None
-    recover: Recover = ()
-    seed: int = 0
-    uniform: bool = False
-
-    def traced(self, model: nn.Module) -> Graph:
-        """The Graph of a model."""
-        return trace(model, self.example_inputs, calls=self.calls, outputs=self.outputs, uniform=self.uniform)
-
-    def pruned(self, graph: Graph, asked: Asked) -> Pruned:
-        """A smaller copy of the model of a graph, which runs; the model itself stays as it is."""
-        statistics = calibrated(graph, self.importance, self.data, self.loss, recover=self.recover, seed=self.seed)
-        made = plan(
-            graph,
-            asked.targets,
-            importance=self.importance,
-            select=asked.select,
-            scope=self.scope,
-            statistics=statistics,
-            seed=self.seed,
-        )
-        found = finished(graph, made, cut(graph.model, made))
-        return recovered(found, self.data, self.recover, statistics, seed=self.seed)
-
-    def check(self, steps: int) -> None:
-        """Raise `InputError` for what serves a single stage only."""
-        if steps < 2:
-            return
-        if is_ready(self.importance):
-            raise InputError(
-                f"importance= gives ready scores, which are of the model before stage 1, and there are {steps} stages\n"
-                "give the name of a criterion or a function, which score each stage's model anew"
-            )
-        if self.data is not None and iter(self.data) is self.data:
-            raise InputError(f"data= is an iterator, which stage 1 of {steps} uses up\ngive a list or a DataLoader")
 
 
 def iterate(
@@ -159,8 +110,8 @@ def iterate(
     'target'
     """
     _check_steps(steps, start)
-    cutting = Cutting(example_inputs, tuple(calls), outputs, importance, scope, data, loss, recover, seed, uniform)
-    cutting.check(steps - start)
+    cutting = Cutting(example_inputs, further(calls), outputs, uniform, importance, scope, data, loss, recover, seed)
+    _check_serves(cutting, steps - start)
     judge = Judge(metric, max_drop, higher_is_better, dense).check()
     make = factory(schedule)
     graph = cutting.traced(model)
@@ -212,7 +163,7 @@ class Iteration(Iterator[Stage]):
         asked = self._goals.asked(graph, self._names, number)
         if asked.nothing:
             return None
-        pruned = self._cutting.pruned(graph, asked)
+        pruned = self._cutting.pruned(graph, asked.targets, asked.select)
         if pruned.plan.is_empty:
             return None
         self._follow(pruned.model)
@@ -302,6 +253,19 @@ def _check_steps(steps: int, start: int) -> None:
         raise InputError(f"steps={steps!r}; give a whole number from 1 up")
     if type(start) is not int or not 0 <= start <= steps:
         raise InputError(f"start={start!r}; it is the number of steps that are done, 0 to {steps}")
+
+
+def _check_serves(cutting: Cutting, stages: int) -> None:
+    """Raise `InputError` for what serves a single stage only."""
+    if stages < 2:
+        return
+    if is_ready(cutting.importance):
+        raise InputError(
+            f"importance= gives ready scores, which are of the model before stage 1, and there are {stages} stages\n"
+            "give the name of a criterion or a function, which score each stage's model anew"
+        )
+    if cutting.data is not None and iter(cutting.data) is cutting.data:
+        raise InputError(f"data= is an iterator, which stage 1 of {stages} uses up\ngive a list or a DataLoader")
 
 
 __all__ = ["Iteration", "Stage", "iterate"]
