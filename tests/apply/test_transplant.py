@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -731,6 +732,88 @@ def test_a_warning_that_is_an_error_leaves_all_as_it_was() -> None:
             secateur.cut_(model, planned(), carry=optimizer)
     assert snapshot(optimizer) == before
     assert model.a.out_channels == 6
+
+
+class Shadow(dict[str, Any]):
+    """Tensors by name in somebody's own kind of dict, which may refuse."""
+
+    refuses = ""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name == self.refuses:
+            raise RuntimeError("read-only")
+        super().__setitem__(name, value)
+
+
+def everything(model: nn.Module, *carried: Any) -> Any:
+    """Each object that must be the one that it was, with its values and sizes."""
+
+    def of(module: nn.Module) -> Any:
+        tensors = {name: (id(t), t.clone()) for name, t in module.state_dict(keep_vars=True).items()}
+        return {n: (i, t.tolist()) for n, (i, t) in tensors.items()}, str(module), len(plans_of(module))
+
+    optimizer, ema, shadow, masters = carried
+    tables = {k: id(v) for k, v in shadow.items()}, list(map(id, masters))
+    return of(model), of(ema), snapshot(optimizer), tables
+
+
+def carried() -> tuple[nn.Module, list[Any]]:
+    model, optimizer = trained()
+    masters = [p.detach().double() for p in model.parameters()]
+    return model, [optimizer, AveragedModel(model), Shadow(model.state_dict()), masters]
+
+
+ACTS = ["cut_", "become_", "transplant"]
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_a_failure_at_any_slice_leaves_all_as_it_was(act: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory may run out at each of them."""
+    model, states = carried()
+    plan, before = planned(), everything(model, *states)
+    small = secateur.cut(model, plan)
+    acts: dict[str, Callable[[], Any]] = {
+        "cut_": lambda: secateur.cut_(model, plan, carry=states),
+        "transplant": lambda: transplant(states, model, small),
+        "become_": lambda: become_(model, small, carry=states),
+    }
+    sliced, calls, failing = Tensor.index_select, 0, 0
+
+    def breaking(tensor: Tensor, dim: int, index: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise torch.OutOfMemoryError("no memory")
+        return sliced(tensor, dim, index)
+
+    monkeypatch.setattr(Tensor, "index_select", breaking)
+    for failing in itertools.count(1):
+        calls = 0
+        try:
+            acts[act]()
+        except torch.OutOfMemoryError:
+            assert everything(model, *states) == before, failing
+        else:
+            break
+    assert failing > 50
+    assert everything(model, *states) != before
+
+
+@pytest.mark.parametrize("act", ACTS)
+@pytest.mark.parametrize("refuses", ["stem.weight", "fc.weight"])
+def test_a_dict_that_refuses_leaves_all_as_it_was(refuses: str, act: str) -> None:
+    model, states = carried()
+    states[2].refuses = refuses
+    plan, before = planned(), everything(model, *states)
+    small = secateur.cut(model, plan)
+    acts = {
+        "cut_": lambda: secateur.cut_(model, plan, carry=states),
+        "become_": lambda: become_(model, small, carry=states),
+        "transplant": lambda: transplant(states, model, small),
+    }
+    with pytest.raises(RuntimeError, match="read-only"):
+        acts[act]()
+    assert everything(model, *states) == before
 
 
 def test_models_that_are_not_one_cut_apart() -> None:

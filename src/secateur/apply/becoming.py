@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..slots import slots
+from .optimizers import put_all
 from .surgery import PLANS, Ready, plans_of
 from .tensors import alike
 from .transplant import States, between, follow
@@ -32,10 +33,8 @@ def become_(model: nn.Module, small: nn.Module, carry: States = ()) -> nn.Module
     ready = replace(ready, made=_with_values(ready, values))
     for one, (_, placed) in zip(ready.plan.added, ready.placed, strict=True):
         placed.data.copy_(values[one.name])
-    followed = follow(carry, ready.change())
+    put_all(follow(carry, ready.change()))
     ready.put()
-    for one in followed:
-        one.put()
     model.__dict__[PLANS] = plans_of(small)
     return model
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -66,14 +66,24 @@ def ready_table(table: MutableMapping[str, Any], change: Change) -> ReadyState:
         if prefix + one.like in names:
             made[prefix + one.name] = _newcomer(one.name, table[prefix + one.like], change)
 
-    def put() -> None:
-        for key, new in made.items():
-            if new is None:
-                del table[key]
-            else:
-                table[key] = new
+    before = {key: table[key] for key in made if key in table}
 
-    return ReadyState(put)
+    def put() -> None:
+        _put_in(table, made)
+
+    def back() -> None:
+        _put_in(table, {key: before.get(key) for key in made if table.get(key) is not before.get(key)})
+
+    return ReadyState(put, back=back)
+
+
+def _put_in(table: MutableMapping[str, Any], made: Mapping[str, Any]) -> None:
+    """Set these, and delete those that are None."""
+    for key, new in made.items():
+        if new is None:
+            del table[key]
+        else:
+            table[key] = new
 
 
 def ready_list(tensors: list[Tensor], change: Change) -> ReadyState:

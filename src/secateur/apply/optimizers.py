@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,31 @@ from .change import Change, Heir
 from .states import CannotFollow, state_of
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class ReadyState:
-    """What follows, computed: `put` carries it out. lost: the parameters whose state cannot follow, a line each."""
+    """What follows, computed: `put` carries it out. lost: the parameters whose state cannot follow, a line each.
+
+    back: undoes what `put` has done so far, of what may refuse.
+    """
 
     put: Callable[[], None]
     lost: tuple[str, ...] = ()
+    back: Callable[[], None] = _nothing
+
+
+def put_all(ready: Sequence[ReadyState]) -> None:
+    """Carry all of it out, or nothing: dicts, which may be of somebody's own kind and refuse, come first."""
+    for i, one in enumerate(ready):
+        try:
+            one.put()
+        except BaseException:
+            for done in reversed(ready[: i + 1]):
+                done.back()
+            raise
 
 
 def ready_optimizer(optimizer: Optimizer, change: Change) -> ReadyState:

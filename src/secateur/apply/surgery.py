@@ -102,13 +102,12 @@ def cut_(model: nn.Module, plan: Plan, *, carry: States = ()) -> nn.Module:
     >>> cut_(net, plan, carry=[sgd]) is net, sgd.param_groups[0]["params"][0] is net[0].weight
     (True, True)
     """
-    from .transplant import follow  # it stands on this module
+    from .optimizers import put_all  # these stand on this module
+    from .transplant import follow
 
     ready = Ready.of(model, plan)
-    followed = follow(carry, ready.change())
+    put_all(follow(carry, ready.change()))
     ready.put()
-    for one in followed:
-        one.put()
     return model
 
 

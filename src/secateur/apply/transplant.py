@@ -23,7 +23,7 @@ from ..slots import slots
 from ..trace import check_model
 from .change import Change
 from .copies import ready_copy, ready_list, ready_table
-from .optimizers import ReadyState, ready_optimizer
+from .optimizers import ReadyState, put_all, ready_optimizer
 from .surgery import plans_of
 
 States: TypeAlias = "Any"
@@ -59,8 +59,7 @@ def transplant(state: S, model: nn.Module, small: nn.Module, plan: Plan | None =
     >>> adam.state[small[0].weight]["exp_avg"].shape
     torch.Size([4, 4])
     """
-    for one in follow(state, _change(model, small, plan)):
-        one.put()
+    put_all(follow(state, _change(model, small, plan)))
     return state
 
 
