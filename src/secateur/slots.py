@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,11 +46,17 @@ def replace_held(model: nn.Module, new: Mapping[int, torch.Tensor]) -> None:
     `nn.LSTM` holds its weights a second time in such a list. Changed containers are new ones, the old stay as they are.
     """
     for module in model.modules():
-        for name, value in list(module.__dict__.items()):
-            if name not in ("_parameters", "_buffers", "_modules") and _may_hold(value):
-                changed = _replaced(value, new, NESTED)
-                if changed is not value:
-                    module.__dict__[name] = changed
+        replace_in(module, new, but=("_parameters", "_buffers", "_modules"))
+
+
+def replace_in(owner: object, new: Mapping[int, torch.Tensor], but: Collection[str] = ()) -> None:
+    """The same for the attributes of one object, except those named in `but`."""
+    table = vars(owner)
+    for name, value in list(table.items()):
+        if name not in but and _may_hold(value):
+            changed = _replaced(value, new, NESTED)
+            if changed is not value:
+                table[name] = changed
 
 
 def _may_hold(value: Any) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import itertools
 import warnings
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -474,6 +475,28 @@ def test_state_that_cannot_follow_is_named_and_reset(case: str) -> None:
     assert list(optimizer.state) == [small.fc.bias, "calls"]  # what was not cut keeps whatever it has
 
 
+class Own(NamedTuple):
+    mean: Tensor
+    count: int
+
+
+class Keeping(torch.optim.SGD):
+    """Holds its parameters once more, to do something of its own with them."""
+
+    def __init__(self, parameters: Any):
+        self.mine = {"all": [*parameters], "one": (3, None)}
+        super().__init__(self.mine["all"], lr=0.1)
+
+
+def test_parameters_that_an_optimizer_holds_once_more() -> None:
+    model, optimizer = trained(Keeping)
+    small = secateur.cut(model, planned())
+    transplant(optimizer, model, small)
+    mine = optimizer.mine  # type: ignore[attr-defined]
+    assert [id(p) for p in mine["all"]] == held(optimizer) == [id(p) for p in small.parameters()]
+    assert mine["one"] == (3, None)
+
+
 def test_state_of_every_kind_that_can() -> None:
     model, plan = NETS["residual"].make(), planned()
     optimizer = Odd(
@@ -484,6 +507,9 @@ def test_state_of_every_kind_that_can() -> None:
             "one": torch.ones(1, 1),
             "rows": torch.rand(6, 1, 1, 1),
             "both": (torch.rand_like(p), {"deep": [torch.rand(1, 8, 1, 1)]}),
+            "last": deque([torch.rand_like(p)], maxlen=3),
+            "ordered": OrderedDict(own=Own(torch.rand_like(p), 2)),
+            "rows of": {"exp_avg_sq_row": torch.rand(6, 8, 3)},
         },
     )
     before = dict(optimizer.state[model.a.weight])
@@ -495,6 +521,11 @@ def test_state_of_every_kind_that_can() -> None:
     assert torch.equal(state["rows"], before["rows"][out])
     assert torch.equal(state["both"][0], before["both"][0][out][:, into])
     assert torch.equal(state["both"][1]["deep"][0], before["both"][1]["deep"][0][:, into])
+    assert torch.equal(state["rows of"]["exp_avg_sq_row"], before["rows of"]["exp_avg_sq_row"][out][:, into])
+    assert torch.equal(state["last"][0], before["last"][0][out][:, into])
+    assert state["last"].maxlen == 3
+    assert torch.equal(state["ordered"]["own"].mean, before["ordered"]["own"].mean[out][:, into])
+    assert (type(state["ordered"]), state["ordered"]["own"].count) == (OrderedDict, 2)
 
 
 def test_adafactor_of_transformers() -> None:

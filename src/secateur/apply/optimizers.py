@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import InputError
+from ..slots import replace_in
 from .change import Change, Heir
 from .states import CannotFollow, state_of
 
@@ -51,6 +52,7 @@ def ready_optimizer(optimizer: Optimizer, change: Change) -> ReadyState:
         return _already_there(optimizer, change)
     groups = [_members(group, change) for group in optimizer.param_groups]
     state, lost = _states(optimizer, change)
+    new = {key: heir.new for key, heir in change.heirs.items() if heir.new is not None}
 
     def put() -> None:
         for group, members in zip(optimizer.param_groups, groups, strict=True):
@@ -59,6 +61,7 @@ def ready_optimizer(optimizer: Optimizer, change: Change) -> ReadyState:
                 group["param_names"] = [name for _, name in members]
         optimizer.state.clear()
         optimizer.state.update(state)
+        replace_in(optimizer, new, but=("state", "param_groups", "defaults"))
         if isinstance(optimizer, torch.optim.LBFGS):
             optimizer._numel_cache = None  # it counted the parameters that were
 

@@ -2,7 +2,7 @@
 
 Which dimension of a state is which of the parameter is read from its shape, by the first rule that fits:
 
-1. What is no tensor (a count, a flag, None) stays; lists, tuples and dicts follow item by item.
+1. What is no tensor (a count, a flag, None) stays; containers (lists, dicts, deques, named tuples) follow item by item.
 2. A state of the parameter's shape is sliced as the parameter (momentum, the moments of Adam).
 3. One element stays (a count of steps, a rate of its own).
 4. A state with as many dimensions as the parameter, each of them 1 or the parameter's, is sliced where it is the
@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from .tensors import Cutter, in_format
 
@@ -61,12 +62,16 @@ def state_of(state: Mapping[str, Any], name: str, shape: torch.Size, cutter: Cut
 
 
 def _value(key: str, value: Any, name: str, shape: torch.Size, cutter: Cutter) -> Any:
+    def leaf(path: Sequence[Any], item: Any) -> Any:
+        own = [str(step.key) for step in path if isinstance(step, pytree.MappingKey)]
+        return _leaf(own[-1] if own else key, item, name, shape, cutter)
+
+    return pytree.tree_map_with_path(leaf, value)
+
+
+def _leaf(key: str, value: Any, name: str, shape: torch.Size, cutter: Cutter) -> Any:
     if isinstance(value, Tensor):
         return _tensor(key, value, name, shape, cutter)
-    if type(value) in (list, tuple):  # Rule 1
-        return type(value)(_value(key, item, name, shape, cutter) for item in value)
-    if type(value) is dict:
-        return {inner: _value(str(inner), item, name, shape, cutter) for inner, item in value.items()}
     if isinstance(value, _PLAIN):
         return value
     raise CannotFollow(f"{key!r} is a {type(value).__name__}")
