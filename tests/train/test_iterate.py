@@ -415,6 +415,24 @@ def test_what_is_carried_follows_to_each_stage(recover: Any) -> None:
         ema.update_parameters(stage.model)
 
 
+def test_an_optimizer_of_a_stage_that_was_too_much_says_so() -> None:
+    """The natural next line would train a model that was given up, and leave the good one as it is."""
+    net = mlp(32)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    metric = scripted(0.9, 0.9, 0.5)
+    iteration = iterate(net, X, "macs=0.2", steps=3, metric=metric, max_drop=0.1, carry=[scheduler, optimizer])
+    for stage in iteration:
+        trained(stage.model, optimizer, stage.number)
+    assert iteration.stopped == "max_drop"
+    with pytest.warns(
+        UserWarning, match=r"this SGD holds the parameters of stage 2, .* model of stage 1\nbuild"
+    ) as told:
+        trained(iteration.model, optimizer, 3)
+    assert len(told) == 1
+    assert "what is carried is of the last stage" in str(iteration)
+
+
 def test_one_object_may_be_carried_alone() -> None:
     net = mlp(32)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)

@@ -106,9 +106,7 @@ def follow(state: States, change: Change) -> list[ReadyState]:
 
     Warns of state that is lost. Raises `InputError`, and touches nothing.
     """
-    found = _Found()
-    for one in _each(state):
-        found.add(one)
+    found = _Found.of(state)
     ready = [ready_table(table, change) for table in found.tables]  # first: they may be master weights
     ready += [ready_list(tensors, change) for tensors in found.lists]
     ready += [ready_copy(module, change) for module in found.copies]
@@ -118,6 +116,11 @@ def follow(state: States, change: Change) -> list[ReadyState]:
         text = "\n  ".join(["the state of these parameters cannot follow the cut and starts anew:", *lost])
         warnings.warn(text, UserWarning, stacklevel=3)
     return ready
+
+
+def optimizers_in(state: States) -> list[Optimizer]:
+    """The optimizers among what is carried, each once."""
+    return _Found.of(state).optimizers
 
 
 # --- what is what ---------------------------------------------------------------------------------------------------
@@ -131,6 +134,13 @@ class _Found:
     tables: list[MutableMapping[str, Any]] = field(default_factory=list)
     lists: list[list[Tensor]] = field(default_factory=list)
     copies: list[nn.Module] = field(default_factory=list)
+
+    @staticmethod
+    def of(state: States) -> _Found:
+        found = _Found()
+        for one in _each(state):
+            found.add(one)
+        return found
 
     def add(self, one: Any) -> None:
         if isinstance(one, torch.amp.GradScaler):

@@ -10,11 +10,13 @@ its parameters. Nothing here trains: who trains, and how, is the user's business
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
 from secateur.budget.select import Select, SelectLike
 from secateur.calls import further
@@ -93,10 +95,10 @@ def iterate(
     is passed over.
 
     carry: optimizers, learning rate schedulers, averaged models and the like that follow to the parameters of each new
-    stage; see `secateur.apply.transplant`. metric: a function from a model to a number, asked once a stage was trained,
-    when the loop goes on. Where it has dropped by more than `max_drop` (an absolute difference) from `dense`, by
-    default what it says of `model`, the loop ends with the stage before. What else is given goes to the stage of
-    `prune` that owns it; `data` is read again in each stage.
+    stage, and stay with the newest; see `secateur.apply.transplant`. metric: a function from a model to a number, asked
+    once a stage was trained, when the loop goes on. Where it has dropped by more than `max_drop` (an absolute
+    difference) from `dense`, by default what it says of `model`, the loop ends with the stage before. What else is
+    given goes to the stage of `prune` that owns it; `data` is read again in each stage.
 
     Raises `TargetError` for a target that is malformed, out of reach or already met, and `InputError` for what cannot
     be used. Whatever fails in a stage leaves the model of the stage before, and what is carried, as they were.
@@ -205,6 +207,19 @@ class Iteration(Iterator[Stage]):
             self.model = stage.model
         else:
             self.stopped = "max_drop"
+            self._warn_of_steps()
+
+    def _warn_of_steps(self) -> None:
+        """What is carried is of the stage that was given up: who trains on with it would not train `model`."""
+        from secateur.apply.transplant import optimizers_in
+
+        good, given_up = (f"stage {r.number}" if r.number else "the beginning" for r in self._records[-2:])
+        for optimizer in optimizers_in(self._carry):
+            _warn_at_step(
+                optimizer,
+                f"this {type(optimizer).__name__} holds the parameters of {given_up}, which dropped too far, and "
+                f"iteration.model is the model of {good}\nbuild an optimizer anew to train that",
+            )
 
     def _dense(self) -> float | None:
         known = self._judge.dense
@@ -241,11 +256,22 @@ class Iteration(Iterator[Stage]):
         if self.stopped is None:
             return f"after step {self.done} of {steps}"
         if self.stopped == "max_drop":
-            return f"ended: the last stage dropped by more than {self._judge.max_drop:g}; the model is that before it"
+            text = f"ended: the last stage dropped by more than {self._judge.max_drop:g}; the model is that before it"
+            return f"{text}, what is carried is of the last stage" if self._carry else text
         return {
             "target": "ended: the target is met",
             "steps": f"ended after {steps} steps, before the schedule was at its end",
         }[self.stopped]
+
+
+def _warn_at_step(optimizer: Optimizer, text: str) -> None:
+    """Warn once, when the optimizer takes its next step."""
+
+    def warn(*_: Any) -> None:
+        handle.remove()
+        warnings.warn(text, UserWarning, stacklevel=3)
+
+    handle = optimizer.register_step_pre_hook(warn)
 
 
 def _check_steps(steps: int, start: int) -> None:
