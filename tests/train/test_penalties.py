@@ -320,6 +320,31 @@ def test_a_wrapped_optimizer() -> None:
     assert net[1].weight.tolist() == [0.75] * 8
 
 
+class Slow(torch.optim.Optimizer):
+    """Steps with another, and calls no hooks itself, as Lookahead of timm."""
+
+    def __init__(self, inner: torch.optim.Optimizer | None):
+        self.inner, self.defaults = inner, {}
+        self.param_groups, self.state = (inner.param_groups, inner.state) if inner else ([], {})  # type: ignore[assignment]
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        assert self.inner is not None
+        self.inner.step(closure)
+
+
+def test_an_optimizer_that_calls_no_hooks() -> None:
+    net = cnn()
+    graph, optimizer = traced(net), Slow(torch.optim.SGD(net.parameters(), lr=1.0))
+    history = ScaleHistory(graph)
+    history.attach(optimizer)
+    ScaleL1(graph, 0.25).attach(optimizer)
+    optimizer.step()
+    assert net[1].weight.tolist() == [0.75] * 8
+    assert history.steps == [0, 1]
+    with pytest.raises(InputError, match=r"Slow calls no hooks in its step\(\)[^\n]*\ncall add_gradients_\(\) before"):
+        ScaleL1(graph, 0.25).attach(Slow(None))
+
+
 @pytest.mark.parametrize("name", MAKE)
 def test_two_optimizers_pull_as_one(name: str) -> None:
     """Matrices in one and the rest in another, say: each adds to what it holds, and a step of both is one step."""

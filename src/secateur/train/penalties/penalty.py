@@ -162,13 +162,26 @@ def total(*penalties: Penalty) -> Penalty:
 
 
 def unwrapped(optimizer: Any) -> torch.optim.Optimizer:
-    """The optimizer in a wrapper, such as Accelerate's."""
+    """The optimizer in a wrapper, such as Accelerate's, whose steps call hooks. Raises `InputError` for none."""
     inner = optimizer
     while (deeper := getattr(inner, "optimizer", None)) is not None:
         inner = deeper
     if not isinstance(inner, torch.optim.Optimizer):
         raise InputError(f"optimizer is a {type(optimizer).__name__}; a penalty is attached to a torch.optim.Optimizer")
-    return inner
+    return _calling_hooks(inner)
+
+
+def _calling_hooks(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The optimizer, or the one that it steps with where its own class never went through `Optimizer.__init__`."""
+    if getattr(type(optimizer).step, "hooked", False):
+        return optimizer
+    inner = next((one for one in vars(optimizer).values() if isinstance(one, torch.optim.Optimizer)), None)
+    if inner is None:
+        raise InputError(
+            f"{type(optimizer).__name__} calls no hooks in its step(), for it does not call Optimizer.__init__\n"
+            "call add_gradients_() before each step in place of attach()"
+        )
+    return _calling_hooks(inner)
 
 
 def check_strength(word: str, value: Any) -> float:
