@@ -433,6 +433,17 @@ def test_an_optimizer_of_a_stage_that_was_too_much_says_so() -> None:
     assert "what is carried is of the last stage" in str(iteration)
 
 
+def test_an_optimizer_without_hooks_is_given_up_in_silence() -> None:
+    class Plain(torch.optim.Optimizer):
+        def __init__(self, parameters: Any) -> None:
+            self.param_groups, self.state = [{"params": [*parameters]}], {}  # type: ignore[assignment]
+
+    net = mlp(32)
+    iteration = iterate(net, X, "macs=0.2", metric=scripted(0.9, 0.1), max_drop=0.1, carry=Plain(net.parameters()))
+    list(iteration)
+    assert (iteration.stopped, iteration.model) == ("max_drop", net)
+
+
 def test_one_object_may_be_carried_alone() -> None:
     net = mlp(32)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)

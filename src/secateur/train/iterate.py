@@ -265,7 +265,9 @@ class Iteration(Iterator[Stage]):
 
 
 def _warn_at_step(optimizer: Optimizer, text: str) -> None:
-    """Warn once, when the optimizer takes its next step."""
+    """Warn once, when the optimizer takes its next step, if its class calls hooks."""
+    if not getattr(type(optimizer).step, "hooked", False):
+        return
 
     def warn(*_: Any) -> None:
         handle.remove()
