@@ -847,6 +847,15 @@ def test_a_dict_that_refuses_leaves_all_as_it_was(refuses: str, act: str) -> Non
     assert everything(model, *states) == before
 
 
+def test_an_optimizer_that_was_left_behind_by_a_cut_in_place() -> None:
+    """It shares with the cut model what was not cut, and trains nothing else of it."""
+    model, optimizer = trained()
+    before = copy.deepcopy(model)
+    secateur.cut_(model, planned())
+    with pytest.raises(InputError, match=r"Adam holds \d+ parameters, and \d+ of them are of neither model\ngive"):
+        transplant(optimizer, before, model)
+
+
 def test_models_that_are_not_one_cut_apart() -> None:
     model, optimizer = trained()
     small = secateur.cut(model, planned())

@@ -74,13 +74,15 @@ def _held(optimizer: Optimizer) -> list[Tensor]:
 
 def _already_there(optimizer: Optimizer, change: Change) -> ReadyState:
     """An optimizer that followed before, as one that a scheduler holds too, is left as it is."""
-    held = _held(optimizer)
-    after = {id(tensor) for tensor in change.after.values()}
-    if any(id(parameter) in after for parameter in held):
-        return ReadyState(lambda: None)
+    held, new = _held(optimizer), {id(tensor) for tensor in change.after.values()}
+    cut = {id(heir.new) for heir in change.heirs.values() if change.cutter.kept(heir.name) is not None}
+    foreign = sum(id(parameter) not in new for parameter in held)
+    if not foreign or any(id(parameter) in cut for parameter in held):
+        return ReadyState(_nothing)
+    among = f"{foreign} of them are of neither model" if foreign < len(held) else "none of them is one of the model's"
     raise InputError(
-        f"{type(optimizer).__name__} holds {len(held)} parameters, and none of them is one of the model's\n"
-        "give the model that it was built on, as it was before the cut; of master weights give their dict by name too"
+        f"{type(optimizer).__name__} holds {len(held)} parameters, and {among}\n"
+        "give the model that it was built on, as it was before the cut; for master weights give these too: [masters, optimizer]"
     )
 
 
