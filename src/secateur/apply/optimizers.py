@@ -82,7 +82,7 @@ def _already_there(optimizer: Optimizer, change: Change) -> ReadyState:
     among = f"{foreign} of them are of neither model" if foreign < len(held) else "none of them is one of the model's"
     raise InputError(
         f"{type(optimizer).__name__} holds {len(held)} parameters, and {among}\n"
-        "give the model that it was built on, as it was before the cut; for master weights give these too: [masters, optimizer]"
+        "give the model that it was built on, as it was before the cut; of master weights give these too, in one list"
     )
 
 
