@@ -1,7 +1,8 @@
 """What an optimizer's state is worth after a cut: fine-tuning with the state carried over, against a fresh optimizer.
 
-    python benchmarks/transplant.py                                    the law and every curve
+    python benchmarks/transplant.py                                    the law, every curve and every loop
     python benchmarks/transplant.py --part curves --optimizers adam --seeds 0     some of them
+    python benchmarks/transplant.py --part loops --optimizers "adam, 3e-3" --pace 20 2
     python benchmarks/transplant.py --quick                            a few steps of each; printed, not kept
 
 Curves: the given ResNet-20 on CIFAR-10 (JPEG q75) is trained on, so that the optimizer knows it, then cut to half its
@@ -9,6 +10,10 @@ MACs, as at one go, or to 0.9 of them, as in one stage of many (Taylor scores, i
 optimizer both ways train on the same batches at the same constant rate: `carried` with the state transplanted, `fresh`
 with the same class and options and no state. The loss is the mean over the last ten steps, the accuracy that on the
 fixed 2,000 test images.
+
+Loops: the same network and share of MACs, in many cuts with a few steps of training between each two, and a tail at
+the end. `fresh` makes a new optimizer after each cut, as one who has no transplant must, so its averages never are
+older than a few steps. Each way plans its own cuts, by its own weights.
 
 Law: train, cut, train against train, then train with masks held, in float64, for every optimizer of torch that treats
 each number by itself; the error is a share of how far training moved the weights since the cut. `fresh` is the same
@@ -41,11 +46,20 @@ MAKERS: dict[str, Callable[[Iterable[nn.Parameter]], Optimizer]] = {
     "adam": partial(torch.optim.Adam, lr=1e-3),
     "sgd": partial(torch.optim.SGD, lr=0.02, momentum=0.9, nesterov=True, weight_decay=5e-4),
 }
+LOOPS: dict[str, Callable[[Iterable[nn.Parameter]], Optimizer]] = {
+    **MAKERS,
+    "adam, 3e-3": partial(torch.optim.Adam, lr=3e-3),
+    "sgd, 0.99": partial(torch.optim.SGD, lr=0.002, momentum=0.99, weight_decay=5e-4),
+}
+"""Also a rate that wants a warm-up, and a momentum that takes a hundred steps to gather."""
+
 WHOLE = {"Adafactor", "Muon", "LBFGS", "SparseAdam"}
 """Steps of a whole parameter or of all of them, or gradients of another kind: the law does not hold for these."""
 
 NAME, SHARE, IMPORTANCE, EVERY = "resnet20", 0.5, "taylor", 10
 SHOWN = (10, 20, 50, 100)
+CALIBRATED, TAIL = 2, 30
+"""Batches of 128 that each cut of a loop is scored on, and the steps between accuracies after the last."""
 
 
 # --- curves ---------------------------------------------------------------------------------------------------------
@@ -123,6 +137,75 @@ def pruned(model: nn.Module, task: Any, share: float) -> secateur.Pruned:
     )
 
 
+# --- loops ----------------------------------------------------------------------------------------------------------
+
+
+def loops(name: str, seed: int, pace: tuple[int, int], warm: int, tail: int, images: int) -> dict[str, Any]:
+    """A whole loop of each way. pace: the number of cuts, and the steps of training after each."""
+    task, batches = cifar.task(NAME, seed), Batches(seed)
+    test = cifar.splits()[1]
+    test = test[cifar.stratified(test.labels, images, cifar.SUBSET_SEED)]
+    model = copy.deepcopy(task.model)
+    optimizer = LOOPS[name](model.parameters())
+    train(model, optimizer, batches, range(warm))
+    row = {"optimizer": name, "seed": seed, "share": SHARE, "cuts": pace[0], "every": pace[1], "warm_steps": warm}
+    row |= {"test_images": images, "top1_before_cuts": cifar.accuracy(model, test)}
+    for way in ("carried", "fresh"):
+        row[way] = looped(way, name, *copy.deepcopy((model, optimizer)), task, batches, pace, warm, tail, test)
+    return row
+
+
+def looped(
+    way: str,
+    name: str,
+    model: nn.Module,
+    optimizer: Optimizer,
+    task: Any,
+    batches: Batches,
+    pace: tuple[int, int],
+    first: int,
+    tail: int,
+    test: Any,
+) -> dict[str, Any]:
+    """The mean loss of the steps after each cut; [step, loss, accuracy] from the last of them on."""
+    cuts, every = pace
+    data, kind = task.batches[:CALIBRATED], {"importance": IMPORTANCE, "loss": task.loss}
+    carry = [optimizer] if way == "carried" else []
+    losses: list[float] = []
+    iteration = secateur.iterate(
+        model, task.example, f"macs={SHARE}", steps=cuts, select=list(task.inner), data=data, carry=carry, **kind
+    )
+    for stage in iteration:
+        if way == "fresh":
+            optimizer = LOOPS[name](stage.model.parameters())
+        losses += train(stage.model, optimizer, batches, range(first + len(losses), first + len(losses) + every))
+    means = [round(mean(losses[i : i + every]), 5) for i in range(0, len(losses), every)]
+    small = iteration.model
+    points: list[Any] = [[0, means[-1], cifar.accuracy(small, test)]]
+    for done in range(0, tail, TAIL):
+        at = first + len(losses) + done
+        after = train(small, optimizer, batches, range(at, at + TAIL))
+        points.append([done + TAIL, round(mean(after[-EVERY:]), 5), cifar.accuracy(small, test)])
+    assert iteration.plan is not None
+    return {"macs": iteration.plan.after.macs, "losses": means, "tail": points}
+
+
+def told(rows: Sequence[dict[str, Any]]) -> str:
+    """Means over seeds: the loss while it is cut, and accuracies afterwards; with the gain of each seed."""
+    lines = []
+    for key in dict.fromkeys((row["optimizer"], row["cuts"], row["every"]) for row in rows):
+        of = [row for row in rows if (row["optimizer"], row["cuts"], row["every"]) == key]
+        losses = {way: [mean(row[way]["losses"]) for row in of] for way in ("carried", "fresh")}
+        tops = {way: [[point[2] for point in row[way]["tail"]] for row in of] for way in losses}
+        less = ", ".join(f"{f - c:+.3f}" for c, f in zip(losses["carried"], losses["fresh"], strict=True))
+        more = ", ".join(f"{c[0] - f[0]:+.1%}" for c, f in zip(tops["carried"], tops["fresh"], strict=True))
+        for way, gains in (("carried", [less, more]), ("fresh", ["", ""])):
+            cells = [f"{mean(losses[way]):.4f}", *(f"{mean(tops_at):.2%}" for tops_at in zip(*tops[way], strict=True))]
+            lines.append([f"{key[0]}: {key[1]} cuts, {key[2]} steps, {way}", str(len(of)), *cells, *gains])
+    steps = [f"top-1 at +{point[0]}" for point in rows[0]["fresh"]["tail"]]
+    return record.table(["", "seeds", "loss while cut", *steps, "loss less by", "top-1 more by, at +0"], lines)
+
+
 def shown(runs: Sequence[dict[str, Any]]) -> str:
     """Means over seeds at some steps."""
     rows = []
@@ -177,33 +260,56 @@ def law(steps: int, images: int) -> list[dict[str, Any]]:
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("law", "curves"), help="one of them; both by default")
-    parser.add_argument("--optimizers", nargs="+", choices=tuple(MAKERS), default=list(MAKERS))
+    parser.add_argument("--part", choices=("law", "curves", "loops"), help="one of them; all by default")
+    parser.add_argument("--optimizers", nargs="+", choices=tuple(LOOPS), default=list(LOOPS))
     parser.add_argument("--shares", nargs="+", type=float, default=[0.5, 0.9], help="of the MACs that remain")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--warm", type=int, default=100, help="steps before the cut")
     parser.add_argument("--steps", type=int, default=120, help="steps after the cut")
+    parser.add_argument("--pace", nargs=2, type=int, default=[10, 5], help="cuts of a loop, and steps after each")
+    parser.add_argument("--tail", type=int, default=60, help="steps after the last cut of a loop")
     parser.add_argument("--quick", action="store_true", help="a few steps of one seed; printed, not kept")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if args.part != "curves":
-        figures = law(steps=1 if args.quick else 3, images=10 if args.quick else 50)
-        rows = [[row["optimizer"], f"{row['error']:.1e}", f"{row['fresh']:.1e}"] for row in figures]
-        print(record.table(["relative error after the cut", "carried", "fresh"], rows), flush=True)
-        if not args.quick:
-            print(record.write("transplant", "law", figures))
-    if args.part != "law":
-        if args.quick:
-            args.seeds, args.warm, args.steps = args.seeds[:1], 10, 20
-        runs = []
-        for name in args.optimizers:
-            for seed in args.seeds:
-                images = 200 if args.quick else cifar.SUBSET
-                rows = curves(name, seed, args.shares, args.warm, args.steps, images)
-                runs += rows
-                print(shown(runs), flush=True)
-                for row in rows if not args.quick else ():
-                    print(record.write("transplant", f"{name}, macs={row['share']}, seed {seed}", row), flush=True)
+    if args.quick:
+        args.seeds, args.warm, args.steps, args.pace, args.tail = args.seeds[:1], 10, 20, [2, 2], TAIL
+    args.images = 200 if args.quick else cifar.SUBSET
+    for name, run in {"law": run_law, "curves": run_curves, "loops": run_loops}.items():
+        if args.part in (None, name):
+            run(args)
+
+
+def run_law(args: argparse.Namespace) -> None:
+    """Print and keep the errors."""
+    figures = law(steps=1 if args.quick else 3, images=10 if args.quick else 50)
+    rows = [[row["optimizer"], f"{row['error']:.1e}", f"{row['fresh']:.1e}"] for row in figures]
+    print(record.table(["relative error after the cut", "carried", "fresh"], rows), flush=True)
+    if not args.quick:
+        print(record.write("transplant", "law", figures))
+
+
+def run_curves(args: argparse.Namespace) -> None:
+    """Print and keep the curves."""
+    runs = []
+    for name in (name for name in args.optimizers if name in MAKERS):
+        for seed in args.seeds:
+            rows = curves(name, seed, args.shares, args.warm, args.steps, args.images)
+            runs += rows
+            print(shown(runs), flush=True)
+            for row in rows if not args.quick else ():
+                print(record.write("transplant", f"{name}, macs={row['share']}, seed {seed}", row), flush=True)
+
+
+def run_loops(args: argparse.Namespace) -> None:
+    """Print and keep the loops."""
+    rows = []
+    for name in args.optimizers:
+        for seed in args.seeds:
+            rows.append(loops(name, seed, tuple(args.pace), args.warm, args.tail, args.images))
+            print(told(rows), flush=True)
+            if not args.quick:
+                section = f"loop: {name}, {args.pace[0]} cuts, {args.pace[1]} steps each, seed {seed}"
+                print(record.write("transplant", section, rows[-1]), flush=True)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,22 @@ def test_the_table_has_means_over_seeds() -> None:
     assert fresh.strip("| ").startswith("adam, macs=0.5, fresh")
 
 
+def test_the_table_of_loops_has_means_over_seeds_and_the_gain_of_each() -> None:
+    def run(seed: int, gain: float) -> dict[str, object]:
+        ways = {
+            way: {"losses": [1.0, 2.0 - more], "tail": [[0, 2.0, 0.5 + more], [30, 1.0, 0.75]]}
+            for way, more in (("carried", gain), ("fresh", 0.0))
+        }
+        return {"optimizer": "adam", "cuts": 2, "every": 5, "seed": seed, **ways}
+
+    header, _, carried, fresh = transplant.told([run(0, 0.01), run(1, 0.03)]).splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (header, carried, fresh)]
+    assert cells[0][2:5] == ["loss while cut", "top-1 at +0", "top-1 at +30"]
+    assert cells[1][:5] == ["adam: 2 cuts, 5 steps, carried", "2", "1.4900", "52.00%", "75.00%"]
+    assert cells[1][5:] == ["+0.005, +0.015", "+1.0%, +3.0%"]
+    assert cells[2] == ["adam: 2 cuts, 5 steps, fresh", "2", "1.5000", "50.00%", "75.00%", "", ""]
+
+
 def test_batches_of_a_seed_are_the_same_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = torch.randint(256, (300, 3, 32, 32), dtype=torch.uint8)
     split = cifar.Split(pixels, torch.arange(300) % 10)
