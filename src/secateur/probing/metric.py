@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -48,10 +49,39 @@ def judged(metric: Metric, model: nn.Module, what: str) -> float:
 
 def check_functions(metric: Any, finish: Any, name: str) -> None:
     """Raise `InputError` for what cannot be called; `name` is what the caller calls the metric."""
-    if not callable(metric):
-        raise InputError(f"{name}={metric!r} is no function (model) -> number")
+    check_metric(metric, name)
     if finish is not None and not callable(finish):
         raise InputError(f"finish={finish!r} is no function (model, plan) -> model or None")
+
+
+def check_metric(metric: Any, name: str = "metric") -> None:
+    """Raise `InputError` for what cannot be called, or not with a model alone."""
+    if not callable(metric):
+        raise InputError(f"{name}={metric!r} is no function (model) -> number")
+    try:
+        signature = inspect.signature(_undecorated(metric), follow_wrapped=False)
+    except (TypeError, ValueError):  # built in: what it takes is not known
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        call = f"{called(metric).rpartition('.')[2]}({', '.join(_needed(signature))})"
+        raise InputError(f"{name} takes a model, not {call}; wrap it: {name}=lambda model: {call}") from None
+
+
+PASSING = ("contextlib", "torch.utils._contextlib")
+"""Modules whose decorators, such as `torch.no_grad()`, pass arguments on as they are; others may add some."""
+
+
+def _undecorated(function: Callable[..., Any]) -> Callable[..., Any]:
+    return inspect.unwrap(function, stop=lambda one: getattr(one, "__globals__", {}).get("__name__") not in PASSING)
+
+
+def _needed(signature: inspect.Signature) -> list[str]:
+    """What a call has to give, by name: `model, data, k=k`."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    given = [one for one in signature.parameters.values() if one.default is one.empty and one.kind not in kinds]
+    return [f"{one.name}={one.name}" if one.kind is one.KEYWORD_ONLY else one.name for one in given]
 
 
 def number(value: Any) -> float:
@@ -67,4 +97,4 @@ def number(value: Any) -> float:
     return found
 
 
-__all__ = ["Finish", "Metric", "check_functions", "judged", "made", "number"]
+__all__ = ["Finish", "Metric", "check_functions", "check_metric", "judged", "made", "number"]

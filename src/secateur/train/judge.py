@@ -9,7 +9,7 @@ from torch import nn
 
 from secateur.errors import InputError
 from secateur.plan import Totals
-from secateur.probing.metric import Metric, judged, number
+from secateur.probing.metric import Metric, check_metric, judged, number
 from secateur.text import share
 
 ROUNDING = 1e-9  # 0.90 - 0.88 is more than 0.02 in floats
@@ -26,8 +26,8 @@ class Judge:
 
     def check(self) -> Judge:
         """Raise `InputError` for what is no metric, no allowance, or one without the other."""
-        if self.metric is not None and not callable(self.metric):
-            raise InputError(f"metric={self.metric!r} is no function (model) -> number")
+        if self.metric is not None:
+            check_metric(self.metric)
         for word, value in (("max_drop", self.max_drop), ("dense", self.dense)):
             _check_number(word, value, self.metric)
         if self.max_drop is not None and self.max_drop < 0:
