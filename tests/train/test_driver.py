@@ -26,6 +26,7 @@ from secateur.train import (
     evaluate,
     prune_and_fit,
 )
+from secateur.train.penalties import ScaleL1
 
 X = torch.randn(40, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 Y = (X.mean((1, 2, 3)) > 0).long()
@@ -283,6 +284,11 @@ def test_penalties_are_made_for_the_graph_that_is_cut() -> None:
         ({"optons": None}, "no option 'optons'; did you mean 'options'"),
         ({"carry": []}, "no option 'carry'"),
         ({"dense": 0.5}, "dense=0.5 has no metric"),
+        (
+            {"penalties": ScaleL1(secateur.trace(net(), X[:1]), 1e-4)},
+            "penalties is a ScaleL1, but every stage",
+        ),
+        ({"penalties": lambda graph: [1]}, "penalties holds 1, which is no penalty"),
         ({"penalties": [1]}, r"penalties is a list, but every stage has a model of its own\ngive a function"),
     ],
 )

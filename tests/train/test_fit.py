@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -217,6 +218,13 @@ def test_a_loss_that_is_not_finite(bad: float) -> None:
         ({"weight_decay": -1.0}, "weight_decay is -1.0; it must be 0 or above"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0; it must be 0 or above, and below 1"),
         ({"seed": -1}, "seed is -1; it must be 0 or above, and below 4294967296"),
+        ({"lr": "0.1"}, "lr is '0.1', which is no number; it must be above 0"),
+        ({"lr": True}, "lr is True, which is no number"),
+        ({"weight_decay": None}, "weight_decay is None, which is no number; it must be 0 or above"),
+        ({"label_smoothing": "x"}, "label_smoothing is 'x', which is no number"),
+        ({"seed": 1.5}, "seed is 1.5, which is no whole number"),
+        ({"warmup": "3"}, "warmup is '3', which is no whole number; it is a number of steps"),
+        ({"gradients": 4}, "gradients is 4; give Gradients(accumulate=4, clip=1.0)"),
         ({"warmup": -1}, "warmup is -1; it is a number of steps, 0 or above"),
         ({"loss": print, "label_smoothing": 0.1}, "label_smoothing is part of the default loss; leave it out"),
     ],
@@ -225,6 +233,25 @@ def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         TrainOptions(**options)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"log": 5}, "log=5 is no log; give 'tensorboard', 'trackio' or a function (step, numbers)"),
+        ({"penalties": [5]}, "penalties holds 5, which is no penalty; give one such as ScaleL1(graph, 1e-4)"),
+        ({"penalties": 5}, "penalties is 5; give a list: penalties=[ScaleL1(graph, 1e-4)]"),
+    ],
+)
+def test_what_is_no_log_and_no_penalty(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        fit(net(), blobs(1), epochs=1, **asked)
+
+
+@pytest.mark.parametrize(("name", "value"), [("accumulate", "2"), ("accumulate", 1.5), ("clip", "1")])
+def test_gradients_that_are_no_numbers(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{name} is {value!r}, which is no "):
+        Gradients(**{name: value})
 
 
 def test_nothing_to_do() -> None:

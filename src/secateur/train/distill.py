@@ -26,6 +26,7 @@ from secateur.apply.surgery import plans_of
 from secateur.errors import InputError, nearest
 from secateur.plan import Plan
 from secateur.train.losses import scores_in
+from secateur.train.numbers import check_number
 from secateur.train.running import call, mode
 
 
@@ -48,12 +49,10 @@ class Distillation:
     features_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight <= 1:
-            raise InputError(f"weight is {self.weight}; it is the teacher's share of the loss, from 0 to 1")
-        if not 0 < self.temperature < math.inf:
-            raise InputError(f"temperature is {self.temperature}; it must be above 0")
-        if not 0 <= self.features_weight < math.inf:
-            raise InputError(f"features_weight is {self.features_weight}; it must be 0 or above")
+        share = "it is the teacher's share of the loss, from 0 to 1"
+        check_number("weight", self.weight, lambda weight: 0 <= weight <= 1, share)
+        check_number("temperature", self.temperature, lambda t: 0 < t < math.inf, "it must be above 0")
+        check_number("features_weight", self.features_weight, lambda w: 0 <= w < math.inf, "it must be 0 or above")
 
     @staticmethod
     def of(teacher: nn.Module | Distillation | None) -> Distillation | None:

@@ -18,7 +18,7 @@ from secateur.train.history import History, Progress
 from secateur.train.logs import LogLike, opened_log
 from secateur.train.losses import cross_entropy
 from secateur.train.options import OPTIMIZERS, TrainOptions
-from secateur.train.stepping import Penalty
+from secateur.train.stepping import Penalty, listed
 from secateur.train.training import Job
 from secateur.train.underway import Keeper
 
@@ -60,7 +60,7 @@ def fit(
     teaching, checkpoint = Distillation.of(teacher), Checkpointing.of(checkpoint)
     if teaching is not None and teaching.teacher is model:
         raise InputError("the teacher is the model itself; give another one, such as copy.deepcopy(model)")
-    job = Job(model, batches, epochs, TrainOptions.of(options), tuple(penalties), teaching, optimizer)
+    job = Job(model, batches, epochs, TrainOptions.of(options), listed(penalties), teaching, optimizer)
     store = checkpoint.opened(job.identity()) if checkpoint is not None else None
     saved = store.newest() if store is not None else None
     with opened_log(log, job.about(), saved.step if saved is not None else 0) as opened:

@@ -38,8 +38,8 @@ def opened_log(log: LogLike, about: Mapping[str, Any], start: int = 0) -> Iterat
     """A log, which is closed afterwards.
 
     `about` is what the log says of the run. What a killed run wrote after step `start` is written again; TensorBoard
-    shows it once. Raises `InputError` for an unknown name, and where the package is not installed; `FileError` where
-    nothing can be written.
+    shows it once. Raises `InputError` for an unknown name or what is no log, and where the package is not installed;
+    `FileError` where nothing can be written.
 
     >>> seen = []
     >>> with opened_log(lambda step, numbers: seen.append((step, numbers)), {}) as log:
@@ -48,6 +48,8 @@ def opened_log(log: LogLike, about: Mapping[str, Any], start: int = 0) -> Iterat
     [(1, {'loss': 0.5})]
     """
     if not isinstance(log, str):
+        if log is not None and not callable(log):
+            raise InputError(f"log={log!r} is no log; give {', '.join(map(repr, KINDS))} or a function (step, numbers)")
         yield Log(log or _nowhere)
         return
     kind, place = check_log(log)

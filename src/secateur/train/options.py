@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from secateur.errors import InputError, nearest
 from secateur.train.accelerating import check_precision
+from secateur.train.numbers import check_number, check_whole
 
 Loss = Callable[[Any, Any], Tensor]
 """(output, targets) -> a tensor of one element."""
@@ -47,10 +48,9 @@ class Gradients:
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        if self.accumulate < 1:
-            raise InputError(f"accumulate is {self.accumulate}; it must be at least 1")
-        if self.clip is not None and not 0 < self.clip < math.inf:
-            raise InputError(f"clip is {self.clip}; it must be above 0")
+        check_whole("accumulate", self.accumulate, lambda n: n >= 1, "it must be at least 1")
+        if self.clip is not None:
+            check_number("clip", self.clip, lambda clip: 0 < clip < math.inf, "it must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +80,17 @@ class TrainOptions:
         if self.optimizer not in OPTIMIZERS:
             known = ", ".join(OPTIMIZERS)
             raise InputError(f"no optimizer {self.optimizer!r}; known: {known}{nearest(self.optimizer, OPTIMIZERS)}")
-        if self.lr is not None and not 0 < self.lr < math.inf:
-            raise InputError(f"lr is {self.lr}; it must be above 0")
-        if not 0 <= self.weight_decay < math.inf:
-            raise InputError(f"weight_decay is {self.weight_decay}; it must be 0 or above")
-        if not 0 <= self.label_smoothing < 1:
-            raise InputError(f"label_smoothing is {self.label_smoothing}; it must be 0 or above, and below 1")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed is {self.seed}; it must be 0 or above, and below {2**32}")
+        if self.lr is not None:
+            check_number("lr", self.lr, lambda lr: 0 < lr < math.inf, "it must be above 0")
+        check_number("weight_decay", self.weight_decay, lambda decay: 0 <= decay < math.inf, "it must be 0 or above")
+        below = "it must be 0 or above, and below"
+        check_number("label_smoothing", self.label_smoothing, lambda share: 0 <= share < 1, f"{below} 1")
+        check_whole("seed", self.seed, lambda seed: 0 <= seed < 2**32, f"{below} {2**32}")
         if self.loss is not None and self.label_smoothing:
             raise InputError("label_smoothing is part of the default loss; leave it out, or leave out loss")
-        if self.warmup < 0:
-            raise InputError(f"warmup is {self.warmup}; it is a number of steps, 0 or above")
+        check_whole("warmup", self.warmup, lambda steps: steps >= 0, "it is a number of steps, 0 or above")
+        if not isinstance(self.gradients, Gradients):
+            raise InputError(f"gradients is {self.gradients!r}; give Gradients(accumulate=4, clip=1.0)")
         check_precision(self.mixed_precision)
 
     @staticmethod

@@ -27,7 +27,7 @@ from secateur.train.iterate import Iteration, iterate
 from secateur.train.judge import Judge
 from secateur.train.options import TrainOptions
 from secateur.train.randomness import Dice
-from secateur.train.stepping import Penalty
+from secateur.train.stepping import Penalty, listed
 from secateur.train.training import Job
 
 Penalties: TypeAlias = Callable[[Graph], Sequence[Penalty]]
@@ -108,7 +108,7 @@ class Loop:
         if self.trainer.penalties is None:
             return ()
         asked = {name: self.cutting[name] for name in ("calls", "outputs", "uniform") if name in self.cutting}
-        return tuple(self.trainer.penalties(trace(model, self.example_inputs, **asked)))
+        return listed(self.trainer.penalties(trace(model, self.example_inputs, **asked)))
 
     def rebuilt(self, path: Path) -> nn.Module:
         """The model that was saved at a path, made from the original; its masks are in the file."""
@@ -120,7 +120,7 @@ class Loop:
 
 def check_penalties(penalties: Any) -> None:
     """Raise `InputError` for ready penalties: they are of one model, and each stage has another."""
-    if penalties is not None and not callable(penalties):
+    if penalties is not None and (not callable(penalties) or hasattr(penalties, "add_gradients_")):
         raise InputError(
             f"penalties is a {type(penalties).__name__}, but every stage has a model of its own\n"
             "give a function that makes them: penalties=lambda graph: [ScaleL1(graph, 1e-4)]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +25,17 @@ class Penalty(Protocol):
     def __call__(self) -> Tensor: ...
 
     def add_gradients_(self) -> None: ...
+
+
+def listed(penalties: Any) -> tuple[Penalty, ...]:
+    """Penalties as a tuple. Raises `InputError` for what is no list of penalties."""
+    if not isinstance(penalties, Iterable):
+        raise InputError(f"penalties is {penalties!r}; give a list: penalties=[ScaleL1(graph, 1e-4)]")
+    found = tuple(penalties)
+    for one in found:
+        if not callable(getattr(one, "add_gradients_", None)):
+            raise InputError(f"penalties holds {one!r}, which is no penalty; give one such as ScaleL1(graph, 1e-4)")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
