@@ -81,6 +81,7 @@ def test_another_run_is_not_gone_on_with(secateur: Command) -> None:
     out = secateur.folder / "o"
     killed(secateur, 2, *arguments, "--out", out)
     message = secateur.fails(*arguments, "--lr", "0.5", "--out", out)
+    assert "going on" not in message
     assert "step-000000002 is of another run\n      there  here\n  lr  0.02   0.5\n" in message
     assert "\n  --batch-size  64     9\n" in secateur.fails(*arguments, "--batch-size", "9", "--out", out)
     result = secateur.invoke(*arguments, "--out", out)

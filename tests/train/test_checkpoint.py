@@ -400,6 +400,8 @@ def test_a_folder_that_is_read_only_is_told_before_anything_is_trained(
 def test_numbers_out_of_range(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} is 0; it must be at least 1"):
         Checkpointing("here", **{name: 0})
+    with pytest.raises(InputError, match=f"{name} is '5', which is no whole number; it must be at least 1"):
+        Checkpointing("here", **{name: "5"})  # type: ignore[arg-type]
 
 
 def test_an_optimizer_of_more_than_the_model(tmp_path: Path) -> None:

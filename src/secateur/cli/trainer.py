@@ -136,7 +136,8 @@ class Trainer:
 
         if self.keeping.checkpoint_every is None and not self.keeping.resume:
             return None
-        return Checkpointing(self._folder, self.keeping.checkpoint_every or 100, about=self._about)
+        every = self.keeping.checkpoint_every or 100
+        return Checkpointing(self._folder, every, about=self._about, going_on=_tell_going_on)
 
     @property
     def _about(self) -> dict[str, str]:
@@ -177,8 +178,6 @@ class Trainer:
                 f"--out {self.out} holds checkpoints of a run that did not end, the last after step {max(done)}\n"
                 f"add --resume to go on with it, or delete {self._folder} to start over"
             )
-        if done:
-            warn(f"going on after step {max(done)}")
         for left in self.out.glob(".secateur-*") if self.keeping.resume else ():  # what a killed run began to write
             shutil.rmtree(left, ignore_errors=True)
 
@@ -236,6 +235,10 @@ class Trainer:
             unfit("the model cannot be trained on this data", "--data, --batch-size and --loss"),
         ):
             yield lambda now: advance(_beside(now, self.epochs), (now.stage - 1) * per_stage + now.step)
+
+
+def _tell_going_on(step: int) -> None:
+    warn(f"going on after step {step}")
 
 
 def _beside(now: Progress, epochs: int) -> str:

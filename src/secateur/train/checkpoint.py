@@ -16,7 +16,7 @@ import secrets
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from secateur.errors import FileError, InputError
 from secateur.io import ALIASES, read_tensors, save, save_json, save_tensors
 from secateur.paths import PathLike, path_of
 from secateur.text import columns, first_line
+from secateur.train.numbers import check_whole
 from secateur.train.packing import pack, unpack
 
 FORMAT = 1
@@ -39,8 +40,9 @@ PREFIX, ASIDE = "step-", ".writing-"
 class Checkpointing:
     """A checkpoint in `folder` after every `every` steps of the optimizer, of which the last `keep` stay.
 
-    Where the folder holds checkpoints of the same run already, training goes on from the newest; `about` says by name
-    what else a run depends on, such as its data. Raises `InputError` for a number out of range.
+    Where the folder holds checkpoints of the same run already, training goes on from the newest, and `going_on` is
+    called with its step; `about` says by name what else a run depends on, such as its data. Raises `InputError` for a
+    number out of range.
 
     >>> Checkpointing("run/checkpoints", every=500).keep
     2
@@ -50,11 +52,11 @@ class Checkpointing:
     every: int = 100
     keep: int = 2
     about: Mapping[str, str] = field(default_factory=dict)
+    going_on: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         for name in ("every", "keep"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+            check_whole(name, getattr(self, name), lambda n: n >= 1, "it must be at least 1")
 
     @staticmethod
     def of(checkpoint: Checkpointing | None) -> Checkpointing | None:
@@ -136,10 +138,14 @@ class Checkpoints:
         found, trouble = self._found()[::-1], ""
         for folder in found:
             try:
-                return self._read(folder)
+                saved = self._read(folder)
             except _DamagedError as error:
                 trouble = f"{folder} cannot be read: {error}"
                 warnings.warn(f"{trouble}; going on from the one before it", stacklevel=2)
+            else:
+                if self.settings.going_on is not None:
+                    self.settings.going_on(saved.step)
+                return saved
         if found:
             raise FileError(f"no checkpoint in {self.folder} can be read\n{trouble}\ndelete the folder to start over")
         return None
