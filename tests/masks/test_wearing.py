@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 import secateur
+from secateur.errors import InputError
 from secateur.masks import mask, masks_of
 from secateur.masks.wearing import worn
 from secateur.train.iterate import iterate
@@ -291,3 +293,37 @@ def test_recovery_of_whole_weights_is_refused() -> None:
     assert secateur.prune(model, X, "macs=0.5", recover="norms", data=[X]).plan.recovery
     with pytest.raises(secateur.InputError, match=r"the recovery step 'lsq' solves for whole weights, and 0.weight we"):
         secateur.prune(model, X, "macs=0.5", recover="lsq", data=[X])
+
+
+@pytest.mark.parametrize(("norm", "name"), [(weight_norm, "_WeightNorm"), (spectral_norm, "_SpectralNorm")])
+def test_what_is_put_on_over_a_mask_is_told(norm: Callable[[nn.Module], nn.Module], name: str) -> None:
+    """Nobody goes on with fewer masks than are worn; what the message says to call takes both off."""
+    model = net()
+    plain, masks = model[3].weight, mask(model, 0.5)
+    norm(model[3])
+    asked: list[Callable[[], object]] = [
+        lambda: masks_of(model),
+        lambda: str(masks),
+        lambda: masks.update(0.7),
+        masks.harden,
+    ]
+    for ask in asked:
+        with pytest.raises(InputError, match=f"3.weight wears a mask and {name} at once") as told:
+            ask()
+    mend = str(told.value).splitlines()[1].removeprefix("take them off: ")
+    eval(mend, {"torch": torch, "model": model})
+    assert model[3].weight is plain
+    assert "3.weight" not in masks_of(model).names
+
+
+def test_masks_without_values_are_told() -> None:
+    model = net()
+    masks = mask(model, 0.5)
+    model.to("meta")
+    for ask in (lambda: str(masks), lambda: masks.sparsity, lambda: masks.update(0.7)):
+        with pytest.raises(
+            InputError, match=r"the mask of 0.weight is on the meta device and has no values\nmasks"
+        ):
+            ask()
+    masks.remove()
+    assert model[0].weight.is_meta

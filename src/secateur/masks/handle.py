@@ -22,7 +22,7 @@ from .given import own
 from .layout import Layout
 from .naming import plain
 from .patterns import named_pattern, sparsity_of
-from .wearing import Mask, Worn, put_on, take_off, worn
+from .wearing import Mask, Worn, check_alone, put_on, take_off, worn
 from .weights import Weight, chosen
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def masks_of(model: nn.Module, *, scope: str = "global", criterion: str | Scorin
     >>> masks_of(copy.deepcopy(net)).sparsity
     0.5
     """
+    check_alone(model)
     found = worn(model)
     if not found:
         raise InputError(f"this {type(model).__name__} wears no masks; put some on with secateur.mask(model, sparsity)")
@@ -114,14 +115,15 @@ class Masks:
 
     @property
     def worn(self) -> dict[str, Worn]:
-        """What still wears its mask: a block may have been cut since."""
+        """What still wears its mask: a block may have been cut since. Raises `InputError` where a mask is not alone."""
+        check_alone(self.model)
         found = worn(self.model)
         return {name: found[name] for name in self.names if name in found}
 
     @property
     def masks(self) -> dict[str, Tensor]:
-        """Which weights stay, as bools, by name."""
-        return {name: one.mask.mask != 0 for name, one in self.worn.items()}
+        """Which weights stay, as bools, by name. Raises `InputError` where the masks have no values."""
+        return {name: one.mask.mask != 0 for name, one in _with_values(self.worn).items()}
 
     @property
     def sparsity(self) -> float:
@@ -150,7 +152,7 @@ class Masks:
         pattern = self.rules.pattern
         fixed = named_pattern(pattern).fixed is not None
         asked = sparsity_of(sparsity, pattern)
-        found = self._found()
+        found = _with_values(self._found())
         _check_pattern(found, pattern)
         held = {name: one.layout.upright(one.mask.mask) for name, one in found.items()}
         weights = {
@@ -250,6 +252,17 @@ class Masks:
         if not found:
             raise InputError("these masks were taken off; put on new ones with secateur.mask(model, sparsity)")
         return found
+
+
+def _with_values(found: dict[str, Worn]) -> dict[str, Worn]:
+    """The same. Raises `InputError` where masks have no values."""
+    for name, one in found.items():
+        if one.mask.mask.is_meta:
+            raise InputError(
+                f"the mask of {name} is on the meta device and has no values\n"
+                "masks come with the weights: secateur.load(model, path), into a freshly built model"
+            )
+    return found
 
 
 def _fitting(weights: Sequence[Weight], pattern: str, only: str | Sequence[str]) -> tuple[list[Weight], dict[str, str]]:

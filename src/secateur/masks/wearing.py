@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ..errors import InputError
 from .layout import Layout, layout_of
 
 LISTS = "parametrizations"
@@ -93,6 +94,19 @@ def mask_in(held: nn.Module) -> Mask | None:
     """The mask, where nothing but a mask is between a parameter and its weight."""
     inner = list(held.children())
     return inner[0] if len(inner) == 1 and isinstance(inner[0], Mask) else None
+
+
+def check_alone(model: nn.Module) -> None:
+    """Raise `InputError` where something else than a mask is put on a weight that wears one."""
+    for name, _, leaf, held in lists(model):
+        others = [type(one).__name__ for one in held.children() if not isinstance(one, Mask)]
+        if others and len(others) < len(list(held.children())):
+            raise InputError(
+                f"{name} wears a mask and {' and '.join(others)} at once, so its mask cannot be read or changed\n"
+                "take them off: torch.nn.utils.parametrize.remove_parametrizations("
+                f"model.get_submodule({name.rpartition('.')[0]!r}), {leaf!r}, leave_parametrized=False)\n"
+                "masks are made permanent, masks.harden(), before anything else is put on"
+            )
 
 
 def put_on(module: nn.Module, leaf: str, mask: Mask) -> None:
@@ -177,4 +191,4 @@ def _plain(module: nn.Module, name: str) -> Tensor | None:
     return module._parameters.get(name) if item is None else item._parameters["original"]
 
 
-__all__ = ["Mask", "Worn", "lists", "mask_in", "put_on", "take_off", "worn"]
+__all__ = ["Mask", "Worn", "check_alone", "lists", "mask_in", "put_on", "take_off", "worn"]
