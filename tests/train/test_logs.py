@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,12 @@ def test_a_resumed_run_has_every_step_once(tmp_path: Path) -> None:
     assert scalars(tmp_path / "log")["loss"] == list(range(1, 9))
 
 
-def test_trackio_has_every_step_in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackio_has_every_step_in_the_folder_of_the_tests() -> None:
     pytest.importorskip("trackio", reason="needs secateur[log]")
     from trackio.sqlite_storage import SQLiteStorage
 
-    monkeypatch.setattr("trackio.utils.TRACKIO_DIR", tmp_path)
-    monkeypatch.setattr("trackio.sqlite_storage.TRACKIO_DIR", tmp_path)
     fit(net(), BATCHES, epochs=1, log="trackio:mine/first")
+    assert Path(os.environ["TRACKIO_DIR"], "mine.db").is_file()
     found = SQLiteStorage.get_logs("mine", "first")
     assert [row["step"] for row in found] == [1, 2, 3, 4]
     assert {"loss", "lr", "epoch"} <= set(found[0])
