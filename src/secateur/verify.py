@@ -5,6 +5,10 @@
 2. Permutation: reordering the units of every axis, everywhere at once, changes nothing; so every place that an axis
    reaches is known.
 
+Units that are dead change nothing when they are silenced: then the first law says that the pruned model computes what
+the original does. It could only fail where units of these axes reach the outputs at all, so those that stay are
+silenced in their place, which must be seen.
+
 Where weights were recovered after the cut, they are no longer the original's, and no law says what they must be. Then
 the laws are checked on the cut alone, made anew, and the pruned model must have its structure and run.
 """
@@ -12,7 +16,7 @@ the laws are checked on the cut alone, made anew, and the pruned model must have
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +30,7 @@ from .calls import Call, further
 from .cost import Cost
 from .errors import InputError, PruningError, nearest
 from .graph import Graph
-from .plan import Gives, Plan, needs_plan
+from .plan import AxisPlan, Gives, Plan, needs_plan
 from .replay import default_float64, in_float64, run
 from .slots import slots
 from .structure import difference
@@ -41,7 +45,8 @@ VISIBLE = 1e-6
 class Verification:
     """Relative errors in float64 (largest difference over largest value) of both laws, and whether they hold.
 
-    `visible` is how far the silenced model lies from the original: were it zero, the first law would say nothing.
+    `visible` is how far the silenced model lies from the original. Where that is zero, `others` is how far it lies from
+    it with the units that stay silenced in place of those that go: were that zero too, the first law would say nothing.
     `recovered`: the steps that changed weights after the cut. Then both laws were checked on the cut before them, and
     `structure` says how the pruned model differs from it in more than weights (None: it does not).
     """
@@ -51,12 +56,18 @@ class Verification:
     visible: float
     recovered: tuple[str, ...] = ()
     structure: str | None = None
+    others: float | None = None
+
+    @property
+    def dead(self) -> bool:
+        """Whether the dropped units change nothing on these inputs, and those that stay do."""
+        return self.visible < TOLERANCE and self.others is not None and self.others > VISIBLE
 
     @property
     def passed(self) -> bool:
-        """Whether both laws hold, the cut can be seen in the outputs, and a recovered model is built like the cut."""
+        """Whether both laws hold and could have failed, and a recovered model is built like the cut."""
         lawful = self.silence < TOLERANCE and self.permutation < TOLERANCE
-        return lawful and self.visible > VISIBLE and self.structure is None
+        return lawful and (self.visible > VISIBLE or self.dead) and self.structure is None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -71,15 +82,19 @@ class Verification:
         return "\n".join(lines)
 
     def _laws(self) -> str:
-        if not self.visible > VISIBLE:
+        if not (self.visible > VISIBLE or self.dead):
             return (
                 f"nothing is proved: silencing the dropped units changes the outputs by only {self.visible:.1e}\n"
-                "is the last layer zero, do the inputs die on the way, or do these units not reach the outputs?"
+                "is none dropped, is the last layer zero, do the inputs die on the way, or do none reach the outputs?"
             )
+        dead = ""
+        if self.dead:
+            dead = f", so what goes is dead: silencing what stays of its axes changes them by {self.others:.1e}"
         verdict = "verified" if self.silence < TOLERANCE and self.permutation < TOLERANCE else "FAILED"
         return (
             f"{verdict}: pruned equals silenced to {self.silence:.1e}, permuted equals original to "
             f"{self.permutation:.1e} (allowed {TOLERANCE:.0e}); silencing changes the outputs by {self.visible:.1e}"
+            f"{dead}"
         )
 
 
@@ -116,14 +131,20 @@ def verify(
         graph = trace_calls(dense, wanted, outputs, "real", lift=True, uniform="uniform" in plan.notes)
     reference = run(dense, wanted, outputs=outputs)
     _check_finite(reference)
-    silenced = run(_silenced(dense, plan, graph), wanted, graph.readings, _keep(graph, plan), outputs=outputs)
+
+    def without(units: Plan) -> list[torch.Tensor]:
+        return run(_silenced(dense, units, graph), wanted, graph.readings, _keep(graph, units), outputs=outputs)
+
+    silenced = without(plan)
     given, exact = in_float64(pruned, plan.caches), cut(dense, plan)
     checked = exact if plan.recovery else _exactly_scaled(given, pruned, exact, plan)
     small = _run_pruned(checked, wanted, outputs)
     differs = _recovered_differs(given, cut(dense, plan), wanted, small, outputs) if plan.recovery else None
     permuted = run(permutation_of(dense, graph), wanted, outputs=outputs)
     errors = distance(silenced, small), distance(reference, permuted), distance(reference, silenced)
-    return Verification(*errors, recovered=tuple(dict.fromkeys(step.step for step in plan.recovery)), structure=differs)
+    others = distance(reference, without(_with_others(plan))) if errors[2] < TOLERANCE else None
+    recovered = tuple(dict.fromkeys(step.step for step in plan.recovery))
+    return Verification(*errors, recovered=recovered, structure=differs, others=others)
 
 
 def _recovered_differs(
@@ -185,6 +206,20 @@ def _keep(graph: Graph, plan: Plan) -> dict[Any, Any]:
         if axis.kept is not None and name not in graph.by_name and axis.count != axis.size:
             raise InputError(f"the plan cuts {name!r}, which is no prunable axis of this model on these inputs")
     return {a.term: plan.axes[a.name].kept for a in graph.axes if a.name in plan.axes}
+
+
+def _with_others(plan: Plan) -> Plan:
+    """The plan with all that it keeps of the axes that it cuts dropped in place of what it drops."""
+
+    def others(kept: tuple[int, ...], n: int) -> tuple[int, ...]:
+        return tuple(sorted(set(range(n)).difference(kept)))
+
+    def changed(axis: AxisPlan) -> AxisPlan:
+        rows: Any = axis.kept if axis.outer is not None else (axis.kept,)
+        found = tuple(others(row, axis.size) for row in rows)
+        return replace(axis, kept=found if axis.outer is not None else found[0])
+
+    return replace(plan, axes={**plan.axes, **{name: changed(axis) for name, axis in plan.dropped()}})
 
 
 def _silenced(model: nn.Module, plan: Plan, graph: Graph) -> nn.Module:

@@ -16,14 +16,14 @@ from secateur.plan import Recovery
 
 
 def spoil(run: Path, change: float = 1e-3) -> None:
-    """Another value in the saved weights, the header as it was."""
+    """Other values in the saved weights, the header as it was."""
     from safetensors import safe_open
 
     file = run / "model.safetensors"
     with safe_open(file, "pt") as opened:
         metadata = opened.metadata()
     tensors = load_file(file)
-    tensors["conv1.weight"][0, 0, 0, 0] += change
+    tensors["conv1.weight"] += change
     save_file(tensors, file, metadata)
 
 
@@ -97,6 +97,35 @@ def test_the_files_of_two_runs(secateur: Command, small: Path) -> None:
     secateur("prune", secateur.net, *SHAPE, "--target", "macs=0.8", "--out", other)
     shutil.copy(other / "model.safetensors", small)
     assert "run.json and model.safetensors are not of the same run" in secateur.fails("verify", small)
+
+
+SPARSE = ("--sparsity", "0.6", "--scope", "layer", "--pattern", "4x1", "--cut-dead")
+
+
+@pytest.mark.parametrize("more", [(), ("--harden",)])
+def test_a_cut_of_dead_units_is_proved(secateur: Command, dense: Path, more: tuple[str, ...]) -> None:
+    out = secateur.folder / "o"
+    secateur("mask", secateur.net, "--weights", dense, *SHAPE, *SPARSE, *more, "--out", out)
+    text = secateur("verify", out)
+    assert "so what goes is dead: silencing what stays of its axes changes them by" in text
+    assert "the file is the cut of the original" in text
+    spoil(out)
+    message = "FAILED: the saved model is not what the plan says: conv1.weight differs"
+    assert message in secateur("verify", out, code=1)
+
+
+@pytest.mark.parametrize("more", [(), ("--harden",)])
+def test_a_cut_of_dead_units_of_a_pruned_run_is_proved(secateur: Command, small: Path, more: tuple[str, ...]) -> None:
+    out = secateur.folder / "o"
+    secateur("mask", small, *SPARSE, *more, "--out", out)
+    assert secateur.json("verify", out)["laws"]["visible"] == 0
+
+
+def test_masks_without_dead_units(secateur: Command) -> None:
+    out = secateur.folder / "o"
+    secateur("mask", secateur.net, *SHAPE, "--sparsity", "0.1", "--cut-dead", "--out", out)
+    assert not (out / "dense.safetensors").exists()
+    assert "was made by mask: nothing was cut, nothing to verify" in secateur.fails("verify", out)
 
 
 def test_a_run_of_train(secateur: Command) -> None:

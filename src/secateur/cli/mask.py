@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 
 from typer import Option
@@ -13,7 +15,7 @@ from secateur.cli.command import Result
 from secateur.cli.measuring import Judge, open_judge
 from secateur.cli.options import OUT, SEED, DataOptions, ModelOptions
 from secateur.cli.origin import Loaded, loaded, origin_of
-from secateur.cli.runs import MODEL, staged
+from secateur.cli.runs import DENSE, MODEL, Original, staged
 from secateur.cli.saving import describe, save_checked, write_run
 from secateur.cli.train import needed
 from secateur.cli.trainer import KeepingOptions, Trainer, TrainerOptions
@@ -98,6 +100,8 @@ def mask(
 
     secateur mask run/dense --sparsity 0.9 --steps 4 --data mnist --finetune-epochs 1 --out run/sparse
     """
+    from secateur.apply import cut
+
     trainer, shares = Trainer(training, KeepingOptions(), data, finetune_epochs, seed, out), masking.shares()
     origin = origin_of(source, seed)
     with staged(out, origin.weights) as folder:
@@ -108,15 +112,19 @@ def mask(
         masks = _masked(opened.model, shares[0], masking, trainer, judge)
         rounds = list(_rounds(opened, masks, shares, trainer, judge))
         table, densities = str(masks), masks.density
-        plan = masks.plan(opened.inputs) if cut_dead else None
-        model = _finished(opened.model, plan, harden=harden)
-        save_checked(model, opened, folder)
+        if harden:
+            masks.harden()
+        plan = _plan_of_dead(opened) if cut_dead else None
+        original = _kept_original(opened.model, plan, folder)
+        save_checked(opened.model if plan is None else cut(opened.model, plan), opened, folder)
         document = {
             **describe(opened, "mask"),
             "masks": {"pattern": masking.pattern, "scope": masking.scope, "criterion": masking.criterion},
             "density": densities,
             "rounds": [asdict(one) for one in rounds],
             "metrics": {"metric": judge.name, "before": before} if judge else None,
+            "original": original,
+            "plan": _noted(plan, opened.model) if plan else None,
             "cut": _cut(plan) if plan else None,
         }
         write_run(folder, document)
@@ -191,15 +199,28 @@ def _rounds(
         yield Round(masks.sparsity, masked, tuned)
 
 
-def _finished(model: nn.Module, plan: Plan | None, *, harden: bool) -> nn.Module:
-    """The model that is saved: smaller where asked, and without masks where asked."""
-    from secateur.apply import cut
-    from secateur.masks import masks_of
+def _plan_of_dead(opened: Loaded) -> Plan:
+    from secateur.masks.dead import plan_of_dead
 
-    model = model if plan is None else cut(model, plan)
-    if harden:
-        masks_of(model).harden()
-    return model
+    return plan_of_dead(opened.model, opened.inputs)
+
+
+def _noted(plan: Plan, model: nn.Module) -> dict[str, Any]:
+    """The plan as the saved file has it: by the names that weights have without masks."""
+    from secateur.masks.naming import plain
+    from secateur.masks.stored import masked_names
+
+    return json.loads(plain(plan, masked_names(model)).to_json())
+
+
+def _kept_original(model: nn.Module, plan: Plan | None, folder: Path) -> dict[str, str] | None:
+    """The masked model before the cut, from which verify makes the cut anew; it was trained, and lies nowhere else."""
+    from secateur.io import save
+
+    if plan is None or plan.is_empty:
+        return None
+    save(model, folder / DENSE)
+    return {"path": DENSE, "sha256": Original.of(folder / DENSE).sha256}
 
 
 def _cut(plan: Plan) -> dict[str, Any]:

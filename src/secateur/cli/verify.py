@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def verify(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run that prune made.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run of prune, or of mask --cut-dead.")],
     weights: Annotated[
         Optional[Path], Option(metavar="FILE", help="The original weights, where they are no longer where they were.")
     ] = None,
@@ -39,7 +39,7 @@ def verify(
     device: Annotated[Optional[str], Option(help="cpu, cuda, cuda:1, ...")] = None,
     threads: Annotated[Optional[int], Option(min=1, help="Threads that PyTorch may use on the CPU.")] = None,
 ) -> Result:
-    """Prove that a run of prune is right: the cut equals the original with the dropped units silenced.
+    """Prove that a cut is right: what was saved equals the original with the dropped units silenced.
 
     secateur verify run/small
     """
@@ -131,20 +131,31 @@ def _proof(run: RunFile, original: Loaded, plan: Plan) -> Proof:
     from secateur.structure import difference
     from secateur.verify import verify as prove
 
-    small = cut(original.model, plan).eval()
     with working("loading the saved model"):
         saved = _fresh(original, run.model)
+        again = compare(saved, _round_trip(original, saved), original.inputs)
+    dense, saved = _bare(original.model), _bare(saved)
+    small = cut(dense, plan).eval()
     with working("verifying in float64"):
-        laws = prove(original.model, saved if plan.recovery else small, plan, original.inputs)
+        laws = prove(dense, saved if plan.recovery else small, plan, original.inputs)
     with working("comparing it with the cut"):
         changed = run.finetuned or plan.recovery
         differs = difference(saved, small) if changed else compare(small, saved, original.inputs)
-        again = compare(saved, _round_trip(original, saved), original.inputs)
     return Proof(laws, differs, again, run.finetuned)
 
 
 def _fresh(original: Loaded, path: Path) -> nn.Module:
     return load_any(original.origin.build(), path).to(original.device).eval()
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """The model with its zeros made permanent: the plan of a file names weights as they are called without masks."""
+    from secateur.masks import masks_of
+    from secateur.masks.wearing import worn
+
+    if worn(model):
+        masks_of(model).harden()
+    return model
 
 
 def _round_trip(original: Loaded, saved: nn.Module) -> nn.Module:
