@@ -321,9 +321,7 @@ def test_masks_without_values_are_told() -> None:
     masks = mask(model, 0.5)
     model.to("meta")
     for ask in (lambda: str(masks), lambda: masks.sparsity, lambda: masks.update(0.7)):
-        with pytest.raises(
-            InputError, match=r"the mask of 0.weight is on the meta device and has no values\nmasks"
-        ):
+        with pytest.raises(InputError, match=r"the mask of 0.weight is on the meta device and has no values\nmasks"):
             ask()
     masks.remove()
     assert model[0].weight.is_meta
