@@ -2,8 +2,8 @@
 
 `run.json` says how the model is built (the path of a factory file is absolute), its input, the weights that it started
 from, and what was done. `verify` needs the original weights: if they came from a file, its path and SHA-256 are noted;
-if not (random, or loaded by the factory itself), `prune` keeps them as `dense.safetensors` in the same folder, which
-holds on any machine and for any version of PyTorch, where a seed would not.
+if not (random, loaded by the factory itself, or masked and trained before the cut), they are kept as
+`dense.safetensors` in the same folder, which holds on any machine and any version of PyTorch, where a seed would not.
 
 A factory file is code that runs when the run is used: use runs of people that you trust, as with any program.
 """

@@ -101,7 +101,8 @@ def why_failed(verification: Verification) -> str:
     if verification.silence < TOLERANCE and verification.permutation < TOLERANCE:
         return (
             "nothing is proved: the outputs do not show whether the units that go are there\n"
-            "cause: outputs that are constant, as those of a new head of zeros; give trained weights with --weights"
+            "cause: outputs that are constant, as those of a new head of zeros; give trained weights with --weights\n"
+            "or behind a layer of which masks left nothing; mask less"
         )
     return "the pruned model is not what the plan says; please report this model"
 
