@@ -162,3 +162,8 @@ def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         write(tmp_path, {"seed": 1})
     assert json.loads((tmp_path / RESULT).read_text()) == {"seed": 0}
     assert [path.name for path in tmp_path.iterdir()] == [RESULT]
+
+
+def test_help_breaks_lines_where_the_terminal_ends(secateur: Command) -> None:
+    """Not where the source breaks them too, which leaves every second line short."""
+    assert "averaged over examples and divided by the L2 norm" in secateur("recipe", "taylor", "--help")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -80,12 +81,21 @@ def subcommand(module: ModuleType, arguments: list[str]) -> Callable[..., Result
     def recipe(shared: RecipeOptions, **own: Any) -> Result:
         return _ran(module, shared, own, shlex.join(["secateur", "recipe", module.NAME, *arguments]))
 
-    recipe.__doc__ = inspect.cleandoc(f"{module.__doc__}\n\nSource: {module.SOURCE}")
+    recipe.__doc__ = _unwrapped(inspect.cleandoc(f"{module.__doc__}\n\nSource: {module.SOURCE}"))
     recipe.__annotations__ = {name: flag.annotation for name, flag in flags.items()}
     recipe.__annotations__ |= {"shared": RecipeOptions, "return": Result}
     shared = inspect.Parameter("shared", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     recipe.__signature__ = inspect.Signature([shared, *flags.values()])
     return recipe
+
+
+def _unwrapped(text: str) -> str:
+    """Each paragraph on one line, which the terminal breaks where it ends; commands, which are indented, as they are.
+
+    >>> _unwrapped("It is\\nlong.\\n\\n    secateur a\\n    secateur b")
+    'It is long.\\n\\n    secateur a\\n    secateur b'
+    """
+    return re.sub(r"(?<=\S)\n(?=\S)", " ", text)
 
 
 def _flags(run: Callable[..., Any]) -> Iterator[tuple[str, inspect.Parameter]]:
