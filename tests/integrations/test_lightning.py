@@ -143,3 +143,29 @@ def test_what_cannot_work_is_refused_before_training(tmp_path: Path) -> None:
 def test_a_checkpoint_without_plans() -> None:
     with pytest.raises(FileError, match="the checkpoint has no 'secateur_plans'"):
         restore(Net(), {"state_dict": {}})
+
+
+class ByHand(Net):
+    """Two optimizers, whose steps `global_step` counts alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, index: int) -> None:
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+            self.manual_backward(F.cross_entropy(self(batch[0]), batch[1]))
+            optimizer.step()
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(part.parameters(), lr=0.01) for part in (self.features, self.head)]
+
+
+def test_the_steps_of_every_optimizer_are_counted_by_hand(tmp_path: Path) -> None:
+    """8 batches, 16 steps: a last stage after 12 of them is reached."""
+    module, whole = ByHand(), size(Net())
+    callback = PruningCallback("params=0.6", EXAMPLE, every=6, steps=2)
+    trainer = fit(tmp_path, module, callback)
+    assert trainer.global_step == 16
+    assert (callback.pruning.stopped, size(module) < 0.7 * whole) == ("target", True)

@@ -359,7 +359,7 @@ def test_a_layer_that_lets_nothing_through_is_told() -> None:
 def test_masks_of_several_patterns_are_updated_one_by_one() -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
     first, _ = mask(model, 0.5, only="0"), mask(model, pattern="2:4", only="1")
-    with pytest.raises(InputError, match=r"1.weight has the pattern 2:4, and others have unstructured\nupdate each"):
+    with pytest.raises(InputError, match=r"1.weight has the pattern 2:4, and others have unstructured\nset"):
         masks_of(model).update(0.9)
     first.update(0.75)
     assert masks_of(model).density == {"0.weight": 0.25, "1.weight": 0.5}
@@ -414,6 +414,17 @@ def test_masks_that_do_not_fit_are_refused_and_nothing_is_changed(name: str) -> 
     with pytest.raises(InputError, match=ASSIGNED[name][1]):
         masks.assign({"1.weight": torch.zeros(4, 4), **ASSIGNED[name][0]})
     assert all(torch.equal(one, before[n]) for n, one in masks.masks.items())
+
+
+def test_masks_of_ones_own_have_the_pattern_of_their_layer() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    mask(model, pattern="2:4", only="0")
+    mask(model, 0.5, only="1")
+    masks = masks_of(model)
+    with pytest.raises(InputError, match=r"the mask for 0.weight has not the pattern 2:4"):
+        masks.assign({"0.weight": torch.ones(4, 4)})
+    masks.assign({"1.weight": torch.ones(4, 4)})
+    assert masks.density["1.weight"] == 1
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------

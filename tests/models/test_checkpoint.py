@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from secateur.errors import FileError
 from secateur.models import load_weights
+from secateur.models.checkpoint import load_matching
 
 
 class Tied(nn.Module):
@@ -180,3 +181,11 @@ def test_no_such_file(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").touch()
     with pytest.raises(FileError, match=r"no weights file .*weight.pt; did you mean 'weights.pt'\?"):
         load_weights(net(), tmp_path / "weight.pt")
+
+
+def test_statistics_alone_do_not_make_weights_fit(tmp_path: Path) -> None:
+    """The counter of a batch norm has the same shape in every network."""
+    wide, narrow = (nn.Sequential(nn.Linear(4, n), nn.BatchNorm1d(n)) for n in (8, 4))
+    torch.save(wide.state_dict(), tmp_path / "wide.pt")
+    with pytest.raises(FileError, match=r"nothing in .*wide.pt fits Sequential by name and shape"):
+        load_matching(narrow, tmp_path / "wide.pt")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from secateur.data.batches import Batches
 from secateur.data.functions import FunctionBatches
 from secateur.errors import FileError, InputError
 from secateur.train import Checkpointing, Gradients, History, Progress, TrainOptions, fit
+from secateur.train.checkpoint import steps_in
 from secateur.train.randomness import Dice
 
 X = torch.randn(33, 4, generator=torch.Generator().manual_seed(0))
@@ -377,6 +379,20 @@ def test_what_a_killed_writer_left_is_swept_away(tmp_path: Path) -> None:
     (tmp_path / ".writing-abcd").mkdir(parents=True)
     trained("list", TrainOptions(), Checkpointing(tmp_path, every=15))
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000015"]
+
+
+def test_what_the_user_keeps_beside_is_left_alone(tmp_path: Path) -> None:
+    options = TrainOptions(lr=0.1)
+    with pytest.raises(KilledError):
+        trained("shuffled", options, Checkpointing(tmp_path, every=2), 5)
+    copy, notes = tmp_path / "step-000000004-best", tmp_path / "step-by-step-notes"
+    shutil.copytree(tmp_path / "step-000000004", copy)
+    notes.mkdir()
+    again, _ = trained("shuffled", options, Checkpointing(tmp_path, every=2))
+    assert same(again, trained("shuffled", options)[0])
+    assert copy.is_dir()
+    assert notes.is_dir()
+    assert steps_in(tmp_path) == [12, 14]
 
 
 def test_a_folder_that_cannot_be(tmp_path: Path) -> None:

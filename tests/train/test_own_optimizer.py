@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.errors import FileError, InputError
+from secateur.importance import Lp
 from secateur.train import Checkpointing, Gradients, TrainOptions, fit
 from secateur.train.identity import of_code
 
@@ -67,6 +68,8 @@ def test_what_a_loss_was_given_tells_runs_apart() -> None:
     losses = [partial(F.cross_entropy, label_smoothing=s) for s in (0.1, 0.1, 0.5)]
     one, same, other = (of_code(loss) for loss in losses)
     assert one == same != other
+    assert of_code(Lp(1)) == of_code(Lp(1)) != of_code(Lp(3))
+    assert of_code(Lp(1).__call__) != of_code(Lp(3).__call__)
     assert of_code(nn.CrossEntropyLoss(label_smoothing=0.1)) != of_code(nn.CrossEntropyLoss(label_smoothing=0.5))
 
 

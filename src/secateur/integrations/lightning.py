@@ -56,8 +56,7 @@ class PruningCallback(InPlaceCallback, Callback):
                 "\nprune on one device: Trainer(devices=1), then fine-tune the smaller model on all"
             )
         pace = self.pruning.pace
-        total = trainer.estimated_stepping_batches  # of steps; infinite where nobody knows the end
-        pace.check_reaches("steps", int(total) if math.isfinite(total) else 0)
+        pace.check_reaches("steps", _last_step(trainer, pl_module))
         pace.check_reaches("epochs", trainer.max_epochs or 0)
         done = trainer.global_step if pace.unit == "steps" else trainer.current_epoch
         self.pruning.begin(self._model(pl_module), lambda: self._example(pl_module), done)
@@ -115,6 +114,17 @@ def restore(module: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
     for plan in json.loads(found["plans"]):
         cut_(part, Plan.from_json(json.dumps(plan)))
     return module
+
+
+def _last_step(trainer: Trainer, module: LightningModule) -> int:
+    """`trainer.global_step` at the end of training; 0 where nobody knows.
+
+    With manual optimization it counts the steps of every optimizer, as many as the module takes.
+    """
+    if not module.automatic_optimization:
+        return max(0, trainer.max_steps)
+    total = trainer.estimated_stepping_batches
+    return int(total) if math.isfinite(total) else 0
 
 
 __all__ = ["PruningCallback", "restore"]

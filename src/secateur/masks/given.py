@@ -12,7 +12,7 @@ from .patterns import named_pattern
 from .wearing import Worn
 
 
-def own(name: str, kept: Any, found: Mapping[str, Worn], pattern: str) -> Tensor:
+def checked_mask(name: str, kept: Any, found: Mapping[str, Worn]) -> Tensor:
     """The mask for a weight. Raises `InputError` for what is none."""
     if name not in found:
         raise InputError(f"nothing wears a mask under the name {name!r}{nearest(name, found)}")
@@ -24,9 +24,10 @@ def own(name: str, kept: Any, found: Mapping[str, Worn], pattern: str) -> Tensor
     strange = kept[(kept != 0) & (kept != 1)]
     if strange.numel():
         raise InputError(f"the mask for {name} holds more than 0 and 1: {strange[0].item():g}")
+    pattern = found[name].mask.pattern
     if not named_pattern(pattern).holds(found[name].layout.upright(kept)):
-        raise InputError(f"the mask for {name} has not the pattern {pattern}, which the masks of this model have")
+        raise InputError(f"the mask for {name} has not the pattern {pattern}, which the mask that it wears has")
     return kept
 
 
-__all__ = ["own"]
+__all__ = ["checked_mask"]

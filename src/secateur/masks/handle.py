@@ -18,7 +18,7 @@ from ..statistics import Loss
 from ..trace import check_model
 from .choice import Rules
 from .criteria import Measure, Scoring, checked
-from .given import own
+from .given import checked_mask
 from .layout import Layout
 from .naming import plain
 from .patterns import named_pattern, sparsity_of
@@ -175,8 +175,8 @@ class Masks:
         >>> masks.sparsity
         0.5
         """
-        found = self._found()
-        fitting = {name: own(name, one, found, self.rules.pattern) for name, one in kept.items()}
+        found = _with_values(self._found())
+        fitting = {name: checked_mask(name, one, found) for name, one in kept.items()}
         for name, one in fitting.items():
             found[name].mask.mask.copy_(one)
 
@@ -203,7 +203,7 @@ class Masks:
         >>> int((net.weight == 0).sum()), type(net).__name__
         (16, 'Linear')
         """
-        for one in self._found().values():
+        for one in _with_values(self._found()).values():
             with torch.no_grad():
                 one.parameter.copy_(torch.where(one.mask.mask == 0, 0, one.parameter * one.mask.mask))
         self.remove()
@@ -294,7 +294,7 @@ def _check_pattern(found: Mapping[str, Worn], pattern: str) -> None:
         if one.mask.pattern != pattern:
             raise InputError(
                 f"{name} has the pattern {one.mask.pattern}, and others have {pattern}\n"
-                "update each with the handle that secateur.mask gave for it"
+                "set the masks of each by assign, or take them off, masks.remove(), and mask anew layer by layer"
             )
         lack = named_pattern(pattern).lack(tuple(one.layout.upright(one.mask.mask).shape), one.layout.groups)
         if lack:

@@ -58,7 +58,7 @@ def load_weights(model: nn.Module, path: PathLike) -> None:
 def load_matching(model: nn.Module, path: PathLike) -> int:
     """Copy what fits of the weights of `path` by name and shape, as transfer learning does; gives how many tensors.
 
-    The file is read as by `load_weights`. Raises `FileError` also where nothing fits.
+    The file is read as by `load_weights`. Raises `FileError` also where no parameter fits.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -69,10 +69,10 @@ def load_matching(model: nn.Module, path: PathLike) -> int:
     file = path_of(path)
     own = model.state_dict(keep_vars=True)
     state = _strip_prefixes(_check_tensors(_unwrap(_read(file)), file), own)
-    count = copy_matching(model, state)
-    if not count:
+    parameters = dict(model.named_parameters())
+    if not any(name in parameters and parameters[name].shape == value.shape for name, value in state.items()):
         raise FileError(f"nothing in {file} fits {type(model).__name__} by name and shape; is it another architecture?")
-    return count
+    return copy_matching(model, state)
 
 
 def copy_matching(model: nn.Module, state: Mapping[str, Tensor]) -> int:

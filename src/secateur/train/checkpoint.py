@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -215,7 +216,11 @@ def steps_in(folder: PathLike) -> list[int]:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
+    """Those that were written here. What else lies beside, such as a copy of one, is the user's: left alone."""
+    own = re.compile(re.escape(PREFIX) + r"\d{9,}")
+    return sorted(
+        (path for path in folder.glob(f"{PREFIX}*") if own.fullmatch(path.name) and path.is_dir()), key=_step_of
+    )
 
 
 def _step_of(folder: Path) -> int:

@@ -38,6 +38,8 @@ def of_options(options: TrainOptions) -> dict[str, str]:
 def of_code(function: Callable[..., Any] | None) -> str:
     """A function by its name and source: what it closes over may print differently in each process.
 
+    An object that is called, and the one that a method belongs to, also by the plain values of its attributes.
+
     >>> of_code(digest) == of_code(digest), of_code(digest) == of_code(None)
     (True, False)
     """
@@ -49,7 +51,7 @@ def of_code(function: Callable[..., Any] | None) -> str:
     except (OSError, TypeError):  # built in, or typed at a prompt
         source = ""
     held = [_plain(cell.cell_contents) for cell in getattr(function, "__closure__", None) or ()]
-    own = dict(_numbers(function)) if isinstance(function, nn.Module) else {}
+    own = dict(_numbers(getattr(function, "__self__", function)))
     return digest(f"{called(function)} {source} {held} {own}")
 
 
@@ -95,6 +97,9 @@ def _penalty(one: Any) -> list[Any]:
 
 def _numbers(value: Any) -> Mapping[str, Any]:
     """The plain attributes of an object, which print the same in every process."""
-    names = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else vars(value)
+    if dataclasses.is_dataclass(value):
+        names = [field.name for field in dataclasses.fields(value)]
+    else:
+        names = list(getattr(value, "__dict__", ()))
     held = {name: getattr(value, name) for name in names}
     return {name: held[name] for name in sorted(held) if isinstance(held[name], (bool, int, float, str))}

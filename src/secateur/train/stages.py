@@ -133,6 +133,8 @@ def _kind(value: Any) -> str:
 
 def _text(value: Any) -> str:
     """What tells an argument from others, in any process."""
+    if isinstance(value, (list, tuple)):
+        return str([_text(one) for one in value])
     return of_code(value) if callable(value) else "none" if value is None else str(value)
 
 

@@ -58,7 +58,7 @@ class Job:
 
     def dice(self) -> Dice:
         """What batches and loss draw with."""
-        return Dice.of([self.batches, self.options.loss])
+        return Dice.of([self.batches, _loss_of(self.options)])
 
     def identity(self) -> dict[str, str]:
         """What tells this training from others, before it begins."""

@@ -94,7 +94,7 @@ class ScaleHistory:
         """The share of scales that are near zero in a record."""
         scales = [scale for rows in self._scales.values() for scale in rows[i]]
         limit = NEAR * max(scales)
-        return sum(scale < limit for scale in scales) / len(scales)
+        return sum(scale <= limit for scale in scales) / len(scales)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON: steps; each quantile over all units, step by step; scales by axis, step by step."""
