@@ -14,7 +14,6 @@ from ..apply.surgery import plans_of
 from ..apply.transplant import States
 from ..calls import Call
 from ..errors import InputError
-from ..plan import Totals
 from ..train.iterate import Iteration, Stage, iterate
 from ..train.judge import Judge, Record
 from ..train.passed import check_options
@@ -93,8 +92,7 @@ class InPlace:
         self.model, self.stopped = model, None
         self._inputs = self._inputs if self._inputs is not None else example()
         self._done = min(trained // self.pace.every, self.pace.steps)
-        first = self._stages(model).history[0]
-        totals = Totals(first["params"], first["macs"], first["memory"])
+        totals = self._stages(model).first.totals
         self._records = [Record(0, (), totals, self._judge.value(model, "the model at first"))]
 
     def after(self, model: nn.Module, unit: str, count: int, carry: States) -> Stage | None:
@@ -127,12 +125,8 @@ class InPlace:
     def _keeps_up(self, model: nn.Module) -> bool:
         """Whether the newest stage, now that it was trained, is good enough."""
         record, first = self._records[-1], self._records[0]
-        if record is not first and record.metric is None:
-            record.metric = self._judge.value(model, f"stage {record.number}")
-            record.drop = self._judge.drop(first.metric, record.metric)
-            record.good = self._judge.allows(record.drop)
-            if not record.good:
-                self.stopped = "max_drop"
+        if record is not first and record.metric is None and not self._judge.settle(record, first, model):
+            self.stopped = "max_drop"
         return record.good
 
     @property

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,18 +144,14 @@ class _Run:
         self.stopped = iteration.stopped
 
     def _first(self, iteration: Iteration) -> Record:
-        known, judge = iteration.history[0], self.loop.judge
-        totals = Totals(**{part.name: known[part.name] for part in fields(Totals)})
-        metric = judge.dense if judge.dense is not None else self._value(iteration.model, "the model at first")
-        return Record(0, (), totals, metric)
+        self.dice.start_anew()
+        judge = self.loop.judge
+        metric = judge.dense if judge.dense is not None else judge.value(iteration.model, "the model at first")
+        return Record(0, (), iteration.first.totals, metric)
 
     def _next(self, iteration: Iteration) -> Stage | None:
         self.dice.start_anew()
         return next(iteration, None)
-
-    def _value(self, model: nn.Module, what: str) -> float | None:
-        self.dice.start_anew()
-        return self.loop.judge.value(model, what)
 
     def _job(self, model: nn.Module, number: int, optimizer: torch.optim.Optimizer) -> Job:
         return self.loop.trainer.job(model, number, penalties=self.loop.penalties(model), optimizer=optimizer)
@@ -171,11 +167,9 @@ class _Run:
 
     def _judge(self, number: int, model: nn.Module) -> None:
         """Measure what was trained, and keep it where it is good enough."""
-        judge, record = self.loop.judge, self.records[-1]
-        record.metric = self._value(model, f"stage {number}")
-        record.drop = judge.drop(self.records[0].metric, record.metric)
-        record.good = judge.allows(record.drop)
-        if not record.good:
+        self.dice.start_anew()
+        judge = self.loop.judge
+        if not judge.settle(self.records[-1], self.records[0], model):
             self.stopped = "max_drop"
             return
         self.good = model

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from secateur.plan import Plan
-from secateur.text import columns
 from secateur.train.history import History
-from secateur.train.judge import Record
+from secateur.train.judge import Record, table
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,10 @@ class Fitted:
 
     @property
     def plan(self) -> Plan | None:
-        """From the model at first to this one, as one plan; None where no stage was good enough."""
+        """From the model at first to this one, as one plan; None where no stage was good enough.
+
+        Raises `PruningError` where its cuts cannot be one plan (see `Plan.then`); the model has them all the same.
+        """
         return functools.reduce(Plan.then, self.plans) if self.plans else None
 
     @property
@@ -41,9 +43,7 @@ class Fitted:
 
     def __str__(self) -> str:
         judged = any(record.metric is not None for record in self.stages)
-        head = ("stage", "target", "params", "", "MACs", "", *(("metric", "drop", "") if judged else ()))
-        rows = [record.row(self.stages[0].totals, judged=judged) for record in self.stages]
-        return "\n".join([*columns([head, *rows], right=range(2, 8)), f"ended: {ENDS[self.stopped]}"])
+        return "\n".join([*table(self.stages, judged=judged), f"ended: {ENDS[self.stopped]}"])
 
 
 ENDS = {

@@ -29,6 +29,8 @@ _LEAVES = (Tensor, np.ndarray, np.generic, type, ModuleType, str, bytes, int, fl
 def held(root: Any, *kinds: type) -> list[Any]:
     """The objects of these kinds that `root` holds, each once; their order depends on how it was built alone.
 
+    What one of them holds counts too, such as the generator of a loader.
+
     >>> held({"a": [functools.partial(max, 1.5 + 2j)], "b": 3j}, complex)
     [(1.5+2j), 3j]
     """
@@ -40,7 +42,7 @@ def held(root: Any, *kinds: type) -> list[Any]:
         seen[id(one)] = one
         if issubclass(type(one), kinds):
             found.append(one)
-        elif one is not None and not issubclass(type(one), _LEAVES):
+        if one is not None and not issubclass(type(one), _LEAVES):
             left += reversed(list(_parts(one)))
     return found
 

@@ -13,7 +13,6 @@ from torch import nn
 
 from secateur.apply.surgery import plans_of
 from secateur.fingerprint import called, digest, of_tensors
-from secateur.models.functions import load_function
 from secateur.slots import slots
 from secateur.train.distill import Distillation
 from secateur.train.options import TrainOptions
@@ -28,7 +27,7 @@ def of_model(model: nn.Module) -> str:
 
 def of_options(options: TrainOptions) -> dict[str, str]:
     """Options by name; a loss of the user's own by its source."""
-    loss = load_function(options.loss) if isinstance(options.loss, str) else options.loss
+    loss = options.own_loss
     plain = dataclasses.asdict(dataclasses.replace(options, loss=None))
     gradients = plain.pop("gradients")
     flat = {**plain, **gradients, "lr": options.peak, "loss": of_code(loss) if loss else "cross entropy"}

@@ -28,9 +28,8 @@ from secateur.probing.metric import Metric
 from secateur.pruning import Cutting, Pruned
 from secateur.recover import Recover
 from secateur.statistics import Loss
-from secateur.text import columns
 from secateur.train.goals import Goals, names_after, own_names
-from secateur.train.judge import Judge, Record
+from secateur.train.judge import Judge, Record, table
 from secateur.train.schedules import Factory, factory, led
 
 
@@ -198,12 +197,9 @@ class Iteration(Iterator[Stage]):
             dense.metric = self._dense()
         if stage is None:
             return
-        newest = self._records[-1]
-        newest.metric = self._judge.value(stage.model, f"stage {stage.number}")
-        newest.drop = self._judge.drop(dense.metric, newest.metric)
-        newest.good = self._judge.allows(newest.drop)
+        good = self._judge.settle(self._records[-1], dense, stage.model)
         self._open = None
-        if newest.good:
+        if good:
             self.model = stage.model
         else:
             self.stopped = "max_drop"
@@ -241,15 +237,17 @@ class Iteration(Iterator[Stage]):
         return self._plans[:-1] if unsure or not self._records[-1].good else self._plans
 
     @property
+    def first(self) -> Record:
+        """The model that the loop began with."""
+        return self._records[0]
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """The model at first and every stage, as plain data for JSON."""
         return [record.as_dict() for record in self._records]
 
     def __str__(self) -> str:
-        judged = self._judge.metric is not None
-        head = ("stage", "target", "params", "", "MACs", "", *(("metric", "drop", "") if judged else ()))
-        rows = [head, *(record.row(self._records[0].totals, judged=judged) for record in self._records)]
-        return "\n".join([*columns(rows, right=range(2, 8)), self._end()])
+        return "\n".join([*table(self._records, judged=self._judge.metric is not None), self._end()])
 
     def _end(self) -> str:
         steps = self._goals.steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import nn
 from secateur.errors import InputError
 from secateur.plan import Totals
 from secateur.probing.metric import Metric, check_metric, judged, number
-from secateur.text import share
+from secateur.text import columns, share
 
 ROUNDING = 1e-9  # 0.90 - 0.88 is more than 0.02 in floats
 
@@ -52,6 +53,13 @@ class Judge:
     def allows(self, drop: float | None) -> bool:
         """Whether that is within what is allowed."""
         return drop is None or self.max_drop is None or drop <= self.max_drop + ROUNDING
+
+    def settle(self, record: Record, first: Record, model: nn.Module) -> bool:
+        """Measure a stage now that its model was trained, and note it; whether it is good enough."""
+        record.metric = self.value(model, f"stage {record.number}")
+        record.drop = self.drop(first.metric, record.metric)
+        record.good = self.allows(record.drop)
+        return record.good
 
 
 def _check_number(word: str, value: Any, metric: Metric | None) -> None:
@@ -104,4 +112,11 @@ class Record:
         return (name, ", ".join(self.target), *cells, *((*values, verdict) if judged else ()))
 
 
-__all__ = ["Judge", "Record"]
+def table(records: Sequence[Record], *, judged: bool) -> list[str]:
+    """The lines of the table of a loop, from the model at first on."""
+    head = ("stage", "target", "params", "", "MACs", "", *(("metric", "drop", "") if judged else ()))
+    rows = [record.row(records[0].totals, judged=judged) for record in records]
+    return columns([head, *rows], right=range(2, 8))
+
+
+__all__ = ["Judge", "Record", "table"]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import InputError, nearest
+from secateur.models.functions import load_function
 from secateur.train.accelerating import check_precision
 from secateur.train.numbers import check_number, check_whole
 
@@ -99,6 +100,11 @@ class TrainOptions:
         if options is not None and not isinstance(options, TrainOptions):
             raise InputError(f"options is a {type(options).__name__}; give TrainOptions(lr=0.01, ...)")
         return options or TrainOptions()
+
+    @property
+    def own_loss(self) -> Loss | None:
+        """The user's own, read from its file where it is named."""
+        return load_function(self.loss) if isinstance(self.loss, str) else self.loss
 
     @property
     def peak(self) -> float:

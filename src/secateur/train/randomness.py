@@ -34,10 +34,9 @@ class Dice:
     @staticmethod
     def of(source: Any) -> Dice:
         """Those that an object holds."""
-        own = held(source, torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-        return Dice(
-            tuple(one for one in own if not isinstance(one, random.SystemRandom)), tuple(held(source, DataLoader))
-        )
+        found = held(source, DataLoader, torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+        loaders = tuple(one for one in found if isinstance(one, DataLoader))
+        return Dice(tuple(one for one in found if not isinstance(one, (DataLoader, random.SystemRandom))), loaders)
 
     @property
     def kinds(self) -> str:

@@ -14,7 +14,6 @@ from torch import nn
 
 from secateur.data.batches import Source, length_of
 from secateur.errors import InputError
-from secateur.models.functions import load_function
 from secateur.train import identity
 from secateur.train.accelerating import accelerator
 from secateur.train.checkpoint import Saved
@@ -128,9 +127,7 @@ def _own_rates(optimizer: torch.optim.Optimizer) -> Iterator[None]:
 
 
 def _loss_of(options: TrainOptions) -> Loss:
-    if isinstance(options.loss, str):
-        return load_function(options.loss)
-    return options.loss or partial(cross_entropy, label_smoothing=options.label_smoothing)
+    return options.own_loss or partial(cross_entropy, label_smoothing=options.label_smoothing)
 
 
 __all__ = ["Job"]

@@ -18,8 +18,8 @@ from secateur.text import columns, counted, share
 from secateur.train.penalties.penalty import unwrapped
 from secateur.train.penalties.places import Place, chosen, places_of
 
-QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-NAMES = ("least", "10 %", "25 %", "median", "75 %", "90 %", "largest")
+NAMES = {0.0: "least", 0.1: "10 %", 0.25: "25 %", 0.5: "median", 0.75: "75 %", 0.9: "90 %", 1.0: "largest"}
+QUANTILES = tuple(NAMES)
 NEAR = 0.01
 """A scale below this share of the largest is told as near zero."""
 SHOWN = 12
@@ -84,7 +84,7 @@ class ScaleHistory:
         cells = [(str(self.steps[i]), *(f"{q:.3g}" for q in self._quantiles[i]), share(self._near(i))) for i in some]
         return "\n".join(
             [
-                *columns([("step", *NAMES, "near zero"), *cells], right=range(9)),
+                *columns([("step", *NAMES.values(), "near zero"), *cells], right=range(9)),
                 f"{counted(units, 'unit')} on {counted(len(self._scales), 'axis', 'axes')}; "
                 f"near zero: below {NEAR:.0%} of the largest",
             ]
