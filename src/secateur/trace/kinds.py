@@ -2,7 +2,8 @@
 
 Attention shows in three steps, however it is written: scores are a product of queries and keys, a softmax is taken
 over them, and its outcome is multiplied with values. What all three run along are heads; what queries and keys are
-summed over, and what values have besides, are the dimensions of a head. An axis that nothing marks holds channels.
+summed over, and what values have besides, are the dimensions of a head. Deformable attention samples values instead,
+its heads folded into the batch of a `grid_sample`. An axis that nothing marks holds channels.
 """
 
 from __future__ import annotations
@@ -37,6 +38,12 @@ class Attention:
                 self.scores(result[:-2], summed)
                 self._attended.append(dims[dim])
                 return
+
+    def sampling(self, batch: Term, inner: Term) -> None:
+        """Each image of a batch is sampled at places of its own: units among the images are heads that were folded."""
+        heads = [axis for axis in axes(batch) if axis.frozen is None]
+        if heads:
+            self.scores(heads, inner)
 
     def scores(self, heads: Sequence[Term], *inner: Term) -> None:
         """What attention runs along, and what it sums over or passes on."""

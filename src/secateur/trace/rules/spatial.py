@@ -35,10 +35,13 @@ def spatial(op: Op) -> None:
 @rule("aten::grid_sampler_2d", "aten::grid_sampler_3d")
 def grid_sampler(op: Op) -> None:
     """x: [n, c, *], grid: [n, *', d] -> [n, c, *']"""
-    dims, zero = op.dims(op["input"]), op.zero(op["input"])
-    for place in [*dims[2:], *op.dims(op["grid"])[1:]]:
+    x, grid = op["input"], op["grid"]
+    for place in [*op.dims(x)[2:], *op.dims(grid)[1:]]:
         op.freeze(place, "spatial")
-    op.result([*dims[:2], *op.fresh(op.outs[0].shape[2:], "spatial")], zero)
+    op.unify(op.dims(x)[0], op.dims(grid)[0])
+    batch, channels = op.dims(x)[:2]
+    op.recorder.attention.sampling(batch, channels)
+    op.result([batch, channels, *op.fresh(op.outs[0].shape[2:], "spatial")], op.zero(x))
 
 
 @rule("aten::constant_pad_nd", "aten::pad")
