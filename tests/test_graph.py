@@ -215,7 +215,7 @@ def test_keyword_arguments_and_further_calls() -> None:
         (3, "example_inputs is a int: 3\ngive what the model is called with"),
         ("image", "example_inputs is a str: 'image'"),
         ((1, 2), "example_inputs hold no tensor: \\(1, 2\\)"),
-        ({}, "example_inputs hold no tensor: {}"),
+        ({}, "does not run on these example inputs: none"),
         (
             torch.zeros(1, 4, 8, 8),
             "does not run on these example inputs: \\(1, 4, 8, 8\\) float32\nit says: RuntimeError",

@@ -24,7 +24,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], list[str]]] = {
     "too many": ((IMAGE, IMAGE), {}, InputError, ["(1, 3, 8, 8) float32, (1, 3, 8, 8) float32", "takes"]),
     "unknown keyword": ({"image": IMAGE}, {}, InputError, ["image", "keywords as a dict"]),
     "text": ("1x3x8x8", {}, InputError, ["is a str: '1x3x8x8'", "a tensor, a tuple"]),
-    "nothing": ((), {}, InputError, ["hold no tensor: ()", "a tensor, a tuple"]),
+    "nothing": ((), {}, InputError, ["these example inputs: none", "a tuple"]),
     "no target": (IMAGE, {"target": None}, InputError, ["nothing to do", "'macs=0.5'"]),
     "target kind": (IMAGE, {"target": "mac=0.5"}, TargetError, ["'mac=0.5'", "did you mean 'macs'?"]),
     "target number": (IMAGE, {"target": "macs=half"}, TargetError, ["'half' is no number", "'macs=0.5'"]),

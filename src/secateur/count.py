@@ -22,7 +22,7 @@ from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .calls import Call, refusal, tensors_in
+from .calls import Call, called, refusal, tensors_in
 from .errors import InputError
 from .text import counted, paged
 from .trace import check_model
@@ -122,13 +122,13 @@ class Count:
         return table(self)
 
 
-def count(model: nn.Module, example_inputs: Any) -> Count:
+def count(model: nn.Module, example_inputs: Any = None, *, call: Callable[[nn.Module], Any] | None = None) -> Count:
     """Count parameters and MACs of one call of `model`, independently of the trace.
 
-    example_inputs: a tensor, a tuple of arguments, a dict of keyword arguments, or a `Call`. MACs are those of the
-    whole batch. Shared parameters count once, for the module that holds them first. The model runs in evaluation mode,
-    unless the `Call` says otherwise; modes, buffers and random state are left as they were. Raises `InputError` for
-    inputs that the model refuses.
+    example_inputs: as `secateur.trace` takes them; `call`: in their place, a function that runs the model. MACs are
+    those of the whole batch. Shared parameters count once, for the module that holds them first. The model runs in
+    evaluation mode, unless the `Call` says otherwise; modes, buffers and random state are left as they were. Raises
+    `InputError` for inputs that the model refuses.
 
     >>> print(count(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 4)))
     layer    type    input  output  params  MACs
@@ -137,8 +137,7 @@ def count(model: nn.Module, example_inputs: Any) -> Count:
     2 layers                            58    48
     """
     check_model(model)
-    call = Call.of(example_inputs)
-    layers = tuple(_layers(model, _tallied(model, call)))
+    layers = tuple(_layers(model, _tallied(model, called(example_inputs, call))))
     return Count(sum(layer.params for layer in layers), sum(layer.macs for layer in layers), layers)
 
 
@@ -226,7 +225,7 @@ def _run(model: nn.Module, call: Call, device: torch.device | None) -> _Tally:
         stack.enter_context(torch.no_grad())
         stack.enter_context(tally.following())
         stack.enter_context(tally)
-        model(*call.args, **call.kwargs)
+        call.run(model)
     return tally
 
 

@@ -16,7 +16,7 @@ from .blocks import without
 from .budget import plan
 from .budget.planning import Drop
 from .budget.select import SelectLike
-from .calls import further
+from .calls import called, further
 from .errors import InputError, PruningError
 from .graph import Graph
 from .importance import Criterion, Scores, needs_of_importance
@@ -105,9 +105,10 @@ def _walks_alike(graph: Graph, pruned: nn.Module, example_inputs: Any, outputs: 
 
 def prune(
     model: nn.Module,
-    example_inputs: Any,
+    example_inputs: Any = None,
     target: str | Sequence[str] | None = None,
     *,
+    call: Callable[[nn.Module], Any] | None = None,
     importance: str | Criterion | Scores = "l2",
     select: SelectLike = None,
     drop: Drop | None = None,
@@ -123,10 +124,12 @@ def prune(
 ) -> Pruned:
     """A smaller copy of `model` that meets the target; the model itself is left as it is.
 
-    Arguments go to the stage that owns them: `example_inputs`, `calls`, `outputs` and `uniform` to `trace`; `target`,
-    `importance`, `select`, `drop`, `scope` and `seed` to `plan`; `data` (batches of (inputs, targets)) and `loss`
-    ((output, targets) -> scalar) to `secateur.statistics.calibrate`, for an importance that needs them; `recover`
-    ("norms", "shift", "lsq", "lsq_moments", or a list of steps) to `secateur.recover`, which reads the same data.
+    Arguments go to the stage that owns them: `example_inputs` (or in their place `call`, a function that runs the
+    model, as in `prune(model, call=lambda m: m(Graph(x, edges)), target="macs=0.5")`), `calls`, `outputs` and
+    `uniform` to `trace`; `target`, `importance`, `select`, `drop`, `scope` and `seed` to `plan`; `data` (batches of
+    (inputs, targets)) and `loss` ((output, targets) -> scalar) to `secateur.statistics.calibrate`, for an
+    importance that needs them; `recover` ("norms", "shift", "lsq", "lsq_moments", or a list of steps) to
+    `secateur.recover`, which reads the same data.
     `verify=True` proves the cut in float64, before any recovery, and raises `PruningError` if it does not hold; so is a
     model in which values decide what runs.
 
@@ -135,7 +138,8 @@ def prune(
     >>> result.model[0]
     Linear(in_features=4, out_features=4, bias=True)
     """
-    cutting = Cutting(example_inputs, further(calls), outputs, uniform, importance, scope, data, loss, recover, seed)
+    run = called(example_inputs, call)
+    cutting = Cutting(run, further(calls), outputs, uniform, importance, scope, data, loss, recover, seed)
     return cutting.pruned(cutting.traced(model), target, select, drop=drop, verify=verify)
 
 

@@ -138,7 +138,7 @@ def run(
             torch.manual_seed(0)
             set_modes(model, call.training)
             with replay.running():
-                result = model(*call.args, **call.kwargs)
+                result = call.run(model)
             found += tensors_in(outputs(result) if outputs is not None else result)
     return found
 

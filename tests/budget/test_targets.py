@@ -39,8 +39,11 @@ def test_one_target_or_several(given: str | list[str] | None, expected: list[str
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mac=0.5", r"target 'mac=0.5'; did you mean 'macs'\?\nwrite e.g. 'macs=0.5'"),
-        ("latency=0.5", r"target 'latency=0.5'\nwrite e.g. 'macs=0.5', 'params=1.76e6', 'channels=0.7'"),
+        (
+            "mac=0.5",
+            r"target 'mac=0.5'; did you mean 'macs'\?\nunknown target kind 'mac'; known: .*\nwrite e.g.",
+        ),
+        ("latency=0.5", "unknown target kind 'latency'; known: channels, params, macs, memory, depth\nwrite"),
         ("0.5", "target '0.5'\nwrite e.g."),
         ("", "target ''\nwrite e.g."),
         ("macs=half", "target 'macs=half': 'half' is no number\nwrite e.g. 'macs=0.5'"),

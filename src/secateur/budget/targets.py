@@ -31,8 +31,9 @@ class Target:
         """Read `kind=number`. Raises `TargetError` with the text and what would do."""
         kind, equals, number = (part.strip() for part in str(text).partition("="))
         if not equals or kind not in KINDS:
+            unknown = f"\nunknown target kind {kind!r}; known: {', '.join(KINDS)}" if equals else ""
             raise TargetError(
-                f"target {text!r}{nearest(kind, KINDS)}\n"
+                f"target {text!r}{nearest(kind, KINDS)}{unknown}\n"
                 "write e.g. 'macs=0.5', 'params=1.76e6', 'channels=0.7', 'depth=9'"
             )
         try:

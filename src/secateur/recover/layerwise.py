@@ -69,7 +69,7 @@ class Layerwise:
 
             walk = Walk(model, self.graph, hear, pause, joining)
             with torch.no_grad(), walk.running():
-                return model(*batch.call.args, **batch.call.kwargs)
+                return batch.call.run(model)
 
         return body
 

@@ -27,7 +27,7 @@ def estimate_norms(model: nn.Module, batches: Sequence[Batch]) -> int:
             seen += batch.examples
             for norm in norms:
                 norm.momentum = batch.examples / seen
-            model(*batch.call.args, **batch.call.kwargs)
+            batch.call.run(model)
     return len(norms)
 
 

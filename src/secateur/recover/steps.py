@@ -287,7 +287,7 @@ def _constants(task: Task, add_bias: bool) -> Iterator[tuple[Any, Constants]]:
 
 def _outputs(task: Task) -> list[list[Tensor]]:
     with torch.no_grad():
-        return [_picked(task.graph, task.model(*batch.call.args, **batch.call.kwargs)) for batch in task.batches]
+        return [_picked(task.graph, batch.call.run(task.model)) for batch in task.batches]
 
 
 def _picked(graph: Graph, output: Any) -> list[Tensor]:

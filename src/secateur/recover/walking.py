@@ -180,7 +180,7 @@ def rehearsed(graph: Graph, model: nn.Module, batch: Batch) -> Ends:
     ends = Ends()
     walk = Walk(model, graph, lambda read: None, lambda joined: joined.total, None, ends)
     with torch.no_grad(), walk.running():
-        model(*batch.call.args, **batch.call.kwargs)
+        batch.call.run(model)
     return ends
 
 

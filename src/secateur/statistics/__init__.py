@@ -214,7 +214,7 @@ def _run(task: _Task, batch: Batch, collectors: Collection[Collector]) -> None:
         collector.before(batch)
     with torch.set_grad_enabled(differentiate):
         with Listener(model, task.graph.readers, hear, parts=True).running():
-            output = model(*batch.call.args, **batch.call.kwargs)
+            output = batch.call.run(model)
         if differentiate:
             assert task.loss is not None
             _scalar(task.loss(output, batch.targets)).backward()

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from ..calls import Call, tensors_in
 from ..errors import InputError
+from ..nested import changed, is_object
 
 
 class NoBatches(InputError):
@@ -39,7 +39,7 @@ class Batch:
         Raises `InputError` for anything else, or a batch without examples.
         """
         pair = isinstance(item, (tuple, list)) and len(item) == 2
-        if not pair and not isinstance(item, (torch.Tensor, Mapping, Call)):
+        if not pair and not isinstance(item, (torch.Tensor, Mapping, Call)) and not _is_input(item):
             raise InputError(
                 f"data gave {type(item).__name__} as batch {number}; give pairs (inputs, targets), or inputs alone as a"
                 " tensor or a dict of keyword arguments"
@@ -59,8 +59,12 @@ class Batch:
         """On the device of the model."""
         if device is None:
             return self
-        moved = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), self.targets)
+        moved = changed(self.targets, lambda t: t.to(device))
         return Batch(self.call.map(lambda t: t.to(device)), moved, self.examples)
+
+
+def _is_input(item: Any) -> bool:
+    return not isinstance(item, (tuple, list)) and is_object(item) and bool(tensors_in(item))
 
 
 def batches(data: Iterable[Any], device: torch.device | None = None) -> Iterator[Batch]:

@@ -30,7 +30,7 @@ def add_curvature(sums: Sums, model: nn.Module, batch: Batch, loss: Callable[[An
     model.zero_grad(set_to_none=True)
     try:
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention is differentiated once only
-            value = loss(model(*batch.call.args, **batch.call.kwargs), batch.targets)
+            value = loss(batch.call.run(model), batch.targets)
             found = torch.autograd.grad(value, list(named.values()), create_graph=True, allow_unused=True)
             first = {name: g for name, g in zip(named, found, strict=True) if g is not None and g.requires_grad}  # type: ignore[reportUnnecessaryComparison]
             signs = {name: _signs(named[name], f"{seed} {name}") for name in first}

@@ -69,7 +69,7 @@ def _profiles(graph: Graph, batch: Batch) -> dict[Places, _Profile]:
         seen[read.reader.weight, read.number] = _profile(read.x.detach(), read.channel)
 
     with torch.no_grad(), Listener(graph.model, graph.readers, note, parts=True).running():
-        graph.model(*batch.call.args, **batch.call.kwargs)
+        batch.call.run(graph.model)
     return seen
 
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
-from ..calls import Call, further, refusal, tensors_in
+from ..calls import Call, called, further, refusal, tensors_in
 from ..errors import InputError, PruningError, TraceError
 from ..graph import Graph, Source, build
+from ..nested import is_object
 from .bypassing import Search
 from .constructing import construct
 from .ground import RUNS, Ground
@@ -33,8 +35,9 @@ if TYPE_CHECKING:
 
 def trace(
     model: nn.Module,
-    example_inputs: Any,
+    example_inputs: Any = None,
     *,
+    call: Callable[[nn.Module], Any] | None = None,
     calls: Iterable[Any] = (),
     outputs: Callable[[Any], Any] | None = None,
     run: str = "auto",
@@ -42,8 +45,10 @@ def trace(
 ) -> Graph:
     """Record `model` on `example_inputs` and give its Graph: prunable axes, what is frozen and why, costs.
 
-    `example_inputs`: a tensor, a tuple of arguments, a dict of keyword arguments, or a `Call`. `calls`: further calls
-    whose paths belong to the model too (training mode, other flags). Where the first calls leave parameters unreached,
+    `example_inputs`: a tensor, a tuple of arguments (`()` for none), a dict of keyword arguments, or a `Call`; the
+    arguments may be containers, dataclasses and other objects that hold tensors. `call`: in their place, a function
+    that runs the model, as in `call=lambda model: model(Graph(x, edges))`. `calls`: further calls, or functions, whose
+    paths belong to the model too (training mode, other flags). Where the first calls leave parameters unreached,
     a call in training mode is tried as well. `outputs`: picks what counts as output from what the model returns; the
     dimensions of outputs are never pruned. `run`: "meta", "real", "fake" or "auto" (meta, then real). `uniform`: a
     Hugging Face model stays one that its class builds from a config, so that `save_pretrained` and `from_pretrained`
@@ -63,7 +68,7 @@ def trace(
         raise InputError(
             f"outputs={outputs!r}: a function that picks what counts as output from what the model returns"
         )
-    wanted = [Call.of(example_inputs), *further(calls)]
+    wanted = [called(example_inputs, call), *further(calls)]
     if run != "auto":
         return trace_calls(model, wanted, outputs, run, uniform=uniform)
     try:
@@ -134,23 +139,35 @@ def _record(
     model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: Ground
 ) -> None:
     given = call
-    call = call.map(lambda t: _input(t, ground))
+    call = call.map(lambda t: _input(t, recorder, ground))
     set_modes(model, call.training)
-    if recorder.counting:
-        recorder.life.note(tensors_in((call.args, call.kwargs)))
     try:
         with warnings.catch_warnings(), recorder.watch.following(), recorder.running():
             warnings.simplefilter("ignore")
-            result = model(*call.args, **call.kwargs)
+            result = call.run(model)
     except Exception as error:
         raise _refusal(error, call) from error
-    recorder.returned(tensors_in(outputs(result) if outputs is not None else result))
+    picked = outputs(result) if outputs is not None else result
+    _check_found(picked)
+    recorder.returned(tensors_in(picked))
     recorder.watch.gave(given, tensors_in(result))
 
 
-def _input(tensor: torch.Tensor, ground: Ground) -> torch.Tensor:
+def _check_found(output: Any) -> None:
+    """What leaves the model unseen would not be kept as it is."""
+    hidden = next((leaf for leaf in pytree.tree_leaves(output) if is_object(leaf) and not tensors_in(leaf)), None)
+    if hidden is not None and not tensors_in(output):
+        raise InputError(
+            f"no tensor is found in what the model gives, a {type(hidden).__name__}: its dimensions would not be kept\n"
+            "say where they are: outputs=lambda output: ..., a function that gives the tensors"
+        )
+
+
+def _input(tensor: torch.Tensor, recorder: Recorder, ground: Ground) -> torch.Tensor:
     made = ground.stand_in(tensor, shared=False)
     put(made, Typed(fresh(tensor.shape, "model input")))
+    if recorder.counting:
+        recorder.life.note([made])
     return made
 
 
@@ -164,7 +181,7 @@ def _try_training(
 ) -> None:
     """Auxiliary heads run in training mode only."""
     try:
-        _record(model, Call(call.args, call.kwargs, training=True), outputs, recorder, ground)
+        _record(model, replace(call, training=True), outputs, recorder, ground)
     except (TraceError, InputError):
         recorder.unknown["a call in training mode failed"] += 1
 

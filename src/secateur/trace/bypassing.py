@@ -95,7 +95,7 @@ def _fault(model: nn.Module, removed: dict[str, Gives], ran: Sequence[Ran], grou
             set_modes(model, call.training)
             try:
                 with _Walk({}, ground.device).running():
-                    outputs = len(tensors_in(model(*call.args, **call.kwargs)))
+                    outputs = len(tensors_in(call.run(model)))
             except Exception as error:  # noqa: BLE001 - whatever the model's own code raises
                 text = str(error).strip().partition("\n")[0]
                 return f"the model does not run without it: {type(error).__name__}: {text}"
