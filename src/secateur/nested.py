@@ -24,9 +24,9 @@ NO_DATA = (nn.Module, type, types.ModuleType, types.FunctionType, types.MethodTy
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:
-    """The tensors in a value, in order; of one that is met again, only the first.
+    """The tensors in a value, in order; objects that are met again are passed by.
 
-    >>> tensors_in({"a": [torch.zeros(1)], "b": None, "c": torch.distributions.Bernoulli(torch.ones(2))})
+    >>> tensors_in({"a": [torch.zeros(1)], "b": None, "c": types.SimpleNamespace(x=torch.ones(2))})
     [tensor([0.]), tensor([1., 1.])]
     """
     return list(_tensors(value, set()))
