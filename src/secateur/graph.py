@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from .trace.staging import Stage
 
 
+SIZE_ALONE = "the calls read its size alone, not its values"
+
+
 @dataclass(frozen=True, slots=True)
 class SiteUse:
     """A parameter or buffer dimension in which an axis occurs, and the part it plays there."""
@@ -310,7 +313,9 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
     from .trace.folds import place_folds
 
     sites = {name: GraphSite(name, s.kind, tuple(find(d) for d in s.dims), s.each) for name, s in stage.sites.items()}
-    _settle_sites(sites, unreached)
+    measured = [name for name in unreached if name in recorder.measured]
+    unreached = [name for name in unreached if name not in recorder.measured]
+    _settle_sites(sites, {**dict.fromkeys(measured, SIZE_ALONE), **{n: f"no call reached {n}" for n in unreached}})
     folds = place_folds(recorder.queries, recorder.used)
     candidates = _candidates(sites)
     solution = _solved(candidates, stage, recorder.ledger, source)
@@ -366,14 +371,16 @@ def _readers(recorder: Recorder, sites: Mapping[str, GraphSite]) -> dict[str, Re
     return found
 
 
-def _settle_sites(sites: Mapping[str, GraphSite], unreached: Sequence[str]) -> None:
-    """Parameters are sliced one dimension at a time, so an Each must find its outer axis in its own dimension."""
-    missed = set(unreached)
+def _settle_sites(sites: Mapping[str, GraphSite], unread: Mapping[str, str]) -> None:
+    """Parameters are sliced one dimension at a time, so an Each must find its outer axis in its own dimension.
+
+    unread: why parameters stay of which no call read the values.
+    """
     for name, site in sites.items():
         for dim in site.dims:
             settle([merged(dim)])
-            if name in missed:
-                freeze(dim, f"no call reached {name}")
+            if name in unread:
+                freeze(dim, unread[name])
 
 
 def _candidates(sites: Mapping[str, GraphSite]) -> list[Axis]:

@@ -248,6 +248,7 @@ class Recorder(Interceptor):
         self.readers: dict[str, Reader] = {}
         self.samples: dict[str, Sample] = {}  # the shapes that an op without a rule was first met with
         self.reached: set[str] = set()
+        self.measured: set[str] = set()  # tensors of the model whose size was read
         self.written: dict[int, StorageWeakRef] = {}  # overwritten in place with what is no longer zero
         self.path: list[Step] = []
         self.readings: dict[At, Reading] = {}
@@ -266,7 +267,9 @@ class Recorder(Interceptor):
             typed.read = True
             if typed.picks is not None:
                 self.keep_whole(typed, typed.picks)
-            if typed.at is not None:
+            if typed.name is not None:
+                self.reached.add(typed.name)
+            elif typed.at is not None:
                 self.reached.update(place.name for place in typed.at if place is not None)
             return typed
         typed = Typed(fresh(tensor.shape, f"a constant tensor (met at {self.where()})"))
@@ -374,8 +377,11 @@ class Recorder(Interceptor):
         if out is NotImplemented:
             out = func(*args, **kwargs)
         self._walked(func._schema.name, args)
-        if isinstance(out, (torch.Tensor, tuple, list)):
-            op = Op(self, func._schema.name, _named(names, args, kwargs), out)
+        op = Op(self, func._schema.name, _named(names, args, kwargs), out)
+        if not isinstance(out, (torch.Tensor, tuple, list)):
+            for tensor in op.tensors():  # a number, which was read from it all the same
+                self.typed(tensor)
+        else:
             self._apply(rule, op)
             if op.name in SUMS:
                 self.watch.add(out)
@@ -412,6 +418,8 @@ class Recorder(Interceptor):
         """Uses of what may be scaled, and of numbers of units, beyond what the rule of the op spoke of."""
         for tensor in op.tensors():
             typed = get(tensor)
+            if typed is not None and typed.name is not None and not typed.dims:
+                self.reached.add(typed.name)  # rules say nothing of tensors without dimensions
             if typed is not None and typed.numbers is not None:
                 routing.follow(op, tensor)
             if typed is not None and (typed.origins or typed.at) and not any(tensor is other for other in op.along):
@@ -432,6 +440,8 @@ class Recorder(Interceptor):
         if typed is None:
             return tensor.shape
         typed.read = True
+        if typed.name is not None:
+            self.measured.add(typed.name)
         return torch.Size([Num(int.__index__(n), Dim(d)) for n, d in zip(tensor.shape, typed.dims, strict=True)])
 
 

@@ -156,7 +156,7 @@ def _expand(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) ->
         demand(recorder, wanted, typed.dims[i], "expand")
 
 
-@sized("expand_as", "view_as", "reshape_as", "type_as")
+@sized("expand_as", "view_as", "reshape_as")
 def _as(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     source, target = recorder.typed(out), recorder.typed(args[1])
     for x, y in zip(source.found(), target.found(), strict=False):

@@ -96,7 +96,7 @@ def _replaced(name: str, kind: str, tensor: torch.Tensor, ground: Ground, stage:
     made = ground.stand_in(tensor, shared=kind == "parameter")
     site = stage.sites[name] = _site(name, kind, tensor)
     typed = Typed(site.dims, at=[Place(name, d) for d in range(tensor.dim())])
-    typed.picks = _whole(name) if _may_pick(kind, tensor) else None
+    typed.name, typed.picks = name, _whole(name) if _may_pick(kind, tensor) else None
     put(made, typed)
     stage.stand_ins[id(tensor)] = name, made
     stage.originals.append(tensor)
@@ -108,7 +108,9 @@ def _left(name: str, kind: str, tensor: torch.Tensor, stage: Stage) -> None:
     site = stage.sites[name] = _site(
         name, kind, tensor, f"{name} belongs to a script (torch.jit), which stays as it is"
     )
-    put(tensor, Typed(site.dims, at=[Place(name, d) for d in range(tensor.dim())]))
+    typed = Typed(site.dims, at=[Place(name, d) for d in range(tensor.dim())])
+    typed.name = name
+    put(tensor, typed)
     stage.stand_ins[id(tensor)] = name, tensor
     stage.originals.append(tensor)
 

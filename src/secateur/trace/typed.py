@@ -69,11 +69,12 @@ class Typed:
     more than their count. `blank`: its version while it held nothing but zeros. `summed`: it is the sum over this term.
     `weighed`: it is a matrix times a tensor of the model, over this term. `read`: whether anything has looked at it.
     `picks`: it is a list of whole numbers that the model holds, which stays whole, for this reason, as soon as anything
-    but a pick reads it (`rules/index.py`).
+    but a pick reads it (`rules/index.py`). `name`: the tensor of the model that it is, whole and as it is stored.
     """
 
     __slots__ = (
-        *("at", "blank", "dims", "groups", "numbers", "origins", "picks", "read", "rows", "summed", "weighed", "zero"),
+        *("at", "blank", "dims", "groups", "name", "numbers", "origins", "picks", "read", "rows", "summed", "weighed"),
+        "zero",
     )
 
     def __init__(
@@ -95,6 +96,7 @@ class Typed:
         self.read = False
         self.weighed: Term | None = None
         self.picks: str | None = None
+        self.name: str | None = None
 
     def found(self) -> list[Term]:
         """The terms as they are now, the same for all that is stacked."""

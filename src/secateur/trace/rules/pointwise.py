@@ -77,7 +77,7 @@ def _still_zero(name: str, held: list[bool], op: Op) -> bool:
     if name in ZERO_IF_FIRST:
         return held[0]
     if name == "masked_fill":
-        return held[0] and op["value"] == 0
+        return held[0] and isinstance(op["value"], (int, float)) and op["value"] == 0
     return name in ZERO_IF_ALL and all(held) and not _scalar_operand(op)
 
 

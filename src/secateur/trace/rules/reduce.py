@@ -18,7 +18,8 @@ MEANS = frozenset({"mean", "var", "std", "var_mean", "std_mean"})
     *("aten::sum", "aten::mean", "aten::var", "aten::std", "aten::var_mean", "aten::std_mean", "aten::amax"),
     *("aten::amin", "aten::max", "aten::min", "aten::argmin", "aten::linalg_vector_norm"),
     *("aten::norm", "aten::logsumexp", "aten::any", "aten::all", "aten::prod", "aten::median", "aten::nansum"),
-    *("aten::aminmax", "aten::nanmedian", "aten::mode", "aten::count_nonzero"),
+    *("aten::aminmax", "aten::nanmedian", "aten::mode", "aten::count_nonzero", "aten::_is_all_true"),
+    "aten::_is_any_true",
 )
 def reduction(op: Op) -> None:
     """x: [a, b] -> [a], or [a, 1]"""
