@@ -163,7 +163,7 @@ def _check(model, places, sources, stored, changes, removed):
     for path, name, index, before, after in changes:
         table, leaf = _attributes(modules[path], name) if path in modules else ({}, "")
         value = table.get(leaf) if not any(part.startswith("_") for part in name.split(".")) else None
-        value = value[index] if index is not None and type(value) in (tuple, list) else value
+        value = value[index] if index is not None and isinstance(value, (tuple, list)) else value
         value = now.get((path, name, index), value)
         if type(value) is not int or type(after) is not int or value != before:
             raise ValueError(f"the file is of another model: {path}.{name} is {before} there, {value} here")

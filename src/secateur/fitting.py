@@ -195,7 +195,7 @@ class _Outline:
         held: Any = values(owner)[leaf] if leaf is not None else None
         value = held
         if change.index is not None:
-            value = held[change.index] if type(held) in (tuple, list) and change.index < len(held) else None
+            value = held[change.index] if isinstance(held, (tuple, list)) and change.index < len(held) else None
         if leaf is None or type(value) is not int:
             what = type(held).__name__ if leaf is not None else "missing"
             raise FileError(f"sets {_path(change)}, which is no integer in this {self.kind} ({what})\n{OTHER}")

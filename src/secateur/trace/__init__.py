@@ -23,6 +23,7 @@ from .bypassing import Search
 from .constructing import construct
 from .ground import RUNS, Ground
 from .keeping import set_modes
+from .names import followed
 from .recorder import Recorder
 from .siblings import trace_missed
 from .sizes import open_ledger
@@ -115,7 +116,8 @@ def _traced(
     """prepare: what is to be done to the stand-ins before the model runs."""
     ground, stage, calls, outputs = Ground(source.run), Stage(), source.calls, source.outputs
     recorder = kind({id(m): name for name, m in model.named_modules()}, ground.device, lift=source.lift)
-    with staged(model, ground, stage), ground.running(), torch.no_grad(), open_ledger(recorder.ledger):
+    numbers = followed(model), open_ledger(recorder.ledger)
+    with staged(model, ground, stage), ground.running(), torch.no_grad(), numbers[0], numbers[1]:
         recorder.life.keep(made for _, made in stage.stand_ins.values())
         if prepare is not None:
             prepare(stage)

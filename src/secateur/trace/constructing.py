@@ -10,11 +10,8 @@ else: layers that the config describes together keep equal widths.
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -24,8 +21,9 @@ from torch.overrides import TorchFunctionMode
 from ..errors import InputError
 from ..holders import assign, below, holders, values
 from ..slots import slots
+from .names import Quotient, followed, whole
 from .sized import shape_args
-from .sizes import Call, Dim, Equation, Expr, Ledger, Num, escape, expression, open_ledger, plain
+from .sizes import Dim, Equation, Expr, Ledger, Num, escape, expression, open_ledger
 from .typed import get
 
 FACTORIES = frozenset(("zeros", "ones", "empty", "rand", "randn", "full"))
@@ -63,7 +61,7 @@ class Built:
     def of(model: nn.Module, config: Any) -> Built:
         """The model that the class of `model` makes of `config`. Raises `InputError` where it makes none."""
         said, sizes = Ledger(whole=whole), Sizes()
-        with _tracked_int(model), open_ledger(said), sizes:
+        with followed(model), open_ledger(said), sizes:
             built = anew(model, _with_factors(config))
             _let_quotients_escape(built)
         return Built(built, said, sizes)
@@ -166,50 +164,6 @@ def _pairs(mine: Any, its: Any) -> Iterator[tuple[Any, int]]:
             yield from _pairs(a, b)
 
 
-# --- int(hidden / heads) --------------------------------------------------------------------------------------------
-
-
-class Quotient:
-    """A whole number that code holds for a float: `int()` makes it a size again, all else lets it escape."""
-
-    def __init__(self, value: int, expr: Expr):
-        self.number = Num(value, expr)
-
-    def __float__(self) -> float:
-        return float(self.number)  # escapes
-
-
-def _escaping(name: str) -> Any:
-    def method(self: Quotient, *others: Any) -> Any:
-        return getattr(float(self), name)(*others)
-
-    return method
-
-
-for _name in (
-    *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "rfloordiv", "mod", "rmod"),
-    *("pow", "rpow", "neg", "pos", "abs", "eq", "ne", "lt", "le", "gt", "ge", "hash", "bool"),
-    *("round", "trunc", "floor", "ceil", "str", "repr", "format"),
-):
-    setattr(Quotient, f"__{_name}__", _escaping(f"__{_name}__"))
-
-
-def whole(op: str, left: Any, right: Any) -> Quotient | None:
-    """`left op right` where one of them is a float, or `/`: a Quotient if the result is a whole number."""
-    if (
-        op == "/"
-        and isinstance(left, int)
-        and isinstance(right, int)
-        and plain(right)
-        and not plain(left) % plain(right)
-    ):
-        return Quotient(plain(left) // plain(right), Call("//", expression(left), expression(right)))
-    number, factor = (left, right) if isinstance(left, Num) else (right, left)
-    if op == "*" and type(factor) is float and factor.is_integer() and factor > 0:
-        return Quotient(plain(number) * int(factor), Call("*", expression(number), int(factor)))
-    return None
-
-
 class Factor(float):
     """A float of the config: `config.mlp_ratio * dim` would not ask the size otherwise."""
 
@@ -217,37 +171,3 @@ class Factor(float):
         return other * float(self) if isinstance(other, Num) else float(self) * other
 
     __rmul__ = __mul__
-
-
-class _Kind(type):
-    """Makes `isinstance(x, int)` true of ints, and `int(x)` keep the history of a size."""
-
-    def __instancecheck__(cls, instance: Any) -> bool:
-        return isinstance(instance, int)
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        if len(args) == 1 and isinstance(args[0], (Num, Quotient)):
-            return args[0] if isinstance(args[0], Num) else args[0].number
-        return int(*args, **kwargs)
-
-
-class _Int(int, metaclass=_Kind):
-    pass
-
-
-@contextmanager
-def _tracked_int(model: nn.Module) -> Iterator[None]:
-    """Within, `int` keeps the history of sizes in the files that hold the model's classes."""
-    kinds = {kind for module in model.modules() for kind in type(module).__mro__}
-    files = {file for kind in kinds if (file := sys.modules.get(kind.__module__)) is not None and _is_users(file)}
-    for file in files:
-        vars(file)["int"] = _Int
-    try:
-        yield
-    finally:
-        for file in files:
-            del vars(file)["int"]
-
-
-def _is_users(file: ModuleType) -> bool:
-    return file.__name__.partition(".")[0] not in ("torch", "builtins") and "int" not in vars(file)

@@ -31,7 +31,7 @@ from .life import Life
 from .meta import SHORTCUTS
 from .registry import ATEN, FUNCTIONS, IN_DOUBLE, PLAIN, PLAINER, Op, Rule
 from .rules import pointwise, routing
-from .sizes import Dim, Ledger, Num, source_line
+from .sizes import Dim, Ledger, Num, Shape, source_line
 from .typed import Typed, fresh, get, put
 
 LOWER = frozenset({torch.float32, torch.float16, torch.bfloat16})
@@ -434,7 +434,7 @@ class Recorder(Interceptor):
     def after(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         return out if self.quiet else sized.after(self, func, args, kwargs, out)
 
-    def numbers(self, tensor: torch.Tensor) -> torch.Size:
+    def numbers(self, tensor: torch.Tensor) -> tuple[int, ...]:
         """The shape of a tensor as Nums."""
         typed = get(tensor)
         if typed is None:
@@ -442,7 +442,7 @@ class Recorder(Interceptor):
         typed.read = True
         if typed.name is not None:
             self.measured.add(typed.name)
-        return torch.Size([Num(int.__index__(n), Dim(d)) for n, d in zip(tensor.shape, typed.dims, strict=True)])
+        return Shape(Num(int.__index__(n), Dim(d)) for n, d in zip(tensor.shape, typed.dims, strict=True))
 
 
 def _named(names: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,8 @@ def demand(recorder: Recorder, wanted: Any, term: Term, name: str) -> None:
     if isinstance(wanted, torch.Tensor):
         return freeze(term, lambda: f"a size from data at {recorder.where()}")
     if isinstance(wanted, Num):
-        recorder.ledger.equations.append(Equation(wanted.expr, Dim(term), f"{name} at {recorder.where()}"))
+        if plain(wanted) != -1:
+            recorder.ledger.equations.append(Equation(wanted.expr, Dim(term), f"{name} at {recorder.where()}"))
     elif wanted != -1 and term.n != 1:
         freeze(term, lambda: f"{name}(..., {wanted}) is written at {recorder.where()}")
 

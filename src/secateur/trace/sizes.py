@@ -271,6 +271,43 @@ for _method in (
     setattr(Num, _method, _escaping(_method))
 
 
+class Shape(tuple[int, ...]):
+    """Stands in for a `torch.Size`, which would multiply its Nums in C, where their history is lost."""
+
+    __slots__ = ()
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        return torch.Size
+
+    def numel(self) -> int:
+        return math.prod(self)
+
+    def __getitem__(self, at: Any) -> Any:
+        found = tuple.__getitem__(self, at)
+        return Shape(found) if isinstance(at, slice) else found
+
+    def __add__(self, other: Any) -> Any:
+        return Shape((*self, *other)) if isinstance(other, tuple) else NotImplemented
+
+    def __radd__(self, other: Any) -> Any:
+        return Shape((*other, *self)) if isinstance(other, tuple) else NotImplemented
+
+    def __mul__(self, times: Any) -> Shape:
+        return Shape(tuple.__mul__(self, times))
+
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        return repr(torch.Size(map(plain, self)))
+
+    def __reduce__(self) -> tuple[type[torch.Size], tuple[tuple[int, ...]]]:
+        return torch.Size, (tuple(map(plain, self)),)
+
+    def __deepcopy__(self, memo: object) -> torch.Size:
+        return torch.Size(map(plain, self))
+
+
 def leaves(expr: Expr) -> Iterator[Dim | Attribute]:
     """The dimensions and attributes in an expression."""
     if isinstance(expr, Call):

@@ -20,15 +20,16 @@ from ..slots import replace_held
 from ..terms import ONE, Axis, Term, product
 from .ground import Ground
 from .keeping import kept
-from .sizes import Attribute, Call, Dim, Equation, Expr, Num
+from .sizes import Attribute, Call, Dim, Equation, Expr, Num, Shape
 from .typed import Place, Typed, drop, get, put
 
 # Sizes that torch's own modules keep; everything else they hold (strides, paddings, ...) is no size of a parameter.
 _TORCH_SIZES = frozenset(
     "d_model groups num_groups normalized_shape num_features num_channels embed_dim num_heads head_dim kdim vdim "
     "in_features out_features in_channels out_channels embedding_dim num_parameters input_size hidden_size "
-    "proj_size".split()
+    "proj_size unflattened_size".split()
 )
+_SEQUENCES: dict[type, Any] = {tuple: tuple, list: list, torch.Size: Shape}  # what stands in for sequences of ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +143,9 @@ def tag(holder: Holder, stage: Stage) -> None:
         of = Attribute(holder.module, holder.name(name))
         if type(value) is int:
             assign(holder.owner, name, _tagged(value, of, stage.attributes))
-        elif type(value) in (tuple, list) and value and all(type(v) is int for v in value):
+        elif type(value) in _SEQUENCES and value and all(type(v) is int for v in value):
             numbers = [_tagged(v, of._replace(at=i), stage.attributes) for i, v in enumerate(value)]
-            assign(holder.owner, name, type(value)(numbers))
+            assign(holder.owner, name, _SEQUENCES[type(value)](numbers))
 
 
 def _tagged(value: int, attribute: Attribute, attributes: dict[Attribute, int]) -> Num:

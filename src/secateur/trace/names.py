@@ -1,0 +1,292 @@
+"""Names through which sizes would lose their history: for the time of a trace they keep it.
+
+`int(n)`, `len(x)` and `numpy.prod(shape)` run in C, which makes plain ints of `Num`s. Within `followed` these names
+mean something that computes the same and keeps the history of sizes: in the files that hold the code of a model, and,
+for `prod`, in numpy itself. For what is not a `Num`, and for other threads, nothing changes. A file whose code does
+more with `int` than to call it (`type(n) is int`, `dtype=int`) keeps the real one.
+"""
+
+from __future__ import annotations
+
+import dis
+import math
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, wraps
+from types import CodeType, FunctionType
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+
+from .sizes import Call, Expr, Num, expression, plain
+
+Names: TypeAlias = "dict[str, Any]"  # the globals of a file
+
+
+class Quotient:
+    """A whole number that code holds for a float: `int()` makes it a size again, all else lets it escape."""
+
+    def __init__(self, value: int, expr: Expr):
+        self.number = Num(value, expr)
+
+    def __float__(self) -> float:
+        return float(self.number)  # escapes
+
+
+def _escaping(name: str) -> Any:
+    def method(self: Quotient, *others: Any) -> Any:
+        return getattr(float(self), name)(*others)
+
+    return method
+
+
+for _name in (
+    *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "rfloordiv", "mod", "rmod"),
+    *("pow", "rpow", "neg", "pos", "abs", "eq", "ne", "lt", "le", "gt", "ge", "hash", "bool"),
+    *("round", "trunc", "floor", "ceil", "str", "repr", "format"),
+):
+    setattr(Quotient, f"__{_name}__", _escaping(f"__{_name}__"))
+
+
+def whole(op: str, left: Any, right: Any) -> Quotient | None:
+    """`left op right` where one of them is a float, or `/`: a Quotient if the result is a whole number."""
+    if (
+        op == "/"
+        and isinstance(left, int)
+        and isinstance(right, int)
+        and plain(right)
+        and not plain(left) % plain(right)
+    ):
+        return Quotient(plain(left) // plain(right), Call("//", expression(left), expression(right)))
+    number, factor = (left, right) if isinstance(left, Num) else (right, left)
+    if op == "*" and type(factor) is float and factor.is_integer() and factor > 0:
+        return Quotient(plain(number) * int(factor), Call("*", expression(number), int(factor)))
+    return None
+
+
+# --- int and len ----------------------------------------------------------------------------------------------------
+
+
+class _Kind(type):
+    """Makes `_Int` equal to `int`, `isinstance(x, _Int)` true of ints, and `_Int(x)` keep the history of a size."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, int)
+
+    def __subclasscheck__(cls, subclass: Any) -> bool:
+        return issubclass(subclass, int)
+
+    def __eq__(cls, other: object) -> bool:
+        return other is int or other is cls
+
+    def __hash__(cls) -> int:
+        return hash(int)
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if len(args) == 1 and isinstance(args[0], (Num, Quotient)):
+            return args[0] if isinstance(args[0], Num) else args[0].number
+        return int(*args, **kwargs)
+
+
+class _Int(int, metaclass=_Kind):
+    pass
+
+
+def _len(of: Any, /) -> int:
+    return of.size(0) if isinstance(of, torch.Tensor) and of.dim() else len(of)
+
+
+# --- numpy.prod -----------------------------------------------------------------------------------------------------
+
+
+class Scalar(Num):
+    """A Num in the place of one of numpy's whole numbers, with what these can do more than ints."""
+
+    def item(self) -> Num:
+        return Num(plain(self), self.expr)
+
+    def astype(self, dtype: Any) -> Any:
+        return self if _is_whole(dtype) else sys.modules["numpy"].int64(self).astype(dtype)  # escapes
+
+
+@lru_cache(maxsize=1)
+def _following(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`numpy.prod` that multiplies Nums as `math.prod` does."""
+
+    @wraps(original)
+    def prod(a: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(a, (tuple, list)) and any(isinstance(n, Num) for n in a) and _is_plain(a, args, kwargs):
+            number = math.prod(a)
+            return Scalar(plain(number), expression(number))
+        return original(a, *args, **kwargs)
+
+    return prod
+
+
+def _is_plain(numbers: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether these are ints, all of which are to become one."""
+    asked = {**dict(zip(("axis", "dtype"), args, strict=False)), **kwargs}
+    along, dtype = asked.pop("axis", None), asked.pop("dtype", None)
+    no_more = not asked and len(args) <= 2
+    return no_more and along in (None, 0, -1) and _is_whole(dtype) and all(isinstance(n, int) for n in numbers)
+
+
+def _is_whole(dtype: Any) -> bool:
+    return dtype is None or dtype in (int, "int", "int64", sys.modules["numpy"].int64)
+
+
+# --- where they mean it ---------------------------------------------------------------------------------------------
+
+_NOT_THEIRS = frozenset(("torch", *sys.stdlib_module_names))
+_THE_REAL = object()  # what a name means that is not among the globals
+
+
+@dataclass
+class _Replaced:
+    """A name of a file that some traces hold replaced."""
+
+    names: Names
+    name: str
+    old: Any
+    traces: int = 0
+
+
+_lock = threading.Lock()
+_replaced: dict[tuple[int, str], _Replaced] = {}
+
+
+@contextmanager
+def followed(model: nn.Module) -> Iterator[None]:
+    """Within, `int`, `len` and `numpy.prod` keep the history of sizes in the code of a model."""
+    taken: list[_Replaced] = []
+    try:
+        with _lock:
+            taken.extend(_replace(*meaning) for meaning in _meanings(model))
+        yield
+    finally:
+        with _lock:
+            for one in taken:
+                _put_back(one)
+
+
+def _replace(names: Names, name: str, new: Any) -> _Replaced:
+    one = _replaced.setdefault((id(names), name), _Replaced(names, name, names.get(name, _THE_REAL)))
+    one.traces += 1
+    names[name] = new
+    return one
+
+
+def _put_back(one: _Replaced) -> None:
+    one.traces -= 1
+    if one.traces:
+        return
+    del _replaced[id(one.names), one.name]
+    if one.old is _THE_REAL:
+        del one.names[one.name]
+    else:
+        one.names[one.name] = one.old
+
+
+def _meanings(model: nn.Module) -> list[tuple[Names, str, Any]]:
+    """What shall mean something else, and what: (globals, name, meaning)."""
+    code = _code_of(model)
+    files = {id(names): names for names in map(_globals_of, code)}
+    strict = {id(_globals_of(held)) for held in code if not _only_calls_int(held)}
+    found = [(n, "int", _Int) for key, n in files.items() if key not in strict and _is_real(n, "int")]
+    found += [(n, "len", _len) for n in files.values() if _is_real(n, "len")]
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return found
+    held = _replaced.get((id(vars(numpy)), "prod"))
+    original = numpy.prod if held is None else held.old
+    prod = _following(original)
+    return [*found, *((n, name, prod) for n in (*files.values(), vars(numpy)) for name in _bound(n, (original, prod)))]
+
+
+def _is_real(names: Names, name: str) -> bool:
+    return name not in names or (id(names), name) in _replaced
+
+
+def _bound(names: Names, values: tuple[Any, ...]) -> list[str]:
+    return [name for name, value in names.items() if any(value is one for one in values)]
+
+
+def _code_of(model: nn.Module) -> list[type | FunctionType]:
+    """The classes of a model's modules, with their bases, and the functions that these hold; none of torch, Python."""
+    kinds: dict[type, None] = {}
+    functions: dict[FunctionType, None] = {}
+    for module in model.modules():
+        kinds[type(module)] = None
+        functions.update((held, None) for held in vars(module).values() if type(held) is FunctionType)
+    bases = dict.fromkeys(base for kind in kinds for base in kind.__mro__ if base.__module__ in sys.modules)
+    return [held for held in (*bases, *functions) if (held.__module__ or "").partition(".")[0] not in _NOT_THEIRS]
+
+
+def _globals_of(held: type | FunctionType) -> Names:
+    return held.__globals__ if isinstance(held, FunctionType) else vars(sys.modules[held.__module__])
+
+
+@lru_cache(maxsize=4096)
+def _only_calls_int(held: type | FunctionType) -> bool:
+    """Whether this code, and what it names in its file, does nothing with `int` that asks for the very class."""
+    names = _globals_of(held)
+    waiting = _codes(held, names)
+    seen = set(map(id, waiting))
+    while waiting:
+        code = waiting.pop()
+        if not _calls_int(code):
+            return False
+        more = [c for name in _names_in(code) if name in names for c in _codes(names[name], names) if id(c) not in seen]
+        seen.update(map(id, more))
+        waiting += more
+    return True
+
+
+def _codes(value: Any, names: Names) -> list[CodeType]:
+    """The code of a function, or of the methods of a class, that is in the file with these globals."""
+    if isinstance(value, type):
+        methods = (getattr(held, "__func__", None) or getattr(held, "fget", held) for held in vars(value).values())
+        return [code for held in methods if not isinstance(held, type) for code in _codes(held, names)]
+    return [value.__code__] if isinstance(value, FunctionType) and value.__globals__ is names else []
+
+
+@lru_cache(maxsize=4096)
+def _names_in(code: CodeType) -> frozenset[str]:
+    return frozenset(code.co_names).union(*(_names_in(part) for part in code.co_consts if isinstance(part, CodeType)))
+
+
+def _calls_int(code: CodeType) -> bool:
+    inner = all(_calls_int(part) for part in code.co_consts if isinstance(part, CodeType))
+    return inner and ("int" not in code.co_names or _harmless(code))
+
+
+@lru_cache(maxsize=4096)
+def _harmless(code: CodeType) -> bool:
+    """Whether `int` is never compared by `is`, nor the last argument or a named one of what is not `isinstance`."""
+    steps = [step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "PRECALL", "EXTENDED_ARG")]
+    for i, step in enumerate(steps[:-1]):
+        if step.argval == "int" and step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+            after = steps[i + 1]
+            named = after.opname == "KW_NAMES" or isinstance(after.argval, tuple)
+            if after.opname == "IS_OP" or named:
+                return False
+            if after.opname.startswith("CALL") and not _of_isinstance(steps[:i]):
+                return False
+    return True
+
+
+def _of_isinstance(steps: list[dis.Instruction]) -> bool:
+    """Whether the call whose arguments these steps end with is one of `isinstance`."""
+    for step in reversed(steps):
+        if step.opname.startswith("CALL"):
+            return False
+        if step.opname == "LOAD_GLOBAL" and step.argval in ("isinstance", "issubclass"):
+            return True
+    return False
+
+
+__all__ = ["Quotient", "Scalar", "followed", "whole"]
