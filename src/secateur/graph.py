@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from .errors import InputError, nearest
 from .naming import plain_of
 from .plan import Gives, Renorm, Totals
 from .readers import Reader
-from .terms import CHANNEL, EXPERT, Axis, Cat, Each, Term, axes, find, freeze, merged, settle
+from .terms import CHANNEL, EXPERT, ONE, Axis, Cat, Each, Term, axes, find, freeze, merged, settle
 
 if TYPE_CHECKING:
     from .blocks import Block
@@ -479,14 +479,20 @@ def _frozen(sites: Mapping[str, GraphSite], live: set[Axis]) -> tuple[Frozen, ..
     for name, site in sites.items():
         if site.kind == "parameter":
             for dim, term in enumerate(site.dims):
-                for axis in axes(term):
-                    if axis not in live and axis.n > 1:
-                        out.append(Frozen(name, dim, reason_of(axis)))
-                        break
+                stuck = min(stuck_in(term, live), key=lambda axis: axis.n == 1 and axis.frozen is None, default=None)
+                if stuck is not None:
+                    out.append(Frozen(name, dim, reason_of(stuck)))
     return tuple(out)
+
+
+def stuck_in(term: Term, live: Collection[Axis]) -> Iterator[Axis]:
+    """The axes of a dimension that stay, single units of a longer one among them."""
+    return (axis for axis in axes(term) if axis not in live and (axis.n > 1 or (term.n > 1 and axis is not ONE)))
 
 
 def reason_of(axis: Axis) -> str:
     if axis.frozen:
         return axis.frozen
+    if axis.n == 1:
+        return "one unit by itself"
     return axis.inexact or f"at least {axis.least} of its {axis.n} units must stay"

@@ -30,11 +30,9 @@ def placeless(reason: str) -> str:
 
 
 def _frozen_block(graph: Graph) -> list[str]:
-    groups: dict[str, list[Frozen]] = {}
-    for frozen in graph.frozen:
-        groups.setdefault(placeless(frozen.reason), []).append(frozen)
+    groups = _by_reason(graph)
     ordinary = {reason: groups.pop(reason) for reason in ORDINARY if reason in groups}
-    ranked = sorted(((_weight(graph, found), reason, found) for reason, found in groups.items()), key=lambda g: -g[0])
+    ranked = _ranked(graph, groups)
     lines = ["frozen, with the share of the parameters that have such a dimension"] if ranked else []
     for weight, reason, found in ranked[:REASONS]:
         lines += _frozen_lines(share(weight / max(graph.params, 1)), reason, found)
@@ -44,6 +42,28 @@ def _frozen_block(graph: Graph) -> list[str]:
         counts = [counted(len(found), *ORDINARY[reason]) for reason, found in ordinary.items()]
         lines += wrapped("", "frozen, as always: " + ", ".join(counts))
     return lines
+
+
+def _by_reason(graph: Graph) -> dict[str, list[Frozen]]:
+    groups: dict[str, list[Frozen]] = {}
+    for frozen in graph.frozen:
+        groups.setdefault(placeless(frozen.reason), []).append(frozen)
+    return groups
+
+
+def _ranked(graph: Graph, groups: dict[str, list[Frozen]]) -> list[tuple[int, str, list[Frozen]]]:
+    """The reasons and what they hold, those first that hold the most parameters."""
+    weighed = [(_weight(graph, found), reason, found) for reason, found in groups.items()]
+    return sorted(weighed, key=lambda group: -group[0])
+
+
+def holding_out(graph: Graph, limit: int = 3) -> list[str]:
+    """A line for each of the reasons that keep the most parameters from being cut, but for what always stays."""
+    groups = {reason: found for reason, found in _by_reason(graph).items() if reason not in ORDINARY}
+    return [
+        f"{share(weight / max(graph.params, 1))} of the parameters: {found[0].name}[{found[0].dim}] is frozen: {reason}"
+        for weight, reason, found in _ranked(graph, groups)[:limit]
+    ]
 
 
 def _weight(graph: Graph, found: Iterable[Frozen]) -> int:

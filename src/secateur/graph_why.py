@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from .errors import InputError, nearest
-from .graph import Graph, GraphSite, PrunableAxis, SiteUse, reason_of
+from .graph import Graph, GraphSite, PrunableAxis, SiteUse, reason_of, stuck_in
 from .graph_data import ROLES
 from .naming import means
 from .terms import CHANNEL, Axis, Cat, Term, axes, find
@@ -172,9 +173,14 @@ class _Reader:
 
     def _stays(self, name: str, dim: int, term: Term) -> Iterator[Stay]:
         told = set()
-        for axis in axes(term):
+        stuck = list(stuck_in(term, self.names))
+        reasons = {reason_of(axis) for axis in stuck}
+        if isinstance(term, Cat) and len(reasons) == 1 and sum(axis.n for axis in stuck) == term.n:
+            yield Stay(term.n, reasons.pop(), self._chain(name, dim, stuck[0]))
+            return
+        for axis in stuck:
             reason = reason_of(axis)
-            if axis not in self.names and axis.n > 1 and (axis.n, reason) not in told:
+            if (axis.n, reason) not in told:
                 told.add((axis.n, reason))
                 yield Stay(axis.n, reason, self._chain(name, dim, axis))
 
@@ -198,7 +204,8 @@ def _formula(term: Term, name_of: Callable[[Axis], str]) -> str:
     if isinstance(term, Axis):
         return name_of(term)
     if isinstance(term, Cat):
-        return " + ".join(_formula(part, name_of) for part in term.parts)
+        runs = ((label, len(list(run))) for label, run in groupby(_formula(part, name_of) for part in term.parts))
+        return " + ".join(f"{label} (x{n})" if n > 2 else " + ".join([label] * n) for label, n in runs)
     return " x ".join(f"({p})" if " + " in p else p for p in (_formula(part, name_of) for part in term.parts))
 
 

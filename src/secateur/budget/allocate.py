@@ -16,6 +16,7 @@ from ..cost import Cost, Counts
 from ..errors import TargetError
 from ..form import Slopes
 from ..graph import Graph
+from ..graph_frozen import holding_out
 from .budgets import Budget, Budgets
 from .bundles import Bundle
 from .isomorphic import classes, keys
@@ -88,7 +89,7 @@ class Allocation:
                         f"target {target} cannot be reached: the smallest possible is {least:,} ({kind}={share:g})"
                     )
         hint = "lower select.floor, protect and fix less, or see print(graph) for what is frozen and why"
-        return TargetError("\n".join([*lines, hint]))
+        return TargetError("\n".join([*lines, *holding_out(self.graph), hint]))
 
 
 __all__ = ["SCOPES", "Allocation", "Limits"]

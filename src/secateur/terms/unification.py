@@ -36,7 +36,7 @@ def unify(x: Term, y: Term, why: Why = "unified") -> None:
     """
     x, y = find(x), find(y)
     if x is y or x.n == y.n == 1:
-        return None
+        return _share_reason(x, y)
     if isinstance(x, Case) or isinstance(y, Case):
         return unify(choices.merged(x), choices.merged(y), why)
     assert x.n == y.n, (x, y)
@@ -52,6 +52,13 @@ def unify(x: Term, y: Term, why: Why = "unified") -> None:
         _unify_products(x, y, why)
     else:
         _unify_cats(x, y, why)
+
+
+def _share_reason(x: Term, y: Term) -> None:
+    """Single units are not bound, for size one broadcasts; but one stays for the reason of the other."""
+    for one, other in ((x, y), (y, x)):
+        if isinstance(one, Axis) and isinstance(other, Axis) and one.frozen is None and other is not ONE:
+            one.frozen = other.frozen
 
 
 def _unify_axes(x: Axis, y: Axis) -> None:

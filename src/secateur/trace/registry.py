@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from ..terms import Term, Why, cut, factor, find, freeze, mark_inexact, settle, unify
+from ..terms import ONE, Axis, Term, Why, cut, factor, find, freeze, mark_inexact, settle, unify
 from .sizes import Dim, Equation
 from .typed import Origin, Origins, Place, Typed, fresh, get, put
 
@@ -84,6 +84,20 @@ def plainer(function: Callable[..., Any]) -> Decorator:
 def in_double(function: Callable[..., Any]) -> Decorator:
     """Register a float64 form of a torch function that has none."""
     return _filed(IN_DOUBLE, function, "float64 forms of")
+
+
+ALONE, APART = "one unit is taken by itself", "taken apart one by one"
+
+
+def bare(name: str) -> str:
+    """`aten::add_` -> `add`."""
+    return name.rpartition("::")[2].rstrip("_")
+
+
+def _by(name: str, reason: str) -> str:
+    """The reason of units that were taken apart, and put together by an op of this name."""
+    end = f", put together by {name}"
+    return reason if reason.endswith(end) else reason.replace(ALONE, APART) + end
 
 
 class Op:
@@ -171,7 +185,23 @@ class Op:
         return factor(term, sizes, self.why(f"does not factor as {list(sizes)}"))
 
     def cut(self, term: Term, offsets: Sequence[int]) -> list[Term] | None:
-        return cut(term, offsets, self.why(f"cannot be cut at {list(offsets)}"))
+        pieces = cut(term, offsets, self.why(f"cannot be cut at {list(offsets)}"))
+        alone = [piece for piece in pieces or () if piece.n == 1 and isinstance(piece, Axis) and piece.frozen is None]
+        if alone:  # a single unit, which something speaks of
+            said = self.recorder.reason(self.why(APART if len(alone) > 1 else ALONE))
+            for piece in alone:
+                piece.frozen = said
+        return pieces
+
+    def joined(self, terms: Sequence[Term]) -> list[Term]:
+        """What is laid end to end; where single units are, it is said who put them together."""
+        if sum(term.n == 1 for term in terms) < 2:
+            return list(terms)
+        said = self.recorder.reason(self.why("put together one by one"))
+        for term in terms:
+            if isinstance(term, Axis) and term.n == 1 and (term.frozen or "").startswith((ALONE, APART)):
+                term.frozen = _by(bare(self.name), term.frozen or "")
+        return [Axis(1, said) if term is ONE else term for term in terms]
 
     def role(self, tensor: torch.Tensor | None, dim: int, role: str) -> None:
         """The part that a dimension of a parameter plays here."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from ...terms import ONE, Axis, Term
-from ..registry import Op, rule
+from ..registry import Op, bare, rule
 from ..typed import Origins, Place, is_blank, mark_blank
 
 # f(0) = 0: a silenced unit is still zero behind these.
@@ -27,14 +27,10 @@ COPIES = frozenset({"clone", "contiguous", "_to_copy", "to", "alias", "detach"})
 ROLES = {"mul": "scale", "div": "scale", "add": "shift", "sub": "shift"}
 
 
-def bare(name: str) -> str:
-    """`aten::add_` -> `add`."""
-    return name.rpartition("::")[2].rstrip("_")
-
-
 def broadcast(op: Op, tensors: Sequence[torch.Tensor], out: torch.Tensor) -> list[Term]:
     """Unify operands from the right; give the terms of the result."""
     dims: list[Term | None] = [None] * out.dim()
+    single: dict[int, Term] = {}
     for tensor in tensors:
         terms = op.dims(tensor)
         shift = out.dim() - len(terms)
@@ -45,7 +41,10 @@ def broadcast(op: Op, tensors: Sequence[torch.Tensor], out: torch.Tensor) -> lis
                     dims[i] = term
                 else:
                     op.unify(seen, term)
-    return [d if d is not None else (ONE if n == 1 else _literal(op, n)) for d, n in zip(dims, out.shape, strict=True)]
+            elif term is not ONE:  # one unit of several, which it still is
+                single[i] = term
+    made = enumerate(zip(dims, out.shape, strict=True))
+    return [d if d is not None else (single.get(i, ONE) if n == 1 else _literal(op, n)) for i, (d, n) in made]
 
 
 def _literal(op: Op, n: int) -> Term:

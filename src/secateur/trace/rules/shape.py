@@ -251,7 +251,7 @@ def cat_(op: Op) -> None:
         for d, (x, y) in enumerate(zip(dims, op.dims(tensor), strict=True)):
             if d != i:
                 op.unify(x, y)
-    dims[i] = cat(op.dims(t)[i] for t in tensors)
+    dims[i] = cat(op.joined([op.dims(t)[i] for t in tensors]))
     op.result(dims, [all(flags) for flags in zip(*map(op.zero, tensors), strict=True)], origins=_joined(op, tensors, i))
 
 
@@ -278,7 +278,8 @@ def stack(op: Op) -> None:
             op.unify(x, y)
     zero = [all(flags) for flags in zip(*map(op.zero, tensors), strict=True)]
     i = op.get("dim", 0) % (len(dims) + 1)
-    count: Term = Axis(len(tensors), "stacked tensors") if len(tensors) > 1 else ONE
+    many = len(tensors) > 1
+    count: Term = Axis(len(tensors), op.recorder.reason(op.why("stacked tensors"))) if many else ONE
     found = [op.origins(tensor) for tensor in tensors]
     single = [o.then("aten::unsqueeze", i).then("placed", i, k, len(tensors)) for k, os in enumerate(found) for o in os]
     origins = tuple(single) if all(found) else ()
