@@ -29,6 +29,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import zoo
+from secateur.progress import doing, heartbeat
 from survey import pool
 
 LINES = Path(__file__).parent / "results" / "coverage.jsonl"
@@ -55,12 +56,14 @@ def survey(tasks: list[str], lines: Path, jobs: int, limit: float) -> None:
     for side in {task.split()[0] for task in tasks}:
         importlib.import_module(f"survey.{side}")  # before any child is forked
     lines.parent.mkdir(parents=True, exist_ok=True)
-    for i, (task, found) in enumerate(pool.run(tasks, partial(work, lines=lines), jobs=jobs, limit=limit)):
-        side, name = task.split()
-        row = {"name": name, "side": side, **found, "commit": commit, "at_time": time.strftime("%H:%M:%S")}
-        with lines.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(f"{i + 1}/{len(tasks)} {described(row)}", flush=True)
+    with heartbeat(), doing("surveying", len(tasks)) as now:
+        for task, found in pool.run(tasks, partial(work, lines=lines), jobs=jobs, limit=limit):
+            now.done += 1
+            side, name = task.split()
+            row = {"name": name, "side": side, **found, "commit": commit, "at_time": time.strftime("%H:%M:%S")}
+            with lines.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(f"{now.done}/{len(tasks)} {described(row)}", flush=True)
 
 
 def described(row: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ from rich.text import Text
 from typer.core import TyperCommand
 from typer.models import OptionInfo
 
-from secateur.cli.progress import working
+from secateur.cli.progress import lively, working
 from secateur.cli.wording import in_options
 from secateur.errors import PruningError
 
@@ -120,7 +120,7 @@ def _finish(work: Callable[[], Result], as_json: bool) -> None:
     out = sys.stdout
     try:
         # What a model's own code prints is no part of the result.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), lively():
             with working("loading PyTorch"):
                 importlib.import_module("torch")
             result = work()

@@ -1,4 +1,4 @@
-"""What the commands say on stderr while they work. Spinners and bars are silent where stderr is no terminal."""
+"""What the commands say on stderr while they work: spinners and bars, or plain lines where stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from secateur.progress import bar, watched
+from secateur.progress import bar, doing, heartbeat, watched
 
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
     """A spinner beside `what`."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    with doing(what), console.status(what) if console.is_terminal else contextlib.nullcontext():
         yield
-        return
-    with console.status(what):
+
+
+@contextlib.contextmanager
+def lively() -> Iterator[None]:
+    """Within, a long silence is broken by plain lines where stderr is not a terminal."""
+    with contextlib.nullcontext() if Console(stderr=True).is_terminal else heartbeat():
         yield
 
 
@@ -27,4 +31,4 @@ def warn(message: str) -> None:
     Console(stderr=True, highlight=False).print(Text.assemble(("warning: ", "yellow"), message), soft_wrap=True)
 
 
-__all__ = ["bar", "warn", "watched", "working"]
+__all__ = ["bar", "lively", "warn", "watched", "working"]
