@@ -17,7 +17,8 @@ class Clock:
     """Time passes when the test says so; `pass_` returns once what was due has been said."""
 
     def __init__(self) -> None:
-        self.now, self.lines = 0.0, []  # type: float, list[str]
+        self.now = 0.0
+        self.lines: list[str] = []
         self._due: queue.Queue[bool] = queue.Queue()
         self._waiting = threading.Semaphore(0)
 

@@ -114,7 +114,8 @@ def heartbeat(
 
 def _to_stderr(line: str) -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-        print(line, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
 
 def _lasting(seconds: float) -> str:
