@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from .bypass import inside
-from .errors import InputError, nearest
 from .naming import plain_of
 from .plan import Gives, Renorm, Totals
 from .readers import Reader
@@ -197,31 +195,18 @@ class Graph:
     @cached_property
     def by_name(self) -> dict[str, PrunableAxis]:
         """Axes by every name that means them: their own, and each module or parameter that they come out of."""
-        names = {axis.name: axis for axis in self.axes}
-        for axis in self.axes:
-            for site in axis.sites:
-                if site.role == "output":
-                    module = plain_of(site.name).rpartition(".")[0]
-                    names.setdefault(module, axis)
-        return names
+        from .graph_names import names_of
+
+        return names_of(self)
 
     def axis(self, name: str) -> PrunableAxis:
-        """The axis of that name; raises `InputError` with the nearest names, or all where a module has several."""
-        found = self.by_name.get(name)
-        several = [axis for axis in self.axes if axis.name.startswith(f"{name}[") and axis is not found]
-        if several and (found is None or found.name != name):
-            told = ", ".join(
-                f"{axis.name} ({axis.size} {axis.kind}s)" for axis in self.axes if axis in (found, *several)
-            )
-            raise InputError(f"{name!r} has several axes, so name one of them: {told}")
-        if found is None:
-            frozen = next((f for f in self.frozen if f.dim == 0 and f.name in (name, f"{name}.weight")), None)
-            gone = next((block for block in self.removed if inside(name, {block})), None)
-            if gone is not None:
-                raise InputError(f"{name!r} lies in the block {gone!r}, which is dropped")
-            why = f"\n{frozen.name}[0] is frozen: {frozen.reason}" if frozen else nearest(name, self.by_name)
-            raise InputError(f"no prunable axis is named {name!r}{why}")
-        return found
+        """The axis that a name means: its own, of what it comes out of, of a tensor or dimension that holds it.
+
+        Raises `InputError` with the nearest names, the reason why nothing is cut there, or all where there are several.
+        """
+        from .graph_names import axis_named
+
+        return axis_named(self, name)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:

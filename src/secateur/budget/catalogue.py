@@ -75,7 +75,19 @@ class Catalogue:
             found = {a.name for a in axes if any(self._hold(conditions, a, name) for name in names(a))}
             if found:
                 return found
-        return set()
+        return self._by_tensor(conditions)
+
+    def _by_tensor(self, conditions: Conditions) -> set[str]:
+        """The axis that a tensor, or a dimension of one, holds: of those named in full, for globs mean what is made."""
+        names = [condition.pattern for condition in conditions if condition.form == NAME]
+        if len(names) != 1 or names[0].partition("[")[0] not in self.sites:
+            return set()
+        try:
+            axis = self.graph.axis(names[0])
+        except InputError:
+            return set()
+        others = (condition for condition in conditions if condition.form != NAME)
+        return {axis.name} if all(self._holds(condition, axis, names[0]) for condition in others) else set()
 
     def _touches(self, conditions: Conditions, axis: PrunableAxis, sites: set[str]) -> bool:
         about = [c for c in conditions if c.form in ("axis", "kind")]
