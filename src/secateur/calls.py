@@ -54,7 +54,7 @@ class Call:
         arguments = (call.args, dict(call.kwargs))
         if call.by is None and any(arguments) and not tensors_in(arguments):
             raise InputError(f"example_inputs hold no tensor: {example_inputs!r}\n{WAY_OUT}")
-        return call
+        return call.map(usual) if any(t.is_inference() for t in tensors_in(arguments)) else call
 
     def map(self, change: Change) -> Call:
         """The same call with every tensor changed."""
@@ -116,6 +116,11 @@ def _receiving(model: nn.Module, changes: Sequence[_Change]) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def usual(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy of one that was made under `torch.inference_mode`, on which nothing can be trained."""
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def _as_call(example_inputs: Any) -> Call:

@@ -17,15 +17,15 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .calls import Call, called, refusal, tensors_in
 from .errors import InputError
+from .process import every_module_hooked, trainable
 from .text import counted, paged
-from .trace import check_model
+from .trace import check_model, meta
 from .trace.keeping import kept
 
 Shape: TypeAlias = "tuple[int, ...]"
@@ -122,6 +122,7 @@ class Count:
         return table(self)
 
 
+@trainable
 def count(model: nn.Module, example_inputs: Any = None, *, call: Callable[[nn.Module], Any] | None = None) -> Count:
     """Count parameters and MACs of one call of `model`, independently of the trace.
 
@@ -183,7 +184,9 @@ class _Tally(TorchDispatchMode):
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
-        out = func(*args, **kwargs)
+        out = meta.shorted(meta.key(func), args, kwargs)
+        if out is NotImplemented:
+            out = func(*args, **kwargs)
         if formula is not None and self._running:
             self._running[-1].flops += formula(*args, **kwargs, out_val=out)
         return out
@@ -195,19 +198,6 @@ class _Tally(TorchDispatchMode):
         visit = self._running.pop()
         if visit.outputs is None:
             visit.inputs, visit.outputs = _shape((args, kwargs)), _shape(output)
-
-    @contextmanager
-    def following(self) -> Iterator[None]:
-        """Hooks on every module, known by the process and not by the modules, so theirs stay as they are."""
-        handles = [
-            register_module_forward_pre_hook(self.enter),
-            register_module_forward_hook(self.leave, with_kwargs=True),
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
 
 def _shape(value: Any) -> Shape | None:
@@ -223,7 +213,7 @@ def _run(model: nn.Module, call: Call, device: torch.device | None) -> _Tally:
         stack.enter_context(_standing_in(model, device, call.training))
         stack.enter_context(_no_fast_path())
         stack.enter_context(torch.no_grad())
-        stack.enter_context(tally.following())
+        stack.enter_context(every_module_hooked(tally.enter, tally.leave))
         stack.enter_context(tally)
         call.run(model)
     return tally

@@ -28,6 +28,7 @@ from .errors import FileError, InputError, nearest
 from .fitting import Slot, Stored, fit, slots
 from .paths import PathLike, path_of
 from .plan import Plan
+from .process import trainable
 from .text import listed
 from .trace import check_model
 
@@ -35,6 +36,7 @@ FORMAT = 1
 VERSION, PLANS, ALIASES = "secateur_format", "secateur_plans", "secateur_aliases"
 
 
+@trainable
 def save(model: nn.Module, path: PathLike) -> None:
     """Write the weights of `model`, its masks and the plans it went through to one file, whole or not at all.
 
@@ -73,6 +75,7 @@ def save(model: nn.Module, path: PathLike) -> None:
         _write(tensors, temporary, metadata)
 
 
+@trainable
 def load(model: nn.Module, path: PathLike, *, device: torch.device | str | None = None) -> nn.Module:
     """Turn `model`, freshly built as it was before pruning, into the model saved at `path`; returns the same object.
 

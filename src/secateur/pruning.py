@@ -23,6 +23,7 @@ from .importance import Criterion, Scores, needs_of_importance
 from .io import save
 from .plan import Plan
 from .pretrained import check_rebuilds, save_folder
+from .process import trainable
 from .recover import Recover, named_steps, recover_
 from .recover import needs_of as needs_of_recovery
 from .statistics import NEED_LOSS, Loss, Statistics, calibrate
@@ -103,6 +104,7 @@ def _walks_alike(graph: Graph, pruned: nn.Module, example_inputs: Any, outputs: 
     raise PruningError(f"the pruned model takes another path: op {at} was {old}, is {new}\n{hint}")
 
 
+@trainable
 def prune(
     model: nn.Module,
     example_inputs: Any = None,

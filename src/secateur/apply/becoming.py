@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from ..process import trainable
 from ..slots import slots
 from .optimizers import put_all
 from .surgery import PLANS, Ready, plans_of
@@ -14,6 +15,7 @@ from .tensors import alike
 from .transplant import States, between, follow
 
 
+@trainable
 def become_(model: nn.Module, small: nn.Module, carry: States = ()) -> nn.Module:
     """Turn `model` into what `small` is, all or nothing, and return it.
 

@@ -25,6 +25,7 @@ from ..caches import forget, left_out
 from ..errors import InputError, nearest
 from ..holders import assign, owner_of, values
 from ..plan import AttributeChange, Plan, needs_plan
+from ..process import trainable
 from ..slots import replace_held, slots
 from ..trace import check_model
 from .change import Change
@@ -46,6 +47,7 @@ class _Body:
         self.modules = dict(model.named_modules(remove_duplicate=False))
 
 
+@trainable
 def cut(model: nn.Module, plan: Plan) -> nn.Module:
     """A smaller copy of `model`; the model itself is left as it is, and what is dropped is never copied.
 
@@ -88,6 +90,7 @@ def _learn_alike(model: nn.Module, copied: nn.Module) -> None:
             new.requires_grad_(wanted[name])
 
 
+@trainable
 def cut_(model: nn.Module, plan: Plan, *, carry: States = ()) -> nn.Module:
     """Cut `model` itself, all or nothing, and return it.
 
@@ -196,6 +199,9 @@ def _made(body: _Body, plan: Plan) -> dict[int, torch.Tensor]:
         gain, whole = body.tensors[renorm.name], body.tensors[renorm.of]
         left = cutter.left(renorm.of, whole, made.get(id(whole), whole), renorm.dim)
         made[id(gain)] = alike(gain, made.get(id(gain), gain).detach() * left)
+    for tensor in body.tensors.values():
+        if tensor.is_inference() and id(tensor) not in made:  # made under inference mode: it can never be trained
+            made[id(tensor)] = alike(tensor, tensor.detach().clone())
     return made
 
 

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from ..errors import InputError, nearest
 from ..plan import Plan, needs_plan
+from ..process import trainable
 from ..slots import slots
 from ..trace import check_model
 from .change import Change
@@ -34,6 +35,7 @@ parameters, or a list or tuple of these."""
 S = TypeVar("S")
 
 
+@trainable
 def transplant(state: S, model: nn.Module, small: nn.Module, plan: Plan | None = None) -> S:
     """Let `state` follow from `model` to `small`, the model that a cut made of it; returns the same object.
 
@@ -114,7 +116,7 @@ def follow(state: States, change: Change) -> list[ReadyState]:
     lost = [line for one in ready for line in one.lost]
     if lost:
         text = "\n  ".join(["the state of these parameters cannot follow the cut and starts anew:", *lost])
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warnings.warn(text, UserWarning, stacklevel=4)  # past `trainable`
     return ready
 
 

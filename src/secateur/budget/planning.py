@@ -15,6 +15,7 @@ from ..errors import InputError, TargetError
 from ..graph import Graph, Group, PrunableAxis
 from ..importance import Criterion, Scores, by_own_names, by_weights, is_ready, is_relative, score
 from ..plan import AttributeChange, AxisPlan, Code, Plan, Renorm, Scale, Totals, encoded, with_notes
+from ..process import trainable
 from ..statistics import Statistics
 from ..terms import Axis, axes, find, size
 from ..trace.algebra import Opaque
@@ -32,6 +33,7 @@ from .worth import worth
 Drop = Mapping[str, Sequence[int] | str]
 
 
+@trainable
 def plan(
     graph: Graph,
     target: str | Sequence[str] | None = None,

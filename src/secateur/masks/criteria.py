@@ -20,6 +20,7 @@ from ..statistics import NEED_LOSS, Loss, Statistics, calibrate
 from ..statistics.batches import NoBatches, batches
 from ..text import listed
 from ..trace import trace_calls
+from ..train.running import seeded
 
 Scoring: TypeAlias = "Callable[[str, Tensor], Tensor]"
 
@@ -184,7 +185,8 @@ class Measure:
         if not criterion.needs:
             return criterion(Known(self.seed))
         assert self.data is not None
-        first, every = _first_of(self.data)
+        with seeded(self.seed):
+            first, every = _first_of(self.data)
         graph = trace_calls(model(), [first], run="real")
         statistics = calibrate(graph, every, needs=criterion.needs, loss=self.loss, seed=self.seed)
         return criterion(Known(self.seed, graph, statistics))

@@ -14,6 +14,7 @@ from ..apply.surgery import PLANS, plans_of
 from ..errors import InputError
 from ..graph import Graph
 from ..plan import Plan
+from ..process import trainable
 from ..statistics import Loss
 from ..trace import check_model
 from .choice import Rules
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .following import Following
 
 
+@trainable
 def mask(
     model: nn.Module,
     sparsity: float | None = None,
@@ -137,6 +139,7 @@ class Masks:
         """The share of each weight that stays, by name."""
         return {name: int(mask.count_nonzero()) / mask.numel() for name, mask in self.masks.items()}
 
+    @trainable
     def update(self, sparsity: float, *, regrow: bool = False) -> None:
         """Mask more, by the scores of the weights as they are now; the mask of each weight changes in place.
 
@@ -163,6 +166,7 @@ class Masks:
         for name, one in found.items():
             one.mask.mask.copy_(one.layout.upright(kept[name]))
 
+    @trainable
     def assign(self, kept: Mapping[str, Tensor]) -> None:
         """Set masks to some of your own, such as those of another run: name -> what stays, 0 and 1 or bools.
 
@@ -195,6 +199,7 @@ class Masks:
 
         return Following(self, schedule, regrow)
 
+    @trainable
     def harden(self) -> None:
         """Make the zeros permanent and take the masks off: the model is a plain one. Training lets zeros change again.
 
@@ -208,6 +213,7 @@ class Masks:
                 one.parameter.copy_(torch.where(one.mask.mask == 0, 0, one.parameter * one.mask.mask))
         self.remove()
 
+    @trainable
     def remove(self) -> None:
         """Take the masks off: the weights are what lies behind them, and all as before where nothing was trained.
 
@@ -233,6 +239,7 @@ class Masks:
 
         return dead(graph)
 
+    @trainable
     def plan(self, example_inputs: Any, **options: Any) -> Plan:
         """The plan that drops what masks made entirely zero: `secateur.cut(model, plan)` computes the same.
 

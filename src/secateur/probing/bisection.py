@@ -17,6 +17,7 @@ from ..fingerprint import called, digest, fingerprint_of
 from ..graph import Graph
 from ..paths import PathLike
 from ..plan import Plan
+from ..process import trainable
 from ..progress import bar
 from ..pruning import Pruned, calibrated, finished
 from ..recover import Recover, Recovering
@@ -73,6 +74,7 @@ class Found(Pruned):
         return "\n".join([first, *columns([head, *rows], right=(1, 2))])
 
 
+@trainable
 def search(
     model: nn.Module,
     example_inputs: Any,

@@ -20,6 +20,7 @@ from ..graph import Graph, Group
 from ..importance import Criterion, Scores, score
 from ..paths import PathLike
 from ..plan import Plan
+from ..process import trainable
 from ..progress import bar
 from ..statistics import Statistics
 from .curves import DENSE, KIND, Sensitivity, from_journal
@@ -30,6 +31,7 @@ RATIOS = (0.9, 0.75, 0.5, 0.25)
 Asked: TypeAlias = "list[tuple[Group, dict[float, int]]]"
 
 
+@trainable
 def sensitivity(
     graph: Graph,
     evaluate: Metric,

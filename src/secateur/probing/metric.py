@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..fingerprint import called
 from ..graph import Graph
 from ..plan import Plan
+from ..process import same_random_numbers
 from ..train.running import mode, seeded
 
 Metric: TypeAlias = "Callable[[nn.Module], Any]"
@@ -25,7 +26,8 @@ Finish: TypeAlias = "Callable[[nn.Module, Plan], nn.Module | None]"
 def made(graph: Graph, plan: Plan, finish: Finish | None = None) -> nn.Module:
     """A copy of the model of a graph, cut and finished. Raises `InputError` where `finish` gives no model."""
     small = cut(graph.model, plan)
-    finished = None if finish is None else finish(small, plan)
+    with same_random_numbers(range(torch.cuda.device_count())):
+        finished = None if finish is None else finish(small, plan)
     if not (finished is None or isinstance(finished, nn.Module)):
         raise InputError(f"finish gave a {type(finished).__name__}; it changes the model in place, or gives another")
     return small if finished is None else finished

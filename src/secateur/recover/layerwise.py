@@ -25,6 +25,7 @@ from ..statistics import PLACES
 from ..statistics.batches import Batch
 from ..statistics.listening import Read
 from ..statistics.patches import rows
+from ..trace.recorder import uncompiled
 from .constants import Constants
 from .solving import applied, solved
 from .strands import Strand
@@ -49,11 +50,14 @@ class Layerwise:
         """Solve for every weight; gives the outputs of both models, batch by batch."""
         dense = [Strand(self._body(self.graph.model, batch)) for batch in self.batches]
         cut = [Strand(self._body(self.model, batch)) for batch in self.batches]
-        try:
-            self._meet(dense, cut)
-        finally:
-            for strand in (*dense, *cut):
-                strand.close()
+        with (
+            uncompiled()
+        ):  # around all of them: they end in another order than they begin, and would put back each other's
+            try:
+                self._meet(dense, cut)
+            finally:
+                for strand in (*dense, *cut):
+                    strand.close()
         return [strand.result for strand in dense], [strand.result for strand in cut]
 
     def _body(self, model: nn.Module, batch: Batch) -> Callable[[Callable[[Any], Any]], Any]:

@@ -17,10 +17,12 @@ from ..errors import InputError, nearest
 from ..graph import Graph
 from ..masks.wearing import worn
 from ..plan import Added, Plan, Recovery
+from ..process import trainable
 from ..slots import slots
 from ..statistics import PLACES, Statistics
 from ..statistics.batches import batches
 from ..trace.keeping import kept, set_modes
+from ..train.running import seeded
 from .constants import Constants
 from .layerwise import Layerwise
 from .moments import FromMoments
@@ -158,6 +160,7 @@ def needs_of(recover: Recover) -> frozenset[str]:
     return frozenset().union(*(step.needs for step in named_steps(recover)))
 
 
+@trainable
 def recover_(
     model: nn.Module,
     graph: Graph,
@@ -189,7 +192,8 @@ def recover_(
     _check_needs(steps, statistics)
     _check_masks(steps, model)
     device = next((p.device for p in model.parameters()), None)
-    held = list(batches(data, device))
+    with seeded(seed):
+        held = list(batches(data, device))
     before, plans = {slot.name: slot.tensor.detach().clone() for slot in slots(model)}, plans_of(model)
     try:
         for step in steps:

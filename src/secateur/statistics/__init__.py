@@ -11,11 +11,14 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from ..apply.tensors import alike
 from ..errors import InputError, PruningError
 from ..fingerprint import of_function
 from ..graph import Graph
 from ..paths import PathLike
+from ..process import trainable
 from ..progress import bar
+from ..slots import replace_held, slots
 from ..trace.keeping import kept, set_modes
 from ..train.running import seeded
 from .batches import Batch, NoBatches, batches
@@ -54,6 +57,7 @@ class Statistics:
         return self.sums.get((name, quantity))
 
 
+@trainable
 def calibrate(
     graph: Graph,
     data: Iterable[Any],
@@ -242,9 +246,10 @@ def _scalar(value: Any) -> Tensor:
 def _unchanged(model: nn.Module, *, differentiated: bool) -> Iterator[None]:
     """Within, every parameter can be differentiated, for a unit behind frozen ones has a gradient too. Afterwards the
     model is as it was, with its gradients and what is written over in its buffers."""
-    before = [(p, p.requires_grad, p.grad) for p in model.parameters() if p.is_floating_point()]
-    buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
     with kept(model):
+        _make_usual(model)
+        before = [(p, p.requires_grad, p.grad) for p in model.parameters() if p.is_floating_point()]
+        buffers = [(buffer, buffer._version, buffer.clone()) for buffer in model.buffers()]
         try:
             for parameter, _, _ in before:
                 parameter.requires_grad_(parameter.requires_grad or differentiated)
@@ -257,6 +262,15 @@ def _unchanged(model: nn.Module, *, differentiated: bool) -> Iterator[None]:
             for buffer, version, held in buffers:
                 if buffer._version != version:
                     buffer.copy_(held)
+
+
+def _make_usual(model: nn.Module) -> None:
+    """Copies in place of what was made under inference mode, which cannot be differentiated."""
+    made: dict[int, Tensor] = {}
+    for slot in slots(model):
+        if slot.tensor.is_inference():
+            slot.table[slot.leaf] = made.setdefault(id(slot.tensor), alike(slot.tensor, slot.tensor.detach().clone()))
+    replace_held(model, made)
 
 
 def _length(data: Iterable[Any]) -> int | None:

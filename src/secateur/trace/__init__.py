@@ -19,6 +19,7 @@ from ..calls import Call, called, further, refusal, tensors_in
 from ..errors import InputError, PruningError, TraceError
 from ..graph import Graph, Source, build
 from ..nested import is_object
+from ..process import trainable
 from .bypassing import Search
 from .constructing import construct
 from .ground import RUNS, Ground
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .explain import Explanation
 
 
+@trainable
 def trace(
     model: nn.Module,
     example_inputs: Any = None,

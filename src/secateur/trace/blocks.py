@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from ..blocks import Block, Range, above, units
 from ..bypass import inside
@@ -35,6 +34,7 @@ from ..calls import Call
 from ..graph import Graph, SiteUse
 from ..holders import Holder, holders
 from ..plan import Gives
+from ..process import every_module_hooked
 from ..terms import Term, axes, same
 from .typed import Typed, get
 
@@ -88,18 +88,11 @@ class Watch:
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Within, one call of the model. The hooks are the process', so the modules' own stay as they are."""
+        """Within, one call of the model."""
         self._running.clear()
         self._call += 1
-        handles = [
-            register_module_forward_pre_hook(self._enter),
-            register_module_forward_hook(self._leave, with_kwargs=True),
-        ]
-        try:
+        with every_module_hooked(self._enter, self._leave):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def gave(self, call: Call, tensors: Sequence[torch.Tensor]) -> None:
         """A call has run and given these tensors, which therefore are read."""

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ..holders import assign, holders, remove, values
+from ..process import same_random_numbers
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def kept(model: nn.Module) -> Iterator[None]:
     dicts = [(module, dict(module.__dict__)) for module in model.modules()]
     containers = [(c, _copied(c)) for _, held in dicts for c in held.values() if isinstance(c, (dict, list, set))]
     objects = [(h.owner, dict(values(h.owner))) for h in holders(model) if h.path]
-    with torch.random.fork_rng(devices=_devices(model)):
+    with same_random_numbers(_devices(model)):
         try:
             yield
         finally:

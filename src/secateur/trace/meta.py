@@ -1,7 +1,8 @@
 """Shapes of common ops on meta tensors, without their kernels.
 
-Torch's own meta kernels of many ops are decompositions in Python that cost a hundred times what one empty tensor does.
-Each entry gives what the op would give, or `NotImplemented` where it is not the plain case.
+Torch's own meta kernels of many ops are decompositions in Python that cost a hundred times what one empty tensor does,
+and the first of them imports the compiler. Each entry gives what the op would give, or `NotImplemented` where it is not
+the plain case.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def like(x: torch.Tensor) -> torch.Tensor:
         f"aten::{name}"
         for name in "relu hardswish hardsigmoid silu gelu sigmoid tanh relu6 mish elu leaky_relu".split()
     ),
-    *("aten::hardtanh", "aten::clone", "aten::rsqrt", "aten::sqrt", "aten::exp", "aten::neg"),
+    *(f"aten::{name}" for name in "hardtanh clone rsqrt sqrt exp neg abs log sin cos softplus reciprocal".split()),
+    *("aten::clamp", "aten::clamp_min", "aten::clamp_max"),
 )
 def unary(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     return like(x) if x.is_floating_point() and not kwargs else NotImplemented
@@ -52,8 +54,12 @@ def unary_in_place(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
 
 
 @shortcut("aten::add.Tensor", "aten::mul.Tensor", "aten::sub.Tensor", "aten::div.Tensor")
-def binary(x: torch.Tensor, y: Any, **kwargs: Any) -> Any:
-    if not isinstance(y, torch.Tensor) or x.dtype != y.dtype or not x.is_floating_point():
+def binary(x: Any, y: Any, **kwargs: Any) -> Any:
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        return NotImplemented
+    if isinstance(y, (int, float)):
+        return like(x)
+    if not isinstance(y, torch.Tensor) or x.dtype != y.dtype:
         return NotImplemented
     if x.shape == y.shape:
         return like(x)
@@ -66,6 +72,42 @@ def binary(x: torch.Tensor, y: Any, **kwargs: Any) -> Any:
 def binary_in_place(x: torch.Tensor, y: Any, **kwargs: Any) -> Any:
     plain = isinstance(y, torch.Tensor) and x.is_floating_point() and x.shape == y.shape
     return x if plain else NotImplemented
+
+
+@shortcut("aten::pow.Tensor_Scalar")
+def power(x: torch.Tensor, exponent: Any) -> Any:
+    return like(x) if x.is_floating_point() and isinstance(exponent, (int, float)) else NotImplemented
+
+
+@shortcut("aten::cat")
+def cat(parts: Sequence[torch.Tensor], dim: int = 0) -> Any:
+    first = parts[0]
+    others = {(part.dtype, len(part.shape), part.is_contiguous()) for part in parts}
+    if others != {(first.dtype, len(first.shape), True)} or not first.dim():
+        return NotImplemented
+    shapes = [[int(n) for n in part.shape] for part in parts]
+    at = dim % first.dim()
+    length = sum(shape.pop(at) for shape in shapes)
+    if any(shape != shapes[0] for shape in shapes):
+        return NotImplemented
+    return torch.empty((*shapes[0][:at], length, *shapes[0][at:]), dtype=first.dtype, device=first.device)
+
+
+@shortcut("aten::mm")
+def product(x: torch.Tensor, y: torch.Tensor) -> Any:
+    fits = x.dim() == y.dim() == 2 and x.shape[1] == y.shape[0] and x.dtype == y.dtype
+    return torch.empty((x.shape[0], y.shape[1]), dtype=x.dtype, device=x.device) if fits else NotImplemented
+
+
+@shortcut("aten::addmm")
+def product_and_bias(bias: torch.Tensor, x: torch.Tensor, y: torch.Tensor, **kwargs: Any) -> Any:
+    return product(x, y) if bias.dim() == 1 and bias.dtype == x.dtype else NotImplemented
+
+
+@shortcut("aten::bmm")
+def products(x: torch.Tensor, y: torch.Tensor) -> Any:
+    fits = x.dim() == y.dim() == 3 and x.shape[0] == y.shape[0] and x.shape[2] == y.shape[1] and x.dtype == y.dtype
+    return torch.empty((*x.shape[:2], y.shape[2]), dtype=x.dtype, device=x.device) if fits else NotImplemented
 
 
 @shortcut("aten::mean.dim")
@@ -157,6 +199,15 @@ def recurrent(x: torch.Tensor, *args: Any) -> Any:
 @shortcut("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 def recurrent_cell(x: torch.Tensor, states: torch.Tensor | Sequence[torch.Tensor], *args: Any) -> Any:
     return like(states) if isinstance(states, torch.Tensor) else tuple(map(like, states))
+
+
+def shorted(key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result of a call on meta tensors, or `NotImplemented` where there is no shortcut for it."""
+    short = SHORTCUTS.get(key)
+    if short is None or not args:
+        return NotImplemented
+    first = args[0][0] if type(args[0]) in (list, tuple) and args[0] else args[0]
+    return short(*args, **kwargs) if getattr(first, "is_meta", False) else NotImplemented
 
 
 def key(func: Any) -> str:

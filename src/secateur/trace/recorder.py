@@ -28,7 +28,6 @@ from .blocks import SUMS, Watch
 from .folds import Query
 from .kinds import Attention
 from .life import Life
-from .meta import SHORTCUTS
 from .registry import ATEN, FUNCTIONS, IN_DOUBLE, PLAIN, PLAINER, Op, Rule
 from .rules import pointwise, routing
 from .sizes import Dim, Ledger, Num, Shape, source_line
@@ -427,9 +426,7 @@ class Recorder(Interceptor):
 
     def _short(self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a common op on meta tensors, without its kernel; else `NotImplemented`."""
-        meta_run = self.device is not None and args and getattr(args[0], "device", None) == self.device
-        short = SHORTCUTS.get(key) if meta_run else None
-        return short(*args, **kwargs) if short is not None else NotImplemented
+        return meta.shorted(key, args, kwargs) if self.device is not None else NotImplemented
 
     def after(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         return out if self.quiet else sized.after(self, func, args, kwargs, out)

@@ -25,6 +25,7 @@ from secateur.graph import Graph
 from secateur.importance import Criterion, Scores, is_ready
 from secateur.plan import Plan
 from secateur.probing.metric import Metric
+from secateur.process import trainable
 from secateur.pruning import Cutting, Pruned
 from secateur.recover import Recover
 from secateur.statistics import Loss
@@ -60,6 +61,7 @@ class Stage:
         return self.pruned.graph
 
 
+@trainable
 def iterate(
     model: nn.Module,
     example_inputs: Any,
@@ -144,6 +146,7 @@ class Iteration(Iterator[Stage]):
         self._plans: list[Plan] = []
         self._names = own_names(graph)  # of the axes of the newest graph, as they were called at first
 
+    @trainable
     def __next__(self) -> Stage:
         self._close()
         while self.stopped is None and self.done < self._goals.steps:
@@ -290,7 +293,7 @@ def _check_serves(cutting: Cutting, stages: int) -> None:
             f"importance= gives ready scores, which are of the model before stage 1, and there are {stages} stages\n"
             "give the name of a criterion or a function, which score each stage's model anew"
         )
-    if cutting.data is not None and iter(cutting.data) is cutting.data:
+    if isinstance(cutting.data, Iterator):  # asked of its type: to begin it would draw a number
         raise InputError(f"data= is an iterator, which stage 1 of {stages} uses up\ngive a list or a DataLoader")
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..process import same_random_numbers
+
 
 @contextlib.contextmanager
 def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
@@ -28,16 +30,11 @@ def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """The random generators of torch, NumPy and Python start at `seed`; afterwards they are where they were."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with same_random_numbers(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         np.random.seed(seed)
         random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
+        yield
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
