@@ -49,7 +49,7 @@ class Batch:
         first = next((t for t in tensors_in((call.args, dict(call.kwargs))) if t.dim()), None)
         if first is None or not len(first):
             raise InputError(f"batch {number} of data holds no examples")
-        return Batch(Call(call.args, call.kwargs), pytree.tree_map_only(torch.Tensor, usual, targets), len(first))
+        return Batch(Call(call.args, call.kwargs), changed(targets, usual), len(first))
 
     def first(self, n: int) -> Batch:
         """Its first n examples."""
