@@ -30,7 +30,7 @@ from .plan import AttributeChange
 from .replay import in_float64, run
 from .slots import slots
 from .text import first_line, listed
-from .trace.constructing import Built, anew
+from .trace.constructing import Built, anew, check_config, rebuilt
 from .trace.sizes import Attribute, Expr, Num, evaluate, leaves
 from .trace.staging import Stage, tag
 from .verify import distance
@@ -45,24 +45,25 @@ INSTEAD = "save it with secateur.save(model, 'small.safetensors'), or prune it w
 
 
 def check_rebuilds(model: nn.Module) -> None:
-    """Raise `PruningError` where the class of a uniform model does not build it again from its config."""
-    other = anew(model, copy.deepcopy(model.config))
+    """Raise `PruningError` where the class of a uniform model does not build it again from its config, as it is written
+    to a file."""
+    other = rebuilt(model, copy.deepcopy(model.config))
     wrong = [*_shapes(model, other), *_numbers(model, other)]
     if wrong:
         raise PruningError(
             f"{type(model).__name__} does not follow its config: {listed(wrong, SHOWN)}\n"
             "its constructor computes a size in a way that cannot be followed; leave uniform out, and report it"
         )
-    _check_valid(model, model.config, "prune to sizes that it allows, such as Select(align=8), or leave uniform out")
 
 
-def _check_valid(model: nn.Module, config: Any, mend: str) -> None:
+def _check_valid(model: nn.Module, config: Any) -> None:
     """A config may refuse, when it is saved, sizes with which the model runs."""
     try:
-        getattr(config, "validate", lambda: None)()
+        check_config(config)
     except Exception as error:  # of huggingface_hub, with what the class says as its cause
         said = first_line(error.__cause__ or error)
-        raise InputError(f"the config of {type(model).__name__} does not take the new sizes: {said}\n{mend}") from error
+        name = type(model).__name__
+        raise InputError(f"the config of {name} does not take the new sizes: {said}\n{INSTEAD}") from error
 
 
 def _shapes(model: nn.Module, other: nn.Module) -> Iterator[str]:
@@ -200,7 +201,7 @@ def save_folder(model: nn.Module, folder: str | os.PathLike[str], calls: Sequenc
     _check_added(model)
     _check_bare(model)
     config = described(model)
-    _check_valid(model, config, INSTEAD)
+    _check_valid(model, config)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         _filled(model, config).save_pretrained(temporary)

@@ -65,7 +65,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "true width": ({"match": "a", "width": True}, "width=True: the exact number"),
     "list": ({"match": "a", "floor": [1]}, "floor=[1]: the least that remains"),
     "infinite": ("a: ceiling=inf", "ceiling='inf': the most that remains"),
-    "align": ("a: align=0", "align='0': counts become multiples of it"),
+    "align": ("a: align=0", "align='0': widths become multiples of it"),
     "unprotected": ({"match": "a", "protect": False}, "protect=False: its parameters stay as they are; no later rule"),
     "flag with a value": ("a: together=yes", "together='yes': all its axes keep the same share"),
     "kind": ("a: prune=haeds", "prune names the kind 'haeds'; did you mean 'head' or 'channel'?"),

@@ -152,7 +152,7 @@ def test_protecting_nothing_is_a_mistake(pattern: str, near: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"align": 0}, "align=0: counts become multiples of it: a whole number from 1 up, as in align=8"),
+        ({"align": 0}, "align=0: widths become multiples of it: a whole number from 1 up, as in align=8"),
         ({"align": 2.5}, "align=2.5"),
         ({"floor": -0.1}, "floor=-0.1: the least that remains: a share up to 1, or a count above 1, as in floor=16"),
         ({"floor": float("nan")}, "floor=nan"),

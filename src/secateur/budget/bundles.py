@@ -45,9 +45,17 @@ class Bundle:
         within = (all(x <= limit for x, limit in zip(rung, limits, strict=True)) for rung in self.levels)
         return next((j for j, fits in enumerate(within) if fits), len(self.levels) - 1)
 
-    def stopped(self) -> Bundle:
-        """The same, but it stays on its highest rung."""
-        return replace(self, levels=self.levels[:1], price=())
+    def at(self, rung: int) -> Bundle:
+        """The same, but it stays on one rung."""
+        return replace(self, levels=self.levels[rung : rung + 1], price=())
+
+    def only(self, left: npt.NDArray[np.bool_]) -> Bundle:
+        """The same with only these of its rungs; what a longer descent costs is the mean of what it passes."""
+        places = np.flatnonzero(left)
+        levels = np.array(self.levels)[places]
+        lost = np.append(0.0, np.cumsum(-np.diff(self.levels, axis=0) @ np.array(self.worth) * np.array(self.price)))
+        prices = np.diff(lost[places]) / (-np.diff(levels, axis=0) @ np.array(self.worth))
+        return replace(self, levels=tuple(map(tuple, levels.tolist())), price=_rising(prices))
 
 
 def bundled(graph: Graph, rungs: Sequence[Ladder], wishes: Wishes, worth: Sequence[int]) -> list[Bundle]:
@@ -91,7 +99,11 @@ def _at(shares: np.ndarray, ladder: Ladder, steps: int) -> np.ndarray:
 def _prices(levels: np.ndarray, ladders: Sequence[Ladder], worth: Sequence[int]) -> tuple[float, ...]:
     """Of each descent the mean price of what goes, never less than an earlier one."""
     lost = sum(n * _lost(ladder, levels[:, i]) for i, (ladder, n) in enumerate(zip(ladders, worth, strict=True)))
-    return tuple(np.maximum.accumulate(np.diff(lost) / -np.diff(levels @ np.array(worth))).tolist())
+    return _rising(np.diff(lost) / -np.diff(levels @ np.array(worth)))
+
+
+def _rising(prices: np.ndarray) -> tuple[float, ...]:
+    return tuple(np.maximum.accumulate(prices).tolist())
 
 
 def _lost(ladder: Ladder, levels: np.ndarray) -> np.ndarray:

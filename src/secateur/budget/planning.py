@@ -18,12 +18,10 @@ from ..plan import AttributeChange, AxisPlan, Code, Plan, Renorm, Scale, Totals,
 from ..process import trainable
 from ..statistics import Statistics
 from ..terms import Axis, axes, find, size
-from ..trace.algebra import Opaque
-from ..trace.sizes import Attribute, Dim, evaluate, leaves
-from ..trace.solve import holds
-from .allocate import SCOPES, Allocation, Limits
-from .bundles import Bundle, bundled
+from .allocate import SCOPES
+from .bundles import bundled
 from .depth import shortened, split_by_hand
+from .meeting import Search
 from .select import Select, SelectLike
 from .steps import Ladder, Measured, kept_units, ladders
 from .targets import Target, parse_targets
@@ -92,7 +90,7 @@ def plan(
     relative = scope != "isomorphic" and is_relative(importance)  # shares of a class are of its units
     counted = worth(graph, relative=relative) if allocation is None else [1] * len(graph.groups)
     bundles = bundled(graph, rungs, wishes, counted)
-    counts = _allowed_counts(graph, bundles, targets, scope)
+    counts = Search(wishes.conditions, targets, scope, _as_asked(graph, drop, targets, rungs)).counts(bundles)
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
     made = build_plan(graph, kept, counts, tuple(map(str, targets)))
     chosen = _chosen(graph, scored, statistics)
@@ -208,6 +206,14 @@ def _lowered(graph: Graph, wishes: Wishes, levels: Mapping[int, int], rungs: Seq
     return rungs
 
 
+def _as_asked(graph: Graph, drop: Drop, targets: Sequence[Target], rungs: Sequence[Ladder]) -> frozenset[int]:
+    """Groups that lose what was asked for, or nothing: without a target, all but those with a ceiling."""
+    if targets:
+        return frozenset()
+    whole = (g for g, group in enumerate(graph.groups) if rungs[g].levels[0] == group.steps)
+    return frozenset((*whole, *(graph.axis(name).group for name in drop)))
+
+
 def _numbers(name: str, units: Any) -> list[int]:
     """Numbers of units from any sequence, array or tensor of whole numbers; a mask is none."""
     try:
@@ -236,66 +242,6 @@ def _checked_units(axis: PrunableAxis, name: str, units: Sequence[int]) -> list[
             f"drop leaves {axis.size - len(wanted)} of {axis.size} units of {name!r}; at least {axis.least} must stay"
         )
     return wanted
-
-
-# --- sizes that the counts must satisfy ---
-
-
-def _allowed_counts(graph: Graph, bundles: list[Bundle], targets: Sequence[Target], scope: str) -> Counts:
-    """Solve; where a comparison in the code would turn out differently, hold the groups that it reads, and again."""
-    bundles = list(bundles)
-    while True:
-        counts = Allocation(graph, bundles, Limits.of(graph, targets)).solve(targets, scope)
-        broken = broken_by(graph, counts)
-        movable = [i for i, b in enumerate(bundles) if len(b.levels) > 1 and not broken.keys().isdisjoint(b.groups)]
-        if not broken:
-            return counts
-        if not movable:
-            raise InputError(f"no plan keeps this true: {next(iter(broken.values()))}")
-        for i in movable:
-            bundles[i] = bundles[i].stopped()
-
-
-def broken_by(graph: Graph, counts: Counts) -> dict[int, str]:
-    """Groups whose new counts change the outcome of a comparison or make an attribute no whole number."""
-    by_axis = counts_by_axis(graph, counts)
-    group_of = {axis.term: axis.group for axis in (*graph.axes, *graph.ghosts) if axis.group >= 0}
-    broken: dict[int, str] = {}
-
-    def blame(variables: set[Axis], where: str) -> None:
-        broken.update({group_of[a]: where for a in variables if a in group_of and by_axis[a] != a.n})
-
-    for attribute, ratio in graph.attributes.items():
-        try:
-            ratio.at(lambda axis: by_axis.get(axis, axis.n))
-        except Opaque:
-            blame(ratio.variables, f"{attribute} is a whole number")
-    for guard in graph.guards:
-        reads = _guarded(graph, guard.left) | _guarded(graph, guard.right)
-        try:
-            kept = holds(guard, lambda e: evaluate(e, lambda leaf: _leaf_value(graph, leaf, by_axis)))
-        except (Opaque, ZeroDivisionError):
-            kept = False
-        if not kept:
-            blame(reads, f"the comparison at {guard.where}")
-    return broken
-
-
-def _guarded(graph: Graph, expr) -> set[Axis]:  # type: ignore[no-untyped-def]
-    found: set[Axis] = set()
-    for leaf in leaves(expr):
-        if isinstance(leaf, Dim):
-            found |= set(axes(leaf.term))
-        elif leaf in graph.attributes:
-            found |= graph.attributes[leaf].variables
-    return found
-
-
-def _leaf_value(graph: Graph, leaf: Dim | Attribute, counts: Mapping[Axis, int]) -> int:
-    if isinstance(leaf, Dim):
-        return size(leaf.term, counts)
-    ratio = graph.attributes.get(leaf)
-    return graph.attribute_values[leaf] if ratio is None else ratio.at(lambda axis: counts.get(axis, axis.n))
 
 
 # --- the Plan ---
@@ -370,4 +316,4 @@ def _scales(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Scale, ...]:
     return tuple(scales)
 
 
-__all__ = ["broken_by", "build_plan", "plan"]
+__all__ = ["build_plan", "plan"]

@@ -72,7 +72,7 @@ SETTINGS: dict[str, Setting] = {
     "width": Setting(whole, "the exact number of units that remain: a whole number from 1 up", "width=48"),
     "floor": Setting(_number, "the least that remains: a share up to 1, or a count above 1", "floor=16"),
     "ceiling": Setting(positive, "the most that remains: a share up to 1, or a count above 1", "ceiling=256"),
-    "align": Setting(whole, "counts become multiples of it: a whole number from 1 up", "align=8"),
+    "align": Setting(whole, "widths become multiples of it: a whole number from 1 up", "align=8"),
     "prune": Setting(kinds, "the kinds of axes that may be cut, all others stay", "prune=heads"),
     "protect": Setting(
         _yes, "its parameters stay as they are; no later rule undoes it, so it is true or left out", "protect"

@@ -21,11 +21,11 @@ SelectLike: TypeAlias = "Select | RuleLike | Sequence[RuleLike] | None"
 class Select:
     """Limits on a plan. In short: `Select.of(["layer4.*: keep=0.5", "type=Linear: floor=16 align=8"])`.
 
-    protect: modules or parameters (names or globs) that stay as they are. only: nothing else is cut. align: counts
-    become multiples of this. floor, ceiling: the least and the most that stays of every axis, a share up to 1 or a
-    count above 1. widths: exact counts by axis name. rules: the same and more for chosen axes, in the words of
-    `secateur.budget.rules`; what they say of an axis goes before the general words, of two rules the later one counts,
-    and `widths` come last.
+    protect: modules or parameters (names or globs) that stay as they are. only: nothing else is cut. align: widths
+    become multiples of this; counts of heads and of experts do not. floor, ceiling: the least and the most that stays
+    of every axis, a share up to 1 or a count above 1. widths: exact counts by axis name. rules: the same and more for
+    chosen axes, in the words of `secateur.budget.rules`; what they say of an axis goes before the general words, of two
+    rules the later one counts, and `widths` come last.
 
     Raises `InputError` for words and values that cannot be.
 

@@ -56,6 +56,11 @@ class Selector:
             raise InputError(f"{source} names {given!r}; write a name, a glob or a list of them, as in 'layer4.*'")
         return Selector(tuple(_conditions(part, source) for text in texts for part in text.split(",")))
 
+    @property
+    def names_kinds(self) -> bool:
+        """Whether it means axes of a kind, or by their exact name, and not whatever lies in a module."""
+        return any(one.form in ("kind", "axis") for conditions in self.alternatives for one in conditions)
+
     def __str__(self) -> str:
         return ", ".join(" ".join(map(str, conditions)) for conditions in self.alternatives)
 

@@ -103,7 +103,8 @@ def _ladder(group: Group, scores: Mapping[str, torch.Tensor], wishes: Wishes, sc
 
 
 def allowed_levels(group: Group, wishes: Wishes) -> np.ndarray:
-    """All steps, then every lower level at which each axis is aligned and above its floor; all below its ceiling."""
+    """All steps, then every lower level at which each axis is aligned and above its floor; all below its ceiling, and
+    such as the code allows."""
     levels = np.arange(group.steps, 0, -1)
     for axis in group.axes:
         counts = axis.size // group.steps * levels
@@ -111,7 +112,10 @@ def allowed_levels(group: Group, wishes: Wishes) -> np.ndarray:
         levels = levels[(counts >= wishes.least(axis)) & (counts <= wishes.most(axis)) & aligned]
         if not len(levels):
             raise wishes.nothing_left(group, axis)
-    return levels
+    within = wishes.conditions.within(group, levels)
+    if not len(within):
+        raise wishes.conditions.nothing_left(group, levels)
+    return within
 
 
 def _step_scores(group: Group, scores: Mapping[str, torch.Tensor]) -> np.ndarray:

@@ -15,9 +15,13 @@ from typing import Any
 from ..bypass import inside
 from ..errors import InputError
 from ..graph import Graph, Group, PrunableAxis
+from ..terms import CHANNEL, HEAD_DIM
 from ..text import listed
 from .catalogue import Catalogue
+from .conditions import Conditions
 from .rules import SIZES, Rule
+
+WIDTHS = (CHANNEL, HEAD_DIM)  # the kinds whose counts are widths of matrices
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +67,14 @@ class Wishes:
         return most if ceiling else max(most, self.least(axis))
 
     def align(self, axis: PrunableAxis) -> int:
-        """What its count is a multiple of, unless the axis stays whole."""
+        """What its count is a multiple of, unless the axis stays whole.
+
+        Alignment is about widths: how many heads or experts there are is aligned by a rule that names their kind or
+        the axis alone.
+        """
         said = self._said(axis, "align")
-        return math.lcm(axis.multiple, said.value if said else self.general.align)
+        general = self.general.align if axis.kind in WIDTHS else 1
+        return math.lcm(axis.multiple, said.value if said else general)
 
     def _most(self, axis: PrunableAxis, ceiling: Said | None) -> int:
         value = ceiling.value if ceiling else self.general.ceiling
@@ -81,6 +90,8 @@ class Wishes:
         for rule, meant in self._meant:
             for axis in meant:
                 for word, value in rule.settings.items():
+                    if word == "align" and axis.kind not in WIDTHS and not rule.match.names_kinds:
+                        continue
                     for other in SIZES if word in SIZES else ():
                         said[axis.name].pop(other, None)
                     said[axis.name][word] = Said(word, value, rule.name)
@@ -101,6 +112,11 @@ class Wishes:
         return Catalogue(self.graph)
 
     # --- of one group ---
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        """What the code asks of counts."""
+        return Conditions(self.graph)
 
     @cached_property
     def held(self) -> dict[int, str]:

@@ -80,7 +80,7 @@ class CutOptions:
     only: Annotated[list[str], Option(metavar="SELECTOR", help="Nothing else is cut; repeatable.")] = field(
         default_factory=list
     )
-    align: Annotated[int, Option(help="Counts become multiples of this.")] = 1
+    align: Annotated[int, Option(help="Widths become multiples of this.")] = 1
     floor: Annotated[float, Option(help="The least that stays of every axis: a share up to 1, or a count.")] = 0.1
     ceiling: Annotated[float, Option(help="The most that stays of every axis: a share up to 1, or a count.")] = 1.0
     select: Annotated[

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import torch
 
-from ..budget.planning import broken_by, build_plan
+from ..budget.conditions import Conditions
+from ..budget.planning import build_plan
 from ..budget.select import Select, SelectLike
 from ..budget.steps import allowed_levels, highest, kept_units
 from ..budget.wishes import Wishes
@@ -148,8 +149,12 @@ class Probes:
                 stays[group.axes[0].name] = next(iter(refused.values()), "no smaller count is within these ratios")
         return found, stays
 
+    @cached_property
+    def _conditions(self) -> Conditions:
+        return Conditions(self.graph)
+
     def _refusals(self, group: Group, level: int) -> Iterator[str]:
-        yield from broken_by(self.graph, self._counts(group, level)).values()
+        yield from (broken.where for broken in self._conditions.broken(self._counts(group, level)))
 
     def value(self, evaluate: Metric, group: Group, ratio: float, level: int) -> float:
         """What the metric says of the model in which a group keeps `level` of its steps."""

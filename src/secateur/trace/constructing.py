@@ -26,6 +26,7 @@ from .sized import shape_args
 from .sizes import Dim, Equation, Expr, Ledger, Num, escape, expression, open_ledger
 from .typed import get
 
+UNWRITTEN = frozenset(("_attn_implementation_internal", "_experts_implementation_internal"))  # what no file keeps
 FACTORIES = frozenset(("zeros", "ones", "empty", "rand", "randn", "full"))
 
 
@@ -61,25 +62,60 @@ class Built:
     def of(model: nn.Module, config: Any) -> Built:
         """The model that the class of `model` makes of `config`. Raises `InputError` where it makes none."""
         said, sizes = Ledger(whole=whole), Sizes()
-        with followed(model), open_ledger(said), sizes:
-            built = anew(model, _with_factors(config))
+        with followed(model, map(type, below(config))), open_ledger(said), sizes:
+            built = rebuilt(model, _with_factors(config))
             _let_quotients_escape(built)
         return Built(built, said, sizes)
 
 
+def rebuilt(model: nn.Module, config: Any) -> Any:
+    """What the class of a model makes of a config that was written to a file and read again, and checks itself."""
+    with _refused(model):
+        again = reread(config)
+        built = _made(model, again)
+        check_config(again)
+    return built
+
+
+def check_config(config: Any) -> None:
+    """Have a config, and those within it, check themselves as when they are saved. Raises what they raise."""
+    for one in below(config):
+        getattr(one, "validate", lambda: None)()
+
+
 def anew(model: nn.Module, config: Any) -> Any:
-    """What the class of a model makes of a config, on the meta device and without values.
+    """What the class of a model makes of a config, on the meta device and without values. Raises `InputError`."""
+    with _refused(model):
+        return _made(model, config)
 
-    Random ones have a spread that is computed from sizes, which would bind them. Raises `InputError`.
-    """
+
+def reread(config: Any) -> Any:
+    """A config as a file would give it back: its class is called with what it holds, and computes the rest anew."""
+    with open_ledger(Ledger()):
+        kept = config.to_dict()
+    again = type(config)(**kept)
+    for old, new in zip(below(config), below(again), strict=False):
+        for name in UNWRITTEN & values(old).keys() if type(old) is type(new) else ():
+            assign(new, name, values(old)[name])
+    return again
+
+
+def _made(model: nn.Module, config: Any) -> Any:
+    """Random values have a spread that is computed from sizes, which would bind them."""
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights(), torch.device("meta"):
+        return type(model)(config)
+
+
+@contextmanager
+def _refused(model: nn.Module) -> Iterator[None]:
     try:
-        from transformers.initialization import no_init_weights
-
-        with no_init_weights(), torch.device("meta"):
-            return type(model)(config)
+        yield
     except Exception as error:
+        cause = error.__cause__ or error  # huggingface_hub wraps what a config says
         raise InputError(
-            f"{type(model).__name__} cannot be built from its config: {type(error).__name__}: {error}\n"
+            f"{type(model).__name__} cannot be built from its config: {type(cause).__name__}: {cause}\n"
             "leave uniform out, and save with secateur.save"
         ) from error
 

@@ -160,12 +160,12 @@ _replaced: dict[tuple[int, str], _Replaced] = {}
 
 
 @contextmanager
-def followed(model: nn.Module) -> Iterator[None]:
-    """Within, `int`, `len` and `numpy.prod` keep the history of sizes in the code of a model."""
+def followed(model: nn.Module, kinds: Iterable[type] = ()) -> Iterator[None]:
+    """Within, `int`, `len` and `numpy.prod` keep the history of sizes in the code of a model, and of further classes."""
     taken: list[_Replaced] = []
     try:
         with _lock:
-            taken.extend(_replace(*meaning) for meaning in _meanings(model))
+            taken.extend(_replace(*meaning) for meaning in _meanings(model, kinds))
         yield
     finally:
         with _lock:
@@ -191,9 +191,9 @@ def _put_back(one: _Replaced) -> None:
         one.names[one.name] = one.old
 
 
-def _meanings(model: nn.Module) -> list[tuple[Names, str, Any]]:
+def _meanings(model: nn.Module, kinds: Iterable[type]) -> list[tuple[Names, str, Any]]:
     """What shall mean something else, and what: (globals, name, meaning)."""
-    code = _code_of(model)
+    code = _code_of(model, kinds)
     files = {id(names): names for names in map(_globals_of, code)}
     strict = {id(_globals_of(held)) for held in code if not _only_calls_int(held)}
     found = [(n, "int", _Int) for key, n in files.items() if key not in strict and _is_real(n, "int")]
@@ -215,9 +215,9 @@ def _bound(names: Names, values: tuple[Any, ...]) -> list[str]:
     return [name for name, value in names.items() if any(value is one for one in values)]
 
 
-def _code_of(model: nn.Module) -> list[type | FunctionType]:
+def _code_of(model: nn.Module, further: Iterable[type]) -> list[type | FunctionType]:
     """The classes of a model's modules, with their bases, and the functions that these hold; none of torch, Python."""
-    kinds: dict[type, None] = {}
+    kinds = dict.fromkeys(further)
     functions: dict[FunctionType, None] = {}
     for module in model.modules():
         kinds[type(module)] = None

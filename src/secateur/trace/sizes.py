@@ -233,17 +233,34 @@ def _compared(method: str, op: str) -> Callable[[Num, Any], Any]:
     def apply(self: Num, other: Any) -> Any:
         outcome = base(self, other)
         if _active and outcome is not NotImplemented:
-            guard = Guard(op, self.expr, expression(other), outcome, "")
-            if not _trivial(guard):
-                _active[-1].guards.append(guard._replace(where=source_line()))
+            _note(Guard(op, self.expr, expression(other), outcome, ""))
         return outcome
 
     return apply
 
 
+def _true(self: Num) -> bool:
+    outcome = plain(self) != 0
+    if _active:
+        _note(Guard("!=", self.expr, 0, outcome, ""))
+    return outcome
+
+
+def _note(guard: Guard) -> None:
+    if not _trivial(guard):
+        _active[-1].guards.append(guard._replace(where=source_line()))
+
+
 def _trivial(guard: Guard) -> bool:
-    """Comparisons with zero and below say nothing: no axis loses its last unit, none gains."""
-    return type(guard.right) is int and guard.right <= 0
+    """Comparisons of sizes with zero and below say nothing: no axis loses its last unit, none gains."""
+    return type(guard.right) is int and guard.right <= 0 and _positive(guard.left)
+
+
+def _positive(expr: Expr) -> bool:
+    """Whether an expression stays above zero whatever is cut: a remainder, a difference or a quotient may vanish."""
+    if isinstance(expr, Call):
+        return expr.op in "+*" and _positive(expr.left) and _positive(expr.right)
+    return not isinstance(expr, int) or expr > 0
 
 
 def _escaping(method: str) -> Callable[..., Any]:
@@ -261,6 +278,7 @@ for _method, _op in (("add", "+"), ("sub", "-"), ("mul", "*"), ("floordiv", "//"
     setattr(Num, f"__r{_method}__", _arithmetic(f"__r{_method}__", _op, reflected=True))
 for _method, _op in (("eq", "=="), ("ne", "!="), ("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">=")):
     setattr(Num, f"__{_method}__", _compared(f"__{_method}__", _op))
+Num.__bool__ = _true
 for _method in ("__truediv__", "__rtruediv__"):
     setattr(Num, _method, _divided(_method, reflected=_method.startswith("__r")))
 for _method in (

@@ -329,7 +329,13 @@ def holds(guard: Guard, value: Callable[[Expr], int]) -> bool:
 
 
 def _is_equation(guard: Guard) -> bool:
-    return (guard.op, guard.outcome) in (("==", True), ("!=", False))
+    """Whether a comparison equates sizes. Many plans leave no remainder: one of them is looked for."""
+    equal = (guard.op, guard.outcome) in (("==", True), ("!=", False))
+    return equal and not (_has_remainder(guard.left) or _has_remainder(guard.right))
+
+
+def _has_remainder(expr: Expr) -> bool:
+    return isinstance(expr, Call) and (expr.op == "%" or _has_remainder(expr.left) or _has_remainder(expr.right))
 
 
 def _floors(expr: Expr, *, inside: bool = False) -> bool:

@@ -1,0 +1,74 @@
+"""Hugging Face models cut uniformly: what a config checks of itself is met, and the class builds the result again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import secateur
+from secateur import Select
+from secateur.calls import tensors_in
+
+transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed (extra hf)")
+transformers.logging.disable_progress_bar()
+
+IDS = torch.randint(3, 90, (2, 7), generator=torch.Generator().manual_seed(0))
+CALL = {"input_ids": IDS}
+
+
+def decoder(name: str = "Llama", heads: int = 8, hidden: int = 64, **options: Any) -> Any:
+    sizes = {"hidden_size": hidden, "intermediate_size": 2 * hidden, "num_hidden_layers": 2, "pad_token_id": 0}
+    kind, config = (getattr(transformers, f"{name}{what}") for what in ("ForCausalLM", "Config"))
+    options = {"num_key_value_heads": 4, **options}
+    torch.manual_seed(0)
+    return kind(config(vocab_size=97, num_attention_heads=heads, max_position_embeddings=64, **sizes, **options)).eval()
+
+
+def loads(result: Any, folder: Path, call: dict[str, Any] = CALL) -> Any:
+    """The config of what transformers alone loads, which computes exactly the same."""
+    result.model.save_pretrained(folder)
+    again = type(result.model).from_pretrained(folder)
+    with torch.no_grad():
+        pairs = zip(tensors_in(result.model(**call)), tensors_in(again(**call)), strict=True)
+        assert all(torch.equal(one, two) for one, two in pairs)
+    return again.config
+
+
+SELECTS = {"nothing": None, "align": Select(align=8), "align all": "*: align=8", "embed": "model.embed_tokens: align=32"}
+
+
+@pytest.mark.parametrize("target", ["macs=0.5", "params=0.7"])
+@pytest.mark.parametrize("select", SELECTS)
+@pytest.mark.parametrize(("heads", "hidden"), [(8, 64), (32, 256)])
+def test_a_hidden_size_stays_a_multiple_of_the_heads(
+    heads: int, hidden: int, select: str, target: str, tmp_path: Path
+) -> None:
+    model = decoder("Llama", heads, hidden)
+    config = loads(secateur.prune(model, CALL, target, uniform=True, select=SELECTS[select]), tmp_path)
+    assert config.hidden_size < hidden
+    assert config.hidden_size % config.num_attention_heads == 0
+    assert config.num_attention_heads % config.num_key_value_heads == 0
+
+
+@pytest.mark.parametrize("name", ["Llama", "Qwen2", "Mistral"])
+@pytest.mark.parametrize(("select", "target"), [("kind=head: keep=0.5", None), (None, "channels=0.5")])
+def test_grouped_queries_are_halved(name: str, select: str | None, target: str | None, tmp_path: Path) -> None:
+    config = loads(secateur.prune(decoder(name), CALL, target, uniform=True, select=select), tmp_path)
+    assert (config.num_attention_heads, config.num_key_value_heads) == (4, 2)
+
+
+@pytest.mark.parametrize("select", [Select(align=8), "*: align=8", "model.layers.*: align=8"])
+def test_alignment_is_about_widths(select: Any) -> None:
+    result = secateur.prune(decoder(), CALL, "channels=0.75", uniform=True, select=select)
+    config = result.model.config
+    assert (config.num_attention_heads, config.num_key_value_heads) == (6, 3)
+    assert config.intermediate_size % 8 == 0
+
+
+@pytest.mark.parametrize("select", ["kind=head: align=2", "axis=model.layers.0.self_attn.q_proj[0]: align=2"])
+def test_heads_are_aligned_by_rules_that_name_them(select: str) -> None:
+    result = secateur.prune(decoder(), CALL, "channels=0.75", uniform=True, select=select)
+    assert result.model.config.num_key_value_heads == 2
