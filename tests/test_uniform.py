@@ -37,7 +37,7 @@ def loads(result: Any, folder: Path, call: dict[str, Any] = CALL) -> Any:
     return again.config
 
 
-SELECTS = {"nothing": None, "align": Select(align=8), "align all": "*: align=8", "embed": "model.embed_tokens: align=32"}
+SELECTS = {"nothing": None, "align": Select(align=8), "all": "*: align=8", "one": "model.embed_tokens: align=32"}
 
 
 @pytest.mark.parametrize("target", ["macs=0.5", "params=0.7"])

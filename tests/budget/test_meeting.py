@@ -40,7 +40,7 @@ def counts(graph: Graph, *args: Any, **options: Any) -> tuple[int, int]:
 CHECKS: dict[str, Check] = {
     "no remainder": lambda a, c: a % c == 0,
     "as a truth value": lambda a, c: not a % c,
-    "both ways round": lambda a, c: 0 == a % c,
+    "turned round": lambda a, c: not (0 != a % c),  # noqa: SIM202, SIM300
     "a whole number of times": lambda a, c: (a // c) * c == a,
     "more than three times": lambda a, c: a // c > 3,
     "no more than the difference": lambda a, c: a - c >= 2 * c + 2,
@@ -67,7 +67,7 @@ def test_in_every_scope(scope: str) -> None:
 def test_what_a_target_does_not_ask_for_stays() -> None:
     graph = asking(CHECKS["no remainder"])
     assert counts(graph, select=Select(widths={"c": 4})) == (24, 4)
-    with pytest.raises(InputError, match=r"no plan keeps this true: the comparison at budget/test_meeting\.py:\d+") as e:
+    with pytest.raises(InputError, match=r"no plan keeps this true: the comparison at budget/test_meeting\.py") as e:
         counts(graph, drop={"c": [0]})
     assert "the rest being as asked, a may keep 5, 10, 15, 20 of 24; or c may keep 1, 2, 3, 4, 6 of 6" in str(e.value)
     assert counts(graph, drop={"c": [0]}, select="a: ceiling=0.9") == (20, 5)
@@ -78,7 +78,7 @@ def test_a_share_is_rounded_down_to_what_a_comparison_allows() -> None:
 
 
 def test_a_ceiling_below_all_that_a_comparison_allows_is_refused() -> None:
-    with pytest.raises(InputError, match=r"no count of 'a' from 3 to 4 keeps this true: the comparison at budget/test_m"):
+    with pytest.raises(InputError, match=r"no count of 'a' from 3 to 4 keeps this true: the comparison at budget/"):
         counts(asking(CHECKS["of one alone"]), select="a: ceiling=4")
 
 
