@@ -11,6 +11,7 @@ import torch
 import secateur
 from secateur import Select
 from secateur.calls import tensors_in
+from secateur.nested import changed
 
 transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed (extra hf)")
 transformers.logging.disable_progress_bar()
@@ -72,3 +73,12 @@ def test_alignment_is_about_widths(select: Any) -> None:
 def test_heads_are_aligned_by_rules_that_name_them(select: str) -> None:
     result = secateur.prune(decoder(), CALL, "channels=0.75", uniform=True, select=select)
     assert result.model.config.num_key_value_heads == 2
+
+
+def test_caches_are_no_outputs() -> None:
+    model = decoder()
+    cache = model(**CALL).past_key_values
+    assert len(tensors_in(cache.layers[0])) == 2
+    assert tensors_in({"cache": cache}) == []
+    assert changed(cache, lambda t: t.double()).layers[0].keys.dtype == torch.float64
+    assert secateur.trace(model, CALL).axis("model.layers.0.self_attn.q_proj[0]").size == 4

@@ -3,7 +3,8 @@
 Looked into, in this order: what torch's pytree knows (lists, tuples, dicts, named tuples and every class that is
 registered there, as the outputs of Hugging Face models are), other mappings, and the attributes and slots of any other
 object (a dataclass, frozen or not, DETR's NestedTensor, a batch of graphs, a distribution). Modules, classes and
-functions are not data, and are passed by.
+functions are not data, and are passed by. The caches that Hugging Face models return are states and no outputs: what
+they hold follows a cut, so `tensors_in` passes them by.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def _tensors(value: Any, met: set[int]) -> Iterator[torch.Tensor]:
     for leaf in pytree.tree_leaves(value):
         if isinstance(leaf, torch.Tensor):
             yield leaf
-        elif is_object(leaf) and id(leaf) not in met:
+        elif is_object(leaf) and not is_cache(leaf) and id(leaf) not in met:
             met.add(id(leaf))
             for part in _parts(leaf).values():
                 yield from _tensors(part, met)
@@ -45,6 +46,11 @@ def _tensors(value: Any, met: set[int]) -> Iterator[torch.Tensor]:
 def is_object(value: Any) -> bool:
     """Whether tensors may be inside: not so for numbers, strings, arrays, modules, classes and functions."""
     return not isinstance(value, (*PLAIN, *NO_DATA, np.ndarray, np.generic))
+
+
+def is_cache(value: Any) -> bool:
+    """Whether this is what Hugging Face models keep keys and values in from call to call."""
+    return any(kind.__name__ == "Cache" and kind.__module__.startswith("transformers.") for kind in type(value).__mro__)
 
 
 def _parts(value: Any) -> dict[Any, Any]:
@@ -82,7 +88,7 @@ def _changed(value: Any, change: Callable[[torch.Tensor], torch.Tensor], made: d
     def leaf(part: Any) -> Any:
         if isinstance(part, torch.Tensor):
             return change(part)
-        if not is_object(part) or not tensors_in(part):
+        if not is_object(part) or not (is_cache(part) or tensors_in(part)):
             return part
         return made[id(part)] if id(part) in made else _copied(part, change, made)
 
@@ -104,4 +110,4 @@ def _copied(value: Any, change: Callable[[torch.Tensor], torch.Tensor], made: di
     return new
 
 
-__all__ = ["changed", "is_object", "tensors_in"]
+__all__ = ["changed", "is_cache", "is_object", "tensors_in"]

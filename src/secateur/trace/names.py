@@ -161,7 +161,7 @@ _replaced: dict[tuple[int, str], _Replaced] = {}
 
 @contextmanager
 def followed(model: nn.Module, kinds: Iterable[type] = ()) -> Iterator[None]:
-    """Within, `int`, `len` and `numpy.prod` keep the history of sizes in a model's code, and that of further classes."""
+    """Within, `int`, `len` and `numpy.prod` keep the history of sizes in the code of a model and of classes."""
     taken: list[_Replaced] = []
     try:
         with _lock:
