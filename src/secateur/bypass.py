@@ -8,10 +8,15 @@ the block's output was.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from torch import nn
 
-from .plan import Gives
+if TYPE_CHECKING:
+    from .plan import Gives
+
+
+MARK = "_secateur_bypass"
 
 
 class Bypass(nn.Module):
@@ -44,7 +49,14 @@ def put_bypasses(modules: Mapping[str, nn.Module], removed: Mapping[str, Gives])
 
 def bypass(gives: Gives, training: bool) -> nn.Module:
     """What stands for a block that gave `gives`."""
-    return (nn.Identity() if gives is None else Bypass(gives)).train(training)
+    made = (nn.Identity() if gives is None else Bypass(gives)).train(training)
+    made.__dict__[MARK] = True
+    return made
+
+
+def is_bypass(module: nn.Module) -> bool:
+    """Whether a module stands where a block was; an `nn.Identity` of the model's own does not."""
+    return MARK in module.__dict__
 
 
 def inside(name: str, modules: Collection[str]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from .bypass import inside
 from .errors import PruningError
 from .plan import Added, AttributeChange, AxisPlan, Code, Plan, Scale
+from .renumbering import Renumbering
 from .terms import positions
 
 
@@ -21,6 +22,7 @@ def compose(first: Plan, second: Plan) -> Plan:
     weights: it names the steps of both, in their order, and those weights are in the saved file alone.
     Raises `PruningError` where the second was not made on the model that the first gives.
     """
+    second = _as_before(second, first)
     for name in (*second.sites, *second.removed):
         if inside(name, first.removed):
             raise PruningError(f"the second plan does not continue the first: {name} is removed by the first")
@@ -81,7 +83,7 @@ def _by_axis(first: Plan, second: Plan) -> Plan:
 def _rest(first: Plan, second: Plan) -> dict[str, Any]:
     """All of a composed plan but its axes and sites."""
     return {
-        "attributes": _attributes(first, second),
+        "attributes": _changes(first.attributes, second.attributes),
         "scales": (*first.scales, *(_scale(scale, first) for scale in second.scales)),
         "renorms": tuple(dict.fromkeys((*first.renorms, *second.renorms))),  # one ratio of the last norm to the first
         "before": first.before,
@@ -92,7 +94,55 @@ def _rest(first: Plan, second: Plan) -> dict[str, Any]:
         "removed": {**first.removed, **second.removed},
         "added": (*first.added, *second.added),
         "recovery": (*first.recovery, *second.recovery),
+        "renumbered": _renumbered(first.renumbered, second.renumbered),
     }
+
+
+# --- gaps that the first plan closes: the second calls what lies behind them by other names ---
+
+
+def _as_before(second: Plan, first: Plan) -> Plan:
+    """The second plan in the names that modules and tensors had before the first."""
+    old = first.names.before
+    if not first.names:
+        return second
+    kept = {(pick.module, pick.name): pick.kept for pick in first.renumbered.picks} if first.renumbered else {}
+
+    def change(one: AttributeChange) -> AttributeChange:
+        picked = kept.get((old(one.module), one.name))
+        index = one.index if picked is None or one.index is None else picked[one.index]
+        return replace(one, module=old(one.module), index=index)
+
+    return replace(
+        second,
+        sites={old(name): codes for name, codes in second.sites.items()},
+        attributes=tuple(map(change, second.attributes)),
+        scales=tuple(replace(scale, name=old(scale.name)) for scale in second.scales),
+        renorms=tuple(replace(one, name=old(one.name), of=old(one.of)) for one in second.renorms),
+        caches=tuple(cache._replace(module=old(cache.module)) for cache in second.caches),
+        removed={old(name): gives for name, gives in second.removed.items()},
+        added=tuple(replace(one, name=old(one.name), like=old(one.like)) for one in second.added),
+        renumbered=None
+        if second.renumbered is None
+        else Renumbering(
+            tuple(map(old, second.renumbered.lists)),
+            tuple(map(change, second.renumbered.numbers)),
+            tuple(replace(pick, module=old(pick.module)) for pick in second.renumbered.picks),
+        ),
+    )
+
+
+def _renumbered(first: Renumbering | None, second: Renumbering | None) -> Renumbering | None:
+    if first is None or second is None:
+        return first or second
+    picks = {(pick.module, pick.name): pick for pick in first.picks}
+    for pick in second.picks:
+        earlier = picks.get((pick.module, pick.name))
+        picks[pick.module, pick.name] = (
+            pick if earlier is None else replace(earlier, kept=_picked(earlier.kept, pick.kept))
+        )
+    lists = tuple(dict.fromkeys((*first.lists, *second.lists)))
+    return Renumbering(lists, _changes(first.numbers, second.numbers), tuple(picks.values()))
 
 
 def _left_by(plan: Plan, removed: Collection[str]) -> Plan:
@@ -113,6 +163,17 @@ def _left_by(plan: Plan, removed: Collection[str]) -> Plan:
         caches=tuple(cache for cache in plan.caches if not inside(cache.module, removed)),
         removed={name: gives for name, gives in plan.removed.items() if not inside(name, removed)},
         added=tuple(added for added in plan.added if not inside(added.name, removed)),
+        renumbered=_without(plan.renumbered, removed),
+    )
+
+
+def _without(one: Renumbering | None, removed: Collection[str]) -> Renumbering | None:
+    if one is None:
+        return None
+    return Renumbering(
+        tuple(name for name in one.lists if not inside(name, removed)),
+        tuple(change for change in one.numbers if not inside(change.module, removed)),
+        tuple(pick for pick in one.picks if not inside(pick.module, removed)),
     )
 
 
@@ -172,7 +233,7 @@ def same_axes(first: Plan, second: Plan) -> dict[str, str]:
 
     Raises `PruningError` where they disagree.
     """
-    return {name: old for name, old in _names(first, second).items() if old in first.axes}
+    return {name: old for name, old in _names(first, _as_before(second, first)).items() if old in first.axes}
 
 
 def _names(first: Plan, second: Plan) -> dict[str, str]:
@@ -279,9 +340,9 @@ def _code(a: Code, b: Code) -> Code:
     return a
 
 
-def _attributes(first: Plan, second: Plan) -> tuple[AttributeChange, ...]:
-    changes = {(c.module, c.name, c.index): c for c in first.attributes}
-    for c in second.attributes:
+def _changes(first: Sequence[AttributeChange], second: Sequence[AttributeChange]) -> tuple[AttributeChange, ...]:
+    changes = {(c.module, c.name, c.index): c for c in first}
+    for c in second:
         earlier = changes.get((c.module, c.name, c.index))
         changes[c.module, c.name, c.index] = AttributeChange(
             c.module, c.name, c.index, earlier.old if earlier is not None else c.old, c.new

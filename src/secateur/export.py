@@ -35,20 +35,20 @@ def load_pruned(model, path):
         stored = {name: file.get_tensor(name).clone() for name in file.keys()}
     if metadata.get("secateur_format") != FORMAT:
         raise ValueError(f"{path} is of secateur format {metadata.get('secateur_format')}, this loader reads {FORMAT}")
+    plans = json.loads(metadata["secateur_plans"])
     aliases = json.loads(metadata["secateur_aliases"])
     for name in json.loads(metadata.get("secateur_masks", "{}")):  # a bit a weight, the highest first
         weight, bits = stored[aliases.get(name, name)], stored.pop(f"{name}.secateur_mask").unsqueeze(1)
         kept = (bits & torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8)).flatten()
         weight[(kept[: weight.numel()] == 0).reshape(weight.shape)] = 0  # for good
     sources = {**{name: name for name in stored}, **aliases}
-    plans = json.loads(metadata["secateur_plans"])
-    removed = {name: gives for plan in plans for name, gives in plan.get("removed", {}).items()}
+__OPENED__    removed = {name: gives for plan in plans for name, gives in plan.get("removed", {}).items()}
     changes = [c for plan in plans for c in plan["attributes"] if not _inside(c[0], removed)]
     added = [a for plan in plans for a in plan.get("added", ()) if not _inside(a[0], removed)]
     fresh = _fresh(model, added, sources, stored)
     places = {name: place for name, place in _places(model).items() if not _inside(name, removed)}
     _check(model, places, {n: s for n, s in sources.items() if n not in fresh}, stored, changes, removed)
-    for name in sorted(removed):
+__CHECKED__    for name in sorted(removed):
         holder, _, leaf = name.rpartition(".")
         gives = tuple(removed[name]) if isinstance(removed[name], list) else removed[name]
         training = model.get_submodule(name).training
@@ -78,10 +78,10 @@ def load_pruned(model, path):
         else:
             old = table[leaf]
             table[leaf] = type(old)([*old[:index], value, *old[index + 1 :]])
-    return model
+__CLOSED__    return model
 
 
-def _swapped(value, replaced, depth=3):
+__LISTS__def _swapped(value, replaced, depth=3):
     """The same with new tensors: modules may keep theirs in lists, tuples and dicts, too."""
     if isinstance(value, torch.Tensor):
         return replaced.get(id(value), value)
@@ -170,6 +170,77 @@ def _check(model, places, sources, stored, changes, removed):
         now[path, name, index] = after
 '''
 
+# What a file needs whose plans close gaps in lists of layers.
+_CLOSING = {
+    "__OPENED__": """\
+    plans, closed, picks = _built(plans)
+    sources = {_opened(name, closed): source for name, source in sources.items()}
+""",
+    "__CHECKED__": """\
+    _check_lists(model, closed, picks)
+""",
+    "__CLOSED__": """\
+    for holder, gone in closed.items():
+        members = modules[holder]._modules
+        left = [module for place, module in members.items() if int(place) not in gone]
+        members.clear()
+        members.update({str(place): module for place, module in enumerate(left)})
+    for (path, name), (_, kept) in picks.items():
+        table, leaf = _attributes(modules[path], name)
+        table[leaf] = type(table[leaf])(table[leaf][i] for i in kept)
+""",
+    "__LISTS__": '''\
+def _built(plans):
+    """Plans in the names of the model as it is built, what is taken out of its lists, and what stays of attributes."""
+    closed, picks, found = {}, {}, []
+    for plan in plans:
+        closing = plan.get("renumbered", {"lists": [], "numbers": [], "picks": []})
+        changes = []
+        for path, name, index, *values in (*plan["attributes"], *closing["numbers"]):
+            path = _opened(path, closed)
+            index = picks[path, name][1][index] if index is not None and (path, name) in picks else index
+            changes.append([path, name, index, *values])
+        for path, name, old, kept in closing["picks"]:
+            place = _opened(path, closed), name
+            earlier = picks.get(place)
+            picks[place] = (old, kept) if earlier is None else (earlier[0], [earlier[1][i] for i in kept])
+        removed = {_opened(name, closed): gives for name, gives in plan.get("removed", {}).items()}
+        added = [[_opened(a, closed), _opened(b, closed), dim] for a, b, dim in plan.get("added", ())]
+        lists = [_opened(name, closed) for name in closing["lists"]]
+        for name in removed:
+            holder, _, place = name.rpartition(".")
+            if holder in lists:
+                closed.setdefault(holder, set()).add(int(place))
+        found.append({"removed": removed, "attributes": changes, "added": added})
+    return found, closed, picks
+
+
+def _opened(name, closed):
+    """What the model as it is built calls a module or tensor of the smaller one."""
+    parts = name.split(".")
+    for i in range(1, len(parts)):
+        if parts[i].isdecimal():
+            for place in sorted(closed.get(".".join(parts[:i]), ())):
+                parts[i] = str(int(parts[i]) + (place <= int(parts[i])))
+    return ".".join(parts)
+
+
+def _check_lists(model, closed, picks):
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for name in closed:
+        members = modules[name]._modules if name in modules else {"": None}
+        if list(members) != [str(place) for place in range(len(members))]:
+            raise ValueError(f"the file is of another model: it closes gaps in {name!r}, which is no list here")
+    for (path, name), (old, _) in picks.items():
+        table, leaf = _attributes(modules[path], name) if path in modules else ({}, "")
+        value = table.get(leaf) if not any(part.startswith("_") for part in name.split(".")) else None
+        if type(value) not in (tuple, list) or list(value) != old:
+            raise ValueError(f"the file is of another model: {path}.{name} is {old} there, {value} here")
+
+
+''',
+}
+
 
 def loader_source(path: str | os.PathLike[str]) -> str:
     """The text of a short Python file with one function, `load_pruned(model, path)`, that needs no secateur.
@@ -182,9 +253,12 @@ def loader_source(path: str | os.PathLike[str]) -> str:
         ...
     secateur.errors.FileError: no file nowhere.safetensors
     """
-    read_plans(path)
+    closes = any(plan.renumbered is not None for plan in read_plans(path))
+    source = _LOADER
+    for mark, text in _CLOSING.items():
+        source = source.replace(mark, text if closes else "")
     name = json.dumps(os.fspath(path)).replace("\\\\", "\\\\\\\\")
-    return _LOADER.replace("__FILE__", name).replace("__FORMAT__", str(FORMAT)).replace("__BYPASS__", _plain(Bypass))
+    return source.replace("__FILE__", name).replace("__FORMAT__", str(FORMAT)).replace("__BYPASS__", _plain(Bypass))
 
 
 def _plain(kind: type) -> str:

@@ -6,8 +6,8 @@ before `Fitted.put`, which assigns what lies ready and cannot fail.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,8 +18,10 @@ from .apply.surgery import PLANS, alike, plans_of
 from .bypass import inside, put_bypasses
 from .caches import forget
 from .errors import FileError, InputError, nearest
-from .holders import assign, owner_of, values
+from .guard import guard
+from .holders import owner_of, put_at, values
 from .plan import Added, AttributeChange, Gives, Plan
+from .renumbering import Names, Pick, Renumbering, added_names, cut_names, drop, is_list, pick_at
 from .slots import Slot, replace_held, slots
 from .text import listed
 
@@ -57,23 +59,27 @@ class Fitted:
     tensors: Sequence[tuple[Slot, torch.Tensor]]
     values: Sequence[tuple[Any, str, AttributeChange]]  # the object that holds an attribute, and its name there
     removed: Mapping[str, Gives]
+    closed: Mapping[str, Collection[str]]  # of lists by name, the members whose gaps are closed
+    picks: Collection[tuple[Any, str, tuple[int, ...]]]  # of lists and tuples that objects hold, the entries that stay
     plans: tuple[Plan, ...]
 
     def put(self) -> None:
         """Change the model. Plain dict entries are set, so no code of the model runs that could refuse."""
-        put_bypasses(dict(self.model.named_modules(remove_duplicate=False)), self.removed)
+        modules = dict(self.model.named_modules(remove_duplicate=False))
+        put_bypasses(modules, self.removed)
         new = {id(slot.tensor): tensor for slot, tensor in self.tensors}  # an added one is in the place of None
         for slot, tensor in self.tensors:
             slot.table[slot.leaf] = tensor
         for owner, leaf, change in self.values:
-            value: Any = change.new
-            if change.index is not None:
-                old = values(owner)[leaf]
-                value = type(old)([*old[: change.index], change.new, *old[change.index + 1 :]])
-            assign(owner, leaf, value)
+            put_at(owner, leaf, change.index, change.new)
+        for holder, members in self.closed.items():
+            drop(modules[holder], members)
+        for owner, leaf, kept in self.picks:
+            pick_at(owner, leaf, kept)
         replace_held(self.model, new)
         forget(self.model, (cache for plan in self.plans for cache in plan.caches))
         if self.plans:
+            guard(self.model, added_names(self.plans))
             self.model.__dict__[PLANS] = self.plans
 
 
@@ -91,8 +97,10 @@ def fit(model: nn.Module, plans: tuple[Plan, ...], stored: Stored, device: torch
     outline = _Outline(model, stored)
     for plan in plans[len(done) :]:
         outline.follow(plan)
-    outline.compare({name for plan in plans for name in plan.sites})
-    return Fitted(model, list(_made(outline, device)), outline.changes, outline.removed, plans)
+    outline.compare(cut_names(plans))
+    tensors = list(_made(outline, device))
+    picks = outline.picks.values()
+    return Fitted(model, tensors, outline.changes, outline.removed, outline.closed, picks, plans)
 
 
 class _Outline:
@@ -111,7 +119,11 @@ class _Outline:
         self.shapes = {self.key[slot.name]: tuple(slot.tensor.shape) for slot in self.slots}
         self.values: dict[tuple[int, str, int | None], int] = {}
         self.changes: list[tuple[Any, str, AttributeChange]] = []
-        self.removed: dict[str, Gives] = {}
+        self.removed: dict[str, Gives] = {}  # by the names of the model as it is
+        self.gone: set[str] = set()  # the same by the names that the plans have come to
+        self.closed: dict[str, list[str]] = {}
+        self.picks: dict[tuple[int, str | None], tuple[Any, str, tuple[int, ...]]] = {}
+        self.built = {name: name for name in self.modules}  # what the model as it is calls each of its modules
         self.tensors = {slot.name: slot.tensor for slot in self.slots}
         for alias, name in stored.aliases.items():
             self._share(alias, name)
@@ -136,21 +148,54 @@ class _Outline:
             self._check_site(name, plan)
         self.shapes.update({self.key[name]: plan.shape(name) for name in plan.sites})
         for change in plan.attributes:
-            owner, leaf, value = self._read(change)
-            place = (id(owner), leaf, change.index)
-            have = self.values.get(place, value)
-            if have != change.old:
-                raise FileError(
-                    f"does not fit this {self.kind}: {_path(change)}\n  file   {change.old}\n  model  {have}\n{OTHER}"
-                )
-            self.values[place] = change.new
-            self.changes.append((owner, leaf, change))
+            self._change(change)
         if plan.added:
             self._add(plan.added)
+        if plan.renumbered is not None:
+            self._renumber(plan.renumbered, plan)
+
+    def _renumber(self, closing: Renumbering, plan: Plan) -> None:
+        """Close gaps: from here on plans, and the file, call what lies behind them by other names."""
+        for change in closing.numbers:
+            self._change(change)
+        for pick in closing.picks:
+            self._pick(pick)
+        for name in closing.lists:
+            if name not in self.modules or not is_list(self.modules[name]):
+                raise FileError(f"closes gaps in {name!r}, which is no list in this {self.kind}\n{OTHER}")
+        for name in filter(plan.names.removes, plan.removed):
+            holder, _, member = self.built[name].rpartition(".")
+            self.closed.setdefault(holder, []).append(member)
+        self._rename(plan.names)
+
+    def _rename(self, names: Names) -> None:
+        after = names.after
+        left = [name for name in self.modules if not names.removes(name)]
+        self.modules = {after(name): self.modules[name] for name in left}
+        self.built = {after(name): self.built[name] for name in left}
+        self.gone = {after(name) for name in self.gone if not names.removes(name)}
+        self.slots = [replace(slot, name=after(slot.name)) for slot in self.slots]
+        self.key = {after(name): after(key) for name, key in self.key.items()}
+        self.shapes = {after(name): shape for name, shape in self.shapes.items() if not names.removes(name)}
+        self.tensors = {after(name): tensor for name, tensor in self.tensors.items() if not names.removes(name)}
+
+    def _change(self, change: AttributeChange) -> None:
+        picked = self.picks.get((id(self._owner(change)[0]), change.name.rpartition(".")[2]))
+        if picked is not None and change.index is not None:
+            change = replace(change, index=picked[2][change.index])
+        owner, leaf, value = self._read(change)
+        place = (id(owner), leaf, change.index)
+        have = self.values.get(place, value)
+        if have != change.old:
+            raise FileError(
+                f"does not fit this {self.kind}: {_path(change)}\n  file   {change.old}\n  model  {have}\n{OTHER}"
+            )
+        self.values[place] = change.new
+        self.changes.append((owner, leaf, change))
 
     def _add(self, added: Sequence[Added]) -> None:
         """Slots for parameters that the model does not have yet, under each name of their modules."""
-        modules = {name: module for name, module in self.modules.items() if not inside(name, self.removed)}
+        modules = {name: module for name, module in self.modules.items() if not inside(name, self.gone)}
         known = {slot.name: self.tensors[slot.name] for slot in self.slots}
         try:
             found = places(added, modules, known, lambda name: self.shapes[self.key[name]])
@@ -169,7 +214,10 @@ class _Outline:
             raise FileError(
                 f"removes {name!r}, which this {self.kind} does not have{nearest(name, self.modules)}\n{OTHER}"
             )
-        self.removed = {**{n: g for n, g in self.removed.items() if not inside(n, {name})}, name: gives}
+        built = self.built[name]
+        self.removed = {**{n: g for n, g in self.removed.items() if not inside(n, {built})}, built: gives}
+        self.closed = {n: members for n, members in self.closed.items() if not inside(n, {built})}
+        self.gone = {*(n for n in self.gone if not inside(n, {name})), name}
         self.modules = {n: module for n, module in self.modules.items() if n == name or not inside(n, {name})}
         self.slots = [slot for slot in self.slots if not inside(slot.name, {name})]
         self.key = {n: key for n, key in self.key.items() if not inside(n, {name})}
@@ -185,13 +233,7 @@ class _Outline:
 
     def _read(self, change: AttributeChange) -> tuple[Any, str, int]:
         """What holds an attribute, its name there and its integer. Nothing but integers, and no code is run."""
-        module = self.modules.get(change.module)
-        if module is None:
-            raise FileError(
-                f"sets {_path(change)}: this {self.kind} has no module {change.module!r}"
-                f"{nearest(change.module, self.modules)}\n{OTHER}"
-            )
-        owner, leaf = owner_of(module, change.name) or (module, None)
+        owner, leaf = self._owner(change)
         held: Any = values(owner)[leaf] if leaf is not None else None
         value = held
         if change.index is not None:
@@ -200,6 +242,28 @@ class _Outline:
             what = type(held).__name__ if leaf is not None else "missing"
             raise FileError(f"sets {_path(change)}, which is no integer in this {self.kind} ({what})\n{OTHER}")
         return owner, leaf, value
+
+    def _owner(self, change: AttributeChange | Pick) -> tuple[Any, str | None]:
+        module = self.modules.get(change.module)
+        if module is None:
+            raise FileError(
+                f"sets {_path(change)}: this {self.kind} has no module {change.module!r}"
+                f"{nearest(change.module, self.modules)}\n{OTHER}"
+            )
+        return owner_of(module, change.name) or (module, None)
+
+    def _pick(self, pick: Pick) -> None:
+        owner, leaf = self._owner(pick)
+        held: Any = values(owner)[leaf] if leaf is not None else None
+        earlier = self.picks[id(owner), leaf][2] if (id(owner), leaf) in self.picks else None
+        now = held if earlier is None else [held[i] for i in earlier]
+        if leaf is None or type(held) not in (tuple, list) or tuple(now) != pick.old:
+            have = now if leaf is not None else "missing"
+            raise FileError(
+                f"does not fit this {self.kind}: {_path(pick)}\n  file   {[*pick.old]}\n  model  {have}\n{OTHER}"
+            )
+        kept = pick.kept if earlier is None else tuple(earlier[i] for i in pick.kept)
+        self.picks[id(owner), leaf] = owner, leaf, kept
 
     # --- names and shapes ---
 
@@ -260,8 +324,8 @@ def _made(outline: _Outline, device: torch.device | None) -> Iterator[tuple[Slot
             yield slot, made[key]
 
 
-def _path(change: AttributeChange) -> str:
-    place = "" if change.index is None else f"[{change.index}]"
+def _path(change: AttributeChange | Pick) -> str:
+    place = f"[{change.index}]" if isinstance(change, AttributeChange) and change.index is not None else ""
     return f"{change.module}.{change.name}{place}" if change.module else f"{change.name}{place}"
 
 

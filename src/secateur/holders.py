@@ -86,6 +86,14 @@ def assign(owner: Any, name: str, value: Any) -> None:
         object.__setattr__(owner, name, value)
 
 
+def put_at(owner: Any, name: str, index: int | None, value: Any) -> None:
+    """Set an attribute that `values` gives, or one place of the tuple or list that it is."""
+    if index is not None:
+        old = values(owner)[name]
+        value = type(old)([*old[:index], value, *old[index + 1 :]])
+    assign(owner, name, value)
+
+
 def remove(owner: Any, name: str) -> None:
     """Take away an attribute that `values` gives."""
     table = owner if type(owner) is dict else _table(owner)

@@ -29,6 +29,7 @@ from .fitting import Slot, Stored, fit, slots
 from .paths import PathLike, path_of
 from .plan import Plan
 from .process import trainable
+from .renumbering import cut_names
 from .text import listed
 from .trace import check_model
 
@@ -186,7 +187,7 @@ def _stored(
     """Tensors by the first of their names, and the first name by each further one; without masks."""
     from .masks.naming import plain_slots
 
-    cut = {name for plan in plans for name in plan.sites}
+    cut = cut_names(plans)
     first: dict[int, str] = {}
     tensors: dict[str, torch.Tensor] = {}
     aliases: dict[str, str] = {}

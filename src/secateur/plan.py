@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from .caches import Cache
 from .errors import FileError, InputError, PruningError
+from .renumbering import Names, Pick, Renumbering
 from .terms import Axis, Cat, Each, Product, Term, axes, positions, size
 
 Code: TypeAlias = "str | int | Mapping[str, Sequence[Code]]"
@@ -111,9 +112,10 @@ class Totals:
 class Plan:
     """What is cut. `print(plan)` shows it; `Plan.from_json(plan.to_json()) == plan`.
 
-    `removed`: modules that are bypassed, with what they gave back of their arguments. `added`: parameters that the cut
-    model has and the original has not. `recovery`: the steps, in order, that changed its weights afterwards; a cut by
-    the plan takes none of them.
+    `removed`: modules that are bypassed, with what they gave back of their arguments; where `renumbered` closes the
+    gaps that they leave in lists, they are taken out instead. `added`: parameters that the cut model has and the
+    original has not. `recovery`: the steps, in order, that changed its weights afterwards; a cut by the plan takes none
+    of them.
     """
 
     axes: Mapping[str, AxisPlan]
@@ -129,6 +131,12 @@ class Plan:
     removed: Mapping[str, Gives] = field(default_factory=dict)
     added: tuple[Added, ...] = ()
     recovery: tuple[Recovery, ...] = ()
+    renumbered: Renumbering | None = None
+
+    @cached_property
+    def names(self) -> Names:
+        """What modules and tensors are called before and after the cut; the plan calls them as before."""
+        return Names(self.removed, self.renumbered.lists if self.renumbered is not None else ())
 
     @cached_property
     def _terms(self) -> dict[str, Axis]:
@@ -228,6 +236,7 @@ class Plan:
                 **({"removed": dict(self.removed)} if self.removed else {}),
                 **({"added": [[a.name, a.like, a.dim] for a in self.added]} if self.added else {}),
                 **({"recovery": [[r.step, dict(r.options)] for r in self.recovery]} if self.recovery else {}),
+                **({"renumbered": _renumbering_data(self.renumbered)} if self.renumbered is not None else {}),
             },
             separators=(",", ":"),
         )
@@ -285,6 +294,23 @@ def _from_data(data: Mapping[str, Any]) -> Plan:
         removed={name: _gives(gives) for name, gives in data.get("removed", {}).items()},
         added=tuple(Added(*added) for added in data.get("added", ())),
         recovery=tuple(Recovery(step, dict(options)) for step, options in data.get("recovery", ())),
+        renumbered=_renumbering(data["renumbered"]) if "renumbered" in data else None,
+    )
+
+
+def _renumbering_data(one: Renumbering) -> dict[str, Any]:
+    return {
+        "lists": one.lists,
+        "numbers": [[a.module, a.name, a.index, a.old, a.new] for a in one.numbers],
+        "picks": [[p.module, p.name, p.old, p.kept] for p in one.picks],
+    }
+
+
+def _renumbering(data: Mapping[str, Any]) -> Renumbering:
+    return Renumbering(
+        tuple(data["lists"]),
+        tuple(AttributeChange(*a) for a in data["numbers"]),
+        tuple(Pick(module, name, tuple(old), tuple(kept)) for module, name, old, kept in data["picks"]),
     )
 
 
@@ -351,6 +377,7 @@ __all__ = [
     "PruningError",
     "Recovery",
     "Renorm",
+    "Renumbering",
     "Scale",
     "Totals",
     "encoded",

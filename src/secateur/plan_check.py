@@ -15,7 +15,9 @@ A plan that `secateur.plan` made always passes; one from a file may be damaged o
 7. A parameter that is added has a public name that nothing else in the plan has, and is as long as a dimension of a
    parameter that is not added itself.
 8. A recovery step is a name, and its options are plain values by name.
-9. Totals are whole numbers from 0 up; bytes of memory may be unknown.
+9. Gaps are closed in lists that lose members, all of them by number; what follows are integers by rule 4, and lists of
+   plain values of which some stay, in their order. Nothing of it lies in a module that is removed.
+10. Totals are whole numbers from 0 up; bytes of memory may be unknown.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from .bypass import inside
 from .errors import FileError
 from .holders import DEPTH as OBJECTS
 from .holders import is_public
-from .plan import Added, AttributeChange, AxisPlan, Code, Plan, Recovery, Renorm, Scale
+from .plan import Added, AttributeChange, AxisPlan, Code, Plan, Recovery, Renorm, Renumbering, Scale
 from .terms import size
 
 DEPTH = 32
@@ -66,7 +68,9 @@ def check_plan(plan: Plan) -> None:
         _check_added(added, plan)
     for recovery in plan.recovery:
         _check_recovery(recovery)
-    for when, totals in (("before", plan.before), ("after", plan.after)):  # Rule 9
+    if plan.renumbered is not None:
+        _check_renumbered(plan.renumbered, plan)
+    for when, totals in (("before", plan.before), ("after", plan.after)):  # Rule 10
         known = (totals.params, totals.macs, 0 if totals.memory is None else totals.memory)
         if not all(map(_is_place, known)):
             told = f"{totals.params!r} parameters, {totals.macs!r} MACs and {totals.memory!r} bytes"
@@ -176,6 +180,9 @@ def _check_removed(name: str, gives: Any, plan: Plan) -> None:
     if not name or not all(place is None or isinstance(place, str) or _is_place(place) for place in places):
         raise FileError(f"the plan removes {name!r}, which gives {gives!r}; a module gives back some of its arguments")
     touched = [*plan.sites, *(scale.name for scale in plan.scales), *(change.module for change in plan.attributes)]
+    if plan.renumbered is not None:
+        touched += [change.module for change in (*plan.renumbered.numbers, *plan.renumbered.picks)]
+        touched += plan.renumbered.lists
     touched += [name for added in plan.added for name in (added.name, added.like) if isinstance(name, str)]
     within = next((n for n in (*touched, *plan.removed) if n != name and inside(n, {name})), None)
     if within is not None:
@@ -211,3 +218,21 @@ def _check_recovery(recovery: Recovery) -> None:
                 f"the plan sets option {name!r} of recovery step {recovery.step!r} to {value!r}; "
                 "an option is text, a finite number, true, false or null"
             )
+
+
+# --- Rule 9 ---
+
+
+def _check_renumbered(closing: Renumbering, plan: Plan) -> None:
+    for name in closing.lists:
+        members = [n.rpartition(".")[2] for n in plan.removed if isinstance(name, str) and n.rpartition(".")[0] == name]
+        if not members or not all(member.isdecimal() and member.isascii() for member in members):
+            raise FileError(f"the plan closes gaps in {name!r}, and removes nothing there by its number")
+    for change in closing.numbers:
+        _check_attribute(change)
+    for pick in closing.picks:
+        _check_attribute(AttributeChange(pick.module, pick.name, None, 0, 0))
+        entries = all(one is None or isinstance(one, (str, bool, int, float)) for one in pick.old)
+        places = [-1, *pick.kept, len(pick.old)]
+        if not entries or not all(type(i) is int for i in places) or any(a >= b for a, b in pairwise(places)):
+            raise FileError(f"the plan keeps the entries {[*pick.kept]} of {pick.module}.{pick.name}: {[*pick.old]}")

@@ -54,7 +54,8 @@ def _removed(plan: Plan) -> list[str]:
     if not count:
         return []
     names = listed(plan.removed, 12, "plan.removed")
-    return wrapped("", f"{counted(count, 'block')} {'is' if count == 1 else 'are'} dropped whole: {names}")
+    whole = "dropped whole, and those behind numbered anew" if plan.names else "dropped whole"
+    return wrapped("", f"{counted(count, 'block')} {'is' if count == 1 else 'are'} {whole}: {names}")
 
 
 def _axis_table(plan: Plan) -> list[str]:

@@ -23,14 +23,17 @@ from torch import nn
 from .apply.surgery import plans_of, put
 from .calls import Call
 from .errors import InputError, PruningError
+from .guard import INSTEAD, bypassed, check_added, check_bare
 from .holders import Holder, assign, holders, is_public, values
 from .masks.naming import plain_slots
 from .masks.stored import masked_names
 from .plan import AttributeChange
+from .renumbering import close
 from .replay import in_float64, run
 from .slots import slots
 from .text import first_line, listed
 from .trace.constructing import Built, anew, check_config, rebuilt
+from .trace.counting import renumbering
 from .trace.sizes import Attribute, Expr, Num, evaluate, leaves
 from .trace.staging import Stage, tag
 from .verify import distance
@@ -38,7 +41,6 @@ from .verify import distance
 SHOWN = 4
 TOLERANCE = 1e-9
 BOUND = 8  # a number of the config is sought up to so many times the size that it makes
-INSTEAD = "save it with secateur.save(model, 'small.safetensors'), or prune it with uniform=True"
 
 
 # --- does the config describe the model? ----------------------------------------------------------------------------
@@ -198,13 +200,15 @@ def save_folder(model: nn.Module, folder: str | os.PathLike[str], calls: Sequenc
     target = Path(folder)
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise InputError(f"{folder} is there already, and not empty; name a new folder")
-    _check_added(model)
-    _check_bare(model)
-    config = described(model)
+    here = {slot.name for slot in slots(model)}
+    check_added(model, [one.name for plan in plans_of(model) for one in plan.added if one.name in here])
+    check_bare(model)
+    whole = _closed(model)
+    config = described(whole)
     _check_valid(model, config)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
-        _filled(model, config).save_pretrained(temporary)
+        _filled(whole, config).save_pretrained(temporary)
         kind: Any = type(model)
         _check_same(model, kind.from_pretrained(temporary), calls, outputs)
         temporary.replace(target)
@@ -214,26 +218,15 @@ def save_folder(model: nn.Module, folder: str | os.PathLike[str], calls: Sequenc
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _check_added(model: nn.Module) -> None:
-    """The classes build no parameter that recovery adds, so `from_pretrained` would leave it out without a word."""
-    here = {slot.name for slot in slots(model)}
-    added = [one.name for plan in plans_of(model) for one in plan.added if one.name in here]
-    if added:
-        raise InputError(
-            f"recovery added parameters that {type(model).__name__} does not build from a config, so from_pretrained "
-            f"would drop them: {listed(added, SHOWN)}\nrecover without adding biases, or save it with "
-            "secateur.save(model, 'small.safetensors')"
-        )
-
-
-def _check_bare(model: nn.Module) -> None:
-    """The classes know weights, and no masks on them."""
-    if masked_names(model):
-        raise InputError(
-            f"this {type(model).__name__} wears masks, and from_pretrained knows plain weights only\n"
-            "make the zeros permanent, secateur.masks.masks_of(model).harden(), or keep the masks with "
-            "secateur.save(model, 'small.safetensors')"
-        )
+def _closed(model: nn.Module) -> nn.Module:
+    """The model, or where blocks are by-passed a copy that holds the same tensors and counts without them."""
+    gaps = [*bypassed(model)]
+    if not gaps:
+        return model
+    closing = renumbering(model, gaps, _original(model), INSTEAD)
+    copied = copy.deepcopy(model, {id(slot.tensor): slot.tensor for slot in slots(model)})
+    close(dict(copied.named_modules(remove_duplicate=False)), closing, gaps)
+    return copied
 
 
 def _filled(model: nn.Module, config: Any) -> Any:

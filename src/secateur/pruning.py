@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from .apply import cut
+from .apply.closing import check_closed, opened
 from .blocks import without
 from .budget import plan
 from .budget.planning import Drop
@@ -235,7 +236,9 @@ def finished(graph: Graph, made: Plan, pruned: nn.Module, *, verify: bool = Fals
     outputs = graph.source.outputs
     if graph.source.uniform:
         check_rebuilds(pruned)
-    needed = not _walks_alike(without(graph, made.removed), pruned, example_inputs, outputs) or verify
+    with opened(pruned, made):
+        needed = not _walks_alike(without(graph, made.removed), pruned, example_inputs, outputs) or verify
+    check_closed(pruned, made, graph.source.calls, outputs)
     verification = None
     if needed:
         verification = check(graph.model, pruned, made, example_inputs, calls=calls, outputs=outputs)

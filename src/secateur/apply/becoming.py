@@ -31,7 +31,7 @@ def become_(model: nn.Module, small: nn.Module, carry: States = ()) -> nn.Module
     (True, 4)
     """
     ready = Ready.of(model, between(model, small))
-    values = {slot.name: slot.tensor for slot in slots(small)}
+    values = {ready.plan.names.before(slot.name): slot.tensor for slot in slots(small)}
     ready = replace(ready, made=_with_values(ready, values))
     for one, (_, placed) in zip(ready.plan.added, ready.placed, strict=True):
         placed.data.copy_(values[one.name])

@@ -36,8 +36,9 @@ def ready_copy(module: nn.Module, change: Change) -> ReadyState:
         ready.put()
         with torch.no_grad():
             for slot in slots(inner):
-                if slot.name in values:
-                    slot.tensor.copy_(values[slot.name])
+                name = change.plan.names.before(slot.name)
+                if name in values:
+                    slot.tensor.copy_(values[name])
 
     return ReadyState(put)
 
@@ -66,6 +67,8 @@ def ready_table(table: MutableMapping[str, Any], change: Change) -> ReadyState:
         if prefix + one.like in names:
             made[prefix + one.name] = _newcomer(one.name, table[prefix + one.like], change)
 
+    after = {prefix + change.plan.names.after(key[len(prefix) :]): new for key, new in made.items() if new is not None}
+    made = {**dict.fromkeys(made), **after}  # where gaps are closed, one name passes to another tensor
     before = {key: table[key] for key in made if key in table}
 
     def put() -> None:
@@ -81,7 +84,7 @@ def _put_in(table: MutableMapping[str, Any], made: Mapping[str, Any]) -> None:
     """Set these, and delete those that are None."""
     for key, new in made.items():
         if new is None:
-            del table[key]
+            table.pop(key, None)
         else:
             table[key] = new
 

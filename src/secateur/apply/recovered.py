@@ -10,6 +10,7 @@ from torch import nn
 
 from ..additions import places, put
 from ..errors import InputError
+from ..guard import guard
 from ..plan import Added, Plan, Recovery, Totals
 from ..plan_check import check_plan
 from ..slots import slots
@@ -51,6 +52,7 @@ def recovered_(model: nn.Module, added: Iterable[Added] = (), recovery: Iterable
         raise InputError(f"recovery {error}") from error
     plan = replace(plan, after=_grown(plan.after, [value for _, value in placed]))
     put(placed, modules)
+    guard(model, (one.name for one in added))
     model.__dict__[PLANS] = (*earlier, plan)
     return plan
 

@@ -23,9 +23,11 @@ from ..additions import put as fill
 from ..bypass import bypass, inside, put_bypasses
 from ..caches import forget, left_out
 from ..errors import InputError, nearest
-from ..holders import assign, owner_of, values
+from ..guard import guard
+from ..holders import owner_of, put_at, values
 from ..plan import AttributeChange, Plan, needs_plan
 from ..process import trainable
+from ..renumbering import Pick, close, is_list
 from ..slots import replace_held, slots
 from ..trace import check_model
 from .change import Change
@@ -177,6 +179,9 @@ def _finish(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan) -> N
     for change in plan.attributes:
         put(modules[change.module], change)
     forget(model, plan.caches)
+    if plan.renumbered is not None:
+        close(modules, plan.renumbered, plan.removed)
+    guard(model, (plan.names.after(one.name) for one in plan.added))
     gone_through = dataclasses.replace(plan, recovery=()) if plan.recovery else plan  # a cut recovers nothing
     model.__dict__[PLANS] = (*plans_of(model), gone_through)
 
@@ -188,6 +193,7 @@ def _made(body: _Body, plan: Plan) -> dict[int, torch.Tensor]:
     _check_renorms(body, plan)
     _check_attributes(body, plan)
     _check_removed(body, plan)
+    _check_renumbered(body, plan)
     cutter = Cutter(plan)
     made: dict[int, torch.Tensor] = {}
     for name in plan.sites:
@@ -240,23 +246,34 @@ def _check_renorms(body: _Body, plan: Plan) -> None:
 
 
 def _check_attributes(body: _Body, plan: Plan) -> None:
-    for change in plan.attributes:
-        module = body.modules.get(change.module)
-        found = owner_of(module, change.name) if module is not None else None
-        if found is None:
-            raise InputError(f"the plan sets {change.module}.{change.name}, which this model does not have")
-        owner, leaf = found
-        value = values(owner)[leaf]
+    numbers = plan.renumbered.numbers if plan.renumbered is not None else ()
+    for change in (*plan.attributes, *numbers):
+        value = _attribute(body, change)
         have = value if change.index is None else value[change.index]
-        if have != change.old:
-            raise InputError(
-                f"the plan is not of this model: {change.module}.{change.name} is {have}, the plan expects {change.old}"
-            )
+        _check_expected(change, have, change.old)
+
+
+def _attribute(body: _Body, change: AttributeChange | Pick) -> Any:
+    module = body.modules.get(change.module)
+    found = owner_of(module, change.name) if module is not None else None
+    if found is None:
+        raise InputError(f"the plan sets {change.module}.{change.name}, which this model does not have")
+    owner, leaf = found
+    return values(owner)[leaf]
+
+
+def _check_expected(change: AttributeChange | Pick, have: Any, old: Any) -> None:
+    if have != old:
+        raise InputError(
+            f"the plan is not of this model: {change.module}.{change.name} is {have}, the plan expects {old}"
+        )
 
 
 def _check_apart(modules: Mapping[str, nn.Module], copied: Mapping[str, nn.Module], plan: Plan) -> None:
     """Raise `InputError` for an object that is its own copy: changing an integer in it would change the original."""
-    for change in plan.attributes:
+    closing = plan.renumbered
+    follow = (*closing.numbers, *closing.picks) if closing is not None else ()
+    for change in (*plan.attributes, *follow):
         old, new = (_owner(of[change.module], change)[0] for of in (modules, copied))
         if old is new:
             path = f"{change.module}.{change.name}".lstrip(".")
@@ -272,6 +289,16 @@ def _check_removed(body: _Body, plan: Plan) -> None:
             raise InputError(f"the plan removes {name!r}, which this model does not have{nearest(name, body.modules)}")
 
 
+def _check_renumbered(body: _Body, plan: Plan) -> None:
+    """Lists of which gaps are closed must be lists, and what picks from must be there."""
+    for name in plan.renumbered.lists if plan.renumbered is not None else ():
+        if name not in body.modules or not is_list(body.modules[name]):
+            raise InputError(f"the plan closes gaps in {name!r}, which is no list in this model")
+    for pick in plan.renumbered.picks if plan.renumbered is not None else ():
+        held = _attribute(body, pick)
+        _check_expected(pick, tuple(held) if type(held) in (list, tuple) else held, pick.old)
+
+
 def _copies(body: _Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
     """The new tensors, and copies of parameters whose hooks or attributes `deepcopy` would lose."""
     copies = dict(made)
@@ -284,7 +311,7 @@ def _copies(body: _Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> dict[i
     return {**computed(tensor for tensor in body.tensors.values() if id(tensor) not in copies), **copies}
 
 
-def _owner(module: nn.Module, change: AttributeChange) -> tuple[Any, str]:
+def _owner(module: nn.Module, change: AttributeChange | Pick) -> tuple[Any, str]:
     found = owner_of(module, change.name)
     assert found is not None, change
     return found
@@ -293,11 +320,7 @@ def _owner(module: nn.Module, change: AttributeChange) -> tuple[Any, str]:
 def put(module: nn.Module, change: AttributeChange) -> None:
     """Set an integer of a module, or of an object below it."""
     owner, leaf = _owner(module, change)
-    value: Any = change.new
-    if change.index is not None:
-        old = values(owner)[leaf]
-        value = type(old)([*old[: change.index], change.new, *old[change.index + 1 :]])
-    assign(owner, leaf, value)
+    put_at(owner, leaf, change.index, change.new)
 
 
 __all__ = ["cut", "cut_", "plans_of"]

@@ -75,7 +75,8 @@ def _change(model: nn.Module, small: nn.Module, plan: Plan | None) -> Change:
         )
     whole = plan if plan is not None else between(model, small)
     needs_plan(whole)
-    before, after = ({slot.name: slot.tensor for slot in slots(m)} for m in (model, small))
+    before = {slot.name: slot.tensor for slot in slots(model)}
+    after = {whole.names.before(slot.name): slot.tensor for slot in slots(small)}
     _check_names(before, after, whole)
     change = Change(before, after, whole)
     change.check()

@@ -18,6 +18,7 @@ from ..plan import AttributeChange, AxisPlan, Code, Plan, Renorm, Scale, Totals,
 from ..process import trainable
 from ..statistics import Statistics
 from ..terms import Axis, axes, find, size
+from ..trace.counting import renumbering
 from .allocate import SCOPES
 from .bundles import bundled
 from .depth import shortened, split_by_hand
@@ -28,6 +29,7 @@ from .targets import Target, parse_targets
 from .wishes import Wishes
 from .worth import worth
 
+KEEPING = "drop other blocks, or leave uniform out and save with secateur.save(model, 'small.safetensors')"
 Drop = Mapping[str, Sequence[int] | str]
 
 
@@ -254,7 +256,7 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
     for axis in graph.axes:
         for outer in axes(axis.outer) if axis.outer is not None else ():
             names.setdefault(outer, f"fixed{outer.serial - min(a.term.serial for a in graph.axes)}")
-    cost = Cost.of(graph)
+    cost, closes = Cost.of(graph), graph.source.uniform and bool(graph.removed)
 
     def name_of(axis: Axis) -> str | int:
         return names.get(axis, axis.n)
@@ -274,6 +276,7 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
         target=target,
         caches=graph.caches,
         removed=graph.removed,
+        renumbered=renumbering(graph.model, graph.removed, graph.model.config, KEEPING) if closes else None,
     )
 
 

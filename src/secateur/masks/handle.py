@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..apply.surgery import PLANS, plans_of
 from ..errors import InputError
 from ..graph import Graph
+from ..guard import guard, unguard
 from ..plan import Plan
 from ..process import trainable
 from ..statistics import Loss
@@ -77,6 +78,7 @@ def mask(
         made = Mask(values.copy_(weight.layout.upright(kept[weight.name])), pattern)
         for module, leaf in weight.places:
             put_on(module, leaf, made)
+    guard(model)
     return Masks(model, tuple(kept), measure, rules, left_out)
 
 
@@ -227,7 +229,9 @@ class Masks:
         for one in found.values():
             for module, leaf in one.places:
                 take_off(module, leaf)
-        if plans_of(self.model):
+        if not plans_of(self.model):
+            unguard(self.model)
+        else:
             self.model.__dict__[PLANS] = tuple(plain(plan, found) for plan in plans_of(self.model))
 
     def dead(self, graph: Graph) -> dict[str, list[int]]:

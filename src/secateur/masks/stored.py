@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import FileError, InputError
 from ..fitting import Fitted
+from ..guard import guard
 from .patterns import PATTERNS
 from .wearing import Mask, Worn, lists, mask_in, put_on
 
@@ -134,6 +135,8 @@ def wear(model: nn.Module, masks: Mapping[str, Tensor], stored: Mapping[str, Sto
         for leaf, parameter in list(module._parameters.items()):
             if parameter is not None and id(parameter) in wanted:
                 put_on(module, leaf, wanted[id(parameter)])
+    if wanted:
+        guard(model)
 
 
 __all__ = [

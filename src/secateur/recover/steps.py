@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from ..apply.closing import opened
 from ..apply.recovered import recovered_
 from ..apply.surgery import PLANS, plans_of
 from ..calls import tensors_in
@@ -194,6 +195,19 @@ def recover_(
     device = next((p.device for p in model.parameters()), None)
     with seeded(seed):
         held = list(batches(data, device))
+    with opened(model, plan):  # steps follow weights by the names of the graph
+        return _recovered(model, graph, plan, held, steps, statistics, seed)
+
+
+def _recovered(
+    model: nn.Module,
+    graph: Graph,
+    plan: Plan,
+    held: list[Any],
+    steps: Sequence[Step],
+    statistics: Statistics | None,
+    seed: int,
+) -> Plan:
     before, plans = {slot.name: slot.tensor.detach().clone() for slot in slots(model)}, plans_of(model)
     try:
         for step in steps:

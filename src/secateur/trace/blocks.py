@@ -228,7 +228,7 @@ def blocks_of(model: nn.Module, graph: Graph, watch: Watch, roles: Mapping[tuple
         module = modules[name]
         passages = watch.passages[id(module)]
         why = _why(passages, names[id(module)]) or holdings.shared(name) or places.why(name, module)
-        if why is None or name in counted:
+        if why is None or name in counted or graph.source.uniform:  # of a uniform model others may count
             found.append(_block(graph, holdings, name, module, passages[0], roles, name in counted, why))
     return tuple(found)
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import torch
 from torch import nn
 
-from ..blocks import Block
+from ..blocks import Block, units
 from ..bypass import inside, put_bypasses
 from ..calls import tensors_in
 from ..graph import Graph
 from ..plan import Gives
 from ..slots import slots
 from .blocks import Ran, Watch, blocks_of
+from .counting import counters
 from .ground import Ground
 from .keeping import kept, set_modes
 from .recorder import Interceptor
@@ -51,7 +52,26 @@ class Search:
         now = {slot.name: tuple(slot.tensor.shape) for slot in slots(self.graph.model) if slot.name in shapes}
         if any(now.get(name) != shape for name, shape in shapes.items()):
             return blocks
+        if self.graph.source.uniform:
+            blocks = _counted(self.graph.model, blocks)
         return _proved(self.graph.model, blocks, self.watch.ran, Ground(self.graph.source.run))
+
+
+def _counted(model: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """The blocks of a uniform model: members of lists that a number of its config counts. The others must stay."""
+    lists = counters(model, model.config, {b.name.rpartition(".")[0] for b in blocks if b.why is None})
+    members = {block.name for block in blocks if block.name.rpartition(".")[0] in lists}
+    counts = {*units(members), *(block.name for block in blocks if block.counts and not _meets(block.name, members))}
+    why = "no number of the config says that it is there, so from_pretrained would build it again"
+    return tuple(
+        replace(block, counts=block.name in counts, why=block.why or (None if block.name in members else why))
+        for block in blocks
+    )
+
+
+def _meets(name: str, others: Collection[str]) -> bool:
+    """Whether a block lies in one of others, or holds one."""
+    return inside(name, others) or any(inside(other, {name}) for other in others)
 
 
 def _proved(model: nn.Module, blocks: Sequence[Block], ran: Sequence[Ran], ground: Ground) -> tuple[Block, ...]:
