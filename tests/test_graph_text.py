@@ -155,8 +155,8 @@ def test_unreached_parameters_are_named_with_the_mend() -> None:
 
 
 def test_a_call_in_training_mode_that_failed_is_no_op() -> None:
-    graph = replace(graph_of("plain_cnn"), unknown={"a call in training mode failed": 1})
-    assert "a call in training mode failed: what only training reaches stays as it is" in table(graph)
+    graph = replace(graph_of("plain_cnn"), untrained="ValueError: targets are missing")
+    assert "training mode was not covered, for a call in it failed: ValueError: targets are missing" in table(graph)
     assert "no rule" not in table(graph)
 
 

@@ -191,6 +191,7 @@ class Graph:
     removed: Mapping[str, Gives] = field(default_factory=dict)  # blocks that this Graph is without
     ghosts: tuple[PrunableAxis, ...] = field(default=(), repr=False)  # axes that went with them
     whole: Totals | None = None  # the size of the model with them
+    untrained: str | None = None  # why training mode, which differs from evaluation mode, could not be recorded
 
     @cached_property
     def by_name(self) -> dict[str, PrunableAxis]:
@@ -329,6 +330,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
         source=source,
         path=tuple(recorder.path),
         model=model,
+        untrained=recorder.untrained,
     )
 
 

@@ -58,6 +58,7 @@ def as_dict(graph: Graph) -> dict[str, Any]:
         "blocks": [block_data(block) for block in graph.blocks],
         "frozen": [{"name": f.name, "dim": f.dim, "reason": f.reason} for f in graph.frozen],
         "unreached": list(graph.unreached),
+        "untrained": graph.untrained,
         "unknown": dict(graph.unknown),
         "lessons": {name: "\n".join(lesson(name, sample)) for name, sample in graph.samples.items()},
         "aliases": dict(graph.aliases),

@@ -21,7 +21,6 @@ ORDINARY = {  # reasons that are no news: what a line calls them, one and many
     "model output": ("model output", "model outputs"),
 }
 REASONS = 12
-TRAINING_FAILED = "a call in training mode failed"
 
 
 def placeless(reason: str) -> str:
@@ -86,18 +85,25 @@ def _unreached_block(graph: Graph) -> list[str]:
 
 
 def _unknown_block(graph: Graph) -> list[str]:
-    ops = {name: n for name, n in graph.unknown.items() if name != TRAINING_FAILED}
-    lines = (
-        [TRAINING_FAILED + ": what only training reaches stays as it is"] if TRAINING_FAILED in graph.unknown else []
-    )
+    ops = graph.unknown
     if not ops:
-        return lines
+        return []
     named = listed([f"{name} (x{n})" for name, n in ops.items()], 12)
     first = next((name for name in ops if name in graph.samples), None)
     if first is None:
-        return [*lines, *wrapped("no rule for ", f"{named}; what they touched is frozen")]
+        return [*wrapped("no rule for ", f"{named}; what they touched is frozen")]
     text = f"{named}; what they touched is frozen. These lines teach one, once its letters are right:"
-    return [*lines, *wrapped("no rule for ", text), *(f"  {line}" for line in lesson(first, graph.samples[first]))]
+    return [*wrapped("no rule for ", text), *(f"  {line}" for line in lesson(first, graph.samples[first]))]
+
+
+def _training_block(graph: Graph) -> list[str]:
+    if graph.untrained is None:
+        return []
+    return [
+        *wrapped("", f"training mode was not covered, for a call in it failed: {graph.untrained}"),
+        *wrapped("", "what only training reads may not fit after a cut; give a call that trains:"),
+        "trace(..., calls=[Call(args, kwargs, training=True)])",
+    ]
 
 
 def lesson(name: str, sample: Sample) -> list[str]:
@@ -122,5 +128,5 @@ def lesson(name: str, sample: Sample) -> list[str]:
 
 def frozen_summary(graph: Graph) -> str:
     """What is frozen and why, what no call reached, and ops without a rule: the table without the axes."""
-    blocks = (_frozen_block(graph), _unreached_block(graph), _unknown_block(graph))
+    blocks = (_frozen_block(graph), _unreached_block(graph), _training_block(graph), _unknown_block(graph))
     return "\n\n".join("\n".join(block) for block in blocks if block)

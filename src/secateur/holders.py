@@ -69,6 +69,12 @@ def _is_open(value: Any) -> bool:
     return made and kind.__module__.partition(".")[0] != "torch"
 
 
+def has_attributes(value: Any) -> bool:
+    """Whether it is an object made by a class statement that keeps attributes of its own; modules and tensors apart."""
+    made = bool(type(value).__flags__ & _HEAP_TYPE) and not isinstance(value, _CLOSED)
+    return (made or type(value) is SimpleNamespace) and bool(values(value))
+
+
 def values(owner: Any) -> dict[str, Any]:
     """The attributes that lie in an object itself, slots included, or the items of a dict."""
     if type(owner) is dict:

@@ -57,6 +57,7 @@ class Pruned:
             "recovery": [{"step": step.step, "options": dict(step.options)} for step in self.plan.recovery],
             "axes": {name: {"before": axis.size, "after": axis.count} for name, axis in self.plan.dropped()},
             "coverage": {"params": self.graph.coverage.params, "macs": self.graph.coverage.macs},
+            "untrained": self.graph.untrained,
             "verification": self.verification.as_dict() if self.verification is not None else None,
         }
 

@@ -8,7 +8,6 @@ same objects.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from ..renumbering import Pick, close, is_list
 from ..slots import replace_held, slots
 from ..trace import check_model
 from .change import Change
+from .copying import copied
 from .tensors import Cutter, alike, computed, hooks_of
 
 if TYPE_CHECKING:
@@ -62,26 +62,17 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
     (6, 8)
     """
     body = _Body(model)
-    check_copies(model)
     new = _made(body, plan)
     placed = _placed(body, plan, new)
     made = _copies(body, plan, new)
     gone = {id(body.modules[name]): bypass(gives, body.modules[name].training) for name, gives in plan.removed.items()}
-    try:
-        memo = {**left_out(model, plan.caches), **made, **gone}  # what is in it is taken for copied already
-        with torch.no_grad():  # else copies of a script's parameters are no leaves
-            copied = copy.deepcopy(model, memo)
-    except Exception as error:
-        raise InputError(
-            f"the model cannot be copied: {type(error).__name__}: {error}\n"
-            "use secateur.cut_(model, plan), which works in place"
-        ) from error
-    _learn_alike(model, copied)
-    modules = dict(copied.named_modules(remove_duplicate=False))
+    small = copied(model, {**left_out(model, plan.caches), **made, **gone})
+    _learn_alike(model, small)
+    modules = dict(small.named_modules(remove_duplicate=False))
     _check_apart(body.modules, modules, plan)
     fill(placed, modules)
-    _finish(copied, modules, plan)
-    return copied
+    _finish(small, modules, plan)
+    return small
 
 
 def _learn_alike(model: nn.Module, copied: nn.Module) -> None:
@@ -308,7 +299,7 @@ def _copies(body: _Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> dict[i
     for new in copies.values():
         for hooks in hooks_of(new):
             setattr(new, hooks, getattr(new, hooks).copy())
-    return {**computed(tensor for tensor in body.tensors.values() if id(tensor) not in copies), **copies}
+    return copies
 
 
 def _owner(module: nn.Module, change: AttributeChange | Pick) -> tuple[Any, str]:
@@ -323,4 +314,4 @@ def put(module: nn.Module, change: AttributeChange) -> None:
     put_at(owner, leaf, change.index, change.new)
 
 
-__all__ = ["cut", "cut_", "plans_of"]
+__all__ = ["computed", "cut", "cut_", "plans_of"]

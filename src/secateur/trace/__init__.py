@@ -29,6 +29,7 @@ from .recorder import Recorder
 from .siblings import trace_missed
 from .sizes import open_ledger
 from .staging import Stage, layer_equations, staged
+from .training import branches, keeps_tensors, leaves_out
 from .typed import Typed, fresh, put
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ def trace(
     `example_inputs`: a tensor, a tuple of arguments (`()` for none), a dict of keyword arguments, or a `Call`; the
     arguments may be containers, dataclasses and other objects that hold tensors. `call`: in their place, a function
     that runs the model, as in `call=lambda model: model(Graph(x, edges))`. `calls`: further calls, or functions, whose
-    paths belong to the model too (training mode, other flags). Where the first calls leave parameters unreached,
-    a call in training mode is tried as well. `outputs`: picks what counts as output from what the model returns; the
+    paths belong to the model too (training mode, other flags). A call in training mode is recorded as well where the
+    modes can differ in what a cut touches: something is left unread, modules keep tensors in containers, or their code
+    branches on `self.training`; `Graph.untrained` says why it failed, if it did. `outputs`: picks what counts as output
+    from what the model returns; the
     dimensions of outputs are never pruned. `run`: "meta", "real", "fake" or "auto" (meta, then real). `uniform`: a
     Hugging Face model stays one that its class builds from a config, so that `save_pretrained` and `from_pretrained`
     work on what is cut: layers that share a number in the config keep equal widths, and the config follows.
@@ -123,10 +126,12 @@ def _traced(
         recorder.life.keep(made for _, made in stage.stand_ins.values())
         if prepare is not None:
             prepare(stage)
+        modes = not any(call.training for call in calls) and (branches(model) or keeps_tensors(model))
         for i, call in enumerate(calls):
             recorder.counting = i == 0
             _record(model, call, outputs, recorder, ground)
-        if _unreached(stage, recorder) and not any(call.training for call in calls):
+        trained = any(call.training for call in calls)
+        if not trained and (modes or leaves_out(stage.sites, recorder.reached)):
             recorder.counting = False
             _try_training(model, calls[0], outputs, recorder, ground)
         if left := _unreached(stage, recorder):
@@ -186,8 +191,9 @@ def _try_training(
     """Auxiliary heads run in training mode only."""
     try:
         _record(model, replace(call, training=True), outputs, recorder, ground)
-    except (TraceError, InputError):
-        recorder.unknown["a call in training mode failed"] += 1
+    except (TraceError, InputError) as error:
+        cause = error.__cause__ or error
+        recorder.untrained = f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
 
 
 def _unreached(stage: Stage, recorder: Recorder) -> list[str]:

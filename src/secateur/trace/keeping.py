@@ -2,49 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..holders import assign, holders, remove, values
+from ..holders import assign, has_attributes, remove, values
+from ..parts import parts
 from ..process import same_random_numbers
 
 
 @contextmanager
 def kept(model: nn.Module) -> Iterator[None]:
-    """Whatever happens within, every module's dict and the containers and objects in it get their old content back."""
+    """Whatever happens within, modules and the containers and objects that they lead to get their content back."""
     dicts = [(module, dict(module.__dict__)) for module in model.modules()]
-    containers = [(c, _copied(c)) for _, held in dicts for c in held.values() if isinstance(c, (dict, list, set))]
-    objects = [(h.owner, dict(values(h.owner))) for h in holders(model) if h.path]
+    content = [(one, _content(one)) for one in held(table for _, table in dicts)]
     with same_random_numbers(_devices(model)):
         try:
             yield
         finally:
-            for module, held in dicts:
+            for module, table in dicts:
                 module.__dict__.clear()
-                module.__dict__.update(held)
-            for container, content in containers:
-                container.clear()
-                container.extend(content) if isinstance(container, list) else container.update(content)
-            for owner, held in objects:
-                _restore(owner, held)
+                module.__dict__.update(table)
+            for one, was in content:
+                _restore(one, was)
 
 
-def _restore(owner: Any, held: dict[str, Any]) -> None:
-    for name in [name for name in values(owner) if name not in held]:
-        remove(owner, name)
-    for name, value in held.items():
-        assign(owner, name, value)
+_CONTAINERS = (dict, list, set, deque)
+TABLES = frozenset({"_parameters", "_buffers", "_modules"})  # which lead to modules and tensors only
 
 
-def _copied(container: Any) -> Any:
+def held(tables: Iterable[dict[str, Any]]) -> Iterator[Any]:
+    """The containers and objects that modules lead to, each once; also by closures of their hooks."""
+    seen: set[int] = set()
+    for table in tables:
+        for name, value in table.items():
+            if name not in TABLES:
+                yield from _within(value, seen, DEPTH)
+            elif isinstance(value, dict):  # a script has others
+                yield value
+
+
+def _within(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
+    if type(value) in _PLAIN or id(value) in seen:
+        return
+    if isinstance(value, _CONTAINERS):
+        yield value
+        if not value:  # as most are
+            return
+    elif isinstance(value, (torch.Tensor, nn.Module, type)):
+        return
+    elif has_attributes(value):
+        yield value
+    seen.add(id(value))
+    for part in parts(value) if depth else ():
+        yield from _within(part, seen, depth - 1)
+
+
+_PLAIN = frozenset({int, float, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size, torch.Tensor})
+DEPTH = 6
+"""From a module's attribute to what it holds, and so on."""
+
+
+def _content(owner: Any) -> Any:
     """The content, in a plain container: subclasses may be made otherwise. Most are empty."""
-    if not container:
-        return ()
-    return next(kind(container) for kind in (dict, list, set) if isinstance(container, kind))
+    if isinstance(owner, (list, deque)):
+        return list(owner) if owner else ()
+    if isinstance(owner, set):
+        return set(owner)
+    return dict(owner) if isinstance(owner, dict) else dict(values(owner))
+
+
+def _restore(owner: Any, was: Any) -> None:
+    if isinstance(owner, set):
+        if owner != was:
+            owner.clear()
+            owner.update(was)
+    elif isinstance(owner, (list, deque)):
+        if len(owner) != len(was) or any(a is not b for a, b in zip(owner, was, strict=True)):
+            owner.clear()
+            owner.extend(was)
+    elif isinstance(owner, dict):
+        _restore_table(owner, was)
+    else:
+        for name in [name for name in values(owner) if name not in was]:
+            remove(owner, name)
+        for name, value in was.items():
+            assign(owner, name, value)
+
+
+def _restore_table(owner: dict[Any, Any], was: dict[Any, Any]) -> None:
+    """Past the methods of subclasses, which may refuse."""
+    if [*owner] == [*was] and all(owner[key] is value for key, value in was.items()):
+        return
+    kind: Any = OrderedDict if isinstance(owner, OrderedDict) else dict
+    kind.clear(owner)
+    for key, value in was.items():
+        kind.__setitem__(owner, key, value)
 
 
 def _devices(model: nn.Module) -> list[torch.device]:

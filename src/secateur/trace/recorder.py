@@ -243,6 +243,7 @@ class Recorder(Interceptor):
         self.macs: list[Macs] = []
         self.counting = True
         self.unknown: Counter[str] = Counter()
+        self.untrained: str | None = None  # why a call in training mode failed
         self.renorms: dict[str, Renorm] = {}
         self.readers: dict[str, Reader] = {}
         self.samples: dict[str, Sample] = {}  # the shapes that an op without a rule was first met with

@@ -1,0 +1,282 @@
+"""A copy of a model that nothing leads back from to the original.
+
+`deepcopy` refuses tensors with a gradient history, and keeps functions as they are: a hook that closes over a module of
+the model would write into the original. So in a copy
+
+1. tensors with a history, wherever they are kept, are copies without it;
+2. functions whose closures, defaults or attributes lead to the original are made anew and lead to the copy. Functions
+   that share a variable go on sharing it, and containers that such functions close over are theirs alone;
+3. weak references, and methods of built-in containers, refer to the copy.
+
+What cannot be made anew is refused, with its name: functions that read the original from a global variable, classes
+made around it, and caches of functions.
+"""
+
+from __future__ import annotations
+
+import copy
+import dis
+import functools
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from types import CellType, CodeType, FunctionType, MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ..errors import InputError
+from ..holders import assign, has_attributes, values
+from ..parts import BUILTIN, CACHED, contents, parts
+from .tensors import hooks_of
+
+DEPTH = 8
+"""From a function to what it closes over, to what that holds, and so on: so far is looked for the original."""
+IN_PLACE = "use secateur.cut_(model, plan), which works in place"
+
+
+def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """A deep copy. memo: what is taken for copied already, by the id of what it takes the place of.
+
+    Raises `InputError` where the model cannot be copied.
+    """
+    try:
+        with torch.no_grad(), _Detaching():  # else copies of a script's parameters are no leaves
+            made = copy.deepcopy(model, memo)
+            Leading(memo).home(made)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"the model cannot be copied: {type(error).__name__}: {error}\n{IN_PLACE}") from error
+    return made
+
+
+class _Detaching(TorchFunctionMode):
+    """Within, `deepcopy` takes tensors with a history for what they hold (rule 1)."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.__deepcopy__ and not args[0].is_leaf:
+            tensor, memo = args
+            return memo.setdefault(id(tensor), tensor.detach().clone())
+        return func(*args, **(kwargs or {}))
+
+
+class Leading:
+    """Finds what in a copy leads back to the original, by the memo of the copying, and leads it to the copy."""
+
+    def __init__(self, memo: dict[int, Any]):
+        self.memo = memo
+        self._fresh: set[int] = set()  # what is of the copy
+        self._cells: dict[int, CellType] = {}
+        self._old_cells: dict[int, CellType] = {}  # those that functions which are made anew close over
+        self._functions: dict[int, tuple[FunctionType, FunctionType]] = {}
+        self._seen: dict[int, Any] = {}  # what was gone through, kept alive
+        self._kinds: set[type] = set()
+        self._where = ""
+        self._note_fresh()
+
+    def _note_fresh(self) -> None:
+        self._fresh = set(map(id, self.memo.values()))
+
+    def home(self, model: nn.Module) -> None:
+        """Go through a copy until every function that shares a variable with one that was made anew is new, too."""
+        known = -1
+        while known != len(self._old_cells):
+            known = len(self._old_cells)
+            modules = list(model.named_modules())
+            self._seen = {id(module): module for _, module in modules}
+            for path, module in modules:
+                self._check_class(type(module))
+                for name, item in list(vars(module).items()):
+                    self._where = f"{path}.{name}" if path else name
+                    self._put(vars(module).__setitem__, name, item)
+
+    # --- in the copy ---
+
+    def _of_copy(self, value: Any) -> Any:
+        """What is to be in the place of a value in the copy."""
+        if type(value) in _PLAIN or id(value) in self._seen or isinstance(value, type):
+            return value
+        if isinstance(value, _ATOMS):
+            return self._of_original(value)
+        if isinstance(value, (MethodType, functools.partial)):
+            return _rebuilt(value, self._of_copy)
+        if isinstance(value, tuple):
+            return _mapped(value, self._of_copy)
+        self._seen[id(value)] = value
+        if isinstance(value, torch.Tensor):
+            for hooks in hooks_of(value):
+                self._of_copy(getattr(value, hooks))
+        else:
+            self._fill(value)
+        return value
+
+    def _fill(self, owner: Any) -> None:
+        """Lead home what a container or an object holds."""
+        if isinstance(owner, list):
+            for i, item in enumerate(owner):
+                self._put(functools.partial(list.__setitem__, owner), i, item)
+        elif isinstance(owner, deque):
+            for i, item in enumerate(list(owner)):
+                self._put(owner.__setitem__, i, item)
+        elif isinstance(owner, dict):
+            for key, item in list(owner.items()):
+                self._put(functools.partial(dict.__setitem__, owner), key, item)
+        elif isinstance(owner, set):
+            made = set(map(self._of_copy, owner))
+            if made != owner:
+                owner.clear()
+                owner.update(made)
+        if has_attributes(owner):
+            for name, item in list(values(owner).items()):
+                self._put(functools.partial(assign, owner), name, item)
+
+    def _put(self, put: Callable[[Any, Any], Any], key: Any, item: Any) -> None:
+        made = self._of_copy(item)
+        if made is not item:
+            put(key, made)
+
+    # --- what is still of the original ---
+
+    def _of_original(self, value: Any) -> Any:
+        """The copy of something that a function closes over; the thing itself where it does not lead to the model."""
+        if id(value) in self.memo:
+            return self.memo[id(value)]
+        if isinstance(value, FunctionType):
+            return self._function(value)
+        if not self._leads(value):
+            return value
+        if isinstance(value, CACHED):
+            raise self._refusal("is a cached function of the original's modules")
+        if isinstance(value, weakref.ref):
+            return type(value)(self._of_original(value()))
+        if isinstance(value, BUILTIN):
+            return getattr(self._of_original(value.__self__), value.__name__)
+        if isinstance(value, (MethodType, functools.partial)):
+            return _rebuilt(value, self._of_original)
+        return self._deep_copy(value)
+
+    def _deep_copy(self, value: Any) -> Any:
+        made = copy.deepcopy(value, self.memo)
+        self._note_fresh()
+        return self._of_copy(made)
+
+    def _function(self, old: FunctionType) -> FunctionType:
+        if id(old) in self._functions:
+            return self._functions[id(old)][1]
+        self._check_globals(old)
+        if not self._leads(old):
+            return old
+        cells = [self._cells.setdefault(id(cell), CellType()) for cell in old.__closure__ or ()]
+        new = FunctionType(old.__code__, old.__globals__, old.__name__, None, tuple(cells))
+        self._functions |= {id(old): (old, new), id(new): (new, new)}
+        functools.update_wrapper(new, old, (*functools.WRAPPER_ASSIGNMENTS, "__type_params__"), ())
+        if old.__defaults__ is not None:
+            new.__defaults__ = _mapped(old.__defaults__, self._of_original)
+        new.__kwdefaults__ = old.__kwdefaults__ and self._mapping(old.__kwdefaults__)
+        vars(new).clear()
+        vars(new).update(self._mapping(vars(old)))
+        for cell, made in zip(old.__closure__ or (), cells, strict=True):
+            self._fill_cell(cell, made)
+        return new
+
+    def _fill_cell(self, cell: CellType, made: CellType) -> None:
+        if id(cell) not in self._old_cells:
+            self._old_cells[id(cell)] = cell
+            for content in contents(cell):
+                made.cell_contents = self._closed_over(content)
+
+    def _mapping(self, held: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: self._of_original(item) for key, item in held.items()}
+
+    def _closed_over(self, content: Any) -> Any:
+        """Containers of such functions are the copy's own (rule 2)."""
+        if isinstance(content, (dict, list, set, deque)) and id(content) not in self.memo and not self._leads(content):
+            with suppress(Exception):  # what cannot be copied is shared: it does not lead to the model
+                return self._deep_copy(content)
+        return self._of_original(content)
+
+    def _leads(self, value: Any, seen: set[int] | None = None, depth: int = DEPTH) -> bool:
+        """Whether a value leads to the original: to what was copied, or to a variable of a function made anew."""
+        seen = set() if seen is None else seen
+        if type(value) in _PLAIN or id(value) in seen or id(value) in self._fresh or isinstance(value, type):
+            return False
+        if id(value) in self.memo or id(value) in self._old_cells:
+            return True
+        if id(value) in self._functions:
+            return self._functions[id(value)][1] is not value
+        seen.add(id(value))
+        return depth > 0 and any(self._leads(part, seen, depth - 1) for part in parts(value))
+
+    # --- what cannot be led home ---
+
+    def _check_class(self, kind: type) -> None:
+        """Methods belong to a class, which the copy shares with the original."""
+        if kind in self._kinds or kind.__module__.partition(".")[0] == "torch":
+            return
+        self._kinds.add(kind)
+        for name, method in vars(kind).items():
+            if isinstance(method, FunctionType):
+                self._where = f"{kind.__name__}.{name}"
+                self._check_globals(method)
+                if self._leads(method):
+                    raise self._refusal("closes over the original's modules")
+
+    def _check_globals(self, function: FunctionType) -> None:
+        for name in _globals_read(function.__code__, function.__globals__):
+            if id(function.__globals__[name]) in self.memo:
+                raise self._refusal(f"reads the global variable {name!r}, which is part of the original")
+
+    def _refusal(self, why: str) -> InputError:
+        return InputError(f"the model cannot be copied: a function in {self._where} {why}\n{IN_PLACE}")
+
+
+_PLAIN = frozenset(
+    {int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size, range, slice, CodeType}
+)
+_ATOMS = (FunctionType, *BUILTIN, weakref.ref, CACHED)  # which `deepcopy` leaves as they are
+
+
+def _mapped(held: tuple[Any, ...], change: Callable[[Any], Any]) -> tuple[Any, ...]:
+    made = [change(item) for item in held]
+    if all(a is b for a, b in zip(made, held, strict=True)):
+        return held
+    return type(held)(*made) if hasattr(held, "_fields") else type(held)(made)
+
+
+def _rebuilt(value: MethodType | functools.partial[Any], change: Callable[[Any], Any]) -> Any:
+    """The same of what its parts become; itself where they stay."""
+    parts = (value.__func__, value.__self__) if isinstance(value, MethodType) else (value.func, *value.args)
+    made = _mapped(parts, change)
+    if isinstance(value, MethodType):
+        return value if made is parts else MethodType(*made)
+    named = {key: change(item) for key, item in value.keywords.items()}
+    if made is parts and all(item is value.keywords[key] for key, item in named.items()):
+        return value
+    new = type(value)(*made, **named)
+    vars(new).update(vars(value))
+    return new
+
+
+def _globals_read(code: CodeType, known: Mapping[str, Any]) -> Iterator[str]:
+    """The global variables that a function reads and that could be part of a model; names of attributes are none."""
+    held = [name for name in code.co_names if _is_part(known.get(name))]
+    if held:
+        read = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+        yield from (name for name in held if name in read)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals_read(constant, known)
+
+
+def _is_part(value: Any) -> bool:
+    """A module or a tensor, or a container that is filled with them; tables of constants may be shared."""
+    if type(value) in (dict, list, set, deque):
+        return not value or any(isinstance(item, (torch.Tensor, nn.Module)) for item in parts(value))
+    return isinstance(value, (torch.Tensor, nn.Module))
+
+
+__all__ = ["copied"]

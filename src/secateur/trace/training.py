@@ -1,0 +1,104 @@
+"""Whether training mode is recorded besides evaluation mode, which a cut must leave able to run as well.
+
+A second recorded run costs as much as the first, so it is made only where the modes can differ in what a cut touches:
+
+1. a parameter, or a floating buffer or plain tensor of a module, was read by no call in evaluation mode;
+2. modules keep tensors in lists, dicts or objects of their own;
+3. the code of a module branches on `self.training`, which `F.dropout(x, p, self.training)` does not. Branches do not
+   count where they choose a float (`p if self.training else 0.0`), and behind an attribute that is false:
+   `if self.gradient_checkpointing and self.training`.
+
+Torch's own modules, such as dropout and batch norm, run the same ops in both modes as far as sizes go.
+"""
+
+from __future__ import annotations
+
+import dis
+import inspect
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+from types import CodeType, FunctionType
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..parts import parts
+from .keeping import TABLES, held
+
+_IDLE = frozenset({"CACHE", "TO_BOOL", "NOP", "EXTENDED_ARG", "NOT_TAKEN"})
+_OTHERS = frozenset({"__init__", "train", "eval"})
+
+
+def keeps_tensors(model: nn.Module) -> bool:
+    """Rule 2."""
+    owners = held({n: v for n, v in vars(module).items() if n not in TABLES} for module in model.modules())
+    return any(_is_plain(part) for owner in owners for part in parts(owner))
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter) and value.numel() > 1
+
+
+def leaves_out(sites: Mapping[str, Any], reached: Collection[str]) -> bool:
+    """Rule 1."""
+    return any(
+        name not in reached and (site.kind == "parameter" or (site.floating and any(dim.n > 1 for dim in site.dims)))
+        for name, site in sites.items()
+    )
+
+
+def branches(model: nn.Module) -> bool:
+    """Rule 3."""
+    return any(
+        all(bool(getattr(module, name, True)) for name in guards)
+        for module in model.modules()
+        for guards in _branches_of(type(module))
+    )
+
+
+@cache
+def _branches_of(kind: type) -> tuple[tuple[str, ...], ...]:
+    """For each branch on `self.training` the attributes that must be true for it to be met."""
+    kinds = [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in ("torch", "builtins")]
+    methods = [
+        method
+        for base in kinds
+        for name, method in vars(base).items()
+        if isinstance(method, FunctionType) and name not in _OTHERS
+    ]
+    return tuple(guards for method in methods for guards in _branches_in(inspect.unwrap(method).__code__))
+
+
+def _branches_in(code: CodeType) -> Iterator[tuple[str, ...]]:
+    if "training" in code.co_names:
+        steps = [step for step in dis.get_instructions(code) if step.opname not in _IDLE]
+        for i, step in enumerate(steps):
+            if step.opname == "LOAD_ATTR" and step.argval == "training":
+                after = [s for s in steps[i + 1 : i + 4] if s.opname != "UNARY_NOT"]
+                if after and _jumps(after[0]) and not _chooses_float(steps, *after[:2]):
+                    yield _guards(steps[:i], after[0])
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _branches_in(constant)
+
+
+def _guards(before: list[dis.Instruction], jump: dis.Instruction) -> tuple[str, ...]:
+    """The attribute of `self.name and self.training`: its test jumps to the same place."""
+    if len(before) > 2 and _jumps(before[-2]) and before[-2].argval == jump.argval:
+        tested = before[-3]
+        return (tested.argval,) if tested.opname == "LOAD_ATTR" and "FALSE" in before[-2].opname else ()
+    return ()
+
+
+def _chooses_float(steps: list[dis.Instruction], jump: dis.Instruction, after: dis.Instruction) -> bool:
+    """Whether a constant on either side of a branch says that it is about a float, which is the size of nothing."""
+    sides = [after, *(step for step in steps if step.offset == jump.argval)]
+    return any(side.opname == "LOAD_CONST" and isinstance(side.argval, float) for side in sides)
+
+
+def _jumps(step: dis.Instruction) -> bool:
+    return "JUMP" in step.opname and "IF" in step.opname
+
+
+__all__ = ["branches", "keeps_tensors", "leaves_out"]
