@@ -154,15 +154,17 @@ def _expand(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) ->
         widened = i < added or args[0].shape[i - added] != out.shape[i]
         if widened and isinstance(wanted, Num):
             typed.dims[i] = Axis(plain(wanted)) if plain(wanted) != 1 else ONE
+            typed.zero[i] = False  # a copy holds what the others hold, whichever unit it stands for
         demand(recorder, wanted, typed.dims[i], "expand")
 
 
 @sized("expand_as", "view_as", "reshape_as")
 def _as(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     source, target = recorder.typed(out), recorder.typed(args[1])
-    for x, y in zip(source.found(), target.found(), strict=False):
+    for i, (x, y) in enumerate(zip(source.found(), target.found(), strict=False)):
         if x.n == y.n and out.shape == args[1].shape:
             recorder.unify(x, y)
+            source.zero[i] = source.zero[i] and out.numel() == args[0].numel()  # what is expanded holds no zeros
 
 
 @sized("repeat", "tile")
@@ -176,6 +178,7 @@ def _repeat(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) ->
         if isinstance(wanted, Num) and plain(wanted) > 1:
             copies = Axis(plain(wanted))
             typed.dims[i] = product([copies, inner[i]])
+            typed.zero[i] = False  # as in an expansion
             demand(recorder, wanted, copies, "repeat")
 
 
@@ -305,7 +308,7 @@ def _narrow(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) ->
     demand(recorder, length, recorder.typed(out).counted()[dim], "narrow")
 
 
-@sized("__getitem__")
+@sized("__getitem__", "__setitem__")
 def _getitem(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     index = args[1] if isinstance(args[1], tuple) else (args[1],)
     taken = sum(_taken(item) for item in index)

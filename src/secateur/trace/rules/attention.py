@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,45 +13,52 @@ from ..folds import Query
 from ..registry import Op, function_rule, plain_form
 from ..sizes import plain, uncounted
 from .linear import contract
+from .reduce import shared
 
 
 @function_rule(F.scaled_dot_product_attention, "query key value attn_mask dropout_p is_causal scale enable_gqa")
 def scaled_dot_product_attention(op: Op) -> None:
     """q: [*b, n, d], k: [*b, m, d], v: [*b, m, e] -> [*b, n, e]; divides by the root of d"""
     q, k, v = op["query"], op["key"], op["value"]
-    _batch(op)
-    contract(op, ("query", -1), ("key", -1), op.dims(q)[:-2])
+    places = range(-op.outs[0].dim(), -2)
+    batch = [_batch(op, place) for place in places]
+    contract(op, ("query", -1), ("key", -1), batch)
     op.unify(op.dims(k)[-2], op.dims(v)[-2])
     op.freeze(op.dims(k)[-2], "a softmax is taken over it")
-    _mask(op)
-    op.recorder.attention.scores([*op.dims(q)[:-2], *op.dims(k)[:-2]], op.dims(q)[-1], op.dims(v)[-1])
+    _mask(op, [*batch, op.dims(q)[-2], op.dims(k)[-2]])
+    op.recorder.attention.scores([*batch, *op.dims(k)[:-2]], op.dims(q)[-1], op.dims(v)[-1])
     if op["scale"] is None:
         op.recorder.queries.append(Query(op.dims(q)[-1], op.typed(q).origins, op.recorder.where()))
         op.along = [q]
-    op.macs(*op.dims(q), op.dims(k)[-2])
-    op.macs(*op.dims(q)[:-1], *op.dims(v)[-2:])
-    op.result([*op.dims(q)[:-1], op.dims(v)[-1]], [*op.zero(v)[:-2], False, op.zero(v)[-1]])
+    op.macs(*batch, *op.dims(q)[-2:], op.dims(k)[-2])
+    op.macs(*batch, op.dims(q)[-2], *op.dims(v)[-2:])
+    silent = [_silent(op, place, term) for place, term in zip(places, batch, strict=True)]
+    op.result([*batch, op.dims(q)[-2], op.dims(v)[-1]], [*silent, False, op.zero(v)[-1]])
 
 
-def _batch(op: Op) -> None:
+def _batch(op: Op, place: int) -> Term:
     """Heads of queries are the heads of keys, or (grouped queries) a whole number of them for each."""
-    q, k, v = op["query"], op["key"], op["value"]
-    for i in range(q.dim() - 2):
-        heads, shared = op.dims(q)[i], op.dims(k)[i]
-        op.unify(shared, op.dims(v)[i])
-        if heads.n == shared.n:
-            op.unify(heads, shared)
-        else:
-            parts = op.factor(heads, [shared.n, heads.n // shared.n])
-            if parts is not None:
-                op.unify(parts[0], shared)
+    heads, those = shared(op, [op["query"]], place), shared(op, [op["key"], op["value"]], place)
+    if heads.n == 1 or those.n == 1:
+        return those if heads.n == 1 else heads
+    parts = op.factor(heads, [those.n, heads.n // those.n])
+    if parts is None:
+        op.freeze(those, "heads of queries that do not come in groups")
+    else:
+        op.unify(parts[0], those)
+    return heads
 
 
-def _mask(op: Op) -> None:
+def _silent(op: Op, place: int, term: Term) -> bool:
+    """Whether units that are silenced put out zeros: where values are, not where queries alone are."""
+    v = op["value"]
+    return v.dim() >= -place and v.shape[place] == term.n and op.zero(v)[place]
+
+
+def _mask(op: Op, wanted: Sequence[Term]) -> None:
     mask = op["attn_mask"]
     if not isinstance(mask, torch.Tensor):
         return
-    wanted: list[Term] = [*op.dims(op["query"])[:-1], op.dims(op["key"])[-2]]
     for term, mine in zip(reversed(wanted), reversed(op.dims(mask)), strict=False):
         if term.n == mine.n:
             op.unify(term, mine)

@@ -11,7 +11,7 @@ from ..registry import Op, rule
 from .linear import contract, origins_of
 
 
-@rule("aten::convolution", "aten::_convolution", "aten::convolution_overrideable", "aten::mkldnn_convolution")
+@rule("aten::convolution", "aten::_convolution", "aten::convolution_overrideable")
 def convolution(op: Op) -> None:
     """x: [n, g*i, *], w: [g*o, i, *k], b: [g*o] -> [n, g*o, *]; transposed: w: [g*i, o, *k]"""
     x, w, b = op["input"], op["weight"], op["bias"]
@@ -41,10 +41,11 @@ def deformable(op: Op) -> None:
     sampled = op.factor(channels, [groups, channels.n // groups])
     if sampled is not None:
         op.freeze(sampled[0], "each group of channels is sampled at places of its own")
-    op.unify(batch, op.dims(op["offset"])[0])
-    for name in ("offset", "mask"):
-        for places in op.dims(op[name])[1:]:
-            op.freeze(places, "places at which a deformable convolution samples")
+    for name in ("offset", "mask") if op["use_mask"] else ("offset",):
+        images, *places = op.dims(op[name])
+        op.unify(batch, images)
+        for term in places:
+            op.freeze(term, "places at which a deformable convolution samples")
     convolution(op)
 
 

@@ -29,7 +29,7 @@ def embedding(op: Op) -> None:
     op.freeze(rows, "embedding rows are chosen by data")
     op.role(w, 1, "output")
     op.role(w, 0, "input")
-    op.result([*op.dims(ids), width], [*op.zero(ids), True])
+    op.result([*op.dims(ids), width], [*_rows(ids), True])
 
 
 @rule("aten::embedding")
@@ -37,7 +37,12 @@ def aten_embedding(op: Op) -> None:
     """w: [v, e], ids: [*] -> [*, e]; v stays whole"""
     rows, width = op.dims(op["weight"])
     op.freeze(rows, "embedding rows are chosen by data")
-    op.result([*op.dims(op["indices"]), width], [*op.zero(op["indices"]), True])
+    op.result([*op.dims(op["indices"]), width], [*_rows(op["indices"]), True])
+
+
+def _rows(ids: torch.Tensor) -> list[bool]:
+    """A number that is silenced is 0, and chooses a row all the same."""
+    return [False] * ids.dim()
 
 
 @plainer(torch.Tensor.__getitem__)
@@ -80,12 +85,17 @@ def _indexed(op: Op, dims: Sequence[Term]) -> list[int]:
         count = tensor.dim() if tensor is not None and tensor.dtype in (torch.bool, torch.uint8) else 1
         if tensor is not None:
             used += range(dim, dim + count)
-            for place in op.dims(tensor):
-                op.freeze(place, "an index is data")
-            for term in dims[dim : dim + count]:
-                _numbered(op, tensor, term)
+            _listed(op, tensor, *dims[dim : dim + count])
         dim += count
     return used
+
+
+def _listed(op: Op, index: torch.Tensor, *terms: Term) -> None:
+    """A list of numbers, or a mask, of the units of these dimensions: it stays as long as it is."""
+    for place in op.dims(index):
+        op.freeze(place, "an index is data")
+    for term in terms:
+        _numbered(op, index, term)
 
 
 def _numbered(op: Op, index: torch.Tensor, term: Term) -> None:
@@ -131,7 +141,7 @@ def index_select(op: Op) -> None:
     dim = op["dim"] % len(dims)
     if (picked := _picked(op, op["index"])) is not None:
         return _pick(op, dim, picked)
-    _numbered(op, op["index"], dims[dim])
+    _listed(op, op["index"], dims[dim])
     dims[dim] = op.fresh([op.outs[0].shape[dim]], "indexed by data")[0]
     op.result(dims, zero)
 
@@ -159,15 +169,25 @@ def _pick(op: Op, dim: int, picked: Term) -> None:
 @rule("aten::gather")
 def gather(op: Op) -> None:
     """x: [a, b], i: [k, b] -> [k, b]; a stays whole"""
-    dims, places = op.dims(op["self"]), op.dims(op["index"])
+    dims = op.dims(op["self"])
     dim = op["dim"] % max(len(dims), 1)
     _numbered(op, op["index"], dims[dim])
-    for d, (x, y) in enumerate(zip(dims, places, strict=True)):
-        if d != dim and x.n == y.n:
-            op.unify(x, y)
-        else:
-            op.freeze(y, "an index is data")
+    _beside(op, dim, [op["self"]], [op["index"]], "an index is data")
     op.result(op.dims(op["index"]), op.zero(op["self"]))
+
+
+def _beside(op: Op, dim: int, whole: Sequence[torch.Tensor], listed: Sequence[torch.Tensor], why: str) -> None:
+    """The dimensions other than `dim`, where units are read or written side by side; along `dim` lists stay whole.
+
+    A tensor that is longer than another is read or written up to the other's length only, so all of them stay.
+    """
+    for d, terms in enumerate(zip(*map(op.dims, (*whole, *listed)), strict=True)):
+        if d != dim and all(term.n == terms[0].n for term in terms):
+            for term in terms[1:]:
+                op.unify(terms[0], term)
+        else:
+            for term in terms if d != dim else terms[len(whole) :]:
+                op.freeze(term, why)
 
 
 @rule(
@@ -213,12 +233,8 @@ def scatter(op: Op) -> None:
     dims, zero = op.dims(x), op.zero(x)
     dim = op["dim"] % max(len(dims), 1)
     _numbered(op, index, dims[dim])
-    for tensor in (index, values) if isinstance(values, torch.Tensor) else (index,):
-        for d, term in enumerate(op.dims(tensor)):
-            if d != dim and term.n == dims[d].n:
-                op.unify(dims[d], term)
-            else:
-                op.freeze(term, "put at places that are data")
+    listed = [tensor for tensor in (index, values) if isinstance(tensor, torch.Tensor)]
+    _beside(op, dim, [x], listed, "put at places that are data")
     held = op.zero(values) if isinstance(values, torch.Tensor) else [False] * len(dims)
     op.result(dims, [z and (d == dim or h) for d, (z, h) in enumerate(zip(zero, held, strict=True))])
 
@@ -228,12 +244,8 @@ def index_add(op: Op) -> None:
     """x: [a, b], i: [k], y: [k, b] -> [a, b]; a stays whole"""
     x, values = op["self"], op["source"]
     dims, dim = op.dims(x), op["dim"] % max(x.dim(), 1)
-    _numbered(op, op["index"], dims[dim])
-    for d, (term, mine) in enumerate(zip(dims, op.dims(values), strict=True)):
-        if d == dim:
-            op.freeze(mine, "put at places that are data")
-        else:
-            op.unify(term, mine)
+    _listed(op, op["index"], dims[dim])
+    _beside(op, dim, [x], [values], "put at places that are data")
     op.result(dims, [z and (d == dim or h) for d, (z, h) in enumerate(zip(op.zero(x), op.zero(values), strict=True))])
 
 

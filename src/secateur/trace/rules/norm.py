@@ -28,11 +28,12 @@ def batch_norm(op: Op) -> None:
         if isinstance(parameter, torch.Tensor) and parameter.numel() > 0:
             op.unify(op.dims(x)[1], op.dims(parameter)[0])
             op.role(parameter, 0, role)
-    batch = op.get("training", False) or not isinstance(op["running_mean"], torch.Tensor)
+    batch = bool(op.get("training", False)) or not isinstance(op["running_mean"], torch.Tensor)
     read = _over_places(op, "input", [d for d in range(x.dim()) if d != 1]) if batch else set()
     dims, zero = op.dims(x), op.zero(x)
     affine = op["weight"] is not None
-    held = [affine or bool(batch) if i == 1 else i in read or (z and not affine) for i, z in enumerate(zero)]
+    kept = batch and not affine  # what is shifted, by a bias or a running mean, is zero no longer
+    held = [affine or batch if i == 1 else i in read or (z and kept) for i, z in enumerate(zero)]
     op.result(dims, held, origins=origins_of(op, op["weight"], op["bias"], 1))
     for out in op.outs[1:]:
         op.result([dims[1]] if out.shape == (x.shape[1],) else op.fresh(out.shape, "statistics"), out=out)
@@ -54,7 +55,7 @@ def _over_places(op: Op, argument: str, places: Sequence[int]) -> set[int]:
     return read
 
 
-@function_rule(F.instance_norm, "input running_mean running_var weight bias")
+@function_rule(F.instance_norm, "input running_mean running_var weight bias use_input_stats")
 def instance_norm(op: Op) -> None:
     """x: [n, c, *], scale, shift: [c] -> [n, c, *]; a silenced channel stays zero unless shifted"""
     x = op["input"]
@@ -63,8 +64,10 @@ def instance_norm(op: Op) -> None:
         if isinstance(parameter, torch.Tensor):
             op.unify(op.dims(x)[1], op.dims(parameter)[0])
             op.role(parameter, 0, role)
-    read = _over_places(op, "input", range(2, x.dim()))
-    op.result(op.dims(x), [i in read or z for i, z in enumerate(op.zero(x))])
+    own = op.get("use_input_stats", True)
+    read = _over_places(op, "input", range(2, x.dim())) if own else set()
+    kept = own and op["bias"] is None  # as in a batch norm
+    op.result(op.dims(x), [i in read or (z and (i == 1 or kept)) for i, z in enumerate(op.zero(x))])
 
 
 @function_rule(F.layer_norm, "input normalized_shape weight bias eps")
@@ -118,12 +121,15 @@ def group_norm(op: Op) -> None:
     if x.shape[1] != groups:
         op.inexact(parts[1], "a mean and variance are taken over it")
     op.reads("input", 1, out=1)
+    read = _over_places(op, "input", range(2, x.dim()))
     for name in ("weight", "bias"):
         if op[name] is not None:
             op.reads(name, 0)
     op.resizes("num_groups", parts[0])
-    affine = op["weight"] is not None and op["bias"] is not None
-    op.result(op.dims(x), [affine or i != 1 for i in range(x.dim())])
+    plain = op["bias"] is None
+    affine = op["weight"] is not None and not plain
+    held = [affine if i == 1 else i in read or (z and plain) for i, z in enumerate(op.zero(x))]
+    op.result(op.dims(x), held)
 
 
 @function_rule(torch._weight_norm, "v g dim")  # pyright: ignore[reportPrivateImportUsage]

@@ -146,7 +146,7 @@ def _along(name: str, made: Sequence[Origins], found: Sequence[Origins]) -> Sequ
 
 @rule(
     *("aten::clone", "aten::alias", "aten::_to_copy", "aten::contiguous", "aten::lift_fresh_copy", "aten::lift_fresh"),
-    *("aten::zeros_like", "aten::native_dropout", "aten::dropout", "aten::_prelu_kernel", "aten::prelu"),
+    *("aten::zeros_like", "aten::native_dropout", "aten::dropout", "aten::_prelu_kernel"),
     *("aten::detach", "aten::to", "aten::_conj", "aten::rrelu_with_noise", "aten::alpha_dropout"),
     *("aten::feature_dropout", "aten::resolve_conj", "aten::resolve_neg", "aten::_autocast_to_reduced_precision"),
 )
@@ -154,7 +154,7 @@ def same(op: Op) -> None:
     """x: [*a] -> [*a]"""
     name, source = bare(op.name), op.tensors()[0]
     blank = name == "zeros_like" or (is_blank(source) and name in COPIES)
-    if name in ("alias", "detach"):
+    if name in ("alias", "detach", "to"):  # `x.to(y)`: y says no more than a type
         typed = op.typed(source)
         op.result(typed.found(), typed.zero, at=typed.at, origins=typed.origins)
     else:
@@ -170,6 +170,16 @@ def same(op: Op) -> None:
 def like(op: Op) -> None:
     """x: [*a] -> [*a], its values forgotten"""
     pointwise(op)
+
+
+@rule("aten::prelu")
+def prelu(op: Op) -> None:
+    """x: [n, c, *], w: [c] -> [n, c, *]; seen whole in inference mode alone"""
+    x, w = op["self"], op["weight"]
+    if w.numel() > 1:
+        op.unify(op.dims(x)[1], op.dims(w)[0])
+    op.role(w, 0, "shift")
+    op.result(op.dims(x), op.zero(x))
 
 
 @rule("aten::copy")

@@ -28,6 +28,7 @@ def reduction(op: Op) -> None:
     reduced = _reduced(op, len(dims))
     for dim in reduced:
         _over(op, dim, dims[dim], zero[dim])
+    zero = [False] * len(zero) if op.name == "aten::logsumexp" else zero  # log(exp(0) + exp(0)) is not zero
     for out in op.outs:
         if out.dim() == len(dims):
             op.result([ONE if d in reduced else t for d, t in enumerate(dims)], zero, out=out)
@@ -124,8 +125,8 @@ def sort(op: Op) -> None:
 def cdist(op: Op) -> None:
     """x: [*, a, i], y: [*, b, i] -> [*, a, b]; units that are zero in both add nothing to a distance"""
     x, y = op["x1"], op["x2"]
-    batch = [_along(op, [x, y], dim) for dim in range(-op.outs[0].dim(), -2)]
-    term = _along(op, [x, y], -1)
+    batch = [shared(op, [x, y], dim) for dim in range(-op.outs[0].dim(), -2)]
+    term = shared(op, [x, y], -1)
     for axis in loose([*batch, term]):
         if axis in set(axes(term)):
             collapse(axis)
@@ -138,7 +139,7 @@ def cdist(op: Op) -> None:
     op.result([*batch, op.dims(x)[-2], op.dims(y)[-2]], [False] * op.outs[0].dim())
 
 
-def _along(op: Op, tensors: Sequence[torch.Tensor], dim: int) -> Term:
+def shared(op: Op, tensors: Sequence[torch.Tensor], dim: int) -> Term:
     """The term of a dimension that operands share; size one broadcasts."""
     terms = [op.dims(t)[dim] for t in tensors if t.dim() >= -dim and t.shape[dim] != 1]
     for term in terms[1:]:

@@ -100,15 +100,16 @@ def one_hot(op: Op) -> None:
     if numbers is not None and extra >= 0:
         op.counted = [tensor]
         units = cat([numbers, Axis(extra, "no unit")])
-    op.result([*op.dims(tensor), units], [*op.zero(tensor), True])
+    op.result([*op.dims(tensor), units], [*[False] * tensor.dim(), True])  # a silenced number numbers unit 0
 
 
 @rule("aten::histc", "aten::bincount")
 def histogram(op: Op) -> None:
     """n: [*] -> [e], how often each unit is numbered; none of the dropped ones is"""
     out = op.outs[0]
-    for dim in op.dims(op["self"]):
-        op.freeze(dim, "values are counted")
+    for tensor in op.tensors():
+        for dim in op.dims(tensor):
+            op.freeze(dim, "values are counted")
     units = Axis(out.shape[0])
     if op["weights"] is not None or not numbers_of(op, op["self"], units):
         freeze(units, "how often values occur")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from ...terms import ONE, Axis, Term, axes, cat, find, pick, product, reshape
-from ..registry import Op, rule
+from ..registry import Op, plain_form, rule
+from ..sizes import plain
 from ..typed import Origins, Place, elsewhere, is_blank, mark_blank
 
 
@@ -238,6 +240,25 @@ def _shifted(op: Op, dim: int, start: int) -> list[Place | None] | None:
 
 
 # --- joining ---
+
+
+@plain_form(torch.meshgrid)
+def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[torch.Tensor, ...]:
+    """`torch.meshgrid`, each tensor as long as it is where it is repeated. tensors: (n,) or (), several or one list."""
+    given: Sequence[torch.Tensor] = tensors[0] if isinstance(tensors[0], (tuple, list)) else tensors
+    lines = [t.reshape([-1] + [1] * (len(given) - 1 - i)) for i, t in enumerate(given)]
+    grids = broadcast_tensors(*lines)
+    return tuple(grid.transpose(0, 1) for grid in grids) if indexing == "xy" and len(given) > 1 else grids
+
+
+@plain_form(torch.broadcast_tensors)
+def broadcast_tensors(*tensors: Any) -> tuple[torch.Tensor, ...]:
+    """`torch.broadcast_tensors`, its sizes read from the tensors."""
+    given: Sequence[torch.Tensor] = tensors[0] if isinstance(tensors[0], (tuple, list)) else tensors
+    count = max(t.dim() for t in given)
+    sizes = [[t.shape[d - count] for t in given if t.dim() >= count - d] for d in range(count)]
+    shape = [next((n for n in found if plain(n) != 1), found[0]) for found in sizes]
+    return tuple(t.expand(shape) for t in given)
 
 
 @rule("aten::cat", "aten::concat")

@@ -18,7 +18,7 @@ from ..registry import Op, rule
     *("aten::upsample_linear1d", "aten::upsample_bilinear2d", "aten::upsample_bicubic2d", "aten::upsample_trilinear3d"),
     *("aten::_upsample_bilinear2d_aa", "aten::_upsample_bicubic2d_aa", "aten::_upsample_lanczos2d_aa"),
     *(f"aten::{name}_pad{n}d" for name in ("reflection", "replication") for n in (1, 2, 3)),
-    *("aten::fractional_max_pool2d", "aten::mkldnn_max_pool2d"),
+    "aten::mkldnn_max_pool2d",
 )
 def spatial(op: Op) -> None:
     """x: [n, c, *] -> [n, c, *']"""
@@ -30,6 +30,17 @@ def spatial(op: Op) -> None:
         op.freeze(place, "spatial")
     for out in op.outs:
         op.result([*dims[:lead], *op.fresh(out.shape[lead:], "spatial")], zero, out=out)
+
+
+@rule("aten::fractional_max_pool2d")
+def fractional(op: Op) -> None:
+    """x: [n, c, *], samples: [n, c, d] -> [n, c, *']"""
+    *lead, _, _ = op.dims(op["self"])
+    *places, coordinates = op.dims(op["random_samples"])
+    for term, mine in zip(reversed(lead), reversed(places), strict=False):
+        op.unify(term, mine)
+    op.freeze(coordinates, "coordinates in an image")
+    spatial(op)
 
 
 @rule("aten::grid_sampler_2d", "aten::grid_sampler_3d")
