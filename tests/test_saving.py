@@ -13,6 +13,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ import pytest
 import torch
 
 import secateur
-from secateur import InputError, PruningError
+from secateur import FileError, InputError, PruningError
 from secateur.apply.surgery import plans_of
 from secateur.calls import tensors_in
 from secateur.export import loader_source
 from secateur.plan import Plan
 from secateur.plan_check import check_plan
+from secateur.renumbering import Renumbering
 
 transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed (extra hf)")
 transformers.logging.disable_progress_bar()
@@ -406,3 +408,51 @@ def test_a_family_cut_in_depth_is_loaded_by_transformers_alone_or_refused(name: 
         save(folder)
         again = type(model).from_pretrained(folder).eval()  # type: ignore[attr-defined]
         assert same(result.model, again, call.kwargs)
+
+
+# --- plans from outside ---------------------------------------------------------------------------------------------
+
+HOSTILE: dict[str, tuple[Callable[[Renumbering], Renumbering], str]] = {
+    "a list that loses nothing": (
+        lambda one: replace(one, lists=("model",)),
+        "closes gaps in 'model', and removes nothing there by its number",
+    ),
+    "a private count": (
+        lambda one: replace(one, numbers=(replace(one.numbers[0], name="__class__"),)),
+        "sets an attribute '__class__'",
+    ),
+    "entries in another order": (
+        lambda one: replace(one, picks=(replace(one.picks[0], kept=(1, 0)),)),
+        r"keeps the entries \[1, 0\] of \.config\.layer_types",
+    ),
+    "entries that are not there": (
+        lambda one: replace(one, picks=(replace(one.picks[0], kept=(0, 9)),)),
+        r"keeps the entries \[0, 9\] of \.config\.layer_types",
+    ),
+    "a layer that is removed": (
+        lambda one: replace(one, numbers=(replace(one.numbers[0], module="model.layers.2"),)),
+        r"removes 'model\.layers\.[23]', and changes model\.layers\.[23]",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_numbers_are_refused(case: str) -> None:
+    change, message = HOSTILE[case]
+    plan = made("layers of two kinds").plan
+    drop = next(iter(plan.removed))
+    message = message.replace("[23]", drop[-1])
+    closing = change(plan.renumbered)
+    numbers = tuple(replace(n, module=drop) if n.module == "model.layers.2" else n for n in closing.numbers)
+    with pytest.raises(FileError, match=message):
+        check_plan(replace(plan, renumbered=replace(closing, numbers=numbers)))
+
+
+def test_a_file_of_a_model_without_such_lists_is_refused(tmp_path: Path) -> None:
+    secateur.save(made("layers of two kinds").model, tmp_path / "x.safetensors")
+    other = build("Gemma2")
+    other.config.layer_types = other.config.layer_types[::-1]
+    with pytest.raises(
+        FileError, match=r"does not fit this Gemma2ForCausalLM: config\.layer_types\n  file   \['sliding"
+    ):
+        secateur.load(other, tmp_path / "x.safetensors")

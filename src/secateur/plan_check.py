@@ -184,7 +184,8 @@ def _check_removed(name: str, gives: Any, plan: Plan) -> None:
         touched += [change.module for change in (*plan.renumbered.numbers, *plan.renumbered.picks)]
         touched += plan.renumbered.lists
     touched += [name for added in plan.added for name in (added.name, added.like) if isinstance(name, str)]
-    within = next((n for n in (*touched, *plan.removed) if n != name and inside(n, {name})), None)
+    others = (other for other in plan.removed if other != name)
+    within = next((n for n in (*touched, *others) if inside(n, {name})), None)
     if within is not None:
         raise FileError(f"the plan removes {name!r}, and changes {within} within it")
 
