@@ -297,6 +297,7 @@ def _live_share(term: Term, live: set[Axis]) -> float:
 def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[str], source: Source) -> Graph:
     """Solve the sizes of a recorded run and gather what remains."""
     from .trace.folds import place_folds
+    from .trace.forbidding import forbidden
 
     sites = {name: GraphSite(name, s.kind, tuple(find(d) for d in s.dims), s.each) for name, s in stage.sites.items()}
     measured = [name for name in unreached if name in recorder.measured]
@@ -307,6 +308,10 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
     solution = _solved(candidates, stage, recorder.ledger, source)
     _mark(solution)
     live = [axis for axis in candidates if _prunable(axis, solution)]
+    for tie, where in forbidden(live, solution, stage.attributes):
+        for axis in tie.members:
+            freeze(axis, f"{where} allows no smaller count")
+    live = [axis for axis in live if axis.frozen is None]
     named = _named(live, sites, recorder, solution)
     return Graph(
         axes=tuple(named),

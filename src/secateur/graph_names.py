@@ -95,7 +95,7 @@ def _unknown(graph: Graph, name: str) -> InputError:
     wanted = {tensor, f"{tensor}.weight", graph.aliases.get(tensor, tensor)}
     uses = [(use, axis.name) for axis in graph.axes for use in axis.sites if use.name in wanted and dim is None]
     told += [f"{use.name}[{use.dim}] lies on the axis {axis!r}" for use, axis in uses]
-    near = nearest(name, [*graph.by_name, *graph.sites]) if not told else ""
+    near = (nearest(name, graph.by_name) or nearest(name, graph.sites)) if not told else ""
     return InputError("\n".join([f"no prunable axis is named {name!r}{near}", *told]))
 
 

@@ -129,6 +129,11 @@ class Conditions:
             levels = levels[np.broadcast_to(condition.holds(self.graph, {number: levels}), levels.shape)]
         return levels
 
+    def against(self, number: int, level: int) -> str | None:
+        """What is asked of a group alone that is not true at a level; None where all of it is."""
+        broken = (c.where for c in self._alone.get(number, ()) if not np.all(c.holds(self.graph, {number: level})))
+        return next(broken, None)
+
     def nothing_left(self, group: Group, levels: np.ndarray) -> InputError:
         """What to say where none of these levels is allowed."""
         axis = group.axes[0]

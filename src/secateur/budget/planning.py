@@ -23,6 +23,7 @@ from .allocate import SCOPES
 from .bundles import bundled
 from .depth import shortened, split_by_hand
 from .meeting import Search
+from .reached import check_cut, held_back
 from .select import Select, SelectLike
 from .steps import Ladder, Measured, kept_units, ladders
 from .targets import Target, parse_targets
@@ -93,10 +94,13 @@ def plan(
     counted = worth(graph, relative=relative) if allocation is None else [1] * len(graph.groups)
     bundles = bundled(graph, rungs, wishes, counted)
     counts = Search(wishes.conditions, targets, scope, _as_asked(graph, drop, targets, rungs)).counts(bundles)
+    if select == Select():  # else it may be what was asked for
+        check_cut(wishes, targets, counts)
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
     made = build_plan(graph, kept, counts, tuple(map(str, targets)))
     chosen = _chosen(graph, scored, statistics)
-    return with_notes(made, **chosen, **_spread(scope, allocation), seed=str(seed), **_way(graph))
+    held = held_back(wishes, targets, counts)
+    return with_notes(made, **chosen, **_spread(scope, allocation), seed=str(seed), **_way(graph), **held)
 
 
 def _chosen(graph: Graph, importance: str | Criterion | Scores, statistics: Statistics | None) -> dict[str, str]:
