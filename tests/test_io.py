@@ -564,7 +564,7 @@ UNSAVED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "extra state": (
         lambda: Extra(2, 2),
-        r"the state dict holds '_extra_state' \(dict\), which is no parameter or buffer",
+        "the model, a Extra, has get_extra_state, but no set_extra_state",
     ),
     "a part was cut": (
         part_cut,

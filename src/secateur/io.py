@@ -5,9 +5,9 @@
 
 Metadata, all of it text: `secateur_format`, the version; `secateur_plans`, a JSON list of plans, oldest first;
 `secateur_aliases`, a JSON object from further names of shared tensors to the one they are stored under;
-`secateur_masks`, where weights wear masks (see `secateur.masks.stored`). Tensors go by dotted name: all parameters and
-persistent buffers, and whatever else a plan cut; masked weights by the names that they have without masks. Nothing is
-ever unpickled.
+`secateur_masks`, where weights wear masks (see `secateur.masks.stored`); `secateur_extra`, what modules give by
+`get_extra_state` (see `secateur.extra_state`). Tensors go by dotted name: all parameters and persistent buffers, and
+whatever else a plan cut; masked weights by the names that they have without masks. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch import nn
 
 from .apply.surgery import plans_of
 from .errors import FileError, InputError, nearest
+from .extra_state import check_extra, extra_names, give_extra, stored_extra, taken_extra
 from .fitting import Slot, Stored, fit, slots
 from .paths import PathLike, path_of
 from .plan import Plan
@@ -42,8 +43,8 @@ def save(model: nn.Module, path: PathLike) -> None:
     """Write the weights of `model`, its masks and the plans it went through to one file, whole or not at all.
 
     A model that was never cut is saved too, with no plans. Shared tensors are stored once. Raises `InputError` for a
-    path that cannot be written to, and for tensors that have no values (meta), are sparse, or that safetensors does
-    not know.
+    path that cannot be written to, for tensors that have no values (meta), are sparse, or that safetensors does not
+    know, and for extra state that only a pickle could hold.
 
     >>> import secateur, tempfile
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
@@ -64,13 +65,15 @@ def save(model: nn.Module, path: PathLike) -> None:
     plans = tuple(plain(plan, masked) for plan in plans_of(model))
     tensors, aliases = _stored(model, plans, masked)
     bits, patterns = stored_masks(worn(model))
-    tensors |= bits
+    held, extra = stored_extra(model)
+    tensors |= bits | held
     metadata = {
         "format": "pt",  # what the safetensors readers of other libraries look for
         VERSION: str(FORMAT),
         PLANS: f"[{','.join(plan.to_json() for plan in plans)}]",
         ALIASES: json.dumps(aliases),
         **patterns,
+        **extra,
     }
     with _replacing(path) as temporary:
         _write(tensors, temporary, metadata)
@@ -108,15 +111,18 @@ def load(model: nn.Module, path: PathLike, *, device: torch.device | str | None 
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         try:
             bits = taken_out(tensors, file.metadata())
+            extra = taken_extra(tensors, file.metadata())
         except FileError as error:
             raise FileError(f"{path}: {error}") from error
         try:
             fitted = fit(model, plans, Stored(tensors, aliases), target)
             masks = fitted_masks(fitted, bits)
+            check_extra(model, extra)
         except FileError as error:
             raise FileError(f"{path} {error}") from error
     fitted.put()
     wear(model, masks, bits)
+    give_extra(model, extra, target)
     return model
 
 
@@ -172,7 +178,7 @@ def _check_saved_whole(model: nn.Module) -> None:
             raise InputError(
                 f"it is {name} that was cut, not the model around it\nsave that part: secateur.save(model.{name}, path)"
             )
-    known = {slot.name for slot in slots(model)}
+    known = {slot.name for slot in slots(model)} | extra_names(model)
     for name, value in model.state_dict(keep_vars=True).items():
         if name not in known:
             raise InputError(

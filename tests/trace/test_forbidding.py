@@ -78,7 +78,7 @@ def test_a_share_that_cuts_nothing_is_an_error() -> None:
             a, b = self.a(x), self.b(x)
             return self.c(torch.cat([a, b], 1)) * (1.0 if a.shape[1] + b.shape[1] > 23 else 2.0)
 
-    with pytest.raises(TargetError, match="channels=0.5 cannot be reached: no axis can lose a unit"):
+    with pytest.raises(TargetError, match=r"channels=0\.5 cannot be reached: no axis can lose a unit"):
         secateur.prune(Joint(), X, "channels=0.5")
 
 
