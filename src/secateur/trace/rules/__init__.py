@@ -1,13 +1,32 @@
 """Every rule, registered by importing its family."""
 
-from . import attention, conv, detection, index, linear, norm, pointwise, recurrent, reduce, routing, shape, spatial
+from . import (
+    attention,
+    bags,
+    conv,
+    detection,
+    index,
+    linear,
+    losses,
+    norm,
+    pointwise,
+    recurrent,
+    reduce,
+    routing,
+    shape,
+    spatial,
+    vectors,
+    whole,
+)
 
 __all__ = [
     "attention",
+    "bags",
     "conv",
     "detection",
     "index",
     "linear",
+    "losses",
     "norm",
     "pointwise",
     "recurrent",
@@ -15,4 +34,6 @@ __all__ = [
     "routing",
     "shape",
     "spatial",
+    "vectors",
+    "whole",
 ]
