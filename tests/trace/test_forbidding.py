@@ -61,9 +61,11 @@ def test_the_others_are_cut() -> None:
         secateur.prune(Two(), X, "params=0.1")
 
 
-def test_one_smaller_count_is_enough_to_stay_free() -> None:
-    graph = secateur.trace(WidthAware(lambda n: n > 10), X)
-    assert [axis.name for axis in graph.axes] == ["inp"]
+def test_one_smaller_count_is_taken_and_the_report_says_what_holds_back() -> None:
+    result = secateur.prune(WidthAware(lambda n: n > 10), X, "channels=0.5")
+    assert result.model.inp.out_features == 11
+    assert "held inp keeps 11 of 12 by the comparison at" in str(result)
+    assert "held" not in secateur.prune(WidthAware(lambda n: n > 3), X, "channels=0.5").plan.notes
 
 
 def test_a_share_that_cuts_nothing_is_an_error() -> None:
@@ -78,7 +80,7 @@ def test_a_share_that_cuts_nothing_is_an_error() -> None:
             a, b = self.a(x), self.b(x)
             return self.c(torch.cat([a, b], 1)) * (1.0 if a.shape[1] + b.shape[1] > 23 else 2.0)
 
-    with pytest.raises(TargetError, match=r"channels=0\.5 cannot be reached: no axis can lose a unit"):
+    with pytest.raises(TargetError, match=r"no axis can lose a unit\nthe comparison at .* must keep"):
         secateur.prune(Joint(), X, "channels=0.5")
 
 

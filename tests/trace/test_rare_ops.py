@@ -62,7 +62,7 @@ class Bounded(nn.Linear):
 
 def unpooled(m: Any, x: Tensor) -> Tensor:
     y, places = F.max_pool2d(m.a(x), 2, return_indices=True)
-    return m.out(F.max_unpool2d(y, places, 2))
+    return m.out(F.max_unpool2d(y, places, [2, 2]))
 
 
 def crossed(m: Any, x: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def test_a_bag_that_is_rescaled_in_place_stays() -> None:
 
 
 OPAQUE: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
-    "inverse": (lambda m, x: torch.linalg.inv(m.a(x).t() @ m.b(x) + torch.eye(8)), "decomposition"),
+    "inverse": (lambda m, x: torch.linalg.matrix_exp(m.a(x).t() @ m.b(x)), "decomposition"),
     "singular values": (lambda m, x: torch.linalg.svd(m.a(x))[1], "decomposition"),
     "take": (lambda m, x: torch.take(m.a(x), torch.tensor([0, 1])), "the place of a unit counts"),
     "classes": (lambda m, x: F.cross_entropy(m.a(x), torch.zeros(4, dtype=torch.long)), "classes by their numbers"),
