@@ -63,7 +63,7 @@ def test_the_others_are_cut() -> None:
 
 def test_one_smaller_count_is_taken_and_the_report_says_what_holds_back() -> None:
     result = secateur.prune(WidthAware(lambda n: n > 10), X, "channels=0.5")
-    assert result.model.inp.out_features == 11
+    assert result.plan.axes["inp"].count == 11
     assert "held inp keeps 11 of 12 by the comparison at" in str(result)
     assert "held" not in secateur.prune(WidthAware(lambda n: n > 3), X, "channels=0.5").plan.notes
 
