@@ -240,6 +240,41 @@ def _side_by_side(x: Tensor, y: Tensor) -> Tensor:
     return both
 
 
+# --- bags, vectors, losses ---
+
+BAGS = torch.tensor([0, 4, 6])
+add("embedding_bag", lambda w, i: F.embedding_bag(numbers(i), w, mode="max"), (10, 12), (8, 16))
+add(
+    "embedding_bag_weights",
+    lambda w, i, s: F.embedding_bag(numbers(i), w, mode="sum", per_sample_weights=s),
+    *((10, 12), (8, 16), (8, 16)),
+)
+add("embedding_bag_flat", lambda w, i: F.embedding_bag(numbers(i), w, BAGS), (10, 12), (8,))
+add("embedding_bag_op", lambda w, i: A._embedding_bag(w, numbers(i), BAGS)[0], (10, 12), (8,))
+add("cross", torch.linalg.cross, (8, 12, 3), (8, 12, 3))
+add("cross_shared", torch.linalg.cross, (8, 12, 3), (1, 12, 3))
+add("dist", torch.dist, (8, 12), (8, 12))
+add("dist_row", torch.dist, (8, 12), (12,))
+add("addr", torch.addr, (8, 12), (8,), (12,))
+add("addr_row", torch.addr, (12,), (8,), (12,))
+for _loss in ("mse_loss", "smooth_l1_loss", "huber_loss"):
+    for _reduction in ("none", "mean", "sum"):
+        add(f"{_loss}_{_reduction}", partial(getattr(F, _loss), reduction=_reduction), (8, 12), (8, 12))
+add("soft_margin", lambda x, y: F.soft_margin_loss(x, y.detach()), (8, 12), (8, 12))
+add(
+    "entropy",
+    lambda x, y, w: F.binary_cross_entropy(x.sigmoid(), y.sigmoid(), w.detach().abs()),
+    (8, 12),
+    (8, 12),
+    (8, 12),
+)
+add("entropy_logits", F.binary_cross_entropy_with_logits, (8, 12), (8, 12))
+add("bucketize", lambda x, b: torch.bucketize(x, b.sort().values) * x, (8, 12), (10,))
+add("index_fill", lambda x, i: x.index_fill(0, numbers(i), 0.0), (8, 12), (10,))
+add("index_fill_one", lambda x, i: x.index_fill(1, numbers(i), 1.5), (12, 8), (10,))
+add("max_unpool2d", lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), [2, 2]), (8, 12, 4, 4))
+add("max_unpool3d", lambda x: F.max_unpool3d(*F.max_pool3d(x, 2, return_indices=True), [2, 2, 2]), (8, 12, 4, 4, 4))
+
 # --- in space ---
 
 add("grid_sample", lambda x, g: F.grid_sample(x, g, align_corners=False), (8, 12, 6, 6), (8, 6, 4, 2))
@@ -283,6 +318,8 @@ SAME = {
     ),
     "aten::cdist": "aten::_cdist_forward",
     "aten::concat": "aten::cat",
+    "aten::cross": "aten::linalg_cross",
+    "aten::_embedding_bag_forward_only": "aten::_embedding_bag",
 }
 APART = {
     "aten::linspace": "start and end have no dimensions",
@@ -302,6 +339,15 @@ APART = {
     "aten::lstm_mps": "freezes all that it touches",
     "transformers::grouped_mm_fallback": "torch's _grouped_mm by another name; a test of routing runs it",
     "one_hot": "takes one tensor",
+    **dict.fromkeys(
+        (
+            *("aten::nll_loss_forward", "aten::nll_loss2d_forward", "aten::multi_margin_loss", "aten::_ctc_loss"),
+            *("aten::multilabel_margin_loss_forward", "aten::_linalg_solve_ex", "aten::linalg_solve_triangular"),
+            *("aten::linalg_pinv", "aten::linalg_lstsq", "aten::take", "aten::put", "aten::masked_scatter"),
+            *("aten::diagonal_scatter", "aten::block_diag", "aten::segment_reduce"),
+        ),
+        "freezes all that it touches",
+    ),
     "_pack_padded_sequence": "lengths are whole numbers of sequences, which stay",
     "_pad_packed_sequence": "lengths are whole numbers of sequences, which stay",
 }
