@@ -190,3 +190,13 @@ def test_the_answer_as_data() -> None:
     (tensor,) = data["tensors"]
     assert (tensor["name"], tensor["dims"][0]["stays"][0]["chain"][-1]["op"]) == ("a.weight", "_fft_r2c")
     assert data["complete"]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_what_why_tells_the_frozen_list_tells_too(name: str) -> None:
+    graph = graph_of(name)
+    parameters = [tensor for tensor in graph.why("*").tensors if tensor.kind == "parameter"]
+    told = {(t.name, i, stay.reason) for t in parameters for i, dim in enumerate(t.dims) for stay in dim.stays}
+    listed = {(f.name, f.dim, f.reason) for f in graph.frozen}
+    assert listed <= told
+    assert {reason for *_, reason in told - listed} <= {"one unit by itself"}

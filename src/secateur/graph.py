@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .trace.staging import Stage
 
 
+ALONE = "one unit by itself"
 SIZE_ALONE = "the calls read its size alone, not its values"
 
 
@@ -471,9 +472,10 @@ def _frozen(sites: Mapping[str, GraphSite], live: set[Axis]) -> tuple[Frozen, ..
     for name, site in sites.items():
         if site.kind == "parameter":
             for dim, term in enumerate(site.dims):
-                stuck = min(stuck_in(term, live), key=lambda axis: axis.n == 1 and axis.frozen is None, default=None)
-                if stuck is not None:
-                    out.append(Frozen(name, dim, reason_of(stuck)))
+                reasons = dict.fromkeys(reason_of(axis) for axis in stuck_in(term, live))
+                if len(reasons) > 1:
+                    reasons.pop(ALONE, None)  # the others tell why
+                out += [Frozen(name, dim, reason) for reason in reasons]
     return tuple(out)
 
 
@@ -486,5 +488,5 @@ def reason_of(axis: Axis) -> str:
     if axis.frozen:
         return axis.frozen
     if axis.n == 1:
-        return "one unit by itself"
+        return ALONE
     return axis.inexact or f"at least {axis.least} of its {axis.n} units must stay"
