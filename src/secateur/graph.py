@@ -127,12 +127,13 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """When `axis` shrinks, these rows of a parameter are multiplied by the root of new size over old size."""
+    """When `term` shrinks, these rows of a parameter are multiplied by a power of new size over old size."""
 
     name: str
     dim: int
     rows: tuple[tuple[int, int], ...]  # half-open ranges
     term: Term
+    power: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)

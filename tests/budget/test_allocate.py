@@ -41,16 +41,18 @@ def fits(graph: Graph, counts: np.ndarray, target: str) -> bool:
 
 
 def too_far_from(graph: Graph, counts: np.ndarray, target: str, select: Select) -> list[str]:
-    """Groups above their share that could fall, and groups that could stand one rung higher and still fit."""
+    """Groups above where the share of channels puts them, and those that could stand one rung higher and still fit."""
     limits, found = Limits.of(graph, parse_targets(target)), []
+    start = counts_of(secateur.plan(graph, f"channels={limits.share}", select=select), graph)
     for g, ladder in enumerate(ladders(graph, score(graph, "l2"), select.on(graph), "global")):
         members = np.array([i for i, axis in enumerate(graph.axes) if axis.group == g])
-        steps, unit = graph.groups[g].steps, Cost.of(graph).full[members] // graph.groups[g].steps
+        unit = Cost.of(graph).full[members] // graph.groups[g].steps
         level = counts[members[0]] // unit[0]
-        above = min((higher for higher in ladder.levels if level < higher <= limits.share * steps), default=level)
+        top = start[members[0]] // unit[0]
+        above = min((higher for higher in ladder.levels if level < higher <= top), default=level)
         more = counts.copy()
         more[members] = unit * above
-        if (level > limits.share * steps and level != ladder.bottom) or (above > level and fits(graph, more, target)):
+        if level > top or (above > level and fits(graph, more, target)):
             found.append(graph.axes[members[0]].name)
     return found
 

@@ -114,14 +114,14 @@ def test_a_target_is_of_the_whole_model_and_the_other_axes_make_up_for_it() -> N
 @pytest.mark.parametrize(
     ("rules", "expected"),
     [
-        ("*: prune=heads", {"q[0]": 1, "q[1]": 1, "q[2]": 4, "v": 4, "embed": 12}),
+        ("*: prune=heads", {"q[0]": 1, "q[1]": 2, "q[2]": 4, "v": 4, "embed": 12}),
         ("*: prune=head_dims", {"q[0]": 2, "q[1]": 2, "q[2]": 2, "v": 2, "embed": 12}),
-        ("*: prune=heads,head_dims", {"q[0]": 1, "q[1]": 1, "q[2]": 2, "v": 2, "embed": 12}),
-        ("q: prune=heads", {"q[0]": 1, "q[1]": 1, "q[2]": 4, "v": 4, "embed": 6}),
-        (["*: prune=heads", "embed: prune=channels"], {"q[0]": 1, "q[1]": 1, "q[2]": 4, "v": 4, "embed": 6}),
-        ("kind=head: only", {"q[0]": 1, "q[1]": 1, "q[2]": 4, "v": 4, "embed": 12}),
-        ("kind=head_dim: protect", {"q[0]": 1, "q[1]": 1, "q[2]": 4, "v": 4, "embed": 6}),
-        ([], {"q[0]": 1, "q[1]": 1, "q[2]": 2, "v": 2, "embed": 6}),  # both, unless somebody says otherwise
+        ("*: prune=heads,head_dims", {"q[0]": 2, "q[1]": 2, "q[2]": 2, "v": 2, "embed": 12}),
+        ("q: prune=heads", {"q[0]": 1, "q[1]": 2, "q[2]": 4, "v": 4, "embed": 6}),
+        (["*: prune=heads", "embed: prune=channels"], {"q[0]": 1, "q[1]": 2, "q[2]": 4, "v": 4, "embed": 6}),
+        ("kind=head: only", {"q[0]": 1, "q[1]": 2, "q[2]": 4, "v": 4, "embed": 12}),
+        ("kind=head_dim: protect", {"q[0]": 1, "q[1]": 2, "q[2]": 4, "v": 4, "embed": 6}),
+        ([], {"q[0]": 2, "q[1]": 2, "q[2]": 2, "v": 2, "embed": 6}),  # half of each width, once
         ("q[1]: only", {"q[0]": 2, "q[1]": 1, "q[2]": 4, "v": 4, "embed": 12}),
     ],
 )

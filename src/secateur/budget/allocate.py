@@ -22,6 +22,7 @@ from .bundles import Bundle
 from .isomorphic import classes, keys
 from .knapsack import solve
 from .rungs import Chosen, Rungs
+from .spread import spread
 from .targets import Target
 from .walk import walked
 
@@ -59,7 +60,7 @@ class Allocation:
 
     def solve(self, targets: Sequence[Target], scope: str) -> Counts:
         """Units per axis. Raises `TargetError` with the smallest reachable value where the lowest rungs do not fit."""
-        start = np.array([bundle.first(self.limits.share) for bundle in self.bundles], dtype=np.intp)
+        start = spread(self.graph, self.bundles, self.limits.share)
         if not len(self.budgets) or self.budgets.fit(start):
             return self.rungs.counts(start)
         if not self.budgets.fit(self.rungs.height):

@@ -57,6 +57,10 @@ class Bundle:
         prices = np.diff(lost[places]) / (-np.diff(levels, axis=0) @ np.array(self.worth))
         return replace(self, levels=tuple(map(tuple, levels.tolist())), price=_rising(prices))
 
+    def ending(self, rung: int) -> Bundle:
+        """The same, but no lower than a rung."""
+        return replace(self, levels=self.levels[: rung + 1], price=self.price[:rung])
+
 
 def bundled(graph: Graph, rungs: Sequence[Ladder], wishes: Wishes, worth: Sequence[int]) -> list[Bundle]:
     """One bundle for each set of groups that go together, and for each other group."""

@@ -15,26 +15,36 @@ import numpy as np
 from ..cost import Counts
 from ..errors import InputError, TargetError
 from ..text import listed
-from .allocate import Allocation, Limits
+from .allocate import Limits
 from .bundles import Bundle
 from .conditions import Condition, Conditions, count_at
+from .floors import solved_above
 from .targets import Target
+from .widths import Floor
 
 TRIES = 64  # plans that are made before a search is given up
 SHOWN = 6  # counts that a message proposes
 
 
 class Search:
-    """For counts under targets. conditions: of the graph. asked: groups that stay on their highest rung."""
+    """For counts under targets, above floors. conditions: of the graph. asked: groups that stay on their highest rung."""
 
-    def __init__(self, conditions: Conditions, targets: Sequence[Target], scope: str, asked: frozenset[int]):
+    def __init__(
+        self,
+        conditions: Conditions,
+        floors: Sequence[Floor],
+        targets: Sequence[Target],
+        scope: str,
+        asked: frozenset[int],
+    ):
         self._conditions, self._graph, self._asked = conditions, conditions.graph, asked
+        self._floors = floors
         self._targets, self._scope, self._left = targets, scope, TRIES
 
     def counts(self, bundles: Sequence[Bundle]) -> Counts:
         """Raises `TargetError` for targets out of reach, `InputError` where nothing keeps a condition true."""
         limits = Limits.of(self._graph, self._targets)
-        found = Allocation(self._graph, bundles, limits).solve(self._targets, self._scope)
+        found = solved_above(self._floors, self._graph, bundles, limits, self._targets, self._scope)
         broken = list(self._conditions.broken(found))
         if not broken:
             return found

@@ -27,6 +27,7 @@ from .reached import check_cut, held_back
 from .select import Select, SelectLike
 from .steps import Ladder, Measured, kept_units, ladders
 from .targets import Target, parse_targets
+from .widths import Floor
 from .wishes import Wishes
 from .worth import worth
 
@@ -50,8 +51,9 @@ def plan(
     """Choose which units stay, so that every target is met from below as closely as the steps allow.
 
     target: `"macs=0.5"`, `"params=1.76e6"`, `"memory=20e6"` (bytes, see `secateur.memory`), `"channels=0.7"`,
-    `"depth=0.75"` (blocks) or a list of them; always what remains. importance: see `secateur.importance`; ready scores
-    may score blocks too, by name. select: limits, as a `Select` or as rules such as `"layer4.*: keep=0.5"`; a target
+    `"depth=0.75"` (blocks) or a list of them; always what remains. Channels are shares of every width, rounded down; axes
+    that multiply to one, as heads and head dimensions do, make it up between them. importance: see
+    `secateur.importance`; ready scores may score blocks too, by name. select: limits, as a `Select` or as rules such as `"layer4.*: keep=0.5"`; a target
     holds for the whole model, and axes whose size no rule fixes make up for the others. drop: units to cut by hand, by
     axis name, or "all" of a block: `{"conv1": [2, 6], "layer1.1": "all"}`. scope: "global" keeps the greatest sum of
     scores in the whole network that meets all targets, "axis" the same share of each axis, "isomorphic" the same share
@@ -93,7 +95,8 @@ def plan(
     relative = scope != "isomorphic" and is_relative(importance)  # shares of a class are of its units
     counted = worth(graph, relative=relative) if allocation is None else [1] * len(graph.groups)
     bundles = bundled(graph, rungs, wishes, counted)
-    counts = Search(wishes.conditions, targets, scope, _as_asked(graph, drop, targets, rungs)).counts(bundles)
+    asked = _as_asked(graph, drop, targets, rungs)
+    counts = Search(wishes.conditions, wishes.floors, targets, scope, asked).counts(bundles)
     if select == Select():  # else it may be what was asked for
         check_cut(wishes, targets, counts)
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
@@ -319,7 +322,7 @@ def _scales(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Scale, ...]:
         new = size(fold.term, counts)
         old = find(fold.term).n
         if new != old:
-            scales.append(Scale(fold.name, fold.dim, fold.rows, (new / old) ** 0.5))
+            scales.append(Scale(fold.name, fold.dim, fold.rows, (new / old) ** fold.power))
     return tuple(scales)
 
 

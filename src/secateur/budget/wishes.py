@@ -20,6 +20,7 @@ from ..text import listed
 from .catalogue import Catalogue
 from .conditions import Conditions
 from .rules import SIZES, Rule
+from .widths import Floor, products
 
 WIDTHS = (CHANNEL, HEAD_DIM)  # the kinds whose counts are widths of matrices
 
@@ -55,6 +56,8 @@ class Wishes:
     def least(self, axis: PrunableAxis) -> int:
         """The smallest count that an axis may have."""
         floor, ceiling = self._said(axis, "floor"), self._said(axis, "ceiling")
+        if axis.name in self._factors:
+            return min(axis.size, max(1, axis.least))
         least = max(1, axis.least, _at_least(floor.value if floor else self.general.floor, axis.size))
         if floor is None:  # the general floor yields
             least = min(least, max(self._most(axis, ceiling), axis.least))
@@ -75,6 +78,33 @@ class Wishes:
         said = self._said(axis, "align")
         general = self.general.align if axis.kind in WIDTHS else 1
         return math.lcm(axis.multiple, said.value if said else general)
+
+    @cached_property
+    def floors(self) -> list[Floor]:
+        """The least that remains of widths that several axes make up.
+
+        What a rule says of all of these is about the width, and so is what holds in general; what it says of some of
+        them is about those alone.
+        """
+        found = []
+        for width in products(self.graph):
+            said = [self._said(self.graph.axes[i], "floor") for i in width.axes]
+            units = math.prod(self.graph.axes[i].size for i in width.axes)
+            value = said[0].value if said[0] and _one(said) else self.general.floor
+            found.append(Floor(width.axes, min(units, _at_least(value, units))))
+        return found
+
+    @cached_property
+    def _factors(self) -> set[str]:
+        """Axes without a floor of their own."""
+        factors: set[str] = set()
+        alone: set[str] = set()
+        for width in products(self.graph):
+            axes = [self.graph.axes[i] for i in width.axes]
+            said = [self._said(axis, "floor") for axis in axes]
+            factors.update(axis.name for axis in axes)
+            alone.update(axis.name for axis, one in zip(axes, said, strict=True) if one and not _one(said))
+        return factors - alone
 
     def _most(self, axis: PrunableAxis, ceiling: Said | None) -> int:
         value = ceiling.value if ceiling else self.general.ceiling
@@ -252,6 +282,11 @@ class Wishes:
             if asks and all(axis.group in self.held for axis in meant):
                 by = listed(dict.fromkeys(self.held[axis.group] for axis in meant), 2)
                 raise InputError(f"{rule.name} changes nothing: {by} keeps all that it means as it is")
+
+
+def _one(said: Sequence[Said | None]) -> bool:
+    """Whether one rule says all of this."""
+    return len({one and one.by for one in said}) == 1
 
 
 def _share_of(share: float, n: int) -> int:

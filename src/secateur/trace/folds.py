@@ -1,5 +1,8 @@
 """Attention divides by the root of the head size. When heads shrink, their query is scaled to make up for it.
 
+Where rows make both query and key (one projection for the two, or one norm behind it), all rows of both are scaled, by
+the fourth root, so that their product changes as much.
+
 Which rows of which parameters make the query is found by running the recorded ops once on arrays of row numbers. The
 query may be a sum or a `cat` of several such arrays (rotary embeddings, class tokens set aside). A head size freezes
 where its query cannot be placed, or where the same rows make something else as well.
@@ -19,45 +22,74 @@ from ..terms import Term, freeze
 from .typed import Origin, Origins, Place, Typed
 
 NONE = -1  # the row number of an element that has another origin
+ALONE, BOTH = 0.5, 0.25  # powers: of a query, and of query and key alike
 Rows: TypeAlias = "dict[Place, frozenset[int]]"
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query that is divided by the root of `size`; `where` is the source line."""
+    """A query that is divided by the root of `size`, and the key that it meets; `where` is the source line."""
 
     size: Term
     origins: Origins
+    key: Typed
     where: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Factor:
+    """Rows that are to be multiplied by a power of new size over old size."""
+
+    rows: Rows
+    power: float
 
 
 def place_folds(queries: Sequence[Query], others: Sequence[Typed]) -> list[Fold]:
     """The parameter rows to scale for each head size. `others` is whatever else was computed with."""
     folds: dict[tuple[str, int, tuple[tuple[int, int], ...]], Fold] = {}
-    placed = [(query, _made_of(query.origins)) for query in queries]
-    wanted = {place.name for _, rows in placed for place in rows or ()}
-    used = _used(others, wanted)
-    for query, rows in placed:
-        problem = _problem(rows, used, [other for _, other in placed if other is not None])
+    placed = [(query, _factor(query)) for query in queries]
+    factors = [factor for _, factor in placed if factor is not None]
+    keys = [query.key for query, factor in placed if not (factor and factor.power == BOTH)]
+    used = _used([*others, *keys], {place.name for factor in factors for place in factor.rows})
+    for query, factor in placed:
+        problem = _problem(factor, used, factors)
         if problem is not None:
             freeze(query.size, f"attention divides by the root of it, and its query {problem} ({query.where})")
             continue
-        for place, numbers in (rows or {}).items():
+        for place, numbers in factor.rows.items() if factor is not None else ():
             ranges = _ranges(sorted(numbers))
-            folds.setdefault((place.name, place.dim, ranges), Fold(place.name, place.dim, ranges, query.size))
+            fold = Fold(place.name, place.dim, ranges, query.size, factor.power)
+            folds.setdefault((place.name, place.dim, ranges), fold)
     return list(folds.values())
 
 
-def _problem(rows: Rows | None, used: Mapping[Place, frozenset[int]], queries: Sequence[Rows]) -> str | None:
-    """Why the rows of a query cannot be scaled, or None."""
+def _factor(query: Query) -> _Factor | None:
+    """What makes up for another head size; None where the query is not made of rows alone."""
+    rows, key = _made_of(query.origins), _made_of(query.key.origins)
     if rows is None:
+        return None
+    if key is None or all(numbers.isdisjoint(key.get(place, ())) for place, numbers in rows.items()):
+        return _Factor(rows, ALONE)
+    _add(rows, key)
+    return _Factor(rows, BOTH)
+
+
+def _problem(factor: _Factor | None, used: Mapping[Place, frozenset[int]], factors: Sequence[_Factor]) -> str | None:
+    """Why the rows of a query cannot be scaled, or None."""
+    if factor is None:
         return "is no plain layer output"
-    for place, numbers in rows.items():
+    for place, numbers in factor.rows.items():
         if not numbers.isdisjoint(used.get(place, ())):
             return "is used elsewhere as well"
-        if any(other.get(place, numbers) != numbers and not numbers.isdisjoint(other[place]) for other in queries):
+        if any(_clash(numbers, factor.power, place, other) for other in factors):
             return "is part of another query"
     return None
+
+
+def _clash(numbers: frozenset[int], power: float, place: Place, other: _Factor) -> bool:
+    """Whether something else scales some of these rows in another way."""
+    theirs = other.rows.get(place, frozenset())
+    return not numbers.isdisjoint(theirs) and (theirs, other.power) != (numbers, power)
 
 
 def _used(others: Iterable[Typed], wanted: set[str]) -> Rows:

@@ -28,8 +28,8 @@ def scaled_dot_product_attention(op: Op) -> None:
     _mask(op, [*batch, op.dims(q)[-2], op.dims(k)[-2]])
     op.recorder.attention.scores([*batch, *op.dims(k)[:-2]], op.dims(q)[-1], op.dims(v)[-1])
     if op["scale"] is None:
-        op.recorder.queries.append(Query(op.dims(q)[-1], op.typed(q).origins, op.recorder.where()))
-        op.along = [q]
+        op.recorder.queries.append(Query(op.dims(q)[-1], op.typed(q).origins, op.typed(k), op.recorder.where()))
+        op.along = [q, k]
     op.macs(*batch, *op.dims(q)[-2:], op.dims(k)[-2])
     op.macs(*batch, op.dims(q)[-2], *op.dims(v)[-2:])
     silent = [_silent(op, place, term) for place, term in zip(places, batch, strict=True)]
