@@ -51,16 +51,17 @@ def plan(
     """Choose which units stay, so that every target is met from below as closely as the steps allow.
 
     target: `"macs=0.5"`, `"params=1.76e6"`, `"memory=20e6"` (bytes, see `secateur.memory`), `"channels=0.7"`,
-    `"depth=0.75"` (blocks) or a list of them; always what remains. Channels are shares of every width, rounded down; axes
-    that multiply to one, as heads and head dimensions do, make it up between them. importance: see
-    `secateur.importance`; ready scores may score blocks too, by name. select: limits, as a `Select` or as rules such as `"layer4.*: keep=0.5"`; a target
-    holds for the whole model, and axes whose size no rule fixes make up for the others. drop: units to cut by hand, by
-    axis name, or "all" of a block: `{"conv1": [2, 6], "layer1.1": "all"}`. scope: "global" keeps the greatest sum of
-    scores in the whole network that meets all targets, "axis" the same share of each axis, "isomorphic" the same share
-    of each class of axes that play the same part, the highest scores of the class (Fang et al., ECCV 2024; see
-    `secateur.budget.isomorphic`). allocation: what `secateur.sensitivity` measured; importance orders the units within
-    an axis, and the least sum of measured harm decides how much each axis loses. statistics: what
-    `secateur.statistics.calibrate` collected, for an importance that needs it. The same seed gives the same plan.
+    `"depth=0.75"` (blocks) or a list of them; always what remains. Channels are shares of every width, rounded down;
+    axes that multiply to one, as heads and head dimensions do, make it up between them. importance: see
+    `secateur.importance`; ready scores may score blocks too, by name. select: limits, as a `Select` or as rules such
+    as `"layer4.*: keep=0.5"`; a target holds for the whole model, and axes whose size no rule fixes make up for the
+    others. drop: units to cut by hand, by axis name, or "all" of a block: `{"conv1": [2, 6], "layer1.1": "all"}`.
+    scope: "global" keeps the greatest sum of scores in the whole network that meets all targets, "axis" the same
+    share of each axis, "isomorphic" the same share of each class of axes that play the same part, the highest scores
+    of the class (Fang et al., ECCV 2024; see `secateur.budget.isomorphic`). allocation: what `secateur.sensitivity`
+    measured; importance orders the units within an axis, and the least sum of measured harm decides how much each
+    axis loses. statistics: what `secateur.statistics.calibrate` collected, for an importance that needs it. The same
+    seed gives the same plan.
 
     Raises `TargetError` for a target that is malformed or out of reach (with the smallest value that is not), and
     `InputError` for unknown names or a model without prunable axes.

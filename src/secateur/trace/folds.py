@@ -49,7 +49,7 @@ def place_folds(queries: Sequence[Query], others: Sequence[Typed]) -> list[Fold]
     folds: dict[tuple[str, int, tuple[tuple[int, int], ...]], Fold] = {}
     placed = [(query, _factor(query)) for query in queries]
     factors = [factor for _, factor in placed if factor is not None]
-    keys = [query.key for query, factor in placed if not (factor and factor.power == BOTH)]
+    keys = [query.key for query, factor in placed if factor is None or factor.power == ALONE]
     used = _used([*others, *keys], {place.name for factor in factors for place in factor.rows})
     for query, factor in placed:
         problem = _problem(factor, used, factors)
