@@ -243,3 +243,16 @@ def test_a_file_that_asks_for_the_class_itself_keeps_the_real_int(use: str, foll
     with followed(Parts(file["forward"])):
         assert (file.get("int", int) is not int) is follows
     assert "int" not in file
+
+
+def test_the_size_of_nothing_is_zero() -> None:
+    """As of detectors that find no box."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        y = self.a(x)
+        boxes = torch.cat([y[:, :0], y[:, :0]], dim=1)
+        assert int(boxes.shape[1]) * 2 == 0
+        return self.b(y)
+
+    graph = secateur.trace(Parts(run, a=nn.Linear(4, 8), b=nn.Linear(8, 2)), (torch.randn(3, 4),))
+    assert {axis.name: axis.size for axis in graph.axes} == {"a": 8}

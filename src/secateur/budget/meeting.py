@@ -27,7 +27,7 @@ SHOWN = 6  # counts that a message proposes
 
 
 class Search:
-    """For counts under targets, above floors. conditions: of the graph. asked: groups that stay on their highest rung."""
+    """For counts under targets and above floors. asked: groups that stay on their highest rung."""
 
     def __init__(
         self,

@@ -27,7 +27,6 @@ from .reached import check_cut, held_back
 from .select import Select, SelectLike
 from .steps import Ladder, Measured, kept_units, ladders
 from .targets import Target, parse_targets
-from .widths import Floor
 from .wishes import Wishes
 from .worth import worth
 

@@ -53,10 +53,10 @@ def place_folds(queries: Sequence[Query], others: Sequence[Typed]) -> list[Fold]
     used = _used([*others, *keys], {place.name for factor in factors for place in factor.rows})
     for query, factor in placed:
         problem = _problem(factor, used, factors)
-        if problem is not None:
+        if factor is None or problem is not None:
             freeze(query.size, f"attention divides by the root of it, and its query {problem} ({query.where})")
             continue
-        for place, numbers in factor.rows.items() if factor is not None else ():
+        for place, numbers in factor.rows.items():
             ranges = _ranges(sorted(numbers))
             fold = Fold(place.name, place.dim, ranges, query.size, factor.power)
             folds.setdefault((place.name, place.dim, ranges), fold)

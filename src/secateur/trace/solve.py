@@ -110,6 +110,8 @@ class Solver:
             return self.term(term.cases[0])
         if isinstance(term, Axis):
             return Poly.variable(term) if self._free(term) else Poly.constant(term.n)
+        if not term.parts:  # of nothing, such as the boxes that were found
+            return Poly()
         parts = [self.term(part) for part in term.parts]
         total = parts[0]
         for part in parts[1:]:
