@@ -82,3 +82,28 @@ def test_caches_are_no_outputs() -> None:
     assert tensors_in({"cache": cache}) == []
     assert changed(cache, lambda t: t.double()).layers[0].keys.dtype == torch.float64
     assert secateur.trace(model, CALL).axis("model.layers.0.self_attn.q_proj[0]").size == 4
+
+
+# --- layer by layer: integers that the traced call did not read -----------------------------------------------------
+
+MASK = {**CALL, "attention_mask": (torch.arange(7) > 2).long() * torch.ones(2, 1, dtype=torch.long)}
+
+
+@pytest.mark.parametrize("name", ["Llama", "Qwen2", "Mistral"])
+@pytest.mark.parametrize("calls", [(), (MASK,)])
+def test_query_groups_follow_heads_that_are_cut_layer_by_layer(name: str, calls: Any) -> None:
+    model = decoder(name, heads=12, hidden=96, num_key_value_heads=4)
+    result = secateur.prune(model, CALL, "params=0.9", select="kind=head: only", calls=calls)
+    for layer in result.model.model.layers:
+        attn = layer.self_attn
+        assert attn.num_key_value_groups == attn.q_proj.out_features // attn.k_proj.out_features
+    assert result.plan.after.params < result.plan.before.params
+    result.model(**MASK)
+    assert secateur.verify(model, result.model, result.plan, CALL, calls=[MASK]).passed
+
+
+def test_integers_that_follow_are_listed_in_the_plan() -> None:
+    graph = secateur.trace(decoder(), CALL)
+    known = {str(attribute) for attribute in graph.attributes}
+    assert {"model.layers.0.self_attn.num_key_value_groups", "model.layers.0.hidden_size"} <= known
+    assert graph.unread == ()

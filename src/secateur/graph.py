@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .trace.life import Held
     from .trace.recorder import At, Reading, Recorder, Sample, Step
     from .trace.sizes import Attribute, Guard, Ledger
-    from .trace.solve import Solution
+    from .trace.solve import Solution, Solver
     from .trace.staging import Stage
 
 
@@ -175,6 +175,7 @@ class Graph:
     storages: tuple[Storage, ...]  # of the first call, in the order in which they are made
     attributes: Mapping[Attribute, Ratio]
     attribute_values: Mapping[Attribute, int]
+    unread: tuple[Attribute, ...]  # of which no call says what they are
     guards: tuple[Guard, ...]
     caches: tuple[Cache, ...]
     folds: tuple[Fold, ...]
@@ -300,6 +301,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
     """Solve the sizes of a recorded run and gather what remains."""
     from .trace.folds import place_folds
     from .trace.forbidding import forbidden
+    from .trace.unread import follow
 
     sites = {name: GraphSite(name, s.kind, tuple(find(d) for d in s.dims), s.each) for name, s in stage.sites.items()}
     measured = [name for name in unreached if name in recorder.measured]
@@ -307,7 +309,9 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
     _settle_sites(sites, {**dict.fromkeys(measured, SIZE_ALONE), **{n: f"no call reached {n}" for n in unreached}})
     folds = place_folds(recorder.queries, recorder.used)
     candidates = _candidates(sites)
-    solution = _solved(candidates, stage, recorder.ledger, source)
+    solver = _solved(candidates, stage, recorder.ledger, source)
+    solution = solver.solution
+    unread = follow(solver, stage.facts, stage.unread, stage)
     _mark(solution)
     live = [axis for axis in candidates if _prunable(axis, solution)]
     for tie, where in forbidden(live, solution, stage.attributes):
@@ -323,6 +327,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
         storages=_storages(recorder.life.held),
         attributes=solution.attributes,
         attribute_values=stage.attributes,
+        unread=unread,
         guards=tuple(solution.guards),
         caches=tuple(stage.caches),
         folds=tuple(folds),
@@ -341,7 +346,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
     )
 
 
-def _solved(candidates: Sequence[Axis], stage: Stage, ledger: Ledger, source: Source) -> Solution:
+def _solved(candidates: Sequence[Axis], stage: Stage, ledger: Ledger, source: Source) -> Solver:
     """Solve the sizes. What would be a quotient of counts in a config is a ratio, of widths say, and stays as it is."""
     from .trace.sizes import Equation
     from .trace.solve import Solver
@@ -350,9 +355,11 @@ def _solved(candidates: Sequence[Axis], stage: Stage, ledger: Ledger, source: So
     solution = solver.run(ledger)
     quotients = [a for a, ratio in solution.attributes.items() if solver.reduced(ratio).under.variables]
     if not source.uniform or not quotients:
-        return solution
+        return solver
     pinned = [Equation(a, stage.attributes[a], f"{a} is a ratio of sizes") for a in quotients]
-    return Solver(candidates, stage.attributes).run(replace(ledger, equations=[*pinned, *ledger.equations]))
+    again = Solver(candidates, stage.attributes)
+    again.run(replace(ledger, equations=[*pinned, *ledger.equations]))
+    return again
 
 
 def _readers(recorder: Recorder, sites: Mapping[str, GraphSite]) -> dict[str, Reader]:

@@ -94,7 +94,7 @@ def _walks_alike(graph: Graph, pruned: nn.Module, example_inputs: Any, outputs: 
     """
     hint = "some size reached code that a trace cannot see; name the module in Select(protect=...) and report it"
     try:
-        path = trace(pruned, example_inputs, outputs=outputs).path
+        path = trace(pruned, example_inputs, outputs=outputs, run=graph.source.run).path
     except PruningError as error:
         raise PruningError(f"the pruned model does not run: {error}\n{hint}") from error
     if path == graph.path:

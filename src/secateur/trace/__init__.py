@@ -31,6 +31,7 @@ from .sizes import open_ledger
 from .staging import Stage, layer_equations, staged
 from .training import branches, keeps_tensors, leaves_out
 from .typed import Typed, fresh, put
+from .unread import facts_of, read_in
 
 if TYPE_CHECKING:
     from .explain import Explanation
@@ -137,9 +138,13 @@ def _traced(
         if left := _unreached(stage, recorder):
             recorder.counting = False
             trace_missed(model, left, recorder, lambda: _record(model, calls[0], outputs, recorder, ground))
+        unread = stage.attributes.keys() - read_in(recorder.ledger)
         if source.uniform:
             construct(model, recorder.ledger, _unreached(stage, recorder))
+        else:
+            stage.facts += facts_of(model, unread)
         recorder.ledger.equations += layer_equations(model)
+    stage.unread += [a for a in stage.attributes if a in unread - read_in(recorder.ledger)]
     graph = build(model, stage, recorder, _unreached(stage, recorder), source)
     return replace(graph, find_blocks=Search(graph, recorder.watch, recorder.roles)), recorder
 

@@ -22,9 +22,10 @@ from torch.overrides import TorchFunctionMode
 from ..errors import InputError
 from ..holders import assign, below, holders, values
 from ..slots import slots
+from ..terms import Term
 from .names import Quotient, followed, whole
 from .sized import shape_args
-from .sizes import Dim, Equation, Expr, Ledger, Num, escape, expression, open_ledger
+from .sizes import Attribute, Dim, Equation, Expr, Ledger, Num, escape, expression, open_ledger
 from .typed import get
 
 UNWRITTEN = frozenset(("_attn_implementation_internal", "_experts_implementation_internal"))  # what no file keeps
@@ -67,6 +68,34 @@ class Built:
             built = rebuilt(model, _with_factors(config))
             _let_quotients_escape(built)
         return Built(built, said, sizes)
+
+    def sizes_of(self, model: nn.Module) -> Iterator[tuple[str, Term, Expr]]:
+        """The dimensions of a model's tensors, by the tensor's name, and what the constructor makes them."""
+        theirs = {slot.name: slot.tensor for slot in slots(self.model)}
+        for slot in slots(model):
+            typed, other = get(slot.tensor), theirs.get(slot.name)
+            if typed is not None and other is not None and other.shape == slot.tensor.shape:
+                for term, size in zip(typed.found(), self.sizes.of(other), strict=False):
+                    if term.n > 1:
+                        yield slot.name, term, size
+
+    def integers_of(self, model: nn.Module) -> Iterator[tuple[str, Expr, Expr]]:
+        """The tracked integers of a model, by name, and what the constructor makes them."""
+        theirs = {(holder.module, holder.path): values(holder.owner) for holder in holders(self.model)}
+        for holder in holders(model):
+            other = theirs.get((holder.module, holder.path), {})
+            for name, value in values(holder.owner).items():
+                for mine, its in _pairs(value, other.get(name)):
+                    if isinstance(mine, Num):
+                        yield holder.name(name), mine.expr, expression(its)
+
+    def facts(self, model: nn.Module) -> Iterator[tuple[str, Dim | Attribute, Expr]]:
+        """Both, by the module that holds them."""
+        for name, term, size in self.sizes_of(model):
+            yield name.rpartition(".")[0], Dim(term), size
+        for _, mine, its in self.integers_of(model):
+            if isinstance(mine, Attribute) and mine != its:
+                yield mine.module, mine, its
 
 
 def rebuilt(model: nn.Module, config: Any) -> Any:
@@ -174,23 +203,14 @@ def _flat(arguments: Sequence[Any]) -> Iterator[Any]:
 
 def _of_tensors(model: nn.Module, built: Built, unreached: Sequence[str]) -> Iterator[Equation]:
     missed = dict.fromkeys(unreached, ", which no call reached")
-    theirs = {slot.name: slot.tensor for slot in slots(built.model)}
-    for slot in slots(model):
-        typed, other = get(slot.tensor), theirs.get(slot.name)
-        if typed is not None and other is not None and other.shape == slot.tensor.shape:
-            for term, size in zip(typed.found(), built.sizes.of(other), strict=False):
-                if term.n > 1:
-                    yield Equation(Dim(term), size, f"the constructor, for {slot.name}{missed.get(slot.name, '')}")
+    for name, term, size in built.sizes_of(model):
+        yield Equation(Dim(term), size, f"the constructor, for {name}{missed.get(name, '')}")
 
 
 def _of_integers(model: nn.Module, built: Built) -> Iterator[Equation]:
-    theirs = {(holder.module, holder.path): values(holder.owner) for holder in holders(built.model)}
-    for holder in holders(model):
-        other = theirs.get((holder.module, holder.path), {})
-        for name, value in values(holder.owner).items():
-            for mine, its in _pairs(value, other.get(name)):
-                if isinstance(mine, Num) and mine.expr != expression(its):
-                    yield Equation(mine.expr, expression(its), f"the constructor, for {holder.name(name)}")
+    for name, mine, its in built.integers_of(model):
+        if mine != its:
+            yield Equation(mine, its, f"the constructor, for {name}")
 
 
 def _pairs(mine: Any, its: Any) -> Iterator[tuple[Any, int]]:

@@ -166,7 +166,7 @@ class Solver:
                 continue
             attribute = max(unknown, key=lambda leaf: (self.old[leaf], str(leaf)))
             try:
-                solved = self._isolate(side, attribute, self.ratio(other))
+                solved = self.isolate(side, attribute, self.ratio(other))
             except Opaque:
                 continue
             if solved is not None:
@@ -182,7 +182,7 @@ class Solver:
     def _unknown(self, leaf: Dim | Attribute) -> TypeGuard[Attribute]:
         return isinstance(leaf, Attribute) and leaf not in self.solution.attributes
 
-    def _isolate(self, side: Expr, unknown: Attribute, value: Ratio) -> Ratio | None:
+    def isolate(self, side: Expr, unknown: Attribute, value: Ratio) -> Ratio | None:
         """Solve `side == value` for the one unknown in it, by undoing one operation after another."""
         while isinstance(side, Call):
             in_left = unknown in set(leaves(side.left))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -22,6 +22,9 @@ from .ground import Ground
 from .keeping import kept
 from .sizes import Attribute, Call, Dim, Equation, Expr, Num, Shape
 from .typed import Place, Typed, drop, get, put
+
+if TYPE_CHECKING:
+    from .unread import Fact
 
 # Sizes that torch's own modules keep; everything else they hold (strides, paddings, ...) is no size of a parameter.
 _TORCH_SIZES = frozenset(
@@ -53,6 +56,8 @@ class Stage:
     stand_ins: dict[int, tuple[str, torch.Tensor]] = field(default_factory=dict)
     originals: list[torch.Tensor] = field(default_factory=list)  # kept alive: `stand_ins` goes by id
     caches: list[Cache] = field(default_factory=list)
+    unread: list[Attribute] = field(default_factory=list)  # of the attributes, those that no call looked at
+    facts: list[Fact] = field(default_factory=list)  # what the constructor makes of the config
 
 
 @contextmanager
