@@ -311,7 +311,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
     candidates = _candidates(sites)
     solver = _solved(candidates, stage, recorder.ledger, source)
     solution = solver.solution
-    unread = follow(solver, stage.facts, stage.unread, stage)
+    unread = follow(solver, stage)
     _mark(solution)
     live = [axis for axis in candidates if _prunable(axis, solution)]
     for tie, where in forbidden(live, solution, stage.attributes):

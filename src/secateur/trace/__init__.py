@@ -31,7 +31,7 @@ from .sizes import open_ledger
 from .staging import Stage, layer_equations, staged
 from .training import branches, keeps_tensors, leaves_out
 from .typed import Typed, fresh, put
-from .unread import facts_of, read_in
+from .unread import note_facts, read_in
 
 if TYPE_CHECKING:
     from .explain import Explanation
@@ -142,7 +142,7 @@ def _traced(
         if source.uniform:
             construct(model, recorder.ledger, _unreached(stage, recorder))
         else:
-            stage.facts += facts_of(model, unread)
+            note_facts(model, stage, unread)
         recorder.ledger.equations += layer_equations(model)
     stage.unread += [a for a in stage.attributes if a in unread - read_in(recorder.ledger)]
     graph = build(model, stage, recorder, _unreached(stage, recorder), source)

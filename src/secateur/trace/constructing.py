@@ -25,7 +25,7 @@ from ..slots import slots
 from ..terms import Term
 from .names import Quotient, followed, whole
 from .sized import shape_args
-from .sizes import Attribute, Dim, Equation, Expr, Ledger, Num, escape, expression, open_ledger
+from .sizes import Attribute, Dim, Equation, Expr, Ledger, Num, escape, expression, open_ledger, plain
 from .typed import get
 
 UNWRITTEN = frozenset(("_attn_implementation_internal", "_experts_implementation_internal"))  # what no file keeps
@@ -96,6 +96,34 @@ class Built:
         for _, mine, its in self.integers_of(model):
             if isinstance(mine, Attribute) and mine != its:
                 yield mine.module, mine, its
+
+
+def offer_head_dims(config: Any) -> dict[Attribute, int]:
+    """Set `head_dim` where a config leaves it open: many classes read it even so, and would else divide widths by heads.
+
+    Gives what was set, as attributes of a model that holds the config.
+    """
+    held: Any = nn.Module()
+    held.config = config
+    made: dict[Attribute, int] = {}
+    for holder in holders(held):
+        size = _open_head_dim(holder.owner) if holder.path else None
+        if size is not None:
+            attribute = Attribute("", holder.name("head_dim"))
+            made[attribute] = size
+            assign(holder.owner, "head_dim", Num(made[attribute], attribute))
+    return made
+
+
+def _open_head_dim(owner: Any) -> int | None:
+    """What a config that does not say it has for `head_dim`; None where it says it, computes it, or has no heads."""
+    width, heads = (getattr(owner, name, None) for name in ("hidden_size", "num_attention_heads"))
+    computed = isinstance(getattr(type(owner), "head_dim", None), property)
+    if computed or getattr(owner, "head_dim", None) is not None:
+        return None
+    if not isinstance(width, int) or not isinstance(heads, int) or plain(heads) < 1 or plain(width) % plain(heads):
+        return None
+    return plain(width) // plain(heads)
 
 
 def rebuilt(model: nn.Module, config: Any) -> Any:

@@ -57,6 +57,7 @@ class Stage:
     originals: list[torch.Tensor] = field(default_factory=list)  # kept alive: `stand_ins` goes by id
     caches: list[Cache] = field(default_factory=list)
     unread: list[Attribute] = field(default_factory=list)  # of the attributes, those that no call looked at
+    offered: dict[Attribute, int] = field(default_factory=dict)  # what a config might say, and leaves open
     facts: list[Fact] = field(default_factory=list)  # what the constructor makes of the config
 
 

@@ -1,27 +1,30 @@
 """Integers that no call read, and what they are nevertheless.
 
-An attribute such as `num_key_value_groups` describes an axis, but only some branch of `forward` looks at it. For a model
-of Hugging Face the constructor is asked what it makes of the config: `heads // kv_heads`. What a module's own tensors, and
-integers that were read, are made of tells these numbers of the config, for this module alone, since layers may be cut
-differently. An attribute that follows from them follows the cut; where they contradict each other, or say too little, it
-is left, and the report names it.
+An attribute such as `num_key_value_groups` describes an axis, but only some branch of `forward` looks at it. For a
+model of Hugging Face the constructor is asked what it makes of the config: `heads // kv_heads`. What a module's own
+tensors, and integers that were read, are made of tells these numbers of the config, for this module alone, since layers
+may be cut differently. An attribute that follows from them follows the cut; where they contradict each other, or say
+too little, it is left, and the report names it.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from torch import nn
 
 from ..bypass import inside
 from ..errors import InputError
-from .algebra import Opaque, Ratio
-from .constructing import Built, is_pretrained
+from .algebra import Opaque
+from .constructing import Built, is_pretrained, offer_head_dims
 from .sizes import Attribute, Dim, Expr, Ledger, leaves
 from .solve import Solver
 from .staging import Stage
+
+ROUNDS = 3  # in which one number leads to another
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,77 +42,75 @@ def read_in(ledger: Ledger) -> set[Attribute]:
     return {leaf for expr in exprs for leaf in leaves(expr) if isinstance(leaf, Attribute)}
 
 
-def facts_of(model: nn.Module, unread: Collection[Attribute]) -> list[Fact]:
-    """What the constructor says of a model, while the stand-ins of a trace are in; nothing where it cannot be asked."""
+def note_facts(model: nn.Module, stage: Stage, unread: Collection[Attribute]) -> None:
+    """Keep what the constructor says of a model, while the stand-ins of a trace are in; nothing where it cannot."""
     if not unread or not is_pretrained(model):
-        return []
-    try:
-        built = Built.of(model, copy.deepcopy(model.config))
-    except InputError:
-        return []
-    return [Fact(*fact) for fact in built.facts(model)]
+        return
+    config = copy.deepcopy(model.config)
+    offered = offer_head_dims(config)
+    with suppress(InputError):
+        stage.facts += [Fact(*fact) for fact in Built.of(model, config).facts(model)]
+        stage.offered.update(offered)
 
 
-def follow(solver: Solver, facts: Iterable[Fact], unread: Collection[Attribute], stage: Stage) -> tuple[Attribute, ...]:
+def follow(solver: Solver, stage: Stage) -> tuple[Attribute, ...]:
     """Define those of the unread attributes that facts determine. Gives the others, of which nothing is known."""
-    known = list(facts)
-    made = {fact.thing: fact.made for fact in known if isinstance(fact.thing, Attribute)}
-    config = {leaf for fact in known for leaf in leaves(fact.made)}
+    made = {fact.thing: fact.made for fact in stage.facts if isinstance(fact.thing, Attribute)}
+    config = {leaf for fact in stage.facts for leaf in leaves(fact.made)}
     left = []
-    for attribute in unread:
+    for attribute in stage.unread:
         expr = made.get(attribute)
         if expr is None:
             left += [attribute] if attribute not in config and not (made and "." in attribute.name) else []
-        elif any(True for _ in leaves(expr)) and not _follows(solver, attribute, expr, known, config, unread):
+        elif any(True for _ in leaves(expr)) and not _Local(solver, stage, attribute, config).follows(expr):
             left.append(attribute)
     return tuple(a for a in left if stage.attributes[a] > 1)
 
 
-def _follows(
-    solver: Solver,
-    attribute: Attribute,
-    expr: Expr,
-    facts: Iterable[Fact],
-    config: set[Dim | Attribute],
-    unread: Collection[Attribute],
-) -> bool:
-    here = [f for f in facts if not attribute.module or inside(f.module, {attribute.module})]
-    own = [f for f in here if isinstance(f.thing, Dim) or f.thing not in unread]
-    local = copy.copy(solver)
-    outer: dict[Attribute, Ratio] = {a: r for a, r in solver.solution.attributes.items() if a not in config}
-    local.solution = replace(solver.solution, attributes=outer)
-    for _ in range(3):
-        for fact in own:
-            _define(local, fact)
-    asked = set(leaves(expr))
-    if not asked <= local.solution.attributes.keys():
-        return asked.isdisjoint(leaf for f in own for leaf in leaves(f.made))  # not of sizes
-    if not all(_agrees(local, fact) for fact in own if not asked.isdisjoint(leaves(fact.made))):
-        return False
-    try:
-        solver.solution.attributes[attribute] = local.ratio(expr)
-    except Opaque:
-        return False
-    return True
+class _Local:
+    """The numbers of a config as one module has them, which an attribute of it may follow from."""
 
+    def __init__(self, solver: Solver, stage: Stage, attribute: Attribute, config: Collection[Dim | Attribute]):
+        here = [f for f in stage.facts if not attribute.module or inside(f.module, {attribute.module})]
+        self._facts = [f for f in here if isinstance(f.thing, Dim) or f.thing not in stage.unread]
+        self._outer, self._attribute, self._solver = solver.solution.attributes, attribute, copy.copy(solver)
+        self._known = {a: ratio for a, ratio in self._outer.items() if a not in config}
+        self._solver.solution = replace(solver.solution, attributes=self._known)
+        self._solver.old = {**stage.attributes, **stage.offered}
+        for fact in [*self._facts] * ROUNDS:
+            self._define(fact)
 
-def _define(local: Solver, fact: Fact) -> None:
-    unknown = [n for n in dict.fromkeys(leaves(fact.made)) if n not in local.solution.attributes]
-    if len(unknown) == 1 and isinstance(unknown[0], Attribute):
-        (number,) = unknown
+    def follows(self, expr: Expr) -> bool:
+        """Whether an expression over the config is known here, and then what the attribute is."""
+        asked = set(leaves(expr))
+        if not asked <= self._known.keys():
+            return asked.isdisjoint(leaf for f in self._facts for leaf in leaves(f.made))  # not of sizes
+        about = [fact for fact in self._facts if not asked.isdisjoint(leaves(fact.made))]
         try:
-            solved = local.isolate(fact.made, number, local.ratio(fact.thing))
+            value = self._solver.ratio(expr)
         except Opaque:
-            return
-        if solved is not None:
-            local.solution.attributes[number] = solved
-
-
-def _agrees(local: Solver, fact: Fact) -> bool:
-    try:
-        return not local.reduced(local.ratio(fact.made) - local.ratio(fact.thing)).over
-    except (Opaque, KeyError):
+            return False
+        if all(map(self._agrees, about)):
+            self._outer[self._attribute] = value
+            return True
         return False
 
+    def _define(self, fact: Fact) -> None:
+        unknown = [n for n in dict.fromkeys(leaves(fact.made)) if n not in self._known]
+        if len(unknown) == 1 and isinstance(unknown[0], Attribute):
+            with suppress(Opaque):
+                solved = self._solver.isolate(fact.made, unknown[0], self._solver.ratio(fact.thing))
+                if solved is not None:
+                    self._known[unknown[0]] = solved
 
-__all__ = ["Fact", "facts_of", "follow", "read_in"]
+    def _agrees(self, fact: Fact) -> bool:
+        if not self._known.keys() >= set(leaves(fact.made)):
+            return False
+        try:
+            made, here = self._solver.ratio(fact.made), self._solver.ratio(fact.thing)
+            return not self._solver.reduced(made - here).over
+        except Opaque:
+            return False
+
+
+__all__ = ["Fact", "follow", "note_facts", "read_in"]
