@@ -25,6 +25,7 @@ Gives: TypeAlias = "int | str | tuple[int | str | None, ...] | None"
 # A plain value of JSON: what an option of a recovery step is set to.
 Option: TypeAlias = "str | int | float | bool | None"
 FORMAT = 1
+UNREAD = "unread"  # the note that names integers which may be out of date
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +370,7 @@ def with_notes(plan: Plan, **notes: str) -> Plan:
 
 
 __all__ = [
+    "UNREAD",
     "Added",
     "AttributeChange",
     "AxisPlan",

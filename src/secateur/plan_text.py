@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from .plan import AttributeChange, AxisPlan, Code, Plan, Recovery
+from .plan import UNREAD, AttributeChange, AxisPlan, Code, Plan, Recovery
 from .text import columns, counted, folded, listed, paged, share, span, times, wrapped
 
 ROWS = 40
 FOLD_ABOVE = 24  # as many cut axes are listed one by one
+MAY_CHANGE = "equal to a size that changes, and kept as it was; pass a call that reads it, calls=[...]"
 SHOWN = 5  # dropped units of an axis
 
 
@@ -37,7 +38,7 @@ def table(plan: Plan) -> str:
 
 def _head(plan: Plan) -> str:
     goal = f"plan for {', '.join(plan.target)}" if plan.target else "plan by hand"
-    notes = ", ".join(f"{key} {value}" for key, value in plan.notes.items())
+    notes = ", ".join(f"{key} {value}" for key, value in plan.notes.items() if key != UNREAD)
     return f"{goal} ({notes})" if notes else goal
 
 
@@ -136,6 +137,8 @@ def _changes(plan: Plan) -> list[str]:
     if plan.added:
         names = [added.name for added in plan.added]
         lines += wrapped("", f"{counted(len(names), 'parameter')} added: {listed(names, 3, 'plan.added')}")
+    if UNREAD in plan.notes:
+        lines += wrapped("", f"no call read {plan.notes[UNREAD]}: {MAY_CHANGE}")
     if plan.recovery:
         lines += wrapped("", f"weights recovered by {', then '.join(map(_step, plan.recovery))}")
     return lines

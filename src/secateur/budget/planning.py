@@ -14,8 +14,9 @@ from ..cost import Cost, Counts
 from ..errors import InputError, TargetError
 from ..graph import Graph, Group, PrunableAxis
 from ..importance import Criterion, Scores, by_own_names, by_weights, is_ready, is_relative, score
-from ..plan import AttributeChange, AxisPlan, Code, Plan, Renorm, Scale, Totals, encoded, with_notes
+from ..plan import UNREAD, AttributeChange, AxisPlan, Code, Plan, Renorm, Scale, Totals, encoded, with_notes
 from ..process import trainable
+from ..stale import stale
 from ..statistics import Statistics
 from ..terms import Axis, axes, find, size
 from ..trace.counting import renumbering
@@ -102,7 +103,7 @@ def plan(
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
     made = build_plan(graph, kept, counts, tuple(map(str, targets)))
     chosen = _chosen(graph, scored, statistics)
-    held = held_back(wishes, targets, counts)
+    held = {**held_back(wishes, targets, counts), **_stale(graph, counts)}
     return with_notes(made, **chosen, **_spread(scope, allocation), seed=str(seed), **_way(graph), **held)
 
 
@@ -116,6 +117,12 @@ def _chosen(graph: Graph, importance: str | Criterion | Scores, statistics: Stat
 def _spread(scope: str, allocation: Measured | None) -> dict[str, str]:
     """How the cut was spread over the axes."""
     return {"scope": scope} if allocation is None else {"allocation": "measured"}
+
+
+def _stale(graph: Graph, counts: Counts) -> dict[str, str]:
+    """Integers that may be out of date, for whoever reads the plan."""
+    found = [f"{one} ({graph.attribute_values[one]})" for one in stale(graph, counts_by_axis(graph, counts))]
+    return {UNREAD: ", ".join(found)} if found else {}
 
 
 def _way(graph: Graph) -> dict[str, str]:

@@ -99,7 +99,7 @@ class Built:
 
 
 def offer_head_dims(config: Any) -> dict[Attribute, int]:
-    """Set `head_dim` where a config leaves it open: many classes read it even so, and would else divide widths by heads.
+    """Set `head_dim` where a config leaves it open: many classes read it even so, or else divide a width by heads.
 
     Gives what was set, as attributes of a model that holds the config.
     """
