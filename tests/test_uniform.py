@@ -69,7 +69,7 @@ def test_alignment_is_about_widths(select: Any) -> None:
     assert config.intermediate_size % 8 == 0
 
 
-@pytest.mark.parametrize("select", ["kind=head: align=2", "axis=model.layers.0.self_attn.q_proj[0]: align=2"])
+@pytest.mark.parametrize("select", ["kind=head: align=2", "axis=model.layers.0.self_attn.q_proj: align=2"])
 def test_heads_are_aligned_by_rules_that_name_them(select: str) -> None:
     result = secateur.prune(decoder(), CALL, "channels=0.75", uniform=True, select=select)
     assert result.model.config.num_key_value_heads == 2
