@@ -187,6 +187,7 @@ class Graph:
     unknown: Mapping[str, int]
     samples: Mapping[str, Sample] = field(repr=False)  # of unknown ops
     readings: Mapping[At, Reading] = field(repr=False)
+    numbered: Mapping[str, int] = field(repr=False)  # how many calls the code of each module made
     source: Source = field(repr=False)
     path: tuple[Step, ...] = field(repr=False)  # the ops of the first call, with the floats in their arguments
     model: nn.Module = field(repr=False)
@@ -339,6 +340,7 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
         unknown=dict(Counter(recorder.unknown)),
         samples=dict(recorder.samples),
         readings=recorder.readings,
+        numbered=recorder.numbered,
         source=source,
         path=tuple(recorder.path),
         model=model,

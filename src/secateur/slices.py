@@ -103,6 +103,7 @@ class Slices:
         for use in self._uses(role):
             tensor = self._known.effective[use.name].detach()
             others = [d for d in range(tensor.dim()) if d != use.dim]
+            tensor = tensor.abs() if tensor.is_complex() else tensor
             whole = tensor if tensor.dtype == torch.float64 else tensor.float()
             norms = torch.linalg.vector_norm(whole, p, others) if others else whole.abs()
             total += self._by_unit(norms.double().cpu() ** p, use)
@@ -115,7 +116,8 @@ class Slices:
         """
         total = torch.zeros(self.shape, dtype=torch.float64)
         for use in self._uses(role):
-            values = element(use.name, self._known.parameters[use.name].detach().to("cpu", torch.float64))
+            stored = self._known.parameters[use.name].detach().cpu()
+            values = element(use.name, (stored.abs() if stored.is_complex() else stored).double())
             total += self._by_unit(values.movedim(use.dim, 0).reshape(values.shape[use.dim], -1).sum(1), use)
         return total
 

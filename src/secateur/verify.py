@@ -5,9 +5,15 @@
 2. Permutation: reordering the units of every axis, everywhere at once, changes nothing; so every place that an axis
    reaches is known.
 
+Both are checked by one comparison: the pruned model against the original with its dropped units silenced and the units
+of all axes reordered. Where the two differ, each law is checked alone, to tell which one fails.
+
 Units that are dead change nothing when they are silenced: then the first law says that the pruned model computes what
 the original does. It could only fail where units of these axes reach the outputs at all, so those that stay are
 silenced in their place, which must be seen.
+
+Where the silenced original divides by something that was silenced, its outputs are not finite. Then it runs once more,
+and what such a division makes is zero, as the silenced unit is.
 
 Where weights were recovered after the cut, they are no longer the original's, and no law says what they must be. Then
 the laws are checked on the cut alone, made anew, and the pruned model must have its structure and run.
@@ -15,40 +21,72 @@ the laws are checked on the cut alone, made anew, and the pruned model must have
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
-from torch.utils._python_dispatch import _disable_current_modes
+from torch import Tensor, nn
 
-from .apply.surgery import cut
-from .budget.planning import build_plan
-from .calls import Call, further
-from .cost import Cost
-from .errors import InputError, PruningError, nearest
+from .apply.closing import opened
+from .apply.surgery import check_fits, cut
+from .apply.tensors import Cutter
+from .calls import Call, refusal
+from .errors import PruningError
 from .graph import Graph
-from .plan import AxisPlan, Gives, Plan, needs_plan
-from .replay import default_float64, in_float64, run
+from .lifted import WIDE, Values, narrow, wide
+from .plan import Plan
+from .process import trainable
+from .replay import Job, Misaligned, NotDrawn, Ran
+from .silencing import Silencing, nothing_of, orders, permutation_plan, with_others
 from .slots import slots
 from .structure import difference
-from .terms import Each
-from .trace import check_model, trace_calls
+from .trace import check_model, trace, trace_calls
+from .trace.recorder import At, Reading
+from .units import Units
+
+
+class NothingToCompare(PruningError):
+    """The original gives nothing on these inputs that a pruned model could be compared with."""
+
 
 TOLERANCE = 1e-9
 VISIBLE = 1e-6
+CLEARLY = 1e-3
+"""What silencing changes is seen in the model's own precision from this share of the outputs on."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """In what the laws were checked, and by how much equal outputs may differ there.
+
+    Where the model cannot be run in float64, its own precision must do, of which sums in another order leave about half
+    of the digits: the tolerance is the square root of its rounding error.
+    """
+
+    name: str = "float64"
+    tolerance: float = TOLERANCE
+    visible: float = VISIBLE
+
+    @staticmethod
+    def of(model: nn.Module) -> Precision:
+        """The coarsest precision of a model's tensors."""
+        kinds = {slot.tensor.dtype for slot in slots(model) if slot.tensor.is_floating_point()} or {torch.float32}
+        coarsest = max(kinds, key=lambda dtype: torch.finfo(dtype).eps)
+        tolerance = torch.finfo(coarsest).eps ** 0.5
+        return Precision(str(coarsest).removeprefix("torch."), tolerance, 10 * tolerance)
 
 
 @dataclass(frozen=True)
 class Verification:
-    """Relative errors in float64 (largest difference over largest value) of both laws, and whether they hold.
+    """Relative errors (largest difference over largest value) of both laws, and whether they hold.
 
     `visible` is how far the silenced model lies from the original. Where that is zero, `others` is how far it lies from
     it with the units that stay silenced in place of those that go: were that zero too, the first law would say nothing.
     `recovered`: the steps that changed weights after the cut. Then both laws were checked on the cut before them, and
-    `structure` says how the pruned model differs from it in more than weights (None: it does not).
+    `structure` says how the pruned model differs from it in more than weights (None: it does not). `precision`: in what
+    the models ran, and the errors allowed there. `untested`: why the laws could not be checked (None: they were).
     """
 
     silence: float
@@ -57,17 +95,41 @@ class Verification:
     recovered: tuple[str, ...] = ()
     structure: str | None = None
     others: float | None = None
+    precision: Precision = field(default_factory=Precision)
+    untested: str | None = None
 
     @property
     def dead(self) -> bool:
         """Whether the dropped units change nothing on these inputs, and those that stay do."""
-        return self.visible < TOLERANCE and self.others is not None and self.others > VISIBLE
+        seen = self.others is not None and self.others > self.precision.visible
+        return self.visible < self.precision.tolerance and seen
+
+    @property
+    def lawful(self) -> bool:
+        """Whether both laws hold; they may hold because nothing could have been seen."""
+        return self.untested is None and max(self.silence, self.permutation) < self.precision.tolerance
+
+    @property
+    def conclusive(self) -> bool:
+        """Whether the laws could have failed."""
+        return self.untested is None and (self.visible > self.precision.visible or self.dead)
 
     @property
     def passed(self) -> bool:
         """Whether both laws hold and could have failed, and a recovered model is built like the cut."""
-        lawful = self.silence < TOLERANCE and self.permutation < TOLERANCE
-        return lawful and (self.visible > VISIBLE or self.dead) and self.structure is None
+        return self.lawful and self.conclusive and self.structure is None
+
+    @property
+    def wrong(self) -> bool:
+        """Whether a law is broken, or a recovered model is built otherwise."""
+        return self.untested is None and (self.structure is not None or not self.lawful)
+
+    @property
+    def open(self) -> str | None:
+        """Why nothing is proved though nothing is wrong; None where something is."""
+        if self.untested is not None or self.wrong or self.conclusive:
+            return self.untested
+        return f"silencing the dropped units changes the outputs by only {self.visible:.1e}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -82,38 +144,60 @@ class Verification:
         return "\n".join(lines)
 
     def _laws(self) -> str:
-        if not (self.visible > VISIBLE or self.dead):
+        if self.untested is not None:
+            return f"not tested: {self.untested}"
+        if not self.conclusive:
             return (
                 f"nothing is proved: silencing the dropped units changes the outputs by only {self.visible:.1e}\n"
-                "is none dropped, is the last layer zero, do the inputs die on the way, or do none reach the outputs?"
+                "possible causes: nothing was dropped, the last layer is zero, activations vanish on the way, or the "
+                "units do not reach the outputs"
             )
         dead = ""
         if self.dead:
             dead = f", so what goes is dead: silencing what stays of its axes changes them by {self.others:.1e}"
-        verdict = "verified" if self.silence < TOLERANCE and self.permutation < TOLERANCE else "FAILED"
+        coarse = "" if self.precision == Precision() else f" in {self.precision.name}, for float64 cannot be run"
+        together = "with the units of all axes permuted"
+        apart = f"permuted equals original to {self.permutation:.1e}"
         return (
-            f"{verdict}: pruned equals silenced to {self.silence:.1e}, permuted equals original to "
-            f"{self.permutation:.1e} (allowed {TOLERANCE:.0e}); silencing changes the outputs by {self.visible:.1e}"
-            f"{dead}"
+            f"{'verified' if self.lawful else 'FAILED'}: pruned equals silenced to {self.silence:.1e}, "
+            f"{together if self.silence == self.permutation else apart} (allowed {self.precision.tolerance:.0e}"
+            f"{coarse}); silencing changes the outputs by {self.visible:.1e}{dead}"
         )
 
 
+@trainable
 def verify(
     model: nn.Module,
     pruned: nn.Module,
     plan: Plan,
-    example_inputs: Any,
+    example_inputs: Any = None,
     *,
+    call: Callable[[nn.Module], Any] | None = None,
     calls: Iterable[Any] = (),
     outputs: Callable[[Any], Any] | None = None,
 ) -> Verification:
-    """Check that `pruned` is what `plan` makes of `model`, on the example inputs, in float64 copies of both.
+    """Check that `pruned` is what `plan` makes of `model`, on the example inputs, in float64.
 
-    `outputs` picks what counts as output, as it did for the trace that the plan was made on. Constant float inputs (all
-    zeros, all ones) are replaced by random numbers, which prove more. Where the plan names recovery steps, its cut is
-    made anew and checked in the place of `pruned`, which must have the same tensors by name and shape, the same modules
-    and integers, and run. Raises `InputError` where the plan is not of this model, `PruningError` where the original's
-    outputs are not finite or the pruned model does not run.
+    The models run with float64 copies of their tensors, one model at a time, and are left as they were. Constant float
+    inputs (all zeros, all ones) are replaced by random numbers, which prove more. Where the plan names recovery steps,
+    its cut is made anew and checked in the place of `pruned`, which must have the same tensors by name and shape, the
+    same modules and integers, and run.
+
+    Args:
+        model: The original, as it was when the plan was made.
+        pruned: What is to be checked.
+        plan: The plan that made it.
+        example_inputs: What the model is called with, as for `trace`.
+        call: In their place, a function that runs the model, as for `trace`.
+        calls: Further calls, as for `trace`.
+        outputs: Picks what counts as output, as it did for the trace that the plan was made on.
+
+    Returns:
+        The errors of both laws, and whether they hold.
+
+    Raises:
+        InputError: The plan is not of this model.
+        PruningError: The original's outputs are not finite, or the pruned model does not run.
 
     >>> import secateur
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -121,194 +205,263 @@ def verify(
     >>> verify(net, secateur.cut(net, plan), plan, torch.zeros(1, 4)).passed
     True
     """
-    check_model(model)
     check_model(pruned)
-    needs_plan(plan)
-    _check_removed(model, plan)
-    wanted = [_lively(call) for call in (Call.of(example_inputs), *further(calls))]
-    dense = in_float64(model, plan.caches)
-    with default_float64():
-        graph = trace_calls(dense, wanted, outputs, "real", lift=True, uniform="uniform" in plan.notes)
-    reference = run(dense, wanted, outputs=outputs)
-    _check_finite(reference)
-
-    def without(units: Plan) -> list[torch.Tensor]:
-        return run(_silenced(dense, units, graph), wanted, graph.readings, _keep(graph, units), outputs=outputs)
-
-    silenced = without(plan)
-    given, exact = in_float64(pruned, plan.caches), cut(dense, plan)
-    checked = exact if plan.recovery else _exactly_scaled(given, pruned, exact, plan)
-    small = _run_pruned(checked, wanted, outputs)
-    differs = _recovered_differs(given, cut(dense, plan), wanted, small, outputs) if plan.recovery else None
-    permuted = run(permutation_of(dense, graph), wanted, outputs=outputs)
-    errors = distance(silenced, small), distance(reference, permuted), distance(reference, silenced)
-    others = distance(reference, without(_with_others(plan))) if errors[2] < TOLERANCE else None
-    recovered = tuple(dict.fromkeys(step.step for step in plan.recovery))
-    return Verification(*errors, recovered=recovered, structure=differs, others=others)
+    check_fits(model, plan)
+    uniform = "uniform" in plan.notes
+    graph = trace(model, example_inputs, call=call, calls=calls, outputs=outputs, uniform=uniform)
+    return prove(graph, pruned, plan)
 
 
-def _recovered_differs(
-    given: nn.Module,
-    exact: nn.Module,
-    calls: Sequence[Call],
-    small: Sequence[torch.Tensor],
-    outputs: Callable[[Any], Any] | None,
-) -> str | None:
-    """How a recovered model differs from the cut, whose outputs are `small`, in more than weights."""
-    differs = difference(given, exact)
-    if differs is not None:
-        return differs
-    found = _run_pruned(given, calls, outputs)
-    shapes, wanted = ([tuple(t.shape) for t in tensors] for tensors in (found, small))
-    if shapes != wanted:
-        return f"its outputs have the shapes {shapes}, those of the cut {wanted}"
-    wrong = [i for i, t in enumerate(found) if t.is_floating_point() and not bool(torch.isfinite(t).all())]
-    return f"output {wrong[0]} is not finite" if wrong else None
-
-
-def _run_pruned(model: nn.Module, calls: Sequence[Call], outputs: Callable[[Any], Any] | None) -> list[torch.Tensor]:
+def prove(graph: Graph, pruned: nn.Module, plan: Plan) -> Verification:
+    """The same for the model of a graph, on the calls that it was traced with."""
+    proof = Proof(graph, pruned, plan, [_lively(call) for call in graph.source.calls])
+    reference = proof.reference(lift=False)
+    if proof.needs_readings and dict(reference.steps) != dict(graph.numbered):
+        proof = proof.retraced()
     try:
-        return run(model, calls, outputs=outputs)
+        return _checked(proof, reference)
+    except Misaligned:
+        return _checked(proof.retraced(), reference)
+    except NotDrawn as error:
+        return _untested(f"{error}, of which the pruned model draws fewer")
+
+
+def _checked(proof: Proof, reference: Ran) -> Verification:
+    """In float64, or in the model's own precision where it has an op without such a form."""
+    try:
+        silenced = proof.silenced(shuffled=True)
+    except (Misaligned, NotDrawn):
+        raise
     except Exception as error:
-        raise PruningError(f"the pruned model does not run: {type(error).__name__}: {error}") from error
+        if not proof.lift:
+            raise NothingToCompare(f"the silenced original does not run: {type(error).__name__}: {error}") from error
+        return _checked(replace(proof, lift=False), reference)
+    return proof.verification(silenced, reference)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One cut to be proved: the model and its graph, what was made of it, by which plan, and the calls to compare."""
+
+    graph: Graph
+    pruned: nn.Module
+    plan: Plan
+    calls: Sequence[Call]
+    lift: bool = True
+
+    @property
+    def model(self) -> nn.Module:
+        """The original."""
+        return self.graph.model
+
+    @cached_property
+    def precision(self) -> Precision:
+        """In what the models run."""
+        return Precision() if self.lift else Precision.of(self.model)
+
+    @cached_property
+    def job(self) -> Job:
+        """How they run."""
+        return Job(self.calls, self.graph.source.outputs, self.plan.caches, self.lift)
+
+    def retraced(self) -> Proof:
+        """The same by a trace on these very calls and in this precision, where values decide what runs."""
+        source = self.graph.source
+        again = trace_calls(
+            self.model, self.calls, source.outputs, "real", lift=self.lift, uniform="uniform" in self.plan.notes
+        )
+        return replace(self, graph=again)
+
+    @cached_property
+    def readings(self) -> Mapping[At, Reading]:
+        """What the graph knows of calls that reduce over units, or draw random numbers."""
+        return self.graph.readings if self.needs_readings else {}
+
+    @cached_property
+    def needs_readings(self) -> bool:
+        """Whether any of these calls meets units that go, or random numbers."""
+        units = Silencing(self.graph, self.plan).units
+        return any(_concerns(reading, units) for reading in self.graph.readings.values())
+
+    def reference(self, *, lift: bool) -> Ran:
+        """The original as it is. Raises `PruningError` where it does not run, or its outputs are not finite."""
+        low = any(slot.tensor.dtype in (torch.float16, torch.bfloat16) for slot in slots(self.model))
+        drawn = any(reading.drawn is not None for reading in self.graph.readings.values())
+        job = replace(self.job, lift=lift or low or drawn)
+        try:
+            ran = job.run(self.model, None, self.readings, Units())
+        except (Misaligned, NotDrawn):
+            return Ran([], {})
+        except Exception as error:
+            raise NothingToCompare(refusal(error, self.calls[0])) from error
+        try:
+            _check_comparable(ran.tensors)
+        except NothingToCompare:
+            if lift or not self.lift:
+                raise
+            return self.reference(lift=True)  # what overflows in a lower precision need not in float64
+        return ran
+
+    def silenced(self, plan: Plan | None = None, *, shuffled: bool = False, clean: bool = False) -> list[Tensor]:
+        """The original with what a plan drops silenced."""
+        how = Silencing(self.graph, plan or self.plan, self.lift, shuffled)
+        return self.job.run(self.model, how.values, self.readings, how.units, around=how.bypass, clean=clean).tensors
+
+    def small(self) -> list[Tensor]:
+        """The pruned model, or where it was recovered the cut before that."""
+        model = cut(self.model, self.plan) if self.plan.recovery else self.pruned
+        with opened(model, self.plan):
+            return self._run_pruned(model, exactly_scaled(self.model, model, self.plan) if self.lift else narrow)
+
+    def _run_pruned(self, model: nn.Module, values: Values | None = None) -> list[Tensor]:
+        drawn = {at: reading for at, reading in self.readings.items() if reading.drawn is not None}
+        units = Units(Silencing(self.graph, self.plan).units.keep, gone=True)
+        try:
+            return self.job.run(model, values, drawn, units).tensors
+        except (Misaligned, NotDrawn):
+            raise
+        except Exception as error:
+            raise PruningError(f"the pruned model does not run: {type(error).__name__}: {error}") from error
+
+    def verification(self, silenced: list[Tensor], reference: Ran) -> Verification:
+        """What comes of comparing the pruned model with the silenced and reordered original."""
+        small = self.small()
+        divided = not all(map(_same_infinities, silenced, reference.tensors or silenced))
+        if divided:
+            silenced = self.silenced(shuffled=True, clean=True)
+        error = distance(silenced, small)
+        if divided and not error < self.precision.tolerance:
+            return _untested("the original divides by what belongs to dropped units, so that these cannot be silenced")
+        errors = (error, error) if error < self.precision.tolerance else self._apart(small)
+        visible, others = self._seen(silenced, reference)
+        recovered = tuple(dict.fromkeys(step.step for step in self.plan.recovery))
+        differs = self._recovered_differs(small) if recovered else None
+        return Verification(*errors, visible, recovered, differs, others, self.precision)
+
+    def _apart(self, small: list[Tensor]) -> tuple[float, float]:
+        """The errors of the two laws, each checked by itself."""
+        permuted = self.silenced(nothing_of(self.plan), shuffled=True)
+        return distance(self.silenced(), small), distance(self.reference(lift=self.lift).tensors, permuted)
+
+    def _seen(self, silenced: list[Tensor], reference: Ran) -> tuple[float, float | None]:
+        """How much silencing changes the outputs; where that is nothing, how much the units that stay do."""
+        visible = distance(reference.tensors, silenced)
+        if self.lift and not CLEARLY < visible < float("inf"):
+            reference = self.reference(lift=True)
+            visible = distance(reference.tensors, silenced)
+        if visible >= self.precision.tolerance:
+            return visible, None
+        return visible, distance(reference.tensors, self.silenced(with_others(self.plan)))
+
+    def _recovered_differs(self, small: Sequence[Tensor]) -> str | None:
+        """How a recovered model differs from the cut, whose outputs are `small`, in more than weights."""
+        differs = difference(self.pruned, cut(self.model, self.plan))
+        if differs is not None:
+            return differs
+        found = self._run_pruned(self.pruned)
+        shapes, wanted = ([tuple(t.shape) for t in tensors] for tensors in (found, small))
+        if shapes != wanted:
+            return f"its outputs have the shapes {shapes}, those of the cut {wanted}"
+        wrong = [i for i, pair in enumerate(zip(found, small, strict=True)) if not _same_infinities(*pair)]
+        return f"output {wrong[0]} is not finite" if wrong else None
+
+
+def _untested(why: str) -> Verification:
+    return Verification(float("nan"), float("nan"), float("nan"), untested=why)
+
+
+def _concerns(reading: Reading, units: Units) -> bool:
+    terms = [*(read[3] for read in reading.reads), *reading.masked, *reading.numbered.values()]
+    terms += [term for sizes in reading.resized.values() for term in sizes]
+    return reading.drawn is not None or any(map(units.loses, terms))
 
 
 def _lively(call: Call) -> Call:
-    """Float inputs in float64; constant ones, which would prove little, become random."""
+    """Plain tensors; constant inputs, which would prove little, become random."""
     generator = torch.Generator().manual_seed(0)
 
-    def change(tensor: torch.Tensor) -> torch.Tensor:
-        if not tensor.is_floating_point():
+    def change(tensor: Tensor) -> Tensor:
+        if type(tensor) is not Tensor:
+            tensor = tensor.detach().as_subclass(Tensor)
+        if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() < 2:
             return tensor
-        if tensor.numel() > 1 and bool((tensor == tensor.flatten()[0]).all()):
-            return torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
-        return tensor.double()
+        if bool((tensor != tensor.flatten()[0]).any()):
+            return tensor
+        noise = torch.randn(tensor.shape, generator=generator, dtype=WIDE.get(tensor.dtype, tensor.dtype))
+        return noise.to(tensor.device, tensor.dtype)
 
     return call.map(change)
 
 
-def _check_removed(model: nn.Module, plan: Plan) -> None:
-    modules = dict(model.named_modules())
-    for name in plan.removed:
-        if name not in modules:
-            raise InputError(f"the plan removes {name!r}, which this model does not have{nearest(name, modules)}")
-
-
-def _check_finite(outputs: Sequence[torch.Tensor]) -> None:
+def _check_comparable(outputs: Sequence[Tensor]) -> None:
+    """Raise `NothingToCompare` for outputs that are not numbers, or all infinite: a few infinities are padding."""
     for i, tensor in enumerate(outputs):
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise PruningError(f"output {i} of the original model is not finite, so nothing can be compared with it")
+        if bool(torch.isnan(tensor).any()) or (tensor.numel() and not bool(torch.isfinite(tensor).any())):
+            raise NothingToCompare(
+                f"output {i} of the original model is not finite, so nothing can be compared with it"
+            )
 
 
-def _keep(graph: Graph, plan: Plan) -> dict[Any, Any]:
-    """The plan's kept units by the axes of this graph."""
-    for name, axis in plan.axes.items():
-        if axis.kept is not None and name not in graph.by_name and axis.count != axis.size:
-            raise InputError(f"the plan cuts {name!r}, which is no prunable axis of this model on these inputs")
-    return {a.term: plan.axes[a.name].kept for a in graph.axes if a.name in plan.axes}
+def _same_infinities(x: Tensor, y: Tensor) -> bool:
+    """Whether two tensors are infinite in the same places, by the same signs, and nowhere else than a number."""
+    if bool(torch.isnan(x).any()) or bool(torch.isnan(y).any()):
+        return False
+    apart = torch.isfinite(x) & torch.isfinite(y)
+    return bool((apart | (x == y)).all())
 
 
-def _with_others(plan: Plan) -> Plan:
-    """The plan with all that it keeps of the axes that it cuts dropped in place of what it drops."""
+def exactly_scaled(model: nn.Module, small: nn.Module, plan: Plan) -> Values:
+    """The tensors of a cut model in float64. Folded scales were rounded to the model's precision; where they agree to
+    it, they are taken unrounded."""
+    exact = _scales(model, plan)
+    names = {id(slot.tensor): slot.name for slot in slots(small) if slot.name in exact}
 
-    def others(kept: tuple[int, ...], n: int) -> tuple[int, ...]:
-        return tuple(sorted(set(range(n)).difference(kept)))
+    def value(tensor: Tensor) -> Tensor:
+        made, name = wide(tensor), names.get(id(tensor))
+        if name is None:
+            return made
+        unrounded, rounding = exact[name], 4 * torch.finfo(tensor.dtype).eps
+        same = made.shape == unrounded.shape and bool(((made - unrounded).abs() <= rounding * unrounded.abs()).all())
+        return unrounded.clone() if same else made
 
-    def changed(axis: AxisPlan) -> AxisPlan:
-        rows: Any = axis.kept if axis.outer is not None else (axis.kept,)
-        found = tuple(others(row, axis.size) for row in rows)
-        return replace(axis, kept=found if axis.outer is not None else found[0])
-
-    return replace(plan, axes={**plan.axes, **{name: changed(axis) for name, axis in plan.dropped()}})
-
-
-def _silenced(model: nn.Module, plan: Plan, graph: Graph) -> nn.Module:
-    """A copy with the dropped units' slices zeroed on every site, but those of weights that are divided by their norm:
-    there the quotient is zeroed."""
-    apart = {renorm.of for renorm in graph.renorms}
-    copied = in_float64(model)
-    named = {slot.name: slot.tensor for slot in slots(copied)}
-    with torch.no_grad():
-        for name in filter(lambda name: _holds_values(named[name]), plan.sites.keys() - apart):
-            for dim, kept in enumerate(plan.positions(name)):
-                if kept is not None:
-                    gone = sorted(set(range(named[name].shape[dim])) - set(kept))
-                    named[name].index_fill_(dim, torch.tensor(gone, dtype=torch.long, device=named[name].device), 0)
-    for name, gives in plan.removed.items():
-        copied.get_submodule(name).register_forward_hook(_giving_back(gives), with_kwargs=True)
-    return copied
+    return value
 
 
-def _holds_values(tensor: torch.Tensor) -> bool:
-    """Whole numbers are positions: what a list of them picks is silenced where it is read."""
-    return tensor.is_floating_point() or tensor.is_complex()
-
-
-def _giving_back(gives: Gives) -> Callable[..., Any]:
-    """A hook that lets a block run and do whatever else it does, but puts what it was given for what it made."""
-
-    def hook(module: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
-        def given(key: int | str) -> torch.Tensor:
-            tensor = kwargs[key] if isinstance(key, str) else args[key]
-            with torch._C.DisableTorchFunction(), _disable_current_modes():  # a replay counts what the model does
-                return tensor.clone()
-
-        if not isinstance(gives, tuple):
-            return given(gives or 0)
-        at = next(i for i, part in enumerate(out) if isinstance(part, torch.Tensor))
-        key = gives[at]
-        return (*out[:at], given(0 if key is None else key), *out[at + 1 :])
-
-    return hook
-
-
-def _exactly_scaled(small: nn.Module, pruned: nn.Module, exact: nn.Module, plan: Plan) -> nn.Module:
-    """Folded scales were rounded to the model's precision; where they agree to it, take them unrounded."""
-    stored, here, there = (dict(m.named_parameters()) for m in (pruned, small, exact))
-    for name in {scaled.name for scaled in (*plan.scales, *plan.renorms)}:
-        a, b = here[name].detach(), there[name].detach()
-        rounding = 4 * torch.finfo(stored[name].dtype).eps
-        if a.shape == b.shape and bool(((a - b).abs() <= rounding * b.abs()).all()):
-            a.copy_(b)
-    return small
+def _scales(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
+    """What a cut in float64 makes of the tensors that a plan scales."""
+    renorms = {renorm.name: renorm for renorm in plan.renorms}
+    wanted = {*(scale.name for scale in plan.scales), *renorms}
+    wanted |= {renorm.of for renorm in plan.renorms}
+    whole = {slot.name: wide(slot.tensor) for slot in slots(model) if slot.name in wanted}
+    cutter = Cutter(plan)
+    made = {name: cutter.weights(name, tensor) if name in plan.sites else tensor for name, tensor in whole.items()}
+    for name, renorm in renorms.items():
+        made[name] = made[name] * cutter.left(renorm.of, whole[renorm.of], made[renorm.of], renorm.dim)
+    return {name: made[name] for name in {*(scale.name for scale in plan.scales), *renorms}}
 
 
 def permutation_of(model: nn.Module, graph: Graph, *, seed: int = 0) -> nn.Module:
     """A copy with the units of every axis of `graph` in random order, everywhere at once."""
-    return cut(model, build_plan(graph, orders(graph, seed=seed), Cost.of(graph).full))
+    return cut(model, permutation_plan(graph, seed=seed))
 
 
-def orders(graph: Graph, *, seed: int = 0) -> dict[str, Any]:
-    """A random order of the units of every axis, for each outer unit where there are."""
-    random = np.random.default_rng(seed)
-    kept: dict[str, Any] = {}
-    for axis in graph.axes:
-        inner = isinstance(axis.term, Each) and axis.term.outer is not None
-        rows = [_shuffled(axis.size, random) for _ in range(axis.outer.n if axis.outer else 1)]
-        kept[axis.name] = tuple(rows) if inner else rows[0]
-    return kept
-
-
-def _shuffled(n: int, random: np.random.Generator) -> tuple[int, ...]:
-    """A random order in which no unit stays in its place: a shuffled ring, each unit taking the next one's."""
-    ring = random.permutation(n)
-    order = np.empty(n, dtype=np.int64)
-    order[ring] = np.roll(ring, 1)
-    return tuple(order.tolist())
-
-
-def distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> float:
+def distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
     """The largest difference over the largest value, over all outputs; infinite where they do not match at all."""
     if len(a) != len(b) or any(x.shape != y.shape for x, y in zip(a, b, strict=False)):
         return float("inf")
     return max((_relative(x, y) for x, y in zip(a, b, strict=True)), default=float("inf"))
 
 
-def _relative(x: torch.Tensor, y: torch.Tensor) -> float:
+def _relative(x: Tensor, y: Tensor) -> float:
     if not x.numel():
         return 0.0
-    if not (x.is_floating_point() and y.is_floating_point()):
+    if not all(t.is_floating_point() or t.is_complex() for t in (x, y)):
         return float((x != y).double().mean())
+    if not _same_infinities(x, y):
+        return float("inf")
+    x, y = (torch.where(torch.isfinite(t), t, 0) for t in (x, y))
     scale = max(float(x.abs().max()), float(y.abs().max()), 1e-300)
-    difference = float((x - y).abs().max()) / scale
-    return difference if difference == difference else float("inf")
+    return float((x - y).abs().max()) / scale
+
+
+__all__ = ["TOLERANCE", "Verification", "distance", "orders", "permutation_of", "prove", "verify"]

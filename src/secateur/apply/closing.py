@@ -54,6 +54,6 @@ def _outputs(model: nn.Module, calls: Sequence[Call], outputs: Callable[[Any], A
         for call in calls:
             torch.manual_seed(0)
             set_modes(model, training=False)
-            result = model(*call.args, **call.kwargs)
+            result = call.run(model)
             found += tensors_in(outputs(result) if outputs is not None else result)
     return found

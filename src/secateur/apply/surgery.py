@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,7 +30,7 @@ from ..slots import replace_held, slots
 from ..trace import check_model
 from .change import Change
 from .copying import copied
-from .tensors import Cutter, alike, computed, hooks_of
+from .tensors import Cutter, alike, hooks_of
 
 if TYPE_CHECKING:
     from .transplant import States
@@ -141,26 +140,6 @@ class Ready:
         _finish(self.model, self.body.modules, self.plan)
 
 
-def check_copies(model: nn.Module) -> None:
-    """Raise `InputError` for a function held by a module that closes over modules: its copy would run the originals."""
-    for path, module in model.named_modules():
-        for name, value in vars(module).items():
-            cells = (value.__closure__ or ()) if isinstance(value, FunctionType) else ()
-            if any(map(_holds_module, cells)):
-                raise InputError(
-                    f"the model cannot be copied: {f'{path}.' if path else ''}{name} is a function that closes over its"
-                    " modules, and its copy would run the originals\n"
-                    "use secateur.cut_(model, plan), which works in place"
-                )
-
-
-def _holds_module(cell: CellType) -> bool:
-    try:
-        return isinstance(cell.cell_contents, nn.Module)
-    except ValueError:  # an empty cell
-        return False
-
-
 def plans_of(model: nn.Module) -> tuple[Plan, ...]:
     """The plans that a model went through, oldest first."""
     return model.__dict__.get(PLANS, ())
@@ -216,6 +195,15 @@ def _placed(body: _Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> list[t
         return [(place, place.zeros()) for place in places(plan.added, modules, body.tensors, shape)]
     except InputError as error:
         raise InputError(f"the plan {error}") from error
+
+
+def check_fits(model: nn.Module, plan: Plan) -> None:
+    """Raise `InputError` where a plan is not of a model."""
+    needs_plan(plan)
+    body = _Body(model)
+    _check_tensors(body, plan)
+    _check_renorms(body, plan)
+    _check_removed(body, plan)
 
 
 def _check_tensors(body: _Body, plan: Plan) -> None:
@@ -314,4 +302,4 @@ def put(module: nn.Module, change: AttributeChange) -> None:
     put_at(owner, leaf, change.index, change.new)
 
 
-__all__ = ["computed", "cut", "cut_", "plans_of"]
+__all__ = ["cut", "cut_", "plans_of"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -42,9 +42,13 @@ class Cutter:
     def sliced(self, tensor: Tensor, kept: Kept) -> Tensor:
         """Take the kept positions, the dimension that loses most first."""
         shares = [(len(k) / tensor.shape[d], d, k) for d, k in enumerate(kept) if k is not None]
+        whole = max((dim for _, dim, _ in shares), default=-1) + 1  # from here on all stays
+        shape = tensor.shape[whole:]
+        if len(shape) > 1 and tensor.is_contiguous():  # one dimension is selected from three times as fast
+            tensor = tensor.flatten(whole)
         for _, dim, positions in sorted(shares, key=lambda item: item[:2]):
             tensor = tensor.index_select(dim, self._index(positions, tensor.device))
-        return tensor
+        return tensor.reshape(*tensor.shape[:whole], *shape)
 
     def _index(self, positions: list[int], device: torch.device) -> Tensor:
         key = id(positions), device  # the plan holds its lists for as long as it lives
@@ -93,11 +97,6 @@ def alike(old: Tensor, new: Tensor) -> Tensor:
 def hooks_of(tensor: Tensor) -> list[str]:
     """The attributes in which a tensor holds hooks."""
     return [name for name in ("_backward_hooks", "_post_accumulate_grad_hooks") if getattr(tensor, name, None)]
-
-
-def computed(tensors: Iterable[Tensor]) -> dict[int, Tensor]:
-    """Copies of tensors with a gradient history, which `deepcopy` refuses: a hook computes them anew (weight norm)."""
-    return {id(tensor): tensor.detach().clone() for tensor in tensors if tensor.grad_fn is not None}
 
 
 def in_format(old: Tensor, new: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from .bypassing import Search
 from .constructing import construct
 from .ground import RUNS, Ground
 from .keeping import set_modes
+from .lending import Lent
 from .names import followed
 from .recorder import Recorder
 from .siblings import trace_missed
@@ -120,10 +122,16 @@ def _traced(
     model: nn.Module, source: Source, kind: type[Recorder], prepare: Callable[[Stage], None] | None = None
 ) -> tuple[Graph, Recorder]:
     """prepare: what is to be done to the stand-ins before the model runs."""
-    ground, stage, calls, outputs = Ground(source.run), Stage(), source.calls, source.outputs
+    ground, stage, calls, outputs = Ground(source.run, lift=source.lift), Stage(), source.calls, source.outputs
     recorder = kind({id(m): name for name, m in model.named_modules()}, ground.device, lift=source.lift)
-    numbers = followed(model), open_ledger(recorder.ledger)
-    with staged(model, ground, stage), ground.running(), torch.no_grad(), numbers[0], numbers[1]:
+    with (
+        staged(model, ground, stage),
+        ground.running(),
+        torch.no_grad(),
+        followed(model),
+        open_ledger(recorder.ledger),
+        _lent(model, recorder, ground),
+    ):
         recorder.life.keep(made for _, made in stage.stand_ins.values())
         if prepare is not None:
             prepare(stage)
@@ -131,6 +139,7 @@ def _traced(
         for i, call in enumerate(calls):
             recorder.counting = i == 0
             _record(model, call, outputs, recorder, ground)
+        recorder.numbered = recorder.steps
         trained = any(call.training for call in calls)
         if not trained and (modes or leaves_out(stage.sites, recorder.reached)):
             recorder.counting = False
@@ -147,6 +156,14 @@ def _traced(
     stage.unread += [a for a in stage.attributes if a in unread - read_in(recorder.ledger)]
     graph = build(model, stage, recorder, _unreached(stage, recorder), source)
     return replace(graph, find_blocks=Search(graph, recorder.watch, recorder.roles)), recorder
+
+
+def _lent(model: nn.Module, recorder: Recorder, ground: Ground) -> AbstractContextManager[None]:
+    """What `forward` writes to the model's own tensors, which a real run computes with, is undone in the end."""
+    if ground.run != "real" or ground.lift:
+        return nullcontext()
+    recorder.lent = Lent.of(model)
+    return recorder.lent.lending()
 
 
 def _record(

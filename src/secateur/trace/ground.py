@@ -8,15 +8,18 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..lifted import wide
+
 RUNS = ("meta", "real", "fake")
 
 
 class Ground:
-    """One kind of run. `device` is where stray tensors must be moved, or None."""
+    """One kind of run. `device` is where stray tensors must be moved, or None; `lift` puts all in float64."""
 
-    def __init__(self, run: str):
+    def __init__(self, run: str, *, lift: bool = False):
         assert run in RUNS, run
-        self.run = run
+        assert run == "real" or not lift, run
+        self.run, self.lift = run, lift
         self.device = torch.device("meta") if run == "meta" else None
         self._fake: Any = _fake_mode() if run == "fake" else None
 
@@ -26,13 +29,13 @@ class Ground:
 
     def stand_in(self, tensor: torch.Tensor, *, shared: bool) -> torch.Tensor:
         """What stands for a tensor in this run; `shared` lets a real one share storage."""
-        bare = tensor.detach()
+        bare = wide(tensor) if self.lift else tensor.detach()
         if self.device is not None:
             made = torch.empty_strided(bare.shape, bare.stride(), dtype=bare.dtype, device=self.device)
         elif self._fake is not None:
             made = self._fake.from_tensor(bare)
         else:
-            made = bare if shared else bare.clone()
+            made = bare if shared or self.lift else bare.clone()
         return nn.Parameter(made, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
 
 

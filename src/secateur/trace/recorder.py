@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -18,8 +18,10 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from ..errors import InputError
+from ..lifted import WIDE, wide
 from ..plan import Renorm
 from ..readers import Reader
 from ..terms import Term, Why, freeze, keep_at_least, mingle, reason, unify
@@ -27,13 +29,13 @@ from . import meta, sized, stacked
 from .blocks import SUMS, Watch
 from .folds import Query
 from .kinds import Attention
+from .lending import Lent
 from .life import Life
 from .registry import ATEN, FUNCTIONS, IN_DOUBLE, PLAIN, PLAINER, Op, Rule
 from .rules import pointwise, routing
 from .sizes import Dim, Ledger, Num, Shape, source_line
 from .typed import Typed, fresh, get, put
 
-LOWER = frozenset({torch.float32, torch.float16, torch.bfloat16})
 # Ops whose sizes the torch function around them accounts for.
 SIZED_OPS = frozenset(
     f"aten::{name}" for name in "view _unsafe_view reshape expand repeat split split_with_sizes slice narrow".split()
@@ -45,17 +47,18 @@ LAYOUT_OPS = SIZED_OPS | frozenset(
 )
 BAKE = "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight') makes it a plain weight"
 Step: TypeAlias = "tuple[str, tuple[float, ...]]"
-_aten_rules: dict[Any, tuple[Rule | None, tuple[str, ...], str]] = {}
+_aten_rules: dict[Any, tuple[Rule | None, tuple[str, ...], str, bool]] = {}
 
 
-def _aten_rule(func: Any) -> tuple[Rule | None, tuple[str, ...], str]:
-    """The rule, the argument names and the shortcut's key of an aten overload."""
+def _aten_rule(func: Any) -> tuple[Rule | None, tuple[str, ...], str, bool]:
+    """The rule, the argument names and the shortcut's key of an aten overload, and whether it draws random numbers."""
     if func not in _aten_rules:
         name = func._schema.name
         found = ATEN.get(name) or ATEN.get(name.rstrip("_"))
         if found is None and torch.Tag.pointwise in func.tags:
             found = pointwise.pointwise
-        _aten_rules[func] = (found, tuple(a.name for a in func._schema.arguments), meta.key(func))
+        names = tuple(a.name for a in func._schema.arguments)
+        _aten_rules[func] = found, names, meta.key(func), torch.Tag.nondeterministic_seeded in func.tags
     return _aten_rules[func]
 
 
@@ -89,12 +92,14 @@ class Sample:
 
 @dataclass(slots=True)
 class Reading:
-    """Where an op reduces over units: (argument, dim, dim of the result or None, term) each."""
+    """Where an op called `name` reduces over units: (argument, dim, dim of the result or None, term) each."""
 
+    name: str
     reads: list[tuple[str, int, int | None, Term]] = field(default_factory=list)
     resized: dict[str, tuple[Term, ...]] = field(default_factory=dict)  # size arguments that shrink too
     numbered: dict[int, Term] = field(default_factory=dict)  # results that number units, by their place
     masked: tuple[Term, ...] = ()  # the result's dimensions, where dropped units are zero in it but not in its operands
+    drawn: tuple[Term, ...] | None = None  # the result's dimensions, where it is random
 
 
 def uncompiled() -> AbstractContextManager[Any]:
@@ -108,7 +113,9 @@ class Interceptor:
     def __init__(self, module_names: Mapping[int, str], device: torch.device | None, *, lift: bool = False):
         self.module_names = module_names  # by the id of the module
         self.device = device  # where stray tensors are moved; None: nowhere
-        self.lift = lift  # whether lower float precisions become float64
+        self.lift = lift  # whether lower precisions become float64
+        self.lent: Lent | None = None  # tensors of the model itself, which a run may write to
+        self._strays: Any = WeakTensorKeyDictionary()  # lifted tensors by those that came from outside the model
         self.quiet = 0
         self.at = At("", 0)
         self._steps: Counter[str] = Counter()
@@ -125,8 +132,8 @@ class Interceptor:
         return ""
 
     def advance(self) -> None:
-        """Go on to the next call. Runs to be compared count within each module: which experts run may differ."""
-        path = self.module_path() if self.lift else ""
+        """Go on to the next call. Calls count within each module, for in another run other experts may be chosen."""
+        path = self.module_path()
         self._steps[path] += 1
         self.at = At(path, self._steps[path])
 
@@ -143,6 +150,11 @@ class Interceptor:
             yield
         finally:
             self.quiet -= 1
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """How many calls were seen so far in the code of each module."""
+        return dict(self._steps)
 
     def form(self, func: Any) -> Any:
         """A torch function, or its float64 form where everything is lifted."""
@@ -163,6 +175,20 @@ class Interceptor:
     def after(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         """Called after a torch function without a rule has run."""
         return out
+
+    def lifted(self, value: Any) -> Any:
+        """A tensor of a lower precision in float64, the same one each time, so that what is written to it stays."""
+        if isinstance(value, (tuple, list)):
+            return type(value)(map(self.lifted, value))
+        if not isinstance(value, torch.Tensor) or value.dtype not in WIDE:
+            return WIDE.get(value, value) if isinstance(value, torch.dtype) else value
+        made = self._strays.get(value)
+        if made is None:
+            made = self._strays[value] = wide(value)
+            typed = get(value)
+            if typed is not None:
+                put(made, typed)
+        return made
 
     def moved(self, value: Any) -> Any:
         """Stray tensors (constants made outside the model) on the device of this run."""
@@ -218,8 +244,10 @@ class _Dispatch(TorchDispatchMode):
         owner = self.owner
         if owner.device is not None and _mixed(args, owner.device):
             args, kwargs = owner.moved(args), {k: owner.moved(v) for k, v in kwargs.items()}
-        if owner.lift and kwargs.get("dtype") in LOWER:
-            kwargs = {**kwargs, "dtype": torch.float64}
+        if owner.lift and (_low(args) or _low(kwargs.values())):
+            args, kwargs = owner.lifted(args), {k: owner.lifted(v) for k, v in kwargs.items()}
+        if owner.lent is not None and func._schema.is_mutable:
+            owner.lent.save(args)
         return func(*args, **kwargs) if owner.quiet else owner.on_op(func, args, kwargs)
 
 
@@ -231,6 +259,17 @@ def _mixed(args: Sequence[Any], device: torch.device) -> bool:
             if isinstance(t, torch.Tensor):
                 here, there = (True, there) if t.device == device else (here, True)
     return here and there
+
+
+def _low(values: Iterable[Any]) -> bool:
+    """Whether a tensor of a lower precision is among the arguments, or the name of such a precision."""
+    for value in values:
+        for one in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(one, torch.Tensor) and one.dtype in WIDE:
+                return True
+        if isinstance(value, torch.dtype) and value in WIDE:
+            return True
+    return False
 
 
 class Recorder(Interceptor):
@@ -252,6 +291,8 @@ class Recorder(Interceptor):
         self.written: dict[int, StorageWeakRef] = {}  # overwritten in place with what is no longer zero
         self.path: list[Step] = []
         self.readings: dict[At, Reading] = {}
+        self.ran = ""  # the name of the call that just ran
+        self.numbered: dict[str, int] = {}  # how many calls each module made in the calls that were asked for
         self.attention = Attention()
         self.queries: list[Query] = []
         self.used: list[Typed] = []  # what was computed with in ways that do not scale along
@@ -316,7 +357,7 @@ class Recorder(Interceptor):
     def note_read(self, op: Op, argument: str, dim: int, out: int | None) -> None:
         tensor = op[argument]
         dim %= tensor.dim()
-        reading = self.readings.setdefault(op.at, Reading())
+        reading = self.reading()
         reading.reads.append((argument, dim, out, self.typed(tensor).dims[dim]))
         mingle(self.typed(tensor).found(), dim)
 
@@ -332,14 +373,25 @@ class Recorder(Interceptor):
         channels = self.typed(op[x[0]]).found()[x[1]]
         self.readers.setdefault(place.name, Reader(place.name, place.dim, channels, name, groups))
 
+    def reading(self) -> Reading:
+        """What is noted of the call that just ran."""
+        return self.readings.setdefault(self.at, Reading(self.ran))
+
     def note_resized(self, argument: str, *terms: Term) -> None:
         """An argument of the op that just ran is the size of these terms when kept units only are read."""
-        self.readings.setdefault(self.at, Reading()).resized[argument] = terms
+        self.reading().resized[argument] = terms
+
+    def retyped(self, out: torch.Tensor) -> None:
+        """The result of the call that just ran has other terms than its rule gave it."""
+        self.life.retyped(out)
+        reading = self.readings.get(self.at)
+        if reading is not None and reading.drawn is not None:
+            reading.drawn = tuple(self.typed(out).found())
 
     def note_renorm(self, op: Op, renorm: Renorm, dims: Sequence[Term]) -> None:
         """A weight is divided by its norm, and a check must zero the quotient, not the weight."""
         self.renorms[renorm.of] = renorm
-        self.readings.setdefault(op.at, Reading()).masked = tuple(dims)
+        self.reading().masked = tuple(dims)
 
     def returned(self, tensors: Sequence[torch.Tensor]) -> None:
         """The model gave these: their dimensions stay."""
@@ -352,6 +404,7 @@ class Recorder(Interceptor):
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         rule, names = FUNCTIONS[func]
         self.advance()
+        self.ran = func.__name__
         with self.silence():  # what a shortcut makes is no op of the model's either
             out = self._short(func.__name__, args, kwargs)
             if out is NotImplemented:
@@ -372,7 +425,8 @@ class Recorder(Interceptor):
 
     def on_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.advance()
-        rule, names, key = _aten_rule(func)
+        self.ran = func._schema.name
+        rule, names, key, random = _aten_rule(func)
         out = self._short(key, args, kwargs)
         if out is NotImplemented:
             out = func(*args, **kwargs)
@@ -383,6 +437,8 @@ class Recorder(Interceptor):
                 self.typed(tensor)
         else:
             self._apply(rule, op)
+            if random and op.outs:
+                self.reading().drawn = tuple(op.dims(op.outs[0]))
             if op.name in SUMS:
                 self.watch.add(out)
             if not self.open and op.name in SIZED_OPS:

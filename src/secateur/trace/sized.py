@@ -221,7 +221,7 @@ def _made(recorder: Recorder, shape: Sequence[Any], out: torch.Tensor) -> None:
     ]
     blank = is_blank(out)
     put(out, Typed(dims, recorder.typed(out).zero))
-    recorder.life.retyped(out)
+    recorder.retyped(out)
     if blank:
         mark_blank(out)
     demand_shape(recorder, shape, out, "a factory")

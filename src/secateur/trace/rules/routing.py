@@ -60,7 +60,7 @@ def chosen(op: Op, dim: int, count: int, place: int) -> None:
     keep_at_least(term, count)
     op.inexact(term, "the best of it are chosen")
     op.reads("self", dim)
-    op.recorder.readings[op.at].numbered[place] = term
+    op.recorder.reading().numbered[place] = term
     op.typed(op.outs[place]).numbers = term
 
 

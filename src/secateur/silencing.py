@@ -1,0 +1,163 @@
+"""The tensors of a model with dropped units silenced, and of one with the units of every axis in another order.
+
+Both are written as values for `lifted.swapped`: from a tensor of the model to the one that a run computes with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
+
+from .apply.tensors import Cutter
+from .budget.planning import build_plan
+from .cost import Cost
+from .errors import InputError
+from .graph import Graph
+from .lifted import Values, narrow, wide
+from .plan import AxisPlan, Gives, Plan
+from .slots import slots
+from .terms import Each
+from .units import Units, by_axis
+
+
+@dataclass(frozen=True)
+class Silencing:
+    """What a plan drops of a model, silenced. `lift`: in float64. `shuffled`: with the units of all axes reordered."""
+
+    graph: Graph
+    plan: Plan
+    lift: bool = True
+    shuffled: bool = False
+
+    @cached_property
+    def units(self) -> Units:
+        """Where the units stand."""
+        keep = _keep(self.graph, self.plan)
+        terms = {axis.name: axis.term for axis in self.graph.axes}
+        return Units(keep, by_axis(orders(self.graph), terms) if self.shuffled else {})
+
+    @cached_property
+    def values(self) -> Values:
+        """The tensors to run with."""
+        sites = {*self.plan.sites, *self.graph.sites}
+        names = {id(slot.tensor): slot.name for slot in slots(self.graph.model) if slot.name in sites}
+        order = Cutter(permutation_plan(self.graph)) if self.shuffled else None
+        lift = wide if self.lift else narrow
+
+        def value(tensor: Tensor) -> Tensor:
+            name = names.get(id(tensor))
+            sources = order.kept(name) if order is not None and name is not None else None
+            moved = tensor if order is None or sources is None else order.sliced(tensor.detach(), sources)
+            made = lift(moved)  # before it is in float64, there is half as much to move
+            if name is not None:
+                self._silence(made, name, sources or [None] * tensor.dim())
+            return made
+
+        return value
+
+    def _silence(self, tensor: Tensor, name: str, sources: Sequence[Sequence[int] | None]) -> None:
+        """Zero the slices of dropped units. `sources`: where those of each dimension stand in the original.
+
+        Not those of a weight that is divided by its norm: there the quotient is zeroed. Nor those of whole numbers,
+        which are positions: what a list of them picks is silenced where it is read.
+        """
+        floating = tensor.is_floating_point() or tensor.is_complex()
+        if name not in self.plan.sites or name in self._divided or not floating:
+            return
+        for dim, places in enumerate(self.plan.positions(name)):
+            if places is not None:
+                stay, order = set(places), sources[dim] or range(tensor.shape[dim])
+                gone = [place for place, source in enumerate(order) if source not in stay]
+                tensor.index_fill_(dim, torch.tensor(gone, dtype=torch.long, device=tensor.device), 0)
+
+    @cached_property
+    def _divided(self) -> set[str]:
+        return {renorm.of for renorm in self.graph.renorms}
+
+    def bypass(self) -> None:
+        """Let removed blocks run and do whatever else they do, but put out what they were given."""
+        for name, gives in self.plan.removed.items():
+            self.graph.model.get_submodule(name).register_forward_hook(_giving_back(gives), with_kwargs=True)
+
+
+def _keep(graph: Graph, plan: Plan) -> dict[Any, Any]:
+    """The plan's kept units by the axes of a graph. Raises `InputError` where it cuts an axis that the graph lacks."""
+    for name, axis in plan.axes.items():
+        if axis.kept is not None and name not in graph.by_name and axis.count != axis.size:
+            raise InputError(f"the plan cuts {name!r}, which is not a prunable axis of this model on these inputs")
+    return {a.term: plan.axes[a.name].kept for a in graph.axes if a.name in plan.axes and _cuts(plan.axes[a.name])}
+
+
+def _cuts(axis: AxisPlan) -> bool:
+    return axis.kept is not None and axis.count != axis.size
+
+
+def _giving_back(gives: Gives) -> Callable[..., Any]:
+    """A hook that replaces the output of a block with its input."""
+
+    def hook(module: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
+        def given(key: int | str) -> torch.Tensor:
+            tensor = kwargs[key] if isinstance(key, str) else args[key]
+            with torch._C.DisableTorchFunction(), _disable_current_modes():  # a replay counts what the model does
+                return tensor.clone()
+
+        if not isinstance(gives, tuple):
+            return given(gives or 0)
+        at = next(i for i, part in enumerate(out) if isinstance(part, torch.Tensor))
+        key = gives[at]
+        return (*out[:at], given(0 if key is None else key), *out[at + 1 :])
+
+    return hook
+
+
+def with_others(plan: Plan) -> Plan:
+    """The plan with all that it keeps of the axes that it cuts dropped in place of what it drops."""
+
+    def others(kept: tuple[int, ...], n: int) -> tuple[int, ...]:
+        return tuple(sorted(set(range(n)).difference(kept)))
+
+    def changed(axis: AxisPlan) -> AxisPlan:
+        rows: Any = axis.kept if axis.outer is not None else (axis.kept,)
+        found = tuple(others(row, axis.size) for row in rows)
+        return replace(axis, kept=found if axis.outer is not None else found[0])
+
+    return replace(plan, axes={**plan.axes, **{name: changed(axis) for name, axis in plan.dropped()}})
+
+
+def nothing_of(plan: Plan) -> Plan:
+    """The plan with all units kept."""
+    return replace(plan, axes={name: replace(a, kept=None) for name, a in plan.axes.items()}, removed={}, sites={})
+
+
+# --- permutation ----------------------------------------------------------------------------------------------------
+
+
+def permutation_plan(graph: Graph, *, seed: int = 0) -> Plan:
+    """The plan that keeps all units of a model, in the order that `orders` gives."""
+    return build_plan(graph, orders(graph, seed=seed), Cost.of(graph).full)
+
+
+def orders(graph: Graph, *, seed: int = 0) -> dict[str, Any]:
+    """A random order of the units of every axis, for each outer unit where there are."""
+    random = np.random.default_rng(seed)
+    kept: dict[str, Any] = {}
+    for axis in graph.axes:
+        inner = isinstance(axis.term, Each) and axis.term.outer is not None
+        rows = [_shuffled(axis.size, random) for _ in range(axis.outer.n if axis.outer else 1)]
+        kept[axis.name] = tuple(rows) if inner else rows[0]
+    return kept
+
+
+def _shuffled(n: int, random: np.random.Generator) -> tuple[int, ...]:
+    """A random order in which no unit stays in its place: a shuffled ring, each unit taking the next one's."""
+    ring = random.permutation(n)
+    order = np.empty(n, dtype=np.int64)
+    order[ring] = np.roll(ring, 1)
+    return tuple(order.tolist())
