@@ -30,18 +30,31 @@ from .recover import needs_of as needs_of_recovery
 from .statistics import NEED_LOSS, Loss, Statistics, calibrate
 from .trace import trace
 from .trace.constructing import is_pretrained
-from .verify import Verification
-from .verify import verify as check
+from .verify import NothingToCompare, Verification, prove
+
+PROOF_WORK = 30e9
+"""A proof is made unasked where the MACs of all calls and `WEIGHT_WORK` times the parameters come to no more: a few
+seconds on two cores."""
+WEIGHT_WORK = 40
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned model with the Plan and Graph that it came from; `print` shows what was cut and what it saves."""
+    """A pruned model with the Plan and Graph that it came from; `print` shows what was cut and what it saves.
+
+    `verification` holds what a proof found, `unproved` why there is none (None: it was proved).
+    """
 
     model: nn.Module
     plan: Plan
     graph: Graph
     verification: Verification | None = None
+    unproved: str | None = None
+
+    @property
+    def proved(self) -> bool:
+        """Whether the cut was proved right, in float64 on the example inputs."""
+        return self.verification is not None and self.verification.passed
 
     @property
     def report(self) -> dict[str, Any]:
@@ -58,6 +71,7 @@ class Pruned:
             "axes": {name: {"before": axis.size, "after": axis.count} for name, axis in self.plan.dropped()},
             "coverage": {"params": self.graph.coverage.params, "macs": self.graph.coverage.macs},
             "untrained": self.graph.untrained,
+            "proof": {"proved": self.proved, "because": self.unproved},
             "verification": self.verification.as_dict() if self.verification is not None else None,
         }
 
@@ -75,9 +89,15 @@ class Pruned:
         from .graph_frozen import frozen_summary
 
         lines = [str(self.plan), frozen_summary(self.graph)]
-        if self.verification is not None:
-            lines.append(str(self.verification))
+        lines.append(self._proof())
         return "\n\n".join(line for line in lines if line)
+
+    def _proof(self) -> str:
+        if self.proved:
+            return str(self.verification).replace("verified", "proved", 1)
+        if self.unproved is not None:
+            return f"not proved, because {self.unproved}"
+        return "" if self.verification is None else str(self.verification)
 
 
 # Ops by which values decide what Python does next.
@@ -123,7 +143,7 @@ def prune(
     calls: Iterable[Any] = (),
     outputs: Callable[[Any], Any] | None = None,
     uniform: bool = False,
-    verify: bool = False,
+    verify: bool | None = None,
     seed: int = 0,
 ) -> Pruned:
     """A smaller copy of `model` that meets the target; the model itself is left as it is.
@@ -134,8 +154,10 @@ def prune(
     (inputs, targets)) and `loss` ((output, targets) -> scalar) to `secateur.statistics.calibrate`, for an
     importance that needs them; `recover` ("norms", "shift", "lsq", "lsq_moments", or a list of steps) to
     `secateur.recover`, which reads the same data.
-    `verify=True` proves the cut in float64, before any recovery, and raises `PruningError` if it does not hold; so is a
-    model in which values decide what runs.
+    The cut is proved in float64, before any recovery, where that takes no more than a few seconds (the MACs of all
+    calls and 40 times the parameters come to at most 30e9), and `PruningError` is raised if it is wrong; the report
+    says "proved", or "not proved" and why. `verify=True` proves it in any case, and raises where it cannot be proved,
+    `verify=False` never, but for a model in which values decide what runs, which is always proved.
 
     >>> import torch
     >>> result = prune(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 4), "macs=0.5")
@@ -173,7 +195,7 @@ class Cutting:
         select: SelectLike = None,
         *,
         drop: Drop | None = None,
-        verify: bool = False,
+        verify: bool | None = None,
     ) -> Pruned:
         """A smaller copy of the model of a graph, which runs; the model itself stays as it is."""
         seed, statistics = self.seed, self._statistics(graph)
@@ -228,21 +250,53 @@ def calibrated(
     return calibrate(graph, data, needs=needs, loss=loss, seed=seed, progress=progress)
 
 
-def finished(graph: Graph, made: Plan, pruned: nn.Module, *, verify: bool = False) -> Pruned:
-    """A cut model that runs as the original did, proved where `verify` asks for it or values decide what runs.
+def finished(graph: Graph, made: Plan, pruned: nn.Module, *, verify: bool | None = None) -> Pruned:
+    """A cut model that runs as the original did, proved where that is cheap, asked for, or values decide what runs.
 
     Raises `PruningError` where it does not run, takes another path or fails the proof.
     """
-    example_inputs, *calls = graph.source.calls
-    outputs = graph.source.outputs
+    example_inputs = graph.source.calls[0]
     if graph.source.uniform:
         check_rebuilds(pruned)
     with opened(pruned, made):
-        needed = not _walks_alike(without(graph, made.removed), pruned, example_inputs, outputs) or verify
-    check_closed(pruned, made, graph.source.calls, outputs)
-    verification = None
-    if needed:
-        verification = check(graph.model, pruned, made, example_inputs, calls=calls, outputs=outputs)
-    if verification is not None and not verification.passed:
+        alike = _walks_alike(without(graph, made.removed), pruned, example_inputs, graph.source.outputs)
+    check_closed(pruned, made, graph.source.calls, graph.source.outputs)
+    return proved(Pruned(pruned, made, graph), verify=verify if alike else True)
+
+
+def proved(found: Pruned, *, verify: bool | None = None) -> Pruned:
+    """The same with a proof, or with the reason why there is none.
+
+    Args:
+        found: What is to be proved.
+        verify: Whether to prove it; None: where it is cheap.
+
+    Raises:
+        PruningError: The cut is wrong, or (with `verify=True`) it could not be proved.
+    """
+    why = _unasked(found) if verify is None else "it was asked not to be" if not verify else None
+    if why is not None:
+        return replace(found, unproved=why)
+    try:
+        verification = prove(found.graph, found.model, found.plan)
+    except NothingToCompare as error:
+        if verify:
+            raise
+        return replace(found, unproved=str(error).partition("\n")[0])
+    if not verification.passed and (verify or verification.wrong):
         raise PruningError(f"the pruned model could not be verified\n{verification}")
-    return Pruned(pruned, made, graph, verification)
+    return replace(found, verification=verification, unproved=verification.open)
+
+
+def _unasked(found: Pruned) -> str | None:
+    """Why a proof is not made unless it is asked for; None where it is made."""
+    if found.plan.is_empty:
+        return "nothing was removed"
+    graph = found.graph
+    work = graph.total_macs * len(graph.source.calls) + WEIGHT_WORK * graph.params
+    if work <= PROOF_WORK:
+        return None
+    return (
+        f"it would take more than a few seconds ({graph.total_macs:,} MACs, {graph.params:,} parameters); "
+        "verify=True proves it"
+    )

@@ -15,6 +15,7 @@ from secateur.cli.plan import planned
 from secateur.cli.progress import working
 from secateur.cli.searching import DropOptions, searched
 from secateur.cli.verify import why_failed
+from secateur.errors import PruningError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,10 +33,10 @@ class Asked:
     calibration: Calibration
     seed: int
 
-    def pruned(self, dense: Loaded, *, verify: bool) -> Pruned:
-        """The model cut once, and proved where that is asked for."""
+    def pruned(self, dense: Loaded, *, verify: bool | None) -> Pruned:
+        """The model cut once, and proved where that is cheap or asked for."""
         result = self._made(dense)
-        return proved(dense, result, result.model) if verify else result
+        return proved(dense, result, result.model) if verify else _proved_if_cheap(result, verify)
 
     def _made(self, dense: Loaded) -> Pruned:
         from secateur.apply import cut
@@ -52,6 +53,16 @@ class Asked:
             return recovered(found, self.calibration.batches, self.calibration.recover, statistics, seed=self.seed)
 
 
+def _proved_if_cheap(result: Pruned, verify: bool | None) -> Pruned:
+    from secateur.pruning import proved as prove
+
+    try:
+        with working("verifying in float64"):
+            return prove(result, verify=verify)
+    except PruningError as error:
+        raise CheckFailed(f"{error}\nnothing was written") from error
+
+
 def proved(dense: Loaded, result: Pruned, small: nn.Module) -> Pruned:
     """The result with a proof that `small` is what its plan makes. Raises `CheckFailed` where it is not."""
     from secateur.verify import verify as prove
@@ -60,4 +71,4 @@ def proved(dense: Loaded, result: Pruned, small: nn.Module) -> Pruned:
         verification = prove(dense.model, small, result.plan, dense.inputs)
     if not verification.passed:
         raise CheckFailed(f"{why_failed(verification)}\n{verification}\nnothing was written")
-    return replace(result, verification=verification)
+    return replace(result, verification=verification, unproved=None)

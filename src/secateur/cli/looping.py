@@ -62,7 +62,9 @@ class LoopOptions:
                 raise InputError(f"--{option} is about a single cut; leave it out, or leave out --steps")
 
 
-def looped(dense: Loaded, asked: Asked, tuning: Tuning, loop: LoopOptions, *, verify: bool) -> tuple[Pruned, Tuning]:
+def looped(
+    dense: Loaded, asked: Asked, tuning: Tuning, loop: LoopOptions, *, verify: bool | None
+) -> tuple[Pruned, Tuning]:
     """The last good model of the loop, and how it came to be.
 
     Raises `CheckFailed` where no stage is good enough.
@@ -126,7 +128,8 @@ def _as_pruned(dense: Loaded, fitted: Fitted) -> Pruned:
     last = next(record for record in reversed(fitted.stages) if record.good)
     plan: Plan = replace(fitted.plan, target=last.target)
     fitted.model.__dict__[PLANS] = (*plans_of(dense.model), plan)
-    return Pruned(fitted.model.eval(), plan, traced(dense))
+    unproved = "its stages were trained; --verify proves the cut that they make together"
+    return Pruned(fitted.model.eval(), plan, traced(dense), unproved=unproved)
 
 
 def reached(dense: Loaded, plan: Plan, asked: CutOptions) -> tuple[str, ...]:

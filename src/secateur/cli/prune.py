@@ -46,7 +46,10 @@ def prune(
     training: TrainerOptions,
     keeping: KeepingOptions,
     out: OUT,
-    verify: Annotated[bool, Option("--verify", help="Prove the cut in float64 before going on.")] = False,
+    verify: Annotated[
+        bool | None,
+        Option("--verify/--no-verify", help="Prove the cut in float64 before going on [default: where that is cheap]."),
+    ] = None,
     finetune_epochs: Annotated[
         int, Option(min=0, help="Passes through the training data after the cut; with --steps, after each.")
     ] = 0,

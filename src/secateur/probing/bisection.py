@@ -91,7 +91,7 @@ def search(
     calls: Iterable[Any] = (),
     outputs: Callable[[Any], Any] | None = None,
     uniform: bool = False,
-    verify: bool = False,
+    verify: bool | None = None,
     path: PathLike | None = None,
     key: str = "",
     progress: bool = False,
@@ -173,7 +173,7 @@ def _is_number(value: Any) -> bool:
 
 
 def search_graph(
-    graph: Graph, goal: Goal, *, path: PathLike | None, key: str, progress: bool, verify: bool, **options: Any
+    graph: Graph, goal: Goal, *, path: PathLike | None, key: str, progress: bool, verify: bool | None, **options: Any
 ) -> Found:
     """`search` in a model that is traced already."""
     marks = {
