@@ -40,15 +40,18 @@ class Asked:
 
     def _made(self, dense: Loaded) -> Pruned:
         from secateur.apply import cut
+        from secateur.pretrained import check_rebuilds
         from secateur.pruning import Pruned, recovered
 
         if self.drop.max_drop is not None:
             return searched(dense, self.cutting, self.drop, self.judge, self.calibration, self.seed)
-        graph = traced(dense)
+        graph = traced(dense, uniform=self.cutting.uniform)
         statistics = self.calibration.read(graph, self.cutting.importance, self.seed)
         plan = planned(graph, self.cutting, statistics, self.seed)
         with working("cutting"):
             found = Pruned(cut(dense.model, plan).eval(), plan, graph)
+            if self.cutting.uniform:
+                check_rebuilds(found.model)
         with working("recovering"):
             return recovered(found, self.calibration.batches, self.calibration.recover, statistics, seed=self.seed)
 

@@ -21,6 +21,9 @@ def inspect(
         Optional[str],  # noqa: UP045
         Option(metavar="PATTERN", help="What a parameter, module or axis (or glob) couples, and which ops froze it."),
     ] = None,
+    uniform: Annotated[
+        bool, Option("--uniform", help="As for a Hugging Face model that its class is to build from a config.")
+    ] = False,
 ) -> Result:
     """Show what can be cut, what cannot and why.
 
@@ -29,16 +32,16 @@ def inspect(
     from secateur.graph_data import overview
     from secateur.graph_text import coverage_lines
 
-    graph = traced(open_model(source))
+    graph = traced(open_model(source), uniform=uniform)
     if why is not None:
         told = graph.why(why)
         return Result({**overview(graph), "why": told.as_dict()}, f"{coverage_lines(graph)}\n\n{told}")
     return Result(graph.as_dict(), str(graph))
 
 
-def traced(loaded: Loaded) -> Graph:
+def traced(loaded: Loaded, *, uniform: bool = False) -> Graph:
     """The Graph of a model on its example inputs."""
     from secateur.trace import trace
 
     with working("tracing"):
-        return trace(loaded.model, loaded.inputs)
+        return trace(loaded.model, loaded.inputs, uniform=uniform)

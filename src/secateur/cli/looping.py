@@ -75,7 +75,7 @@ def looped(
     judge.rehearse(dense.model)
     before = judge.score(dense.model, "before")
     fitted = _fitted(dense, asked, tuning, loop, judge)
-    result = _as_pruned(dense, fitted)
+    result = _as_pruned(dense, fitted, uniform=asked.cutting.uniform)
     if verify:
         result = _proved(dense, result)
     scores = Scores(judge.name, before, after_finetuning=judge.score(fitted.model, "after fine-tuning"))
@@ -108,6 +108,7 @@ def _fitted(dense: Loaded, asked: Asked, tuning: Tuning, loop: LoopOptions, judg
             importance=cutting.importance,
             select=selection(cutting),
             scope=cutting.scope,
+            uniform=cutting.uniform,
             data=calibration.batches or None,
             loss=calibration.loss,
             recover=calibration.recover,
@@ -115,7 +116,7 @@ def _fitted(dense: Loaded, asked: Asked, tuning: Tuning, loop: LoopOptions, judg
         )
 
 
-def _as_pruned(dense: Loaded, fitted: Fitted) -> Pruned:
+def _as_pruned(dense: Loaded, fitted: Fitted, *, uniform: bool) -> Pruned:
     """All stages as one cut: the saved file then has one plan more than the model before, as after a single cut."""
     from secateur.apply.surgery import PLANS, plans_of
     from secateur.pruning import Pruned
@@ -129,7 +130,7 @@ def _as_pruned(dense: Loaded, fitted: Fitted) -> Pruned:
     plan: Plan = replace(fitted.plan, target=last.target)
     fitted.model.__dict__[PLANS] = (*plans_of(dense.model), plan)
     unproved = "its stages were trained; --verify proves the cut that they make together"
-    return Pruned(fitted.model.eval(), plan, traced(dense), unproved=unproved)
+    return Pruned(fitted.model.eval(), plan, traced(dense, uniform=uniform), unproved=unproved)
 
 
 def reached(dense: Loaded, plan: Plan, asked: CutOptions) -> tuple[str, ...]:

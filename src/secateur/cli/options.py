@@ -56,6 +56,14 @@ class CutOptions:
             help="What remains: macs=0.5, params=1.76e6, memory=20e6, channels=0.7, depth=0.75; repeatable.",
         ),
     ] = field(default_factory=list)
+    uniform: Annotated[
+        bool,
+        Option(
+            "--uniform",
+            help="A Hugging Face model stays one that its class builds from a config: layers keep equal widths, and "
+            "prune writes a folder for from_pretrained too.",
+        ),
+    ] = False
     importance: Annotated[
         str,
         Option(

@@ -40,7 +40,7 @@ def plan(
     judge = open_judge(data, seed, origin.input)
     check_calibration(reading, cutting.importance, judge is not None)
     dense = loaded(origin, origin.load(), source, judge.example() if judge else None)
-    graph = traced(dense)
+    graph = traced(dense, uniform=cutting.uniform)
     statistics = open_calibration(reading, judge, loss, seed).read(graph, cutting.importance, seed)
     made = planned(graph, cutting, statistics, seed)
     return Result(json.loads(made.to_json()), str(made))

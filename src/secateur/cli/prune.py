@@ -18,7 +18,7 @@ from secateur.cli.measuring import open_judge
 from secateur.cli.options import OUT, SEED, CutOptions, DataOptions, ModelOptions
 from secateur.cli.origin import LIBRARIES, Loaded, Origin, loaded, origin_of
 from secateur.cli.progress import warn, watched, working
-from secateur.cli.runs import DENSE, MODEL, Original, staged
+from secateur.cli.runs import DENSE, MODEL, PRETRAINED, Original, staged
 from secateur.cli.saving import describe, save_checked, write_run
 from secateur.cli.searching import DropOptions, check_drop
 from secateur.cli.train import needed
@@ -59,6 +59,7 @@ def prune(
 
     secateur prune torchvision:resnet18 --weights w.safetensors --target macs=0.5 --verify --out run/small
     """
+    from secateur.pretrained import save_folder
     from secateur.probing import Found
 
     if loop.wanted:
@@ -84,6 +85,8 @@ def prune(
             counts = _counted(dense, result.model, result.plan, result.plan.target)
             tuning = tuned(dense, result.model, judge, tuning)
         report = _measured(dense, result.model, counts, folder, tuning.scores)
+        if cutting.uniform:
+            save_folder(result.model, folder / PRETRAINED, result.graph.source.calls)
         document = {
             **describe(dense, "prune"),
             "original": _kept_original(origin, folder),
@@ -158,4 +161,6 @@ def _kept_original(origin: Origin, folder: Path) -> dict[str, str]:
 
 def _text(result: Pruned, tuning: Tuning, report: Report, out: Path) -> str:
     saved = f"saved {out / MODEL}; a freshly built model that loads it gives identical outputs"
+    if "uniform" in result.plan.notes:
+        saved += f"\nsaved {out / PRETRAINED}; its class loads it with from_pretrained"
     return "\n\n".join(part for part in (str(result), str(tuning), saved, str(report)) if part)

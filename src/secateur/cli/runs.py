@@ -25,6 +25,7 @@ from secateur.errors import FileError, InputError, nearest
 
 MODEL = "model.safetensors"
 DENSE = "dense.safetensors"
+PRETRAINED = "pretrained"  # a folder for from_pretrained
 RUN = "run.json"
 FORMAT = 1
 
@@ -176,5 +177,6 @@ def _publish(staging: Path, out: Path) -> None:
     # Without run.json the folder is no run, so nobody takes the old description for that of the new weights.
     for name in (RUN, MODEL, DENSE):
         (out / name).unlink(missing_ok=True)
+    shutil.rmtree(out / PRETRAINED, ignore_errors=True)
     for file in sorted(staging.iterdir(), key=lambda file: file.name == RUN):
         file.replace(out / file.name)

@@ -79,7 +79,7 @@ def searched(
         raise InputError("--max-drop needs data: add --data mnist, a folder of images, or file.py:function")
     judge.rehearse(dense.model)
     key = f"{judge.name} on {contents(judge)}" if drop.probes else ""
-    graph = traced(dense)
+    graph = traced(dense, uniform=cutting.uniform)
     statistics = calibration.read(graph, cutting.importance, seed)
     goal = goal_of(cutting, drop, judge)
     if calibration.recover:
