@@ -407,3 +407,23 @@ def test_functions_that_lead_elsewhere_stay_the_same_objects() -> None:
     log.clear()
     pruned.model(torch.randn(2, 6))
     assert log == ["Linear"]
+
+
+class Normed(nn.Module):
+    """As torchvision's VisionTransformer: what `__init__` has for a default is kept, and copied with the model."""
+
+    def __init__(self, norm: Callable[..., nn.Module] = functools.partial(nn.LayerNorm, eps=1e-6)) -> None:
+        super().__init__()
+        self.norm_layer = norm
+        self.inp, self.out = nn.Linear(6, 16), nn.Linear(16, 2)
+        self.norm = norm(16)
+
+    def forward(self, x: Tensor, act: Callable[..., Any] = functools.partial(nn.functional.gelu)) -> Tensor:
+        self.act = act
+        return self.out(act(self.norm(self.inp(x))))
+
+
+def test_defaults_that_a_model_keeps_do_not_lead_to_it() -> None:
+    model, x = Normed(), torch.randn(3, 6)
+    model(x)
+    assert secateur.prune(model, x, "channels=0.5").proved

@@ -204,7 +204,7 @@ class Leading:
         seen = set() if seen is None else seen
         if type(value) in _PLAIN or id(value) in seen or id(value) in self._fresh or isinstance(value, type):
             return False
-        if id(value) in self.memo or id(value) in self._old_cells:
+        if (id(value) in self.memo and not isinstance(value, _FIXED)) or id(value) in self._old_cells:
             return True
         if id(value) in self._functions:
             return self._functions[id(value)][1] is not value
@@ -219,7 +219,7 @@ class Leading:
             return
         self._kinds.add(kind)
         for name, method in vars(kind).items():
-            if isinstance(method, FunctionType):
+            if isinstance(method, FunctionType) and name != "__init__":  # which does not run again
                 self._where = f"{kind.__name__}.{name}"
                 self._check_globals(method)
                 if self._leads(method):
@@ -237,6 +237,7 @@ class Leading:
 _PLAIN = frozenset(
     {int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size, range, slice, CodeType}
 )
+_FIXED = (functools.partial, MethodType, tuple, frozenset)  # which are copied, but are no more than what they hold
 _ATOMS = (FunctionType, *BUILTIN, weakref.ref, CACHED)  # which `deepcopy` leaves as they are
 
 
