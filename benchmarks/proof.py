@@ -1,9 +1,9 @@
-"""What a proof costs: seconds and memory of `secateur.verify`, beside another version of the library where one is given.
+"""What a proof costs: seconds and memory of `secateur.verify`, next to another version where one is given.
 
     python benchmarks/proof.py                                  this version alone, with an A/A pair
     python benchmarks/proof.py --against ../older/src           the two in turn, each run in a process of its own
 
-The models have random weights, inputs of 1 x 3 x 224 x 224 and lose units to `channels=0.7`. Memory is the growth of the
+The models have random weights, inputs of 1 x 3 x 224 x 224, and are cut to `channels=0.7`. Memory is the growth of the
 process's largest resident set during the proof, as a multiple of the bytes of the original's weights.
 """
 

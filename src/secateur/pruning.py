@@ -293,10 +293,14 @@ def _unasked(found: Pruned) -> str | None:
     if found.plan.is_empty:
         return "nothing was removed"
     graph = found.graph
-    work = graph.total_macs * len(graph.source.calls) + WEIGHT_WORK * graph.params
-    if work <= PROOF_WORK:
+    if not too_dear(graph):
         return None
     return (
         f"it would take more than a few seconds ({graph.total_macs:,} MACs, {graph.params:,} parameters); "
         "verify=True proves it"
     )
+
+
+def too_dear(graph: Graph) -> bool:
+    """Whether a proof would take more than a few seconds, so that it is made only where it is asked for."""
+    return graph.total_macs * len(graph.source.calls) + WEIGHT_WORK * graph.params > PROOF_WORK

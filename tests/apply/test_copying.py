@@ -409,16 +409,20 @@ def test_functions_that_lead_elsewhere_stay_the_same_objects() -> None:
     assert log == ["Linear"]
 
 
+NORM = functools.partial(nn.LayerNorm, eps=1e-6)
+ACT = functools.partial(nn.functional.gelu)
+
+
 class Normed(nn.Module):
     """As torchvision's VisionTransformer: what `__init__` has for a default is kept, and copied with the model."""
 
-    def __init__(self, norm: Callable[..., nn.Module] = functools.partial(nn.LayerNorm, eps=1e-6)) -> None:
+    def __init__(self, norm: Callable[..., nn.Module] = NORM) -> None:
         super().__init__()
         self.norm_layer = norm
         self.inp, self.out = nn.Linear(6, 16), nn.Linear(16, 2)
         self.norm = norm(16)
 
-    def forward(self, x: Tensor, act: Callable[..., Any] = functools.partial(nn.functional.gelu)) -> Tensor:
+    def forward(self, x: Tensor, act: Callable[..., Any] = ACT) -> Tensor:
         self.act = act
         return self.out(act(self.norm(self.inp(x))))
 
