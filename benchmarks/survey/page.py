@@ -22,7 +22,7 @@ TITLES = {"torchvision": "torchvision", "timm": "timm", "hf": "Hugging Face tran
 KEPT_FIELDS = {
     "ours": (
         "verdict params params_left macs_left silence permutation visible coverage unknown unreached frozen error"
-        " end_to_end commit"
+        " end_to_end commit prune_s proof_s dear"
     ).split(),
     "theirs": ["verdict", "params_left", "silence", "visible", "units_known", "error"],
     "race": ["ours_seconds", "theirs_seconds", "ours_left", "theirs_left", "theirs"],
@@ -94,7 +94,7 @@ def text(data: Mapping[str, Any]) -> str:
         Row(name, model["family"], model["ours"], model.get("theirs", {}), model.get("race", {}))
         for name, model in data["models"].items()
     ]
-    parts = [INTRODUCTION, _run(data), _totals(rows), _time(rows), _exceptions(rows), _theirs(rows)]
+    parts = [INTRODUCTION, _run(data), _totals(rows), _proofs(rows), _time(rows), _exceptions(rows), _theirs(rows)]
     parts += [_models(source, rows) for source in TITLES]
     return "\n\n".join(filter(None, parts)) + "\n"
 
@@ -149,6 +149,20 @@ def _total(title: str, rows: Sequence[Row]) -> list[str]:
 
 def _percent(part: int, whole: int) -> str:
     return f"{part / max(whole, 1):.1%}"
+
+
+def _proofs(rows: Sequence[Row]) -> str:
+    """What a proof costs next to the rest of `prune`, and how many of them it leaves out unless it is asked."""
+    costs = [row.ours["proof_s"] / row.ours["prune_s"] for row in rows if row.ours.get("proof_s") and row.right]
+    if not costs:
+        return ""
+    dear = [row.name for row in rows if row.ours.get("dear")]
+    return (
+        "## Proofs\n\n"
+        f"Proving a cut takes **{median(costs):.2f}** times what the rest of `prune` takes, at the median of"
+        f" {len(costs)} models, in seconds of the processor on one thread. Unless it is asked, `prune` leaves the proof"
+        f" out on {len(dear)} of them" + (f": {', '.join(dear)}." if dear else ".")
+    )
 
 
 def _time(rows: Sequence[Row]) -> str:
