@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import secateur
-from secateur import Select
-from secateur.calls import tensors_in
+from families import FAMILIES
+from secateur import Select, TargetError
+from secateur.calls import Call, tensors_in
 from secateur.nested import changed
 
 transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed (extra hf)")
@@ -28,13 +29,13 @@ def decoder(name: str = "Llama", heads: int = 8, hidden: int = 64, **options: An
     return kind(config(vocab_size=97, num_attention_heads=heads, max_position_embeddings=64, **sizes, **options)).eval()
 
 
-def loads(result: Any, folder: Path, call: dict[str, Any] = CALL) -> Any:
+def loads(result: Any, folder: Path, call: Any = CALL) -> Any:
     """The config of what transformers alone loads, which computes exactly the same."""
     result.model.save_pretrained(folder)
     again = type(result.model).from_pretrained(folder)
     with torch.no_grad():
-        pairs = zip(tensors_in(result.model(**call)), tensors_in(again(**call)), strict=True)
-        assert all(torch.equal(one, two) for one, two in pairs)
+        one, two = (tensors_in(Call.of(call).run(model)) for model in (result.model, again))
+    assert all(torch.equal(x, y) for x, y in zip(one, two, strict=True))
     return again.config
 
 
@@ -107,3 +108,39 @@ def test_integers_that_follow_are_listed_in_the_plan() -> None:
     known = {str(attribute) for attribute in graph.attributes}
     assert {"model.layers.0.self_attn.num_key_value_groups", "model.layers.0.hidden_size"} <= known
     assert graph.unread == ()
+
+
+# --- families -------------------------------------------------------------------------------------------------------
+
+TARGETS = ("macs=0.5", "params=0.7", "channels=0.75")
+FAST = {("bert", "params=0.7"), ("gemma2", "channels=0.75"), ("vit", "macs=0.5"), ("gpt2", "params=0.7")}
+PLACES = "the place of a unit counts"  # of a head, in the slopes of ALiBi, and the hidden size is a multiple of them
+OUT_OF_REACH = {
+    **{("bloom", target): PLACES for target in TARGETS},
+    **{("gpt_bigcode", target): "cannot be reached" for target in TARGETS},  # the fused keys and values are of one head
+    ("bart", "macs=0.5"): "one unit is selected",  # hidden states are given back, so the width stays
+    ("whisper", "macs=0.5"): "cannot be reached",
+    ("clip", "macs=0.5"): "cannot be reached",  # the head sizes are in the scale of the scores
+    ("siglip", "macs=0.5"): "cannot be reached",
+    ("dinov2", "macs=0.5"): "cannot be reached",
+}
+CASES = [
+    pytest.param(name, target, marks=[] if (name, target) in FAST else pytest.mark.slow)
+    for name in FAMILIES
+    for target in TARGETS
+]
+
+
+@pytest.mark.parametrize(("name", "target"), CASES)
+def test_a_family_is_cut_saved_and_loaded_by_transformers_alone(name: str, target: str, tmp_path: Path) -> None:
+    model, call = FAMILIES[name].build(), FAMILIES[name].call()
+    if (name, target) in OUT_OF_REACH:
+        with pytest.raises(TargetError, match=OUT_OF_REACH[name, target]):
+            secateur.prune(model, call, target, uniform=True)
+        return
+    result = secateur.prune(model, call, target, uniform=True)
+    loads(result, tmp_path, call)
+    before, after = result.plan.before, result.plan.after
+    kind, share = target.split("=")
+    assert after.params < before.params
+    assert kind == "channels" or getattr(after, kind) <= float(share) * getattr(before, kind)
