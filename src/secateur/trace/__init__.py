@@ -153,7 +153,8 @@ def _traced(
         else:
             note_facts(model, stage, unread)
         recorder.ledger.equations += layer_equations(model)
-    stage.unread += [a for a in stage.attributes if a in unread - read_in(recorder.ledger)]
+    unread -= read_in(recorder.ledger)
+    stage.unread += [attribute for attribute in stage.attributes if attribute in unread]
     graph = build(model, stage, recorder, _unreached(stage, recorder), source)
     return replace(graph, find_blocks=Search(graph, recorder.watch, recorder.roles)), recorder
 
