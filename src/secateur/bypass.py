@@ -61,4 +61,6 @@ def is_bypass(module: nn.Module) -> bool:
 
 def inside(name: str, modules: Collection[str]) -> bool:
     """Whether a dotted name lies in one of these modules, or is one."""
+    if not modules:
+        return False
     return any(name[:i] in modules for i in (*(i for i, letter in enumerate(name) if letter == "."), len(name)))

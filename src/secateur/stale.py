@@ -16,7 +16,6 @@ from typing import Any
 
 from torch import nn
 
-from .bypass import inside
 from .graph import Graph
 from .terms import Axis, Term, find, size
 from .trace.sizes import Attribute
@@ -36,8 +35,8 @@ def _is_theirs(graph: Graph, attribute: Attribute) -> bool:
 
 
 def _changes(graph: Graph, attribute: Attribute, counts: Mapping[Axis, int]) -> bool:
-    value = graph.attribute_values[attribute]
-    sites = (s for n, s in graph.sites.items() if not attribute.module or inside(n, {attribute.module}))
+    value, within = graph.attribute_values[attribute], f"{attribute.module}." if attribute.module else ""
+    sites = (site for name, site in graph.sites.items() if name.startswith(within))
     parts = (part for site in sites for dim in site.dims for part in _parts(dim))
     return any(part.n == value and size(part, counts) != value for part in parts)
 

@@ -35,7 +35,7 @@ def test_the_table_comes_last(secateur: Command, dense: Path) -> None:
     text = secateur(
         "prune", secateur.net, "--weights", dense, *SHAPE, *HALF, "--verify", "--out", secateur.folder / "o"
     )
-    assert "verified: pruned equals silenced" in text
+    assert "proved: pruned equals silenced" in text
     rows = text.rstrip().splitlines()[-5:]
     assert [row.split("  ")[0] for row in rows[1:]] == ["parameters", "MACs", "file size", "latency, batch 1"]
 

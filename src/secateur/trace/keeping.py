@@ -40,7 +40,11 @@ def held(tables: Iterable[dict[str, Any]]) -> Iterator[Any]:
     seen: set[int] = set()
     for table in tables:
         for name, value in table.items():
-            if name not in TABLES:
+            if type(value) in _PLAIN or name.startswith("_secateur_"):  # the plans that a model went through
+                continue
+            if type(value) in _TABLES_OF_HOOKS and not value:  # as most are
+                yield value
+            elif name not in TABLES:
                 yield from _within(value, seen, DEPTH)
             elif isinstance(value, dict):  # a script has others
                 yield value
@@ -62,6 +66,7 @@ def _within(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
         yield from _within(part, seen, depth - 1)
 
 
+_TABLES_OF_HOOKS = (dict, OrderedDict)
 _PLAIN = frozenset({int, float, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size, torch.Tensor})
 DEPTH = 6
 """From a module's attribute to what it holds, and so on."""
