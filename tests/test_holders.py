@@ -118,7 +118,6 @@ def test_a_dict_and_an_object_in_it() -> None:
     result = secateur.prune(model_of({"attention": Plain()}), X, "channels=0.6")
     assert [(c.module, c.name) for c in result.plan.attributes if "config" in c.name] == [
         ("a", "config.attention.heads"),
-        ("a", "config.attention.size"),
     ]
 
 

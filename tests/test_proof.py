@@ -152,6 +152,8 @@ RIGHT: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "noise by size": (lambda: _linear(lambda m, x: m.out(m.inp(x) + torch.randn(5, m.inp.out_features))), X),
     "gumbel noise": (lambda: _linear(_gumbel), X),
     "coins": (lambda: _linear(lambda m, x: m.out(m.inp(x) * torch.bernoulli(m.inp(x).sigmoid()))), X),
+    "noise of a mean": (lambda: _linear(lambda m, x: m.out(torch.normal(m.inp(x), m.inp(x).abs()))), X),
+    "coins in place": (lambda: _linear(lambda m, x: m.out(m.inp(x).clone().bernoulli_(m.inp(x).sigmoid()))), X),
     "noise in place": (lambda: _linear(lambda m, x: m.out(m.inp(x) + torch.empty_like(m.inp(x)).normal_(0, 2))), X),
     "dropout that always drops": (lambda: _linear(lambda m, x: m.out(F.dropout(m.inp(x), 0.4, training=True))), X),
     "copied": (lambda: _linear(lambda m, x: m.out(copy.copy(m.inp(x)).relu())), X),
@@ -231,11 +233,11 @@ def test_attention_without_weights_is_proved_with_its_dropout() -> None:
 
 
 def test_noise_that_depends_on_values_is_not_tested() -> None:
-    model = _linear(lambda m, x: m.out(torch.normal(m.inp(x), m.inp(x).abs()))).eval()
+    model = _linear(lambda m, x: m.out(F.rrelu(m.inp(x), training=True))).eval()
     result = secateur.prune(model, (X,), "channels=0.5")
     assert not result.proved
-    assert "not proved, because aten::normal draws random numbers that depend on values" in str(result)
-    with pytest.raises(secateur.PruningError, match="not tested: aten::normal draws"):
+    assert "not proved, because aten::rrelu_with_noise draws random numbers that depend on values" in str(result)
+    with pytest.raises(secateur.PruningError, match="not tested: aten::rrelu_with_noise draws"):
         secateur.prune(model, (X,), "channels=0.5", verify=True)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,9 +16,8 @@ from .units import Units
 FILLS = frozenset(
     f"aten::{name}_" for name in "normal uniform bernoulli exponential geometric cauchy log_normal random".split()
 )
-LIKE = frozenset({"aten::rand_like", "aten::randn_like", "aten::randint_like"})
+LIKE = frozenset({"aten::rand_like", "aten::randn_like"})
 SIZED = frozenset({"aten::rand", "aten::randn", "aten::randint"})
-DRAWN = FILLS | LIKE | {"aten::native_dropout", "aten::bernoulli"}
 
 
 class NotDrawn(Exception):
@@ -27,32 +27,70 @@ class NotDrawn(Exception):
 def drawn(func: Any, args: Sequence[Any], kwargs: dict[str, Any], dims: Sequence[Term], units: Units, at: Any) -> Any:
     """What a random op returns, from a generator that starts anew for this call `at`. Raises `NotDrawn`."""
     torch.manual_seed(zlib.crc32(repr(at).encode()))
-    name, rest = func._schema.name, args[1:]
+    noise = Noise(dims, units)
+    name, of_values = func._schema.name, any(isinstance(value, torch.Tensor) for value in args[1:])
     if name in SIZED:
         at_size = next(i for i, value in enumerate(args) if isinstance(value, (list, tuple)))
-        return _own(func(*args[:at_size], _whole(dims), *args[at_size + 1 :], **kwargs), dims, units)
-    if any(isinstance(value, torch.Tensor) for value in rest) or name not in DRAWN:
-        if any(map(units.moves, dims)):
-            raise NotDrawn(f"{name} draws random numbers that depend on values")
-        return func(*args, **kwargs)
-    whole = args[0].new_ones(_whole(dims))
-    if name in FILLS:
-        return args[0].copy_(_own(func(whole, *rest, **kwargs), dims, units))
+        return noise.own(func(*args[:at_size], noise.sizes, *args[at_size + 1 :], **kwargs))
+    if name in FILLS and not of_values:
+        return args[0].copy_(noise.own(func(noise.ones(args[0]), *args[1:], **kwargs)))
     if name in LIKE:
-        return _own(func(whole, *rest, **kwargs), dims, units)
-    if name == "aten::bernoulli":
-        return (_own(torch.rand_like(whole), dims, units) < args[0]).to(args[0].dtype)
-    scaled, mask = (_own(one, dims, units) for one in func(whole, *rest, **kwargs))
-    return args[0] * scaled, mask
+        return noise.own(func(noise.ones(args[0]), *args[1:], **kwargs))
+    if name in OF_VALUES:
+        return OF_VALUES[name](noise, *args)
+    if any(map(units.moves, dims)) and not _is_plain(func, args):
+        raise NotDrawn(f"{name} draws random numbers that depend on values")
+    return func(*args, **kwargs)
 
 
-def _whole(dims: Sequence[Term]) -> list[int]:
-    return [find(term).n for term in dims]
+def _is_plain(func: Any, args: Sequence[Any]) -> bool:
+    """Whether an op draws nothing: outside training it does not."""
+    names = [argument.name for argument in func._schema.arguments]
+    return "training" in names[: len(args)] and not args[names.index("training")]
 
 
-def _own(whole: torch.Tensor, dims: Sequence[Term], units: Units) -> torch.Tensor:
-    """The random numbers of the units that a run holds, in its order."""
-    for dim, term in enumerate(dims):
-        if units.moves(term):
-            whole = whole.index_select(dim, torch.tensor(units.sources(term), device=whole.device))
-    return whole
+@dataclass(frozen=True)
+class Noise:
+    """Random numbers for a result with these dimensions, of which a run takes those of the units that it holds."""
+
+    dims: Sequence[Term]
+    units: Units
+
+    @property
+    def sizes(self) -> list[int]:
+        """The sizes in the original."""
+        return [find(term).n for term in self.dims]
+
+    def ones(self, like: torch.Tensor) -> torch.Tensor:
+        """Ones of the original's sizes."""
+        return like.new_ones(self.sizes)
+
+    def own(self, whole: torch.Tensor) -> torch.Tensor:
+        """Of random numbers for all units, those of the units that the run holds, in its order."""
+        for dim, term in enumerate(self.dims):
+            if self.units.moves(term):
+                whole = whole.index_select(dim, torch.tensor(self.units.sources(term), device=whole.device))
+        return whole
+
+    def coins(self, chance: torch.Tensor) -> torch.Tensor:
+        """Ones and zeros, by the chance of a one."""
+        return (self.own(torch.rand_like(self.ones(chance))) < chance).to(chance.dtype)
+
+    def normal(self, mean: Any, deviation: Any) -> torch.Tensor:
+        """Normal numbers; one of the two may be a number."""
+        like = mean if isinstance(mean, torch.Tensor) else deviation
+        return mean + deviation * self.own(torch.randn_like(self.ones(like)))
+
+    def dropout(self, x: torch.Tensor, *options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Dropout and its mask."""
+        scaled, mask = map(self.own, torch.ops.aten.native_dropout(self.ones(x), *options))
+        return x * scaled, mask
+
+
+# How ops draw whose random numbers depend on values.
+OF_VALUES: dict[str, Callable[..., Any]] = {
+    "aten::native_dropout": Noise.dropout,
+    "aten::bernoulli": lambda noise, x, p=None: noise.coins(x if p is None else torch.full_like(x, p)),
+    "aten::bernoulli_": lambda noise, x, p: x.copy_(noise.coins(p.expand(x.shape))),
+    "aten::normal": Noise.normal,
+}

@@ -43,6 +43,7 @@ from .silencing import Silencing, nothing_of, orders, permutation_plan, with_oth
 from .slots import slots
 from .structure import difference
 from .trace import check_model, trace, trace_calls
+from .trace.keeping import emptied
 from .trace.recorder import At, Reading
 from .units import Units
 
@@ -208,7 +209,8 @@ def verify(
     check_model(pruned)
     check_fits(model, plan)
     uniform = "uniform" in plan.notes
-    graph = trace(model, example_inputs, call=call, calls=calls, outputs=outputs, uniform=uniform)
+    with emptied(model, plan.caches):
+        graph = trace(model, example_inputs, call=call, calls=calls, outputs=outputs, uniform=uniform)
     return prove(graph, pruned, plan)
 
 
@@ -216,14 +218,21 @@ def prove(graph: Graph, pruned: nn.Module, plan: Plan) -> Verification:
     """The same for the model of a graph, on the calls that it was traced with."""
     proof = Proof(graph, pruned, plan, [_lively(call) for call in graph.source.calls])
     reference = proof.reference(lift=False)
-    if proof.needs_readings and dict(reference.steps) != dict(graph.numbered):
+    if proof.readings and dict(reference.steps) != dict(graph.numbered):
         proof = proof.retraced()
     try:
         return _checked(proof, reference)
     except Misaligned:
-        return _checked(proof.retraced(), reference)
+        return _retraced(proof, reference)
     except NotDrawn as error:
         return _untested(f"{error}, of which the pruned model draws fewer")
+
+
+def _retraced(proof: Proof, reference: Ran) -> Verification:
+    try:
+        return _checked(proof.retraced(), reference)
+    except Misaligned as error:
+        return _untested(f"values decide what runs, and silencing the dropped units changes it: {error}")
 
 
 def _checked(proof: Proof, reference: Ran) -> Verification:
@@ -266,30 +275,24 @@ class Proof:
 
     def retraced(self) -> Proof:
         """The same by a trace on these very calls and in this precision, where values decide what runs."""
-        source = self.graph.source
-        again = trace_calls(
-            self.model, self.calls, source.outputs, "real", lift=self.lift, uniform="uniform" in self.plan.notes
-        )
+        outputs, uniform = self.graph.source.outputs, "uniform" in self.plan.notes
+        with emptied(self.model, self.plan.caches):
+            again = trace_calls(self.model, self.calls, outputs, "real", lift=self.lift, uniform=uniform)
         return replace(self, graph=again)
 
     @cached_property
     def readings(self) -> Mapping[At, Reading]:
-        """What the graph knows of calls that reduce over units, or draw random numbers."""
-        return self.graph.readings if self.needs_readings else {}
-
-    @cached_property
-    def needs_readings(self) -> bool:
-        """Whether any of these calls meets units that go, or random numbers."""
+        """What the graph knows of calls that reduce over units that go, or draw random numbers."""
         units = Silencing(self.graph, self.plan).units
-        return any(_concerns(reading, units) for reading in self.graph.readings.values())
+        return {at: reading for at, reading in self.graph.readings.items() if _concerns(reading, units)}
 
     def reference(self, *, lift: bool) -> Ran:
         """The original as it is. Raises `PruningError` where it does not run, or its outputs are not finite."""
         low = any(slot.tensor.dtype in (torch.float16, torch.bfloat16) for slot in slots(self.model))
         drawn = any(reading.drawn is not None for reading in self.graph.readings.values())
-        job = replace(self.job, lift=lift or low or drawn)
+        job, readings = replace(self.job, lift=lift or low or drawn), self.readings
         try:
-            ran = job.run(self.model, None, self.readings, Units())
+            ran = job.run(self.model, None, readings, Units())
         except (Misaligned, NotDrawn):
             return Ran([], {})
         except Exception as error:

@@ -44,11 +44,12 @@ class Cutter:
         shares = [(len(k) / tensor.shape[d], d, k) for d, k in enumerate(kept) if k is not None]
         whole = max((dim for _, dim, _ in shares), default=-1) + 1  # from here on all stays
         shape = tensor.shape[whole:]
-        if len(shape) > 1 and tensor.is_contiguous():  # one dimension is selected from three times as fast
+        flat = len(shape) > 1 and tensor.layout == torch.strided and tensor.is_contiguous()
+        if flat:  # one dimension is selected from three times as fast
             tensor = tensor.flatten(whole)
         for _, dim, positions in sorted(shares, key=lambda item: item[:2]):
             tensor = tensor.index_select(dim, self._index(positions, tensor.device))
-        return tensor.reshape(*tensor.shape[:whole], *shape)
+        return tensor.unflatten(whole, shape) if flat else tensor
 
     def _index(self, positions: list[int], device: torch.device) -> Tensor:
         key = id(positions), device  # the plan holds its lists for as long as it lives

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError
 from ..holders import assign, below, holders, values
+from ..naming import plain_of
 from ..slots import slots
 from ..terms import Term
 from .names import Quotient, followed, whole
@@ -73,11 +74,12 @@ class Built:
         """The dimensions of a model's tensors, by the tensor's name, and what the constructor makes them."""
         theirs = {slot.name: slot.tensor for slot in slots(self.model)}
         for slot in slots(model):
-            typed, other = get(slot.tensor), theirs.get(slot.name)
+            name = plain_of(slot.name)  # masks are none of the constructor's business
+            typed, other = get(slot.tensor), theirs.get(name)
             if typed is not None and other is not None and other.shape == slot.tensor.shape:
                 for term, size in zip(typed.found(), self.sizes.of(other), strict=False):
                     if term.n > 1:
-                        yield slot.name, term, size
+                        yield name, term, size
 
     def integers_of(self, model: nn.Module) -> Iterator[tuple[str, Expr, Expr]]:
         """The tracked integers of a model, by name, and what the constructor makes them."""

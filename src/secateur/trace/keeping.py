@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..caches import Cache, forget
 from ..holders import assign, has_attributes, remove, values
 from ..parts import parts
 from ..process import same_random_numbers
@@ -29,6 +30,14 @@ def kept(model: nn.Module) -> Iterator[None]:
                 module.__dict__.update(table)
             for one, was in content:
                 _restore(one, was)
+
+
+@contextmanager
+def emptied(model: nn.Module, caches: Iterable[Cache]) -> Iterator[None]:
+    """Within, these caches of a model are empty."""
+    with kept(model):
+        forget(model, caches)
+        yield
 
 
 _CONTAINERS = (dict, list, set, deque)

@@ -166,7 +166,7 @@ def same(op: Op) -> None:
 @rule(
     *("aten::ones_like", "aten::full_like", "aten::empty_like", "aten::rand_like", "aten::randn_like"),
     *("aten::fill", "aten::zero", "aten::uniform", "aten::normal", "aten::bernoulli", "aten::exponential"),
-    *("aten::geometric", "aten::cauchy", "aten::log_normal", "aten::random", "aten::randint_like"),
+    *("aten::geometric", "aten::cauchy", "aten::log_normal", "aten::random"),
 )
 def like(op: Op) -> None:
     """x: [*a] -> [*a], its values forgotten"""
