@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Pruned:
     plan: Plan
     graph: Graph
     verification: Verification | None = None
-    unproved: str | None = None
+    unproved: str | None = field(default=None, kw_only=True)
 
     @property
     def proved(self) -> bool:

@@ -185,7 +185,11 @@ def search_graph(
     with bar("search", search.most, shown=progress) as step:
         chosen, value = search.run(step)
     small = made(graph, chosen, goal.finish)
-    result = finished(graph, plans_of(small)[-1] if plans_of(small) else chosen, small, verify=verify)
+    cut_by = plans_of(small)[-1] if plans_of(small) else chosen
+    changed = goal.finish is not None and not cut_by.recovery and verify is None
+    result = finished(graph, cut_by, small, verify=False if changed else verify)
+    if changed and result.verification is None:
+        result = replace(result, unproved="finish= may have changed its weights; verify=True proves the model as it is")
     return Found(
         **{name: getattr(result, name) for name in result.__dataclass_fields__},
         dense=search.dense,

@@ -164,7 +164,13 @@ def _as(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> Non
     for i, (x, y) in enumerate(zip(source.found(), target.found(), strict=False)):
         if x.n == y.n and out.shape == args[1].shape:
             recorder.unify(x, y)
-            source.zero[i] = source.zero[i] and out.numel() == args[0].numel()  # what is expanded holds no zeros
+            source.zero[i] = source.zero[i] and not _is_expanded(args[0], out, i)  # copies hold no zeros of their own
+
+
+def _is_expanded(x: torch.Tensor, out: torch.Tensor, dim: int) -> bool:
+    """Whether a dimension of a result holds copies of what was one long, or not there."""
+    before = dim - (out.dim() - x.dim())
+    return out.numel() != x.numel() and (before < 0 or x.shape[before] != out.shape[dim])
 
 
 @sized("repeat", "tile")

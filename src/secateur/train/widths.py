@@ -19,6 +19,7 @@ from secateur.budget.catalogue import Catalogue
 from secateur.budget.rules import SIZES, Rule
 from secateur.budget.select import Select
 from secateur.budget.selector import Condition, Selector
+from secateur.budget.spread import spread
 from secateur.budget.steps import ladders
 from secateur.budget.wishes import Wishes
 from secateur.graph import Graph, Group, PrunableAxis
@@ -46,8 +47,10 @@ class Widths:
     def __init__(self, graph: Graph, wishes: Wishes, channels: float, follow: Follow):
         rules = [rule for rule in map(_unsized, wishes.rules) if rule is not None]
         free = Wishes(graph, rules, replace(wishes.general, ceiling=1.0))
-        pairs = zip(_bundles(graph, wishes), _bundles(graph, free), strict=True)
-        self._courses = [_Course(graph, end, between, channels, follow) for end, between in pairs]
+        ends = _bundles(graph, wishes)
+        rungs = spread(graph, ends, channels)
+        ways = zip(ends, rungs, _bundles(graph, free), strict=True)
+        self._courses = [_Course(graph, end, int(last), between, channels, follow) for end, last, between in ways]
 
     def at(self, step: int) -> dict[str, Range]:
         """The range of each axis after a step, by its name."""
@@ -55,11 +58,14 @@ class Widths:
 
 
 class _Course:
-    """The way of one bundle of groups. end: rungs that the whole selection allows; between: those without its sizes."""
+    """The way of one bundle of groups.
 
-    def __init__(self, graph: Graph, end: Bundle, between: Bundle, channels: float, follow: Follow):
+    end: rungs that the whole selection allows, `last` is where the way ends; between: those without its sizes.
+    """
+
+    def __init__(self, graph: Graph, end: Bundle, last: int, between: Bundle, channels: float, follow: Follow):
         self._groups = [graph.groups[g] for g in end.groups]
-        self._bottom, self._end = end.levels[-1], end.levels[end.first(channels)]
+        self._bottom, self._end = end.levels[-1], end.levels[last]
         self._between = between
         top = max(level / steps for level, steps in zip(end.levels[0], end.steps, strict=True))
         self._ways = [(share, follow(share)) for share in (channels, top)]
