@@ -46,7 +46,7 @@ def drawn(func: Any, args: Sequence[Any], kwargs: dict[str, Any], dims: Sequence
 def _is_plain(func: Any, args: Sequence[Any]) -> bool:
     """Whether an op draws nothing: outside training it does not."""
     names = [argument.name for argument in func._schema.arguments]
-    return "training" in names[: len(args)] and not args[names.index("training")]
+    return "training" in names and not any(args[names.index("training") :][:1])
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Noise:
 # How ops draw whose random numbers depend on values.
 OF_VALUES: dict[str, Callable[..., Any]] = {
     "aten::native_dropout": Noise.dropout,
-    "aten::bernoulli": lambda noise, x, p=None: noise.coins(x if p is None else torch.full_like(x, p)),
+    "aten::bernoulli": lambda noise, x, p=None: noise.coins(x if p is None else torch.zeros_like(x) + p),
     "aten::bernoulli_": lambda noise, x, p: x.copy_(noise.coins(p.expand(x.shape))),
     "aten::normal": Noise.normal,
 }
