@@ -221,18 +221,14 @@ def prove(graph: Graph, pruned: nn.Module, plan: Plan) -> Verification:
     if proof.readings and dict(reference.steps) != dict(graph.numbered):
         proof = proof.retraced()
     try:
-        return _checked(proof, reference)
-    except Misaligned:
-        return _retraced(proof, reference)
-    except NotDrawn as error:
-        return _untested(f"{error}, of which the pruned model draws fewer")
-
-
-def _retraced(proof: Proof, reference: Ran) -> Verification:
-    try:
-        return _checked(proof.retraced(), reference)
+        try:
+            return _checked(proof, reference)
+        except Misaligned:
+            return _checked(proof.retraced(), reference)
     except Misaligned as error:
         return _untested(f"values decide what runs, and silencing the dropped units changes it: {error}")
+    except NotDrawn as error:
+        return _untested(f"{error}, of which the pruned model draws fewer")
 
 
 def _checked(proof: Proof, reference: Ran) -> Verification:
