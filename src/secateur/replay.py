@@ -11,16 +11,18 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .apply.copying import copied
 from .caches import Cache, forget
 from .calls import Call, tensors_in
-from .lifted import Values, narrow, swapped, wide
+from .lifted import copy, narrow, swapped, wide
 from .noise import NotDrawn, drawn
+from .ondemand import Fill, Missed
 from .terms import Kept, Term
 from .trace.keeping import kept, set_modes
 from .trace.lending import Lent
@@ -112,7 +114,7 @@ class Replay(Interceptor):
         for place, term in reading.numbered.items():
             out = self._renumbered(out, place, term)
         for name, _, place, term in reads:
-            if place is not None and isinstance(out, torch.Tensor):
+            if place is not None and isinstance(out, Tensor):
                 out = self._spread(out, place, term, full[name])
             elif place is not None:
                 out = (self._spread(out[0], place, term, full[name]), *out[1:])
@@ -122,7 +124,7 @@ class Replay(Interceptor):
         """Whether sizes shrink by themselves, as in a sum over units that is divided by their number."""
         return not reading.reads and any(self.units.loses(term) for terms in reading.resized.values() for term in terms)
 
-    def _kept(self, term: Term, device: torch.device) -> torch.Tensor:
+    def _kept(self, term: Term, device: torch.device) -> Tensor:
         return torch.tensor(self.units.staying(term), device=device)
 
     def _resized(self, old: Any, terms: Sequence[Term]) -> Any:
@@ -131,7 +133,7 @@ class Replay(Interceptor):
 
     def _renumbered(self, out: Any, place: int, term: Term) -> Any:
         """Numbers among the kept units as numbers among all."""
-        if isinstance(out, torch.Tensor):
+        if isinstance(out, Tensor):
             return self._kept(term, out.device)[out]
         return (*out[:place], self._kept(term, out[place].device)[out[place]], *out[place + 1 :])
 
@@ -143,7 +145,7 @@ class Replay(Interceptor):
                 out = out * mask.view([-1 if d == dim else 1 for d in range(out.dim())])
         return out
 
-    def _spread(self, out: torch.Tensor, dim: int, term: Term, shape: torch.Size) -> torch.Tensor:
+    def _spread(self, out: Tensor, dim: int, term: Term, shape: torch.Size) -> Tensor:
         """Put what was computed on kept units back in their places; silenced units are zero."""
         wider = list(out.shape)
         wider[dim] = shape[dim]
@@ -177,7 +179,7 @@ class Job:
     def run(
         self,
         model: nn.Module,
-        values: Values | None = None,
+        fill: Fill | None = None,
         readings: Mapping[At, Reading] | None = None,
         units: Units | None = None,
         *,
@@ -186,14 +188,28 @@ class Job:
     ) -> Ran:
         """The output tensors of all calls, one after another, without gradients; the model is left as it was.
 
-        `values` are the tensors to run with (float64 copies of the model's where none are given). `around` is called
-        before the first call, and may add hooks. `clean`: see `Replay`.
+        `fill` writes the tensors to run with (None: the model's own). `around` is called before the first call, and may
+        add hooks. `clean`: see `Replay`.
         """
-        replay = Replay(model, readings or {}, units or Units(), lift=self.lift, clean=clean)
+        replay = partial(Replay, model, readings or {}, units or Units(), lift=self.lift, clean=clean)
+        try:
+            return self._run(model, fill, replay(), around)
+        except Missed:
+            return self._run(model, fill, replay(), around, at_once=True)
+
+    def _run(
+        self,
+        model: nn.Module,
+        fill: Fill | None,
+        replay: Replay,
+        around: Callable[[], object] | None,
+        *,
+        at_once: bool = False,
+    ) -> Ran:
         lift = wide if self.lift else narrow
-        found: list[torch.Tensor] = []
+        found: list[Tensor] = []
         precision = default_float64() if self.lift else nullcontext()
-        with torch.no_grad(), precision, kept(model), self._holding(model, values, replay):
+        with torch.no_grad(), precision, kept(model), self._holding(model, fill, replay, at_once):
             forget(model, self.caches)
             if around is not None:
                 around()
@@ -201,28 +217,32 @@ class Job:
                 found += self._outputs(model, call.map(lift), replay)
         return Ran(found, replay.steps)
 
-    def _holding(self, model: nn.Module, values: Values | None, replay: Replay) -> AbstractContextManager[None]:
+    def _holding(
+        self, model: nn.Module, fill: Fill | None, replay: Replay, at_once: bool
+    ) -> AbstractContextManager[None]:
         """The model holds these values; in its own precision its own tensors serve, which get their values back."""
-        if values is not None or self.lift:
-            return swapped(model, values or wide)
+        if fill is not None or self.lift:
+            return swapped(model, fill or copy, lift=self.lift, at_once=at_once)
         replay.lent = Lent.of(model)
         return replay.lent.lending()
 
-    def _outputs(self, model: nn.Module, call: Call, replay: Replay) -> list[torch.Tensor]:
+    def _outputs(self, model: nn.Module, call: Call, replay: Replay) -> list[Tensor]:
         torch.manual_seed(0)
         set_modes(model, call.training)
         with warnings.catch_warnings(), replay.running():
             warnings.simplefilter("ignore")
             result = call.run(model)
         result = tensors_in(self.outputs(result) if self.outputs is not None else result)
-        return [tensor.clone() for tensor in result] if len(self.calls) > 1 else result  # a call may write to them
+        if len(self.calls) == 1 and not any(isinstance(tensor, nn.Parameter) for tensor in result):
+            return result
+        return [tensor.clone() for tensor in result]  # a call may write to them
 
 
 @dataclass(frozen=True)
 class Ran:
     """What came out, and how many calls the code of each module made (empty where no reading was followed)."""
 
-    tensors: list[torch.Tensor]
+    tensors: list[Tensor]
     steps: Mapping[str, int]
 
 
@@ -233,7 +253,7 @@ def run(
     keep: Kept | None = None,
     *,
     outputs: Callable[[Any], Any] | None = None,
-) -> list[torch.Tensor]:
+) -> list[Tensor]:
     """The output tensors of all calls in float64, without gradients; `outputs` picks them. The model stays."""
     return Job(calls, outputs).run(model, None, readings, Units(keep or {})).tensors
 

@@ -1,6 +1,6 @@
 """The tensors of a model with dropped units silenced, and of one with the units of every axis in another order.
 
-Both are written as values for `lifted.swapped`: from a tensor of the model to the one that a run computes with.
+Both are written as what `lifted.swapped` fills: from a tensor of the model to the one that a run computes with.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .budget.planning import build_plan
 from .cost import Cost
 from .errors import InputError
 from .graph import Graph
-from .lifted import Values, narrow, wide
+from .ondemand import Fill
 from .plan import AxisPlan, Gives, Plan
 from .slots import slots
 from .terms import Each
@@ -29,11 +29,10 @@ from .units import Units, by_axis
 
 @dataclass(frozen=True)
 class Silencing:
-    """What a plan drops of a model, silenced. `lift`: in float64. `shuffled`: with the units of all axes reordered."""
+    """What a plan drops of a model, silenced. `shuffled`: with the units of all axes reordered."""
 
     graph: Graph
     plan: Plan
-    lift: bool = True
     shuffled: bool = False
 
     @cached_property
@@ -44,25 +43,25 @@ class Silencing:
         return Units(keep, by_axis(orders(self.graph), terms) if self.shuffled else {})
 
     @cached_property
-    def values(self) -> Values:
-        """The tensors to run with."""
+    def fill(self) -> Fill:
+        """Writes the tensors to run with."""
         sites = {*self.plan.sites, *self.graph.sites}
         names = {id(slot.tensor): slot.name for slot in slots(self.graph.model) if slot.name in sites}
         order = Cutter(permutation_plan(self.graph)) if self.shuffled else None
-        lift = wide if self.lift else narrow
 
-        def value(tensor: Tensor) -> Tensor:
+        def fill(tensor: Tensor, into: Tensor) -> None:
             name = names.get(id(tensor))
             sources = order.kept(name) if order is not None and name is not None else None
-            moved = tensor if order is None or sources is None else order.sliced(tensor.detach(), sources)
-            made = lift(moved)  # before it is in float64, there is half as much to move
+            if order is None or sources is None:
+                into.copy_(tensor.detach())
+            else:
+                order.sliced(tensor.detach(), sources, into)
             if name is not None:
-                self._silence(made, name, sources or [None] * tensor.dim())
-            return made
+                self._silence(into, name, sources or [None] * tensor.dim())
 
-        return value
+        return fill
 
-    def _silence(self, tensor: Tensor, name: str, sources: Sequence[Sequence[int] | None]) -> None:
+    def _silence(self, tensor: Tensor, name: str, sources: Sequence[list[int] | None]) -> None:
         """Zero the slices of dropped units. `sources`: where those of each dimension stand in the original.
 
         Not those of a weight that is divided by its norm: there the quotient is zeroed. Nor those of whole numbers,
@@ -73,9 +72,20 @@ class Silencing:
             return
         for dim, places in enumerate(self.plan.positions(name)):
             if places is not None:
-                stay, order = set(places), sources[dim] or range(tensor.shape[dim])
-                gone = [place for place, source in enumerate(order) if source not in stay]
-                tensor.index_fill_(dim, torch.tensor(gone, dtype=torch.long, device=tensor.device), 0)
+                tensor.index_fill_(dim, self._gone(places, sources[dim], tensor.shape[dim]).to(tensor.device), 0)
+
+    def _gone(self, places: list[int], order: list[int] | None, size: int) -> Tensor:
+        """Where the units that do not stay are found in this order; the plans hold their lists for many tensors."""
+        key = id(places), id(order), size
+        if key not in self._found:
+            stay = set(places)
+            gone = [place for place, source in enumerate(order or range(size)) if source not in stay]
+            self._found[key] = torch.tensor(gone, dtype=torch.long)
+        return self._found[key]
+
+    @cached_property
+    def _found(self) -> dict[tuple[int, int, int], Tensor]:
+        return {}
 
     @cached_property
     def _divided(self) -> set[str]:

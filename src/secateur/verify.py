@@ -35,7 +35,8 @@ from .apply.tensors import Cutter
 from .calls import Call, refusal
 from .errors import PruningError
 from .graph import Graph
-from .lifted import WIDE, Values, narrow, wide
+from .lifted import WIDE, copy, wide
+from .ondemand import Fill
 from .plan import Plan
 from .process import trainable
 from .replay import Job, Misaligned, NotDrawn, Ran
@@ -303,20 +304,20 @@ class Proof:
 
     def silenced(self, plan: Plan | None = None, *, shuffled: bool = False, clean: bool = False) -> list[Tensor]:
         """The original with what a plan drops silenced."""
-        how = Silencing(self.graph, plan or self.plan, self.lift, shuffled)
-        return self.job.run(self.model, how.values, self.readings, how.units, around=how.bypass, clean=clean).tensors
+        how = Silencing(self.graph, plan or self.plan, shuffled)
+        return self.job.run(self.model, how.fill, self.readings, how.units, around=how.bypass, clean=clean).tensors
 
     def small(self) -> list[Tensor]:
         """The pruned model, or where it was recovered the cut before that."""
         model = cut(self.model, self.plan) if self.plan.recovery else self.pruned
         with opened(model, self.plan):
-            return self._run_pruned(model, exactly_scaled(self.model, model, self.plan) if self.lift else narrow)
+            return self._run_pruned(model, exactly_scaled(self.model, model, self.plan) if self.lift else copy)
 
-    def _run_pruned(self, model: nn.Module, values: Values | None = None) -> list[Tensor]:
+    def _run_pruned(self, model: nn.Module, fill: Fill | None = None) -> list[Tensor]:
         drawn = {at: reading for at, reading in self.readings.items() if reading.drawn is not None}
         units = Units(Silencing(self.graph, self.plan).units.keep, gone=True)
         try:
-            return self.job.run(model, values, drawn, units).tensors
+            return self.job.run(model, fill, drawn, units).tensors
         except (Misaligned, NotDrawn):
             raise
         except Exception as error:
@@ -412,34 +413,39 @@ def _same_infinities(x: Tensor, y: Tensor) -> bool:
     return bool((apart | (x == y)).all())
 
 
-def exactly_scaled(model: nn.Module, small: nn.Module, plan: Plan) -> Values:
-    """The tensors of a cut model in float64. Folded scales were rounded to the model's precision; where they agree to
-    it, they are taken unrounded."""
-    exact = _scales(model, plan)
-    names = {id(slot.tensor): slot.name for slot in slots(small) if slot.name in exact}
+def exactly_scaled(model: nn.Module, small: nn.Module, plan: Plan) -> Fill:
+    """Writes the tensors of a cut model. Folded scales were rounded to the model's precision; where they agree to it,
+    they are taken unrounded."""
+    scaled = {*(scale.name for scale in plan.scales), *(renorm.name for renorm in plan.renorms)}
+    names = {id(slot.tensor): slot.name for slot in slots(small) if slot.name in scaled}
+    exact = _Exact(model, plan)
 
-    def value(tensor: Tensor) -> Tensor:
-        made, name = wide(tensor), names.get(id(tensor))
-        if name is None:
-            return made
-        unrounded, rounding = exact[name], 4 * torch.finfo(tensor.dtype).eps
-        same = made.shape == unrounded.shape and bool(((made - unrounded).abs() <= rounding * unrounded.abs()).all())
-        return unrounded.clone() if same else made
+    def fill(tensor: Tensor, into: Tensor) -> None:
+        into.copy_(tensor.detach())
+        if id(tensor) in names:
+            unrounded, rounding = exact.of(names[id(tensor)]), 4 * torch.finfo(tensor.dtype).eps
+            alike = unrounded.shape == tensor.shape
+            if alike and torch.allclose(tensor.detach(), unrounded.to(tensor.dtype), rtol=rounding, atol=0.0):
+                into.copy_(unrounded)
 
-    return value
+    return fill
 
 
-def _scales(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
+class _Exact:
     """What a cut in float64 makes of the tensors that a plan scales."""
-    renorms = {renorm.name: renorm for renorm in plan.renorms}
-    wanted = {*(scale.name for scale in plan.scales), *renorms}
-    wanted |= {renorm.of for renorm in plan.renorms}
-    whole = {slot.name: wide(slot.tensor) for slot in slots(model) if slot.name in wanted}
-    cutter = Cutter(plan)
-    made = {name: cutter.weights(name, tensor) if name in plan.sites else tensor for name, tensor in whole.items()}
-    for name, renorm in renorms.items():
-        made[name] = made[name] * cutter.left(renorm.of, whole[renorm.of], made[renorm.of], renorm.dim)
-    return {name: made[name] for name in {*(scale.name for scale in plan.scales), *renorms}}
+
+    def __init__(self, model: nn.Module, plan: Plan):
+        self.renorms = {renorm.name: renorm for renorm in plan.renorms}
+        self.slots = {slot.name: slot for slot in slots(model)}
+        self.plan, self.cutter = plan, Cutter(plan)
+
+    def of(self, name: str) -> Tensor:
+        """The values of one of them."""
+        made, renorm = self.cutter.exact(name, self.slots[name].tensor), self.renorms.get(name)
+        if renorm is None:
+            return made
+        whole = self.slots[renorm.of].tensor
+        return made * self.cutter.left(renorm.of, wide(whole), self.cutter.exact(renorm.of, whole), renorm.dim)
 
 
 def permutation_of(model: nn.Module, graph: Graph, *, seed: int = 0) -> nn.Module:

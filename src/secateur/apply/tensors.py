@@ -7,9 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..lifted import wide
 from ..plan import Plan, Scale
 
 Kept = Sequence["list[int] | None"]  # the positions that stay in each dimension; None where all do
+
+BLOCK = 2**18
+"""So many elements are taken at a time."""
 
 
 class Cutter:
@@ -32,15 +36,41 @@ class Cutter:
         kept = self.kept(name)
         if kept is None:
             return tensor
-        small = self.sliced(tensor.detach(), kept)
-        made = alike(tensor, scaled(small, tensor.shape, kept, self._scales.get(name, [])))
+        made = alike(tensor, self._scaled(name, tensor, self.sliced(tensor.detach(), kept)))
         for key, value in vars(made).items():  # a tensor that somebody hung on a parameter, such as a running Hessian
             if isinstance(value, Tensor) and value.shape == tensor.shape:
                 setattr(made, key, self.sliced(value.detach(), kept))
         return made
 
-    def sliced(self, tensor: Tensor, kept: Kept) -> Tensor:
-        """Take the kept positions, the dimension that loses most first."""
+    def exact(self, name: str, tensor: Tensor) -> Tensor:
+        """The same without history, in float64: scales are not rounded to the precision of the tensor."""
+        kept, whole = self.kept(name), tensor.detach()
+        return self._scaled(name, tensor, whole if kept is None else self.sliced(whole, kept), lift=True)
+
+    def _scaled(self, name: str, old: Tensor, small: Tensor, *, lift: bool = False) -> Tensor:
+        kept = self.kept(name) or [None] * old.dim()
+        return scaled(wide(small) if lift else small, old.shape, kept, self._scales.get(name, []))
+
+    def sliced(self, tensor: Tensor, kept: Kept, into: Tensor | None = None) -> Tensor:
+        """Take the kept positions, written to a tensor where one is given.
+
+        Large tensors are taken a few rows at a time: memory that is new to the process costs more than a copy.
+        """
+        if into is None and tensor.numel() <= BLOCK:
+            return self._taken(tensor, kept)
+        rows, rest = kept[0], [None, *kept[1:]]
+        shape = [n if positions is None else len(positions) for n, positions in zip(tensor.shape, kept, strict=True)]
+        into = tensor.new_empty(shape) if into is None else into
+        step = max(1, BLOCK * tensor.shape[0] // max(1, tensor.numel()))
+        for start in range(0, shape[0], step):
+            stop = min(start + step, shape[0])
+            index = None if rows is None else self._index(rows, tensor.device)[start:stop]
+            part = tensor[start:stop] if index is None else tensor.index_select(0, index)
+            into[start:stop].copy_(self._taken(part, rest))
+        return into
+
+    def _taken(self, tensor: Tensor, kept: Kept) -> Tensor:
+        """The dimension that loses most first."""
         shares = [(len(k) / tensor.shape[d], d, k) for d, k in enumerate(kept) if k is not None]
         whole = max((dim for _, dim, _ in shares), default=-1) + 1  # from here on all stays
         shape = tensor.shape[whole:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -82,12 +83,17 @@ DEPTH = 6
 
 
 def _content(owner: Any) -> Any:
-    """The content, in a plain container: subclasses may be made otherwise. Most are empty."""
+    """The content, in a plain container: subclasses may be made otherwise. Most are empty, and share one."""
+    if isinstance(owner, _CONTAINERS) and not owner:
+        return _NOTHING
     if isinstance(owner, (list, deque)):
-        return list(owner) if owner else ()
+        return list(owner)
     if isinstance(owner, set):
         return set(owner)
     return dict(owner) if isinstance(owner, dict) else dict(values(owner))
+
+
+_NOTHING: Any = types.MappingProxyType({})
 
 
 def _restore(owner: Any, was: Any) -> None:

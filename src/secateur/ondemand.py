@@ -1,0 +1,219 @@
+"""Large parameters that hold their values only while an op reads them, in memory that the next one takes over.
+
+A parameter's place holds a stand-in without memory of its own. It is filled for each torch function that is given it,
+and emptied afterwards, or when the results are gone that share its memory; unless the function wrote to it, or it is
+read again and again.
+What reads a stand-in past all torch functions is found by the ops below them, which are given an empty one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+Fill: TypeAlias = Callable[[Tensor, Tensor], object]
+"""Writes to the second tensor what stands for the first, which is the model's own."""
+Kind: TypeAlias = "tuple[torch.dtype, torch.device]"
+
+LARGE = 2**16
+"""Parameters of fewer elements are filled once and for all: that takes less time, and little memory."""
+OFTEN = 2
+"""What is read more often than this in one run, as a layer within a loop is, stays filled."""
+
+# What is asked of a tensor without reading its values.
+_ASKED = frozenset(
+    {
+        *(getattr(Tensor, name).__get__ for name in "shape dtype device ndim requires_grad is_leaf grad".split()),
+        *(getattr(Tensor, name) for name in "size dim numel __len__ is_floating_point is_complex __hash__".split()),
+    }
+)
+_NUMBERS = (int, float, complex, str, torch.dtype, torch.device, type(None))
+
+
+class Missed(Exception):
+    """Something read a stand-in that was not filled."""
+
+
+class _Shown(NamedTuple):
+    """Memory that results share, the stand-ins that hold it, and how often they had been written to."""
+
+    memory: dict[Kind, Tensor]
+    by: list[nn.Parameter]
+    versions: list[int]
+
+    @property
+    def over(self) -> bool:
+        """Whether no result is left, and none was written to."""
+        unused = all(_uses(memory) <= 1 + len(self.by) for memory in self.memory.values())
+        return unused and _versions(self.by) == self.versions
+
+
+class OnDemand:
+    """Stand-ins for the large parameters of one run; `fill` gives them their values."""
+
+    def __init__(self, fill: Fill):
+        self.fill = fill
+        self.missed = False
+        self._of: dict[int, tuple[nn.Parameter, Tensor]] = {}  # the stand-in, and what it stands for, by the id of one
+        self._filled: set[int] = set()
+        self._times: Counter[int] = Counter()
+        self._blank: dict[Kind, Tensor] = {}  # one element, which all stand-ins show
+        self._memory: dict[Kind, Tensor] = {}
+        self._shown: list[_Shown] = []
+
+    def stand_in(self, tensor: Tensor, dtype: torch.dtype) -> nn.Parameter | None:
+        """A parameter without values, or None where it is better to make one that has them."""
+        plain = type(tensor) is nn.Parameter and tensor.layout == torch.strided and tensor.is_contiguous()
+        if not plain or tensor.numel() < LARGE or not dtype.is_floating_point:
+            return None
+        made = nn.Parameter(self._emptied(tensor, dtype), tensor.requires_grad)
+        self._of[id(made)] = made, tensor
+        return made
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Within, stand-ins are filled where they are read. Raises `Missed` where one was read and not filled."""
+        if not self._of:
+            yield
+            return
+        with _Functions(self), _Ops(self):
+            yield
+        if self.missed:  # should the model have caught it
+            raise Missed
+
+    def run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Run a torch function with the stand-ins among its arguments filled."""
+        found = list({id(one): one for one in self._among((*args, *kwargs.values()))}.values())
+        if not found or func in _ASKED:
+            return func(*args, **kwargs)
+        with _unseen():
+            self._fill(found)
+            versions = _versions(found)
+        written = shown = True
+        try:
+            out = func(*args, **kwargs)
+            with _unseen():
+                written = versions != _versions(found)
+                shown = self._shows(out)
+            return out
+        finally:
+            with _unseen():
+                self._release(found, written=written, shown=shown)
+
+    def _among(self, values: Any) -> Iterator[nn.Parameter]:
+        for value in values:
+            if type(value) is nn.Parameter:
+                if id(value) in self._of and id(value) not in self._filled:
+                    yield value
+            elif isinstance(value, (tuple, list)):
+                yield from self._among(value)
+
+    def _fill(self, found: list[nn.Parameter]) -> None:
+        self._reclaim()
+        ends: Counter[Kind] = Counter()
+        for one in found:
+            ends[one.dtype, one.device] += one.numel()
+        for key, size in ends.items():
+            if key not in self._memory or len(self._memory[key]) < size:
+                self._memory[key] = torch.empty(size, dtype=key[0], device=key[1])
+        for one in found:
+            key, tensor = (one.dtype, one.device), self._of[id(one)][1]
+            ends[key] -= one.numel()
+            one.data = self._memory[key][ends[key] :][: one.numel()].view(one.shape)
+            self.fill(tensor, one.data)
+
+    def _release(self, found: list[nn.Parameter], *, written: bool, shown: bool) -> None:
+        self._times.update(map(id, found))
+        stays = written or any(self._times[id(one)] >= OFTEN for one in found)
+        if not stays and not shown:
+            self._empty(found)
+            return
+        self._filled.update(map(id, found))
+        memory = {kind: self._memory.pop(kind) for kind in {(one.dtype, one.device) for one in found}}
+        if not stays:
+            self._shown.append(_Shown(memory, found, _versions(found)))
+
+    def _reclaim(self) -> None:
+        """Take back the memory that results shared which are gone by now."""
+        for shown in [shown for shown in self._shown if shown.over]:
+            self._shown.remove(shown)
+            self._empty(shown.by)
+            self._filled.difference_update(map(id, shown.by))
+            self._memory.update(shown.memory)
+
+    def _empty(self, found: list[nn.Parameter]) -> None:
+        for one in found:
+            one.data = self._emptied(one, one.dtype)
+
+    def _emptied(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        key = dtype, tensor.device
+        if key not in self._blank:
+            self._blank[key] = torch.full((), torch.nan, dtype=dtype, device=tensor.device)
+        return self._blank[key].expand(tensor.shape)
+
+    def _shows(self, out: Any) -> bool:
+        """Whether a result may share memory with what was filled."""
+        if isinstance(out, (tuple, list)):
+            return any(map(self._shows, out))
+        if type(out) is not Tensor or out.layout != torch.strided:
+            return not isinstance(out, _NUMBERS)
+        return out.untyped_storage()._cdata in {m.untyped_storage()._cdata for m in self._memory.values()}
+
+    def check(self, values: Any) -> None:
+        """Raise `Missed` where an op is given an empty stand-in, or a part of one."""
+        for value in values:
+            if isinstance(value, (tuple, list)):
+                self.check(value)
+            elif isinstance(value, Tensor) and value.layout == torch.strided:
+                storage = value.untyped_storage()._cdata
+                if any(storage == tensor.untyped_storage()._cdata for tensor in self._blank.values()):
+                    self.missed = True
+                    raise Missed
+
+
+def _versions(found: list[nn.Parameter]) -> list[int]:
+    return [one._version for one in found]
+
+
+def _uses(tensor: Tensor) -> int:
+    """How many tensors share its memory, it itself among them."""
+    storage = tensor.untyped_storage()
+    return torch._C._storage_Use_Count(storage._cdata) - 1  # this look at it is one
+
+
+@contextmanager
+def _unseen() -> Iterator[None]:
+    """Within, no mode sees what is done: it is none of the model's doing."""
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
+        yield
+
+
+class _Functions(TorchFunctionMode):
+    def __init__(self, owner: OnDemand):
+        super().__init__()
+        self.owner = owner
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.owner.run(func, args, kwargs or {})
+
+
+class _Ops(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; the guard against it would import the compiler, which takes seconds."""
+        return False
+
+    def __init__(self, owner: OnDemand):
+        super().__init__()
+        self.owner = owner
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.owner.check((*args, *(kwargs or {}).values()))
+        return func(*args, **(kwargs or {}))
