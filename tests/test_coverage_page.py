@@ -70,5 +70,17 @@ def test_a_model_has_its_row() -> None:
     assert row == ["a", "1.00 M", "right", "50%", "40%", "1e-15", "0.10", "right", "60%", "0.60"]
 
 
+def test_what_was_measured_of_the_other_tool_stays_with_its_machine() -> None:
+    earlier = page.gathered(LINES, FAMILIES, "python benchmarks/coverage.py") | {"machine": {"cores": 7}}
+    ours = {key: line for key, line in LINES.items() if key[1] == "ours"}
+    found = page.gathered(ours, FAMILIES, "python benchmarks/coverage.py", earlier)
+    assert found["models"]["timm:a"]["theirs"] == THEIRS
+    assert found["models"]["timm:a"]["race"] == {"ours_seconds": 0.1, "theirs_seconds": 0.6}
+    assert found["beside"] == {"cores": 7}
+    again = page.gathered(ours, FAMILIES, "python benchmarks/coverage.py", found)
+    assert again["beside"] == {"cores": 7}
+    assert page.gathered(LINES, FAMILIES, "python benchmarks/coverage.py", found).get("beside") is None
+
+
 def test_the_committed_page_is_what_the_script_writes_from_the_committed_figures() -> None:
     assert page.PAGE.read_text() == page.text(json.loads(page.DATA.read_text()))

@@ -64,14 +64,20 @@ class Row:
 def write(lines: Lines, families: Mapping[str, str], command: str) -> None:
     """Both files. `families`: of every model of the zoo, the family; its order is the order of the page."""
     DATA.parent.mkdir(exist_ok=True)
-    DATA.write_text(json.dumps(gathered(lines, families, command), indent=1) + "\n")
+    earlier = json.loads(DATA.read_text()) if DATA.exists() else {}
+    DATA.write_text(json.dumps(gathered(lines, families, command, earlier), indent=1) + "\n")
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(text(json.loads(DATA.read_text())))
     print(f"wrote {DATA} and {PAGE}")
 
 
-def gathered(lines: Lines, families: Mapping[str, str], command: str) -> dict[str, Any]:
-    """The committed form: machine and command once, of every model that was run what the page needs."""
+def gathered(
+    lines: Lines, families: Mapping[str, str], command: str, earlier: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The committed form: machine and command once, of every model that was run what the page needs.
+
+    `earlier`: the form that is replaced. What it says of Torch-Pruning stays where the lines say nothing of it.
+    """
     models = {
         name: {
             "family": family,
@@ -85,7 +91,13 @@ def gathered(lines: Lines, families: Mapping[str, str], command: str) -> dict[st
         if (name, "ours") in lines
     }
     libraries = {name: record.version_of(name) for name in ("timm", "transformers")}
-    return {"command": command, "machine": record.machine() | libraries, "models": models}
+    found = {"command": command, "machine": record.machine() | libraries, "models": models}
+    if earlier and not any(side != "ours" for _, side in lines):
+        for name, model in models.items():
+            before = earlier["models"].get(name, {})
+            model.update({side: before[side] for side in ("theirs", "race") if side in before})
+        found["beside"] = earlier.get("beside", earlier["machine"])
+    return found
 
 
 def text(data: Mapping[str, Any]) -> str:
@@ -121,17 +133,24 @@ What it kept is read off its result; `right` then means the same: equal to the o
 
 
 def _run(data: Mapping[str, Any]) -> str:
-    machine = data["machine"]
-    versions = ("python", "torch", "torchvision", "timm", "transformers", "torch-pruning")
-    named = ", ".join(f"{name} {machine[name]}" for name in versions if machine.get(name))
     commits = Counter(model["ours"].get("commit") for model in data["models"].values())
     beside = sum("theirs" in model for model in data["models"].values())
-    return (
-        f"{len(data['models'])} models are measured, at {len(commits)} commits of one day (the JSON names each);"
-        f" Torch-Pruning was run on {beside} of them.\n\n"
-        f"Measured on {machine['cores']} cores of {machine['processor']} ({machine['system']}), one thread a model;"
-        f" {named}.\nCommand: `{data['command']}`."
-    )
+    where = "at one commit" if len(commits) == 1 else f"at {len(commits)} commits of one day"
+    lines = [
+        f"{len(data['models'])} models are measured, {where} (the JSON names it);"
+        f" Torch-Pruning was run on {beside} of them.",
+        "",
+        f"Measured on {_machine(data['machine'])}.",
+    ]
+    if "beside" in data:
+        lines.append(f"Torch-Pruning, and the time beside it, earlier on {_machine(data['beside'])}.")
+    return "\n".join([*lines, f"Command: `{data['command']}`."])
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    versions = ("python", "torch", "torchvision", "timm", "transformers", "torch-pruning")
+    named = ", ".join(f"{name} {machine[name]}" for name in versions if machine.get(name))
+    return f"{machine['cores']} cores of {machine['processor']} ({machine['system']}), one thread a model; {named}"
 
 
 def _totals(rows: Sequence[Row]) -> str:
