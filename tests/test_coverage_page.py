@@ -82,5 +82,18 @@ def test_what_was_measured_of_the_other_tool_stays_with_its_machine() -> None:
     assert page.gathered(LINES, FAMILIES, "python benchmarks/coverage.py", found).get("beside") is None
 
 
+def test_what_keeps_least_is_named() -> None:
+    """The fixture's models keep enough; one that does not, and of which nobody knows why, says so."""
+    assert "## Least left" not in written()
+    lines = LINES | {("timm:a", "ours"): GOOD | {"params_left": 0.3}}
+    text = page.text(json.loads(json.dumps(page.gathered(lines, FAMILIES, "python benchmarks/coverage.py"))))
+    assert "- **timm:a**, 30.0% left: no reason is known." in text
+
+
+def test_every_model_that_keeps_least_has_its_reason() -> None:
+    models = json.loads(page.DATA.read_text())["models"]
+    assert {n for n, m in models.items() if m["ours"].get("params_left", 1) < page.LEAST} <= set(page.WHY_LESS)
+
+
 def test_the_committed_page_is_what_the_script_writes_from_the_committed_figures() -> None:
     assert page.PAGE.read_text() == page.text(json.loads(page.DATA.read_text()))
