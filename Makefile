@@ -35,6 +35,7 @@ slow: $(SETUP)
 lint: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 format: $(SETUP)
 	$(BIN)/ruff check --fix .

@@ -28,14 +28,14 @@ import incumbent
 import milp
 import record
 import secateur
-from secateur.budget.allocate import Allocation, Limits
-from secateur.budget.bundles import bundled
-from secateur.budget.steps import ladders
-from secateur.budget.targets import parse_targets
-from secateur.budget.worth import worth
-from secateur.graph import Graph
+from secateur.graph.graph import Graph
 from secateur.importance import score
 from secateur.models.cifar_resnet import ResNet
+from secateur.planning.solver.allocate import Allocation, Limits
+from secateur.planning.solver.bundles import bundled
+from secateur.planning.solver.ladders import ladders
+from secateur.planning.solver.worth import worth
+from secateur.planning.targets import parse_targets
 
 BAR, SECONDS, GAP = 0.99, 30.0, 1e-4  # of the optimum; of HiGHS per case; its relative gap
 

@@ -25,7 +25,7 @@ from torch import nn
 import record
 import secateur
 from secateur.models.cifar_resnet import ResNet
-from secateur.statistics import calibrate
+from secateur.statistics.calibration import calibrate
 
 NEEDS = ("moments", "gram", "gates")
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {

@@ -29,7 +29,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import zoo
-from secateur.progress import doing, heartbeat
+from secateur.base.progress import doing, heartbeat
 from survey import pool
 
 LINES = Path(__file__).parent / "results" / "coverage.jsonl"

@@ -28,7 +28,7 @@ from secateur.data.cifar import find
 from secateur.errors import InputError
 from secateur.masks import Masks, mask
 from secateur.models.cifar_resnet import resnet20
-from secateur.replay import in_float64
+from secateur.proof.replay import in_float64
 from secateur.train.schedules import cubic, every
 
 STEPS = 1000

@@ -20,10 +20,10 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from secateur.budget.bundles import Bundle
-from secateur.budget.rungs import Chosen
-from secateur.form import multiplied, polynomial
-from secateur.graph import Graph
+from secateur.cost.form import multiplied, polynomial
+from secateur.graph.graph import Graph
+from secateur.planning.solver.bundles import Bundle
+from secateur.planning.solver.rungs import Chosen
 from secateur.terms import Term
 
 Row = dict[int, float]  # column -> coefficient

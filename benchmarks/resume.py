@@ -29,7 +29,7 @@ import torch
 from safetensors.torch import load_file
 
 import record
-from secateur.io import read_tensors
+from secateur.base.writing import read_tensors
 from secateur.train.checkpoint import STATE, steps_in
 from secateur.train.packing import unpack
 

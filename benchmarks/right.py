@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import laws
 import secateur
-from secateur.calls import Call
+from secateur.anatomy.calls import Call
 from secateur.models.modnet import MODNet
 from test_zoo import ENTRIES, Entry
 

@@ -104,10 +104,9 @@ def cost(name: str = "densenet201", repeats: int = 101) -> None:
 
 def _cost_of(graph: Any, plan: Any) -> tuple[int, int]:
     """Parameters and MACs of a plan, from the counts that it leaves."""
-    from secateur.cost import Cost
 
     counts = np.array([plan.axes[axis.name].count for axis in graph.axes])
-    return Cost.of(graph).params(counts), Cost.of(graph).macs(counts)
+    return graph.cost.params(counts), graph.cost.macs(counts)
 
 
 def import_time(repeats: int = 7) -> None:

@@ -81,7 +81,7 @@ class Family:
         return model
 
     def call(self) -> Any:
-        """Positional and keyword arguments, as `secateur.calls.Call`."""
+        """Positional and keyword arguments, as `secateur.anatomy.calls.Call`."""
         torch.manual_seed(1)
         return self._model.call()
 

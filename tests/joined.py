@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import secateur
-from secateur.graph import Graph
+from secateur.graph.graph import Graph
 
 PLACES = 2  # what is folded together with units, of every dimension
 

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 import secateur
-from secateur.calls import Call, tensors_in
-from secateur.count import count
-from secateur.graph import Graph
-from secateur.plan import Plan
-from secateur.trace import trace_calls
+from secateur.anatomy.calls import Call
+from secateur.base.nested import tensors_in
+from secateur.cost.count import count
+from secateur.graph.graph import Graph
+from secateur.plan.plan import Plan
+from secateur.trace.tracing import trace_calls
 
 
 def randomized(model: nn.Module, seed: int = 0) -> nn.Module:

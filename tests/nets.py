@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import secateur
-from secateur.graph import Graph
+from secateur.graph.graph import Graph
 
 
 class Parts(nn.Module):

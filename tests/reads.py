@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nets import Parts
-from secateur.graph import Graph
-from secateur.trace import trace
+from secateur.graph.graph import Graph
+from secateur.trace.tracing import trace
 
 Reads = dict[str, list[Tensor]]
 """What each weight reads, channels last: (..., channels), read by read."""

@@ -17,7 +17,7 @@ import laws
 import secateur
 from nets import NETS
 from secateur.apply.tensors import Cutter
-from secateur.statistics import calibrate
+from secateur.statistics.calibration import calibrate
 from secateur.train.penalties import GroupLasso, GrowingL2
 
 

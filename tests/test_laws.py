@@ -13,12 +13,12 @@ from torch import nn
 import laws
 import secateur
 from nets import NETS, Parts
-from secateur.calls import Call
-from secateur.graph import Graph
-from secateur.replay import in_float64, run
+from secateur.anatomy.calls import Call
+from secateur.graph.graph import Graph
+from secateur.proof.replay import in_float64, run
+from secateur.proof.verify import permutation_of
 from secateur.terms import Axis
-from secateur.trace import trace_calls
-from secateur.verify import permutation_of
+from secateur.trace.tracing import trace_calls
 
 CUT = [name for name, net in NETS.items() if net.axes]
 # Sites whose permutation alone cancels: they cannot break the function, so nothing can notice their absence.

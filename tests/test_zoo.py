@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import laws
-from secateur.calls import Call
+from secateur.anatomy.calls import Call
 
 torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed (extra vision)")
 

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 import laws
-from secateur.calls import Call
-from secateur.graph import Graph, PrunableAxis
-from secateur.masks.wearing import worn
-from secateur.replay import in_float64
+from secateur.anatomy.calls import Call
+from secateur.anatomy.masked import worn
+from secateur.graph.graph import Graph
+from secateur.graph.parts import PrunableAxis
+from secateur.proof.replay import in_float64
 from secateur.terms import positions
 
 

@@ -10,12 +10,13 @@ from typing import Any
 from torch import nn
 
 import secateur
-from secateur.budget.allocate import SCOPES
-from secateur.graph import Graph
+from secateur.graph.graph import Graph
 from secateur.importance import CRITERIA, needs_of_importance
-from secateur.plan import Plan
+from secateur.plan.plan import Plan
+from secateur.planning.solver.allocate import SCOPES
 from secateur.recover import STEPS, needs_of, recover_
-from secateur.statistics import Statistics, calibrate
+from secateur.statistics.calibration import calibrate
+from secateur.statistics.sums import Statistics
 
 from .task import Task
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import secateur
-from secateur.calls import Call
+from secateur.anatomy.calls import Call
 
 Batch: TypeAlias = "tuple[Any, Tensor]"
 

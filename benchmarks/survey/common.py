@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 import zoo
 from laws import randomized
-from secateur.calls import Call, tensors_in
+from secateur.anatomy.calls import Call
+from secateur.base.nested import tensors_in
 
 KEPT = 0.7
 TARGET = f"channels={KEPT:g}"

@@ -15,7 +15,7 @@ from torch import nn
 
 import secateur
 import zoo
-from secateur.calls import Call
+from secateur.anatomy.calls import Call
 
 PROJECTIONS = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("q_lin", "k_lin", "v_lin"), ("q", "k", "v"))
 FUSED = ("qkv", "qkv_proj", "query_key_value", "c_attn", "in_proj")

@@ -12,10 +12,11 @@ from torch import nn
 
 import secateur
 import zoo
-from secateur.calls import Call
-from secateur.graph import Graph, covered
+from secateur.anatomy.calls import Call
+from secateur.graph.facts import covered
+from secateur.graph.graph import Graph
+from secateur.proof.verify import prove
 from secateur.pruning import too_dear
-from secateur.verify import prove
 
 from .common import TARGET, params_of, subject
 from .pool import told

@@ -19,7 +19,7 @@ from torch import nn
 
 import secateur
 import zoo
-from secateur.calls import Call
+from secateur.anatomy.calls import Call
 
 from . import hints, theirs
 from .common import TARGET, params_of, subject, tiny

@@ -19,11 +19,12 @@ from torch import nn
 
 import secateur
 import zoo
-from secateur.calls import Call, tensors_in
-from secateur.graph import Graph
-from secateur.replay import default_float64, run
+from secateur.anatomy.calls import Call
+from secateur.base.nested import tensors_in
+from secateur.graph.graph import Graph
+from secateur.proof.replay import default_float64, run
 from secateur.terms import Axis, Term, axes, find, positions
-from secateur.trace import trace_calls
+from secateur.trace.tracing import trace_calls
 
 from . import hints
 from .common import KEPT, distance, params_of, subject

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from secateur.calls import Call
+from secateur.anatomy.calls import Call
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import torch
 import transformers
 from torch import nn
 
-from secateur.calls import Call
+from secateur.anatomy.calls import Call
 
 from .entry import Entry
 

@@ -15,7 +15,7 @@ import torchvision
 from torch import nn
 from torchvision.models import get_model, get_model_builder, list_models
 
-from secateur.calls import Call
+from secateur.anatomy.calls import Call
 
 from .detectors import raw_heads
 from .entry import Entry, image

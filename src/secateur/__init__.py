@@ -1,24 +1,24 @@
 """secateur: make trained PyTorch models smaller and faster by removing whole channels, heads and neurons."""
 
-from .plan import Plan  # first, lest the module of that name hide the function
+from secateur.plan.plan import Plan  # first, so that the package of that name does not hide the function
 
 # isort: split
-from . import importance, recover
-from .apply import cut, cut_
-from .apply.transplant import transplant
-from .budget import Select, plan
-from .calls import Call
-from .count import Count, count
-from .errors import FileError, InputError, PruningError, TargetError, TraceError
-from .graph import Graph
-from .io import load, save
-from .masks import mask
-from .probing import Sensitivity, search, sensitivity
-from .pruning import Pruned, prune
-from .trace import trace
-from .trace.teach import rule
-from .train.iterate import iterate
-from .verify import Verification, verify
+from secateur import importance, recover
+from secateur.anatomy.calls import Call
+from secateur.apply import cut, cut_
+from secateur.apply.transplant import transplant
+from secateur.cost.count import Count, count
+from secateur.errors import FileError, InputError, PruningError, TargetError, TraceError
+from secateur.files.model_file import load, save
+from secateur.graph.graph import Graph
+from secateur.masks import mask
+from secateur.planning import Select, plan
+from secateur.probing import Sensitivity, search, sensitivity
+from secateur.proof.verify import Verification, verify
+from secateur.pruning import Pruned, prune
+from secateur.trace.teach import rule
+from secateur.trace.tracing import trace
+from secateur.train.iterate import iterate
 
 __version__ = "0.1.0"
 __all__ = [

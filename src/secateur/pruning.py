@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,26 +10,28 @@ from typing import Any
 
 from torch import nn
 
-from .apply import cut
-from .apply.closing import check_closed, opened
-from .blocks import without
-from .budget import plan
-from .budget.planning import Drop
-from .budget.select import SelectLike
-from .calls import called, further
-from .errors import InputError, PruningError
-from .graph import Graph
-from .importance import Criterion, Scores, needs_of_importance
-from .io import save
-from .plan import Plan
-from .pretrained import check_rebuilds, save_folder
-from .process import trainable
-from .recover import Recover, named_steps, recover_
-from .recover import needs_of as needs_of_recovery
-from .statistics import NEED_LOSS, Loss, Statistics, calibrate
-from .trace import trace
-from .trace.constructing import is_pretrained
-from .verify import NothingToCompare, Verification, prove
+from secateur.anatomy.building import is_pretrained
+from secateur.anatomy.calls import called, further
+from secateur.apply import cut
+from secateur.apply.closing import check_closed, opened
+from secateur.base.process import trainable
+from secateur.errors import InputError, PruningError
+from secateur.files.model_file import save
+from secateur.files.pretrained import check_rebuilds, save_folder
+from secateur.graph.blocks import without
+from secateur.graph.graph import Graph
+from secateur.importance import Criterion, Scores, needs_of_importance
+from secateur.plan.plan import Plan
+from secateur.planning import plan
+from secateur.planning.planning import Drop
+from secateur.planning.selection.select import SelectLike
+from secateur.proof.path import walks_alike
+from secateur.proof.verify import NothingToCompare, Verification, prove
+from secateur.recover import Recover, named_steps, recover_
+from secateur.recover import needs_of as needs_of_recovery
+from secateur.statistics.calibration import calibrate
+from secateur.statistics.sums import NEED_LOSS, Loss, Statistics
+from secateur.trace.tracing import trace
 
 PROOF_WORK = 30e9
 """A proof is made unasked where the MACs of all calls and `WEIGHT_WORK` times the parameters come to no more: a few
@@ -86,7 +87,7 @@ class Pruned:
         save(self.model, path)
 
     def __str__(self) -> str:
-        from .graph_frozen import frozen_summary
+        from secateur.graph.frozen_text import frozen_summary
 
         lines = [str(self.plan), frozen_summary(self.graph)]
         lines.append(self._proof())
@@ -98,32 +99,6 @@ class Pruned:
         if self.unproved is not None:
             return f"not proved, because {self.unproved}"
         return "" if self.verification is None else str(self.verification)
-
-
-# Ops by which values decide what Python does next.
-DECIDING = frozenset(
-    f"aten::{name}" for name in "_local_scalar_dense nonzero masked_select _unique2 unique_dim bincount".split()
-) | {"torchvision::nms"}
-
-
-def _walks_alike(graph: Graph, pruned: nn.Module, example_inputs: Any, outputs: Callable[[Any], Any] | None) -> bool:
-    """The pruned model must run, through the same ops, with the same numbers in their arithmetic.
-
-    What Python hides from a trace (`range(channels)`, `1.0 / channels`, a table of sizes) shows here. Where values
-    decide on the path (how many boxes a detector finds), another path says nothing: then it gives False.
-    """
-    hint = "some size reached code that a trace cannot see; name the module in Select(protect=...) and report it"
-    try:
-        path = trace(pruned, example_inputs, outputs=outputs, run=graph.source.run).path
-    except PruningError as error:
-        raise PruningError(f"the pruned model does not run: {error}\n{hint}") from error
-    if path == graph.path:
-        return True
-    if any(name in DECIDING for name, _ in graph.path):
-        return False
-    pairs = enumerate(itertools.zip_longest(graph.path, path))
-    at, (old, new) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
-    raise PruningError(f"the pruned model takes another path: op {at} was {old}, is {new}\n{hint}")
 
 
 @trainable
@@ -259,7 +234,7 @@ def finished(graph: Graph, made: Plan, pruned: nn.Module, *, verify: bool | None
     if graph.source.uniform:
         check_rebuilds(pruned)
     with opened(pruned, made):
-        alike = _walks_alike(without(graph, made.removed), pruned, example_inputs, graph.source.outputs)
+        alike = walks_alike(without(graph, made.removed), pruned, example_inputs, graph.source.outputs)
     check_closed(pruned, made, graph.source.calls, graph.source.outputs)
     return proved(Pruned(pruned, made, graph), verify=verify if alike else True)
 

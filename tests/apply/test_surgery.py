@@ -15,11 +15,11 @@ from torch.utils._pytree import tree_leaves
 import secateur
 from nets import NETS, Parts, graph_of
 from secateur import InputError, Plan
-from secateur.apply.surgery import plans_of
-from secateur.calls import tensors_in
-from secateur.holders import holders, values
-from secateur.plan import AttributeChange
-from secateur.slots import slots
+from secateur.anatomy.holders import holders, values
+from secateur.anatomy.slots import slots
+from secateur.apply.ready import plans_of
+from secateur.base.nested import tensors_in
+from secateur.plan.parts import AttributeChange
 
 CUT = [name for name, net in NETS.items() if net.axes]
 BOTH = pytest.mark.parametrize("function", [secateur.cut, secateur.cut_])

@@ -21,8 +21,8 @@ import secateur
 from nets import NETS, Parts, graph_of
 from secateur import InputError, Plan
 from secateur.apply.becoming import become_
+from secateur.apply.ready import plans_of
 from secateur.apply.states import dims_of
-from secateur.apply.surgery import plans_of
 from secateur.apply.transplant import transplant
 
 X = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))

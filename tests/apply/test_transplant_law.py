@@ -17,7 +17,7 @@ import secateur
 from nets import NETS, Parts, graph_of
 from secateur import InputError, Plan
 from secateur.apply.transplant import transplant
-from secateur.calls import tensors_in
+from secateur.base.nested import tensors_in
 from secateur.testing import transplant_error
 
 Make = Callable[[Iterable[nn.Parameter]], Optimizer]

@@ -8,7 +8,7 @@ import pytest
 from commands import HALF, SHAPE, Command
 from secateur.cli.plan import dropped, widths
 from secateur.errors import InputError
-from secateur.plan import Plan
+from secateur.plan.plan import Plan
 
 
 def test_a_dry_run_writes_nothing(secateur: Command, files) -> None:  # type: ignore[no-untyped-def]

@@ -193,7 +193,7 @@ def test_the_folder_of_the_source_is_refused(secateur: Command, small: Path) -> 
 
 def test_a_failed_proof_ends_with_1(secateur: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = library.Verification(silence=0.5, permutation=0.0, visible=1.0)
-    monkeypatch.setattr(sys.modules["secateur.verify"], "verify", lambda *_: wrong)
+    monkeypatch.setattr(sys.modules["secateur.proof.verify"], "verify", lambda *_: wrong)
     out = secateur.folder / "o"
     message = secateur.fails("prune", secateur.net, *SHAPE, *HALF, "--verify", "--out", out, code=1)
     assert "the pruned model is not what the plan says; please report this model\nFAILED: pruned equals" in message
@@ -215,7 +215,7 @@ def test_a_file_that_does_not_give_the_model_back_ends_with_1(
             next(model.parameters()).add_(1e-6)
         return model
 
-    monkeypatch.setattr("secateur.io.load", spoilt)
+    monkeypatch.setattr("secateur.files.model_file.load", spoilt)
     out = secateur.folder / "o"
     message = secateur.fails("prune", secateur.net, *SHAPE, *HALF, "--out", out, code=1)
     assert "the saved file does not give the model back: conv1.weight differs" in message
@@ -224,7 +224,7 @@ def test_a_file_that_does_not_give_the_model_back_ends_with_1(
 
 def test_a_missed_target_ends_with_1(secateur: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     uncut = library.count(build_model(secateur.net), torch.zeros(1, 1, 8, 8))
-    monkeypatch.setattr(sys.modules["secateur.count"], "count", lambda *_: uncut)
+    monkeypatch.setattr(sys.modules["secateur.cost.count"], "count", lambda *_: uncut)
     message = secateur.fails("prune", secateur.net, *SHAPE, *HALF, "--out", secateur.folder / "o", code=1)
     assert "the target macs=0.5 is missed" in message
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from commands import Command
-from secateur.pretrained import check_rebuilds
+from secateur.files.pretrained import check_rebuilds
 
 transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed (extra hf)")
 

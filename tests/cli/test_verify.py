@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from commands import HALF, SHAPE, Command
 from secateur.apply import recovered_
-from secateur.io import load, save
+from secateur.files.model_file import load, save
 from secateur.models import build_model
-from secateur.plan import Recovery
+from secateur.plan.parts import Recovery
 
 
 def spoil(run: Path, change: float = 1e-3) -> None:

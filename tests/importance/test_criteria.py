@@ -16,7 +16,8 @@ from nets import NETS, Parts, graph_of
 from secateur import InputError, PruningError
 from secateur.importance import CRITERIA, Lp, Normalised, combine, score
 from secateur.importance.depth import SCORING
-from secateur.statistics import NEEDS, calibrate
+from secateur.statistics.calibration import calibrate
+from secateur.statistics.sums import NEEDS
 from secateur.testing import check_criterion
 
 

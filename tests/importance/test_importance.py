@@ -11,9 +11,10 @@ from torch import Tensor, nn
 import secateur
 from nets import NETS, Parts, graph_of
 from secateur import InputError, PruningError
-from secateur.calls import tensors_in
+from secateur.base.nested import tensors_in
 from secateur.importance import CRITERIA, AxisSlices, needs_of_importance, score
-from secateur.statistics import NEEDS, Statistics, calibrate
+from secateur.statistics.calibration import calibrate
+from secateur.statistics.sums import NEEDS, Statistics
 from secateur.testing import check_criterion
 
 CHANCE = ("random", "hessian")  # draw random numbers, so that units have no scores but in their places

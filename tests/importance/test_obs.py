@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import secateur
 from secateur.importance import score
-from secateur.statistics import calibrate
+from secateur.statistics.calibration import calibrate
 
 
 def net() -> nn.Module:

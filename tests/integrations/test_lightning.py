@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur import FileError, InputError
-from secateur.apply.surgery import plans_of
+from secateur.apply.ready import plans_of
 
 L = pytest.importorskip("lightning.pytorch", reason="needs secateur[lightning]")
 

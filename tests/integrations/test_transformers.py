@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import secateur
 from secateur import InputError, TargetError
-from secateur.apply.surgery import plans_of
+from secateur.apply.ready import plans_of
 
 transformers = pytest.importorskip("transformers", exc_type=ImportError)
 pytest.importorskip("accelerate", reason="needs secateur[train]")

@@ -11,9 +11,9 @@ from torch import nn
 import laws
 import secateur
 from nets import NETS, Parts
+from secateur.anatomy.masked import worn
 from secateur.masks import mask, masks_of
 from secateur.masks.dead import dead
-from secateur.masks.wearing import worn
 from zeroing import difference, silence
 
 CUT = [name for name, net in NETS.items() if net.axes and name != "weights_in_a_list"]  # these are refused

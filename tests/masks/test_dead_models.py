@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 import laws
 import secateur
+from secateur.anatomy.masked import worn
 from secateur.masks import Masks, mask, masks_of
 from secateur.masks.dead import plan_of_dead
-from secateur.masks.wearing import worn
 from zeroing import difference, silence
 
 Case = Callable[[], "tuple[nn.Module, Any]"]

@@ -15,11 +15,11 @@ from torch.nn.utils import prune
 from torch.nn.utils import weight_norm as old_weight_norm
 
 from nets import NETS, Parts
+from secateur.anatomy.masked import worn
 from secateur.errors import InputError
 from secateur.masks import mask, masks_of
 from secateur.masks.criteria import CRITERIA
 from secateur.masks.patterns import PATTERNS, lowest
-from secateur.masks.wearing import worn
 from secateur.train.schedules import cubic, every
 
 X, Y = torch.randn(6, 4, 5, 5, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 3, 0, 1])

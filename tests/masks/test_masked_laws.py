@@ -11,10 +11,10 @@ from torch import nn
 import laws
 import secateur
 from nets import NETS
-from secateur.graph import Graph
+from secateur.anatomy.masked import worn
+from secateur.base.names import plain_of
+from secateur.graph.graph import Graph
 from secateur.masks import mask
-from secateur.masks.wearing import worn
-from secateur.naming import plain_of
 
 CUT = [name for name, net in NETS.items() if net.axes and name != "weights_in_a_list"]  # these are refused
 EVERY = {

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 import secateur
 from nets import NETS, graph_of
 from secateur import FileError, InputError, Select, Sensitivity
-from secateur.budget.steps import allowed_levels
-from secateur.graph import Graph
+from secateur.graph.graph import Graph
+from secateur.planning.solver.ladders import allowed_levels
 from secateur.probing import sensitivity
 
 CUT = [name for name, net in NETS.items() if net.axes]

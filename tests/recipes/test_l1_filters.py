@@ -12,7 +12,7 @@ import secateur
 import stripes
 from secateur.data import cifar
 from secateur.errors import InputError
-from secateur.probing.curves import Curve, Point
+from secateur.probing.points import Curve, Point
 from secateur.recipes.framework import Options
 from secateur.recipes.images import Images
 from secateur.recipes.l1_filters import NETS, RATIOS, _given, bearing, run

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from commands import Command
-from secateur.count import count
+from secateur.cost.count import count
 from secateur.recipes import masked, masked_convnet, masked_mlp
 from secateur.recipes.framework import Options, Result, scratch
 from secateur.recipes.masked import METHODS, Case, Training, Workshop

@@ -8,7 +8,7 @@ from torch import nn
 
 import secateur
 from secateur.errors import InputError
-from secateur.graph import Graph
+from secateur.graph.graph import Graph
 from secateur.recipes.ranking import lowest, units_of
 
 SCORES = {"0": torch.tensor([0.5, 0.1, 0.9, 0.2, 0.8, 0.7]), "2": torch.tensor([0.3, 0.3, 0.05, 0.6])}

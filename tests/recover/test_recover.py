@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import secateur
-from secateur.apply.surgery import plans_of
-from secateur.graph import Graph
-from secateur.plan import Plan
+from secateur.apply.ready import plans_of
+from secateur.graph.graph import Graph
+from secateur.plan.plan import Plan
 from secateur.recover import STEPS, LeastSquares, MeanShift, recover_
 from secateur.recover.layerwise import Layerwise
-from secateur.statistics import Statistics, calibrate
+from secateur.statistics.calibration import calibrate
+from secateur.statistics.sums import Statistics
 
 
 class Residual(nn.Module):
@@ -286,7 +287,7 @@ def test_weights_stay_where_least_squares_would_not_help(monkeypatch: pytest.Mon
     s = setting("mlp")
     monkeypatch.setattr(layerwise, "solved", lambda rows, start, constant: (torch.zeros_like(start), 1.0))
     monkeypatch.setattr(layerwise, "matrix_of", lambda *args: layerwise_matrix(*args) * 100)
-    from secateur.readers import matrix_of as layerwise_matrix
+    from secateur.graph.readers import matrix_of as layerwise_matrix
 
     model, plan = s.recovered("lsq")
     assert plan.recovery[0].options["weights"] == 0

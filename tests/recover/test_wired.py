@@ -11,7 +11,7 @@ from torch import nn
 
 import secateur
 from secateur import InputError
-from secateur.apply.surgery import plans_of
+from secateur.apply.ready import plans_of
 
 
 def net() -> nn.Module:

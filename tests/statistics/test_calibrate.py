@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from nets import NETS, Parts
 from secateur.errors import InputError, PruningError
-from secateur.statistics import NEEDS, calibrate
+from secateur.statistics.calibration import calibrate
 from secateur.statistics.listening import Listener
-from secateur.trace import trace
+from secateur.statistics.sums import NEEDS
+from secateur.trace.tracing import trace
 
 
 def small() -> tuple[nn.Module, Tensor, Tensor]:

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from nets import Parts
 from reads import CASES
-from secateur.graph import Graph, PrunableAxis
-from secateur.statistics import Statistics, calibrate
-from secateur.statistics.collectors import Sums
-from secateur.trace import trace
+from secateur.graph.graph import Graph
+from secateur.graph.parts import PrunableAxis
+from secateur.statistics.calibration import calibrate
+from secateur.statistics.sums import Statistics, Sums
+from secateur.trace.tracing import trace
 
 EVERY = pytest.mark.parametrize("name", CASES)
 

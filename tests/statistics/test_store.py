@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nets import Parts
+from secateur.base.hashing import of_function
 from secateur.errors import InputError
-from secateur.fingerprint import of_function
-from secateur.statistics import Statistics, calibrate
-from secateur.trace import trace
+from secateur.statistics.calibration import calibrate
+from secateur.statistics.sums import Statistics
+from secateur.trace.tracing import trace
 
 X, Y = torch.linspace(-1, 1, 24).view(6, 4), torch.tensor([0, 1, 0, 1, 0, 1])
 DATA = [(X[:4], Y[:4]), (X[4:], Y[4:])]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from nets import Parts
 from secateur.errors import InputError, PruningError
-from secateur.statistics import Statistics, calibrate
-from secateur.trace import trace
+from secateur.statistics.calibration import calibrate
+from secateur.statistics.sums import Statistics
+from secateur.trace.tracing import trace
 
 
 def _run(m: Any, x: Tensor) -> Tensor:

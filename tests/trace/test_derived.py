@@ -24,8 +24,8 @@ import secateur
 from nets import Parts
 from secateur.errors import FileError
 from secateur.importance import score
-from secateur.plan import Plan
-from secateur.plan_check import check_plan
+from secateur.plan.check import check_plan
+from secateur.plan.plan import Plan
 
 IMAGE = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 Wrap = Callable[[nn.Module], nn.Module]

@@ -15,7 +15,8 @@ from joined_ops import APART, JOINED, SAME, STAYS
 from nets import Parts
 from secateur.terms import Term
 from secateur.trace import stacked
-from secateur.trace.registry import ATEN, FUNCTIONS, Op, Rule
+from secateur.trace.op import Op
+from secateur.trace.registry import ATEN, FUNCTIONS, Rule
 
 
 def own(rule: Rule) -> bool:

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 import laws
 import secateur
 from nets import IDS, NETS, Parts
-from secateur.graph import Graph
+from secateur.graph.graph import Graph
 
 KINDS = pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 

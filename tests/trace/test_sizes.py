@@ -13,23 +13,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secateur.graph.sizes import COMPARE, EVALUATE, Attribute, Call, Dim, evaluate, leaves
 from secateur.terms import Axis
-from secateur.trace.sizes import (
-    COMPARE,
-    EVALUATE,
-    Attribute,
-    Call,
-    Dim,
-    Ledger,
-    Num,
-    escape,
-    evaluate,
-    expression,
-    leaves,
-    open_ledger,
-    plain,
-    source_line,
-)
+from secateur.trace.sizes import Ledger, Num, escape, expression, open_ledger, plain, source_line
 
 WIDTH, HEADS = Attribute("m", "width"), Attribute("m", "heads", 1)
 VALUES: dict[Any, int] = {WIDTH: 12, HEADS: 3}

@@ -8,21 +8,11 @@ from typing import Any
 
 import pytest
 
+from secateur.graph.algebra import Opaque
+from secateur.graph.sizes import COMPARE, Attribute, Call, Dim, Equation, Expr, Guard, evaluate, holds
 from secateur.terms import Axis, Term, cat, product, size
-from secateur.trace.algebra import Opaque
-from secateur.trace.sizes import (
-    COMPARE,
-    Attribute,
-    Call,
-    Dim,
-    Equation,
-    Escape,
-    Expr,
-    Guard,
-    Ledger,
-    evaluate,
-)
-from secateur.trace.solve import Solution, Solver, Tie, holds
+from secateur.trace.sizes import Escape, Ledger
+from secateur.trace.solve import Solution, Solver, Tie
 
 WIDTH, HEADS, SPLIT = Attribute("m", "width"), Attribute("m", "heads"), Attribute("m", "split", 0)
 

@@ -13,7 +13,7 @@ import laws
 import secateur
 from nets import Parts
 from secateur.errors import InputError
-from secateur.graph_frozen import frozen_summary
+from secateur.graph.frozen_text import frozen_summary
 from secateur.testing import check_rule
 from secateur.trace.registry import ATEN
 

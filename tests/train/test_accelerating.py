@@ -157,7 +157,7 @@ def test_a_scaled_loss_changes_nothing_but_the_scale(clip: float | None, monkeyp
     options = TrainOptions(gradients=Gradients(accumulate=2, clip=clip))
     plain, other = net(), net()
     fit(plain, batches(8), epochs=2, options=options, penalties=[Pull(plain[0].weight)])
-    monkeypatch.setattr("secateur.train.training.accelerator", scaled)
+    monkeypatch.setattr("secateur.train.start.accelerator", scaled)
     fit(other, batches(8), epochs=2, options=options, penalties=[Pull(other[0].weight)])
     for a, b in zip(plain.parameters(), other.parameters(), strict=True):
         assert torch.allclose(a, b, rtol=1e-5, atol=1e-7)
@@ -177,7 +177,7 @@ def test_the_scale_goes_on_after_a_kill(monkeypatch: pytest.MonkeyPatch, tmp_pat
         if now.step == 5:
             raise KeyError
 
-    monkeypatch.setattr("secateur.train.training.accelerator", watched)
+    monkeypatch.setattr("secateur.train.start.accelerator", watched)
     where = Checkpointing(tmp_path, every=4)
     whole, again = net(), net()
     fit(whole, batches(8), epochs=1)

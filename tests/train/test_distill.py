@@ -75,8 +75,8 @@ def test_features_of_the_units_that_were_kept(name: str, cuts: int) -> None:
     student = teacher
     for _ in range(cuts):
         student = cut(student)
-    plan = secateur.io.plans_of(student)[0]
-    for later in secateur.io.plans_of(student)[1:]:
+    plan = secateur.apply.ready.plans_of(student)[0]
+    for later in secateur.apply.ready.plans_of(student)[1:]:
         plan = plan.then(later)
     with torch.no_grad():
         for site, parameter in teacher.named_parameters():

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 import secateur
 from secateur.data.batches import Batches
 from secateur.errors import FileError, InputError, TargetError
-from secateur.graph import Graph
+from secateur.graph.graph import Graph
 from secateur.masks import mask
 from secateur.train import (
     Checkpointing,

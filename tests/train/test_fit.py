@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from secateur.errors import InputError, PruningError
 from secateur.train import Gradients, Progress, TrainOptions, evaluate, fit
-from secateur.train.fit import OPTIMIZERS
+from secateur.train.options import OPTIMIZERS
 
 
 def net(seed: int = 0) -> nn.Module:

@@ -19,8 +19,8 @@ import secateur
 from nets import NETS
 from secateur import train
 from secateur.errors import InputError, PruningError
-from secateur.graph import Graph
-from secateur.slices import slices_of
+from secateur.graph.graph import Graph
+from secateur.importance.slices import slices_of
 from secateur.train.packing import pack, unpack
 from secateur.train.penalties import PENALTIES, GroupLasso, GrowingL2, Penalty, ScaleHistory, ScaleL1, total
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from secateur.train.running import call, device_of, mode, seeded, to_device
+from secateur.anatomy.running import call, device_of, mode, seeded, to_device
 
 
 class Echo(nn.Module):

@@ -1,6 +1,6 @@
 """Carry out a Plan on a model."""
 
-from .recovered import recovered_
-from .surgery import cut, cut_
+from secateur.apply.recovered import recovered_
+from secateur.apply.surgery import cut, cut_
 
 __all__ = ["cut", "cut_", "recovered_"]

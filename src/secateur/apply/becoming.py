@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ..process import trainable
-from ..slots import slots
-from .optimizers import put_all
-from .surgery import PLANS, Ready, plans_of
-from .tensors import alike
-from .transplant import States, between, follow
+from secateur.anatomy.slots import slots
+from secateur.apply.optimizers import put_all
+from secateur.apply.ready import PLANS, Ready, plans_of
+from secateur.apply.tensors import alike
+from secateur.apply.transplant import States, between, follow
+from secateur.base.process import trainable
 
 
 @trainable

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..bypass import inside
-from ..errors import InputError
-from ..plan import Plan
-from .tensors import Cutter, alike
+from secateur.apply.tensors import Cutter, alike
+from secateur.base.names import inside
+from secateur.errors import InputError
+from secateur.plan.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

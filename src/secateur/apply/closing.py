@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..bypass import bypass
-from ..calls import Call, tensors_in
-from ..errors import PruningError
-from ..plan import Plan
-from ..renumbering import reopened
-from ..text import listed
-from ..trace.keeping import kept, set_modes
+from secateur.anatomy.bypass import bypass
+from secateur.anatomy.calls import Call
+from secateur.anatomy.keeping import kept, set_modes
+from secateur.anatomy.lists import reopened
+from secateur.base.nested import tensors_in
+from secateur.base.text import listed
+from secateur.errors import PruningError
+from secateur.plan.plan import Plan
 
 SHOWN = 3
 

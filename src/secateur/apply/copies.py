@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, PruningError
-from ..slots import slots
-from ..text import listed
-from .change import Change, Heir, Newcomer
-from .optimizers import ReadyState
-from .surgery import Ready
+from secateur.anatomy.slots import slots
+from secateur.apply.change import Change, Heir, Newcomer
+from secateur.apply.optimizers import ReadyState
+from secateur.apply.ready import Ready
+from secateur.base.text import listed
+from secateur.errors import InputError, PruningError
 
 PREFIXES = ("", "module.", "_orig_mod.")
 """What wrappers put before the names of a model."""

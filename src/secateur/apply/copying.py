@@ -28,10 +28,13 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ..errors import InputError
-from ..holders import assign, has_attributes, values
-from ..parts import BUILTIN, CACHED, contents, parts
-from .tensors import hooks_of
+from secateur.anatomy.holders import assign, has_attributes, values
+from secateur.anatomy.parts import BUILTIN, CACHED, contents, parts
+from secateur.apply.ready import Body, holder_of
+from secateur.apply.tensors import alike, hooks_of
+from secateur.base.names import inside
+from secateur.errors import InputError
+from secateur.plan.plan import Plan
 
 DEPTH = 8
 """From a function to what it closes over, to what that holds, and so on: so far is looked for the original."""
@@ -278,6 +281,40 @@ def _is_part(value: Any) -> bool:
     if type(value) in (dict, list, set, deque):
         return not value or any(isinstance(item, (torch.Tensor, nn.Module)) for item in parts(value))
     return isinstance(value, (torch.Tensor, nn.Module))
+
+
+def learn_alike(model: nn.Module, copied: nn.Module) -> None:
+    """What was copied without gradients wants them again where the original did."""
+    wanted = {name: old.requires_grad for name, old in model.named_parameters()}
+    for name, new in copied.named_parameters():
+        if new.requires_grad != wanted.get(name, new.requires_grad):
+            new.requires_grad_(wanted[name])
+
+
+def check_apart(modules: Mapping[str, nn.Module], copied: Mapping[str, nn.Module], plan: Plan) -> None:
+    """Raise `InputError` for an object that is its own copy: changing an integer in it would change the original."""
+    closing = plan.renumbered
+    follow = (*closing.numbers, *closing.picks) if closing is not None else ()
+    for change in (*plan.attributes, *follow):
+        old, new = (holder_of(of[change.module], change)[0] for of in (modules, copied))
+        if old is new:
+            path = f"{change.module}.{change.name}".lstrip(".")
+            raise InputError(
+                f"the model cannot be copied: what holds {path} copies as itself, and the plan changes it\n"
+                "use secateur.cut_(model, plan), which works in place"
+            )
+
+
+def copies_of(body: Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
+    """The new tensors, and copies of parameters whose hooks or attributes `deepcopy` would lose."""
+    copies = dict(made)
+    for old in (slot.tensor for slot in body.slots if not inside(slot.name, plan.removed)):
+        if isinstance(old, nn.Parameter) and id(old) not in copies and (vars(old) or hooks_of(old)):
+            copies[id(old)] = alike(old, old.detach().clone())
+    for new in copies.values():
+        for hooks in hooks_of(new):
+            setattr(new, hooks, getattr(new, hooks).copy())
+    return copies
 
 
 __all__ = ["copied"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import InputError
-from ..graph import Graph
-from ..plan import Plan
+from secateur.errors import InputError
+from secateur.graph.graph import Graph
+from secateur.plan.plan import Plan
 
 
 def kept_by_axis(graph: Graph, plan: Plan) -> dict[Any, Any]:

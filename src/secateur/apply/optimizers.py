@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ..errors import InputError
-from ..slots import replace_in
-from .change import Change, Heir
-from .states import CannotFollow, state_of
+from secateur.anatomy.slots import replace_in
+from secateur.apply.change import Change, Heir
+from secateur.apply.states import CannotFollow, state_of
+from secateur.errors import InputError
 
 
 def _nothing() -> None:

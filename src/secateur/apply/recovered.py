@@ -8,14 +8,15 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ..additions import places, put
-from ..errors import InputError
-from ..guard import guard
-from ..plan import Added, Plan, Recovery, Totals
-from ..plan_check import check_plan
-from ..slots import slots
-from ..trace import check_model
-from .surgery import PLANS, plans_of
+from secateur.anatomy.checks import check_model
+from secateur.anatomy.guard import guard
+from secateur.anatomy.slots import slots
+from secateur.apply.additions import places, put
+from secateur.apply.ready import PLANS, plans_of
+from secateur.errors import InputError
+from secateur.plan.check import check_plan
+from secateur.plan.parts import Added, Recovery, Totals
+from secateur.plan.plan import Plan
 
 
 def recovered_(model: nn.Module, added: Iterable[Added] = (), recovery: Iterable[Recovery] = ()) -> Plan:

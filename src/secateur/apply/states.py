@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from .tensors import Cutter, in_format
+from secateur.apply.tensors import Cutter, in_format
 
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, type(None))
 WEIGHTS = frozenset({"ax", "z", "lookahead_slow_buff"})

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..lifted import wide
-from ..plan import Plan, Scale
+from secateur.base.precision import wide
+from secateur.plan.parts import Scale
+from secateur.plan.plan import Plan
 
 Kept = Sequence["list[int] | None"]  # the positions that stay in each dimension; None where all do
 

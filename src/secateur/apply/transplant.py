@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..errors import InputError, nearest
-from ..plan import Plan, needs_plan
-from ..process import trainable
-from ..slots import slots
-from ..trace import check_model
-from .change import Change
-from .copies import ready_copy, ready_list, ready_table
-from .optimizers import ReadyState, put_all, ready_optimizer
-from .surgery import plans_of
+from secateur.anatomy.checks import check_model
+from secateur.anatomy.slots import slots
+from secateur.apply.change import Change
+from secateur.apply.copies import ready_copy, ready_list, ready_table
+from secateur.apply.optimizers import ReadyState, put_all, ready_optimizer
+from secateur.apply.ready import plans_of
+from secateur.base.process import trainable
+from secateur.errors import InputError, nearest
+from secateur.plan.plan import Plan, needs_plan
 
 States: TypeAlias = "Any"
 """An optimizer (or what wraps one as `.optimizer`), an LR scheduler, a GradScaler, a copy of the model (an EMA, an

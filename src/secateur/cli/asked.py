@@ -40,7 +40,7 @@ class Asked:
 
     def _made(self, dense: Loaded) -> Pruned:
         from secateur.apply import cut
-        from secateur.pretrained import check_rebuilds
+        from secateur.files.pretrained import check_rebuilds
         from secateur.pruning import Pruned, recovered
 
         if self.drop.max_drop is not None:
@@ -68,7 +68,7 @@ def _proved_if_cheap(result: Pruned, verify: bool | None) -> Pruned:
 
 def proved(dense: Loaded, result: Pruned, small: nn.Module) -> Pruned:
     """The result with a proof that `small` is what its plan makes. Raises `CheckFailed` where it is not."""
-    from secateur.verify import verify as prove
+    from secateur.proof.verify import verify as prove
 
     with working("verifying in float64"):
         verification = prove(dense.model, small, result.plan, dense.inputs)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from secateur.data.batches import Source
-    from secateur.graph import Graph
-    from secateur.statistics import Statistics
+    from secateur.graph.graph import Graph
+    from secateur.statistics.sums import Statistics
 
 # Optional[...], since typer evaluates these at run time.
 # ruff: noqa: UP045

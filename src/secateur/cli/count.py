@@ -15,7 +15,7 @@ def count(source: ModelOptions) -> Result:
 
     secateur count torchvision:resnet18
     """
-    from secateur.count import count as count_layers
+    from secateur.cost.count import count as count_layers
 
     opened = open_model(source)
     with working("counting"):

@@ -26,7 +26,7 @@ def export(
 
     secateur export run/small --loader --out loader.py
     """
-    from secateur.export import loader_source
+    from secateur.export.loader import loader_source
 
     if not loader:
         raise InputError("export what? add --loader")
@@ -47,7 +47,7 @@ def _saved_file(run: str) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    from secateur.io import save_json
+    from secateur.base.writing import save_json
 
     try:
         save_json(path, text)

@@ -12,7 +12,7 @@ from secateur.cli.origin import Loaded, open_model
 from secateur.cli.progress import working
 
 if TYPE_CHECKING:
-    from secateur.graph import Graph
+    from secateur.graph.graph import Graph
 
 
 def inspect(
@@ -29,8 +29,8 @@ def inspect(
 
     secateur inspect torchvision:resnet18
     """
-    from secateur.graph_data import overview
-    from secateur.graph_text import coverage_lines
+    from secateur.graph.data import overview
+    from secateur.graph.text import coverage_lines
 
     graph = traced(open_model(source), uniform=uniform)
     if why is not None:
@@ -41,7 +41,7 @@ def inspect(
 
 def traced(loaded: Loaded, *, uniform: bool = False) -> Graph:
     """The Graph of a model on its example inputs."""
-    from secateur.trace import trace
+    from secateur.trace.tracing import trace
 
     with working("tracing"):
         return trace(loaded.model, loaded.inputs, uniform=uniform)

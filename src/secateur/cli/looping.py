@@ -21,7 +21,7 @@ from secateur.cli.tuning import Tuning
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
-    from secateur.plan import Plan
+    from secateur.plan.plan import Plan
     from secateur.pruning import Pruned
     from secateur.train import Fitted
 
@@ -118,7 +118,7 @@ def _fitted(dense: Loaded, asked: Asked, tuning: Tuning, loop: LoopOptions, judg
 
 def _as_pruned(dense: Loaded, fitted: Fitted, *, uniform: bool) -> Pruned:
     """All stages as one cut: the saved file then has one plan more than the model before, as after a single cut."""
-    from secateur.apply.surgery import PLANS, plans_of
+    from secateur.apply.ready import PLANS, plans_of
     from secateur.pruning import Pruned
 
     if fitted.plan is None:
@@ -138,8 +138,8 @@ def reached(dense: Loaded, plan: Plan, asked: CutOptions) -> tuple[str, ...]:
 
     They are about the model before its first cut, which is not `dense` where that was cut before: then in counts.
     """
-    from secateur.apply.surgery import plans_of
-    from secateur.budget import parse_targets
+    from secateur.apply.ready import plans_of
+    from secateur.planning import parse_targets
 
     targets, earlier = parse_targets(asked.target), plans_of(dense.model)
     if plan.target != tuple(map(str, targets)):
@@ -153,8 +153,8 @@ def reached(dense: Loaded, plan: Plan, asked: CutOptions) -> tuple[str, ...]:
 
 def _proved(dense: Loaded, result: Pruned) -> Pruned:
     """What is proved is the cut by the plan of all stages; the trained model must be built like it."""
+    from secateur.anatomy.structure import difference
     from secateur.apply import cut
-    from secateur.structure import difference
 
     if result.plan.recovery:
         return proved(dense, result, result.model)

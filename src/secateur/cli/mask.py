@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from secateur.masks import Masks
-    from secateur.plan import Plan
+    from secateur.plan.plan import Plan
 
 # Optional[...], since typer evaluates these at run time.
 # ruff: noqa: UP045
@@ -140,9 +140,9 @@ def _score(model: nn.Module, judge: Judge, when: str) -> float:
 
 
 def _masked(model: nn.Module, sparsity: float, masking: MaskOptions, trainer: Trainer, judge: Judge | None) -> Masks:
+    from secateur.anatomy.masked import worn
     from secateur.masks import mask
     from secateur.masks.criteria import CRITERIA
-    from secateur.masks.wearing import worn
     from secateur.models import load_function
     from secateur.train import cross_entropy
 
@@ -207,15 +207,15 @@ def _plan_of_dead(opened: Loaded) -> Plan:
 
 def _noted(plan: Plan, model: nn.Module) -> dict[str, Any]:
     """The plan as the saved file has it: by the names that weights have without masks."""
-    from secateur.masks.naming import plain
-    from secateur.masks.stored import masked_names
+    from secateur.anatomy.masked import masked_names
+    from secateur.anatomy.masked_names import plain
 
     return json.loads(plain(plan, masked_names(model)).to_json())
 
 
 def _kept_original(model: nn.Module, plan: Plan | None, folder: Path) -> dict[str, str] | None:
     """The masked model before the cut, from which verify makes the cut anew; it was trained, and lies nowhere else."""
-    from secateur.io import save
+    from secateur.files.model_file import save
 
     if plan is None or plan.is_empty:
         return None
@@ -233,7 +233,7 @@ def _cut(plan: Plan) -> dict[str, Any]:
 
 
 def _told_cut(plan: Plan | None) -> list[str]:
-    from secateur.text import counted
+    from secateur.base.text import counted
 
     if plan is None:
         return []
@@ -247,8 +247,8 @@ def _told_cut(plan: Plan | None) -> list[str]:
 
 def _told(rounds: list[Round], before: float | None, judge: Judge | None) -> list[str]:
     """The metric of each round as a table."""
+    from secateur.base.text import columns, share
     from secateur.report import Scores
-    from secateur.text import columns, share
 
     if judge is None or before is None:
         return []

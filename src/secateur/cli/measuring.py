@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from secateur.base.progress import watched
+from secateur.base.text import first_line
 from secateur.cli.options import DataOptions
-from secateur.cli.progress import watched, working
+from secateur.cli.progress import working
 from secateur.errors import InputError
-from secateur.text import first_line
 
 if TYPE_CHECKING:
     from torch import nn

@@ -37,8 +37,8 @@ class Origin:
 
     def build(self) -> nn.Module:
         """The model as its constructor leaves it."""
+        from secateur.anatomy.running import seeded
         from secateur.models import build_model
-        from secateur.train.running import seeded
 
         with seeded(self.seed):
             return build_model(self.spec, self.args)
@@ -58,7 +58,7 @@ class Origin:
 
 def load_any(model: nn.Module, path: Path) -> nn.Module:
     """`model` with the weights of any file that we read; where a pruned model was saved there, it is cut first."""
-    from secateur.io import load
+    from secateur.files.model_file import load
     from secateur.models import load_weights
 
     if is_saved(path):

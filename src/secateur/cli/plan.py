@@ -16,11 +16,11 @@ from secateur.cli.progress import working
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
-    from secateur.budget import Select
-    from secateur.graph import Graph
-    from secateur.plan import Plan
+    from secateur.graph.graph import Graph
+    from secateur.plan.plan import Plan
+    from secateur.planning import Select
     from secateur.probing import Sensitivity
-    from secateur.statistics import Statistics
+    from secateur.statistics.sums import Statistics
 
 
 def plan(
@@ -48,7 +48,7 @@ def plan(
 
 def planned(graph: Graph, options: CutOptions, statistics: Statistics | None, seed: int) -> Plan:
     """The Plan that the options ask for."""
-    from secateur.budget import plan as make
+    from secateur.planning import plan as make
 
     asked = plan_options(options, statistics, seed)
     with working("planning"):
@@ -77,7 +77,7 @@ def allocation(options: CutOptions) -> Sensitivity | None:
 
 def check(options: CutOptions) -> None:
     """Raise what the options alone show to be wrong, before a model is built."""
-    from secateur.budget import parse_targets
+    from secateur.planning import parse_targets
 
     if not (options.target or options.width or options.drop or options.select or options.ceiling != 1):
         raise InputError("nothing to do: give --target macs=0.5, or --width NAME=COUNT, or --select RULE")
@@ -89,8 +89,8 @@ def check(options: CutOptions) -> None:
 
 def selection(options: CutOptions) -> Select:
     """What the options, and the files that they name, say of chosen axes."""
-    from secateur.budget import Select
-    from secateur.budget.selection_file import is_selection
+    from secateur.planning import Select
+    from secateur.planning.selection.selection_file import is_selection
 
     select = Select()
     for text in options.select:

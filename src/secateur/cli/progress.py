@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from secateur.progress import bar, doing, heartbeat, watched
+from secateur.base.progress import bar, doing, heartbeat, watched
 
 
 @contextlib.contextmanager

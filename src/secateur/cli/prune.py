@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from secateur.base.progress import watched
 from secateur.cli.asked import Asked
 from secateur.cli.calibration import CalibrationOptions, RecoveryOptions, check_calibration, open_calibration
 from secateur.cli.command import CheckFailed, Result
@@ -17,7 +18,7 @@ from secateur.cli.looping import LoopOptions, looped, reached
 from secateur.cli.measuring import open_judge
 from secateur.cli.options import OUT, SEED, CutOptions, DataOptions, ModelOptions
 from secateur.cli.origin import LIBRARIES, Loaded, Origin, loaded, origin_of
-from secateur.cli.progress import warn, watched, working
+from secateur.cli.progress import warn, working
 from secateur.cli.runs import DENSE, MODEL, PRETRAINED, Original, staged
 from secateur.cli.saving import describe, save_checked, write_run
 from secateur.cli.searching import DropOptions, check_drop
@@ -29,8 +30,8 @@ from secateur.errors import TargetError
 if TYPE_CHECKING:
     from torch import nn
 
-    from secateur.count import Count
-    from secateur.plan import Plan
+    from secateur.cost.count import Count
+    from secateur.plan.plan import Plan
     from secateur.pruning import Pruned
     from secateur.report import Report, Scores
 
@@ -59,7 +60,7 @@ def prune(
 
     secateur prune torchvision:resnet18 --weights w.safetensors --target macs=0.5 --verify --out run/small
     """
-    from secateur.pretrained import save_folder
+    from secateur.files.pretrained import save_folder
     from secateur.probing import Found
 
     if loop.wanted:
@@ -117,8 +118,8 @@ def _check_cut(plan: Plan, epochs: int) -> None:
 
 def _counted(dense: Loaded, small: nn.Module, plan: Plan, targets: Sequence[str]) -> tuple[Count, Count]:
     """Both models as they are, not as the plan predicts. Raises `CheckFailed` where a target is missed."""
-    from secateur.budget import parse_targets
-    from secateur.count import count
+    from secateur.cost.count import count
+    from secateur.planning import parse_targets
 
     with working("counting"):
         before, after = count(dense.model, dense.inputs), count(small, dense.inputs)
@@ -136,7 +137,7 @@ def _measured(
     dense: Loaded, small: nn.Module, counts: tuple[Count, Count], folder: Path, scores: Scores | None
 ) -> Report:
     """Save both models, and measure them in turn."""
-    from secateur.io import save
+    from secateur.files.model_file import save
     from secateur.report import Measured, Report, timings
 
     pruned_bytes = save_checked(small, dense, folder)

@@ -24,7 +24,7 @@ def save_checked(model: nn.Module, loaded: Loaded, folder: Path) -> int:
 
     Raises `CheckFailed` where weights differ at all, or outputs by more than rounding.
     """
-    from secateur.io import save
+    from secateur.files.model_file import save
 
     with working("saving"):
         save(model.eval(), folder / MODEL)
@@ -54,8 +54,8 @@ def compare(a: nn.Module, b: nn.Module, inputs: tuple[Tensor, ...]) -> str | Non
 def _outputs(model: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     import torch
 
-    from secateur.calls import tensors_in
-    from secateur.train.running import seeded
+    from secateur.anatomy.running import seeded
+    from secateur.base.nested import tensors_in
 
     with seeded(0), torch.no_grad():
         return tensors_in(model(*inputs))

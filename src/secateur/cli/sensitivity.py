@@ -106,7 +106,7 @@ def contents(judge: Judge) -> str:
     from torch import Tensor
     from torch.utils._pytree import tree_leaves
 
-    from secateur.fingerprint import of_tensors
+    from secateur.base.hashing import of_tensors
 
     leaves = (leaf for batch in judge.data.test for leaf in tree_leaves(batch))
     return of_tensors(("", leaf) for leaf in leaves if isinstance(leaf, Tensor))

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 
 from typer import Option
 
+from secateur.base.progress import bar
 from secateur.cli.measuring import Judge, unfit
 from secateur.cli.options import DataOptions, ModelOptions, TrainingOptions
 from secateur.cli.origin import Loaded, origin_of
-from secateur.cli.progress import bar, warn
+from secateur.cli.progress import warn
 from secateur.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from secateur.graph import Graph
+    from secateur.graph.graph import Graph
     from secateur.train import Checkpointing, Distillation, History, Progress, TrainOptions
     from secateur.train.penalties import Penalty
 
@@ -209,7 +210,7 @@ class Trainer:
 
     def fit(self, dense: Loaded, model: nn.Module, judge: Judge, what: str, own: nn.Module | None = None) -> History:
         """Train a model that is called as `dense` is, with a bar."""
-        from secateur.trace import trace
+        from secateur.trace.tracing import trace
         from secateur.train import fit
 
         pulls = self.penalties(trace(model, dense.inputs)) if self.training.penalty else ()

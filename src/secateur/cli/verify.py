@@ -22,8 +22,8 @@ from secateur.errors import FileError
 if TYPE_CHECKING:
     from torch import nn
 
-    from secateur.plan import Plan
-    from secateur.verify import Verification
+    from secateur.plan.plan import Plan
+    from secateur.proof.verify import Verification
 
 # ruff: noqa: UP045
 
@@ -96,7 +96,7 @@ class Proof:
 
 def why_failed(verification: Verification) -> str:
     """What a failed verification means."""
-    from secateur.verify import TOLERANCE
+    from secateur.proof.verify import TOLERANCE
 
     if verification.silence < TOLERANCE and verification.permutation < TOLERANCE:
         return (
@@ -117,8 +117,8 @@ def _original(run: RunFile, options: ModelOptions, weights: Path | None) -> Load
 
 def _plan_of(run: RunFile) -> Plan:
     """The last plan of the saved file, which run.json must agree with."""
-    from secateur.io import read_plans
-    from secateur.plan import Plan
+    from secateur.files.model_file import read_plans
+    from secateur.plan.plan import Plan
 
     plans = read_plans(run.model)
     noted = Plan.from_json(json.dumps(run.document["plan"]))
@@ -128,9 +128,9 @@ def _plan_of(run: RunFile) -> Plan:
 
 
 def _proof(run: RunFile, original: Loaded, plan: Plan) -> Proof:
+    from secateur.anatomy.structure import difference
     from secateur.apply import cut
-    from secateur.structure import difference
-    from secateur.verify import verify as prove
+    from secateur.proof.verify import verify as prove
 
     with working("loading the saved model"):
         saved = _fresh(original, run.model)
@@ -151,8 +151,8 @@ def _fresh(original: Loaded, path: Path) -> nn.Module:
 
 def _bare(model: nn.Module) -> nn.Module:
     """The model with its zeros made permanent: the plan of a file names weights as they are called without masks."""
+    from secateur.anatomy.masked import worn
     from secateur.masks import masks_of
-    from secateur.masks.wearing import worn
 
     if worn(model):
         masks_of(model).harden()
@@ -160,7 +160,7 @@ def _bare(model: nn.Module) -> nn.Module:
 
 
 def _round_trip(original: Loaded, saved: nn.Module) -> nn.Module:
-    from secateur.io import save
+    from secateur.files.model_file import save
 
     with tempfile.TemporaryDirectory() as folder:
         save(saved, Path(folder, MODEL))

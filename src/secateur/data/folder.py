@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from secateur.base.text import counted, listed
 from secateur.data.batches import Batches, Data, Request
 from secateur.errors import FileError, InputError, nearest
-from secateur.text import counted, listed
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)

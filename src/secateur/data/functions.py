@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from secateur.base.text import first_line
 from secateur.data.batches import Batch, Data, Request, pair_of
 from secateur.errors import InputError, PruningError
 from secateur.models.functions import load_function
-from secateur.text import first_line
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from secateur.base.text import listed
 from secateur.data.batches import Data, Request
 from secateur.data.cifar import load_cifar
 from secateur.data.folder import load_folder
 from secateur.data.functions import load_from_function
 from secateur.data.mnist import FASHION_MNIST, MNIST
 from secateur.errors import InputError, nearest
-from secateur.text import listed
 
 DATASETS: dict[str, Callable[[Request], Data]] = {
     "mnist": MNIST.load,

@@ -1,21 +1,30 @@
 """How much each unit matters. One criterion, one file; a criterion sees roles and slices, never layer types."""
 
-from ..slices import NORMS, AxisSlices
-from .activations import MeanActivation, NonZero, Variance, Wanda
-from .batch_norm import BatchNormScale
-from .compose import combine
-from .criterion import Criterion, Normalised, needs_of, norm_of
-from .curvature import Hessian
-from .depth import BlockSlices, score_blocks
-from .fpgm import GeometricMedian
-from .gates import Fisher, Taylor, TaylorBatch
-from .gradients import OptimalBrainDamage, Snip, TaylorWeight
-from .group_magnitude import GroupNorm
-from .lamp import Lamp
-from .magnitude import L1, L2, Lp
-from .random import Random
-from .registry import CRITERIA, named_criterion
-from .scoring import Scores, by_own_names, by_weights, check_needs, is_ready, is_relative, needs_of_importance, score
+from secateur.importance.activations import MeanActivation, NonZero, Variance, Wanda
+from secateur.importance.batch_norm import BatchNormScale
+from secateur.importance.compose import combine
+from secateur.importance.criterion import Criterion, Normalised, needs_of, norm_of
+from secateur.importance.curvature import Hessian
+from secateur.importance.depth import BlockSlices, score_blocks
+from secateur.importance.fpgm import GeometricMedian
+from secateur.importance.gates import Fisher, Taylor, TaylorBatch
+from secateur.importance.gradients import OptimalBrainDamage, Snip, TaylorWeight
+from secateur.importance.group_magnitude import GroupNorm
+from secateur.importance.lamp import Lamp
+from secateur.importance.magnitude import L1, L2, Lp
+from secateur.importance.random import Random
+from secateur.importance.registry import CRITERIA, named_criterion
+from secateur.importance.scoring import (
+    Scores,
+    by_own_names,
+    by_weights,
+    check_needs,
+    is_ready,
+    is_relative,
+    needs_of_importance,
+    score,
+)
+from secateur.importance.slices import NORMS, AxisSlices
 
 __all__ = [
     "CRITERIA",

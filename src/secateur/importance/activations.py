@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..heard import Heard
-from ..slices import AxisSlices
-from .magnitude import stand_in
+from secateur.importance.heard import Heard
+from secateur.importance.magnitude import stand_in
+from secateur.importance.slices import AxisSlices
 
 
 def seen(axis: AxisSlices, value: Callable[[Heard], torch.Tensor]) -> torch.Tensor:

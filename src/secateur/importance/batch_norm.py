@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..slices import AxisSlices
-from .magnitude import L2
+from secateur.importance.magnitude import L2
+from secateur.importance.slices import AxisSlices
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import InputError
-from ..slices import AxisSlices
-from .criterion import Criterion, needs_of
-from .registry import named_criterion
+from secateur.errors import InputError
+from secateur.importance.criterion import Criterion, needs_of
+from secateur.importance.registry import named_criterion
+from secateur.importance.slices import AxisSlices
 
 
 @dataclass(frozen=True)

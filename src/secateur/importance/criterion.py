@@ -1,7 +1,7 @@
 """What a criterion is: a function from `AxisSlices` to one score per unit, which may say what it needs.
 
 needs: what calibration must collect for it (`secateur.statistics.NEEDS`); none by default. norm: what its scores are
-divided by, axis by axis, so that axes compare (`secateur.slices.NORMS`); their mean by default.
+divided by, axis by axis, so that axes compare (`secateur.importance.slices.NORMS`); their mean by default.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 import torch
 
-from ..errors import InputError, nearest
-from ..slices import NORMS, AxisSlices
+from secateur.errors import InputError, nearest
+from secateur.importance.slices import NORMS, AxisSlices
 
 Criterion: TypeAlias = "Callable[[AxisSlices], torch.Tensor]"
 

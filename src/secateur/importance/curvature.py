@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ..slices import AxisSlices
-from .gradients import makers_sum
-from .magnitude import stand_in
+from secateur.importance.gradients import makers_sum
+from secateur.importance.magnitude import stand_in
+from secateur.importance.slices import AxisSlices
 
 
 @dataclass(frozen=True)

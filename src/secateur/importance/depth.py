@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
-from ..blocks import Block
-from ..errors import InputError, PruningError
-from ..graph import Graph, SiteUse
-from ..slices import Known, Slices
+from secateur.errors import InputError, PruningError
+from secateur.graph.graph import Graph
+from secateur.graph.parts import Block, SiteUse
+from secateur.importance.slices import Known, Slices
 
 if TYPE_CHECKING:
-    from ..statistics import Statistics
+    from secateur.statistics.sums import Statistics
 
 SCORING = ("l1", "l2", "lp", "group_l1", "group_l2", "bn_scale", "taylor_weight", "obd", "hessian", "snip", "random")
 """Criteria that score blocks: those of each unit's own weights."""

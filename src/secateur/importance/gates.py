@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..slices import AxisSlices
-from .magnitude import stand_in
+from secateur.importance.magnitude import stand_in
+from secateur.importance.slices import AxisSlices
 
 
 def gate(axis: AxisSlices, quantity: str) -> torch.Tensor:

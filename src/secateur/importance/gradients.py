@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..slices import AxisSlices, Element
-from .magnitude import stand_in
+from secateur.importance.magnitude import stand_in
+from secateur.importance.slices import AxisSlices, Element
 
 
 def learned(axis: AxisSlices, quantity: str, element: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..slices import AxisSlices
-from .magnitude import producing_role
+from secateur.importance.magnitude import producing_role
+from secateur.importance.slices import AxisSlices
 
 COUPLED = ("output", "input", "scale")
 

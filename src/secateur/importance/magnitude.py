@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import InputError
-from ..slices import AxisSlices
+from secateur.errors import InputError
+from secateur.importance.slices import AxisSlices
 
 
 def producing_role(axis: AxisSlices) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..slices import AxisSlices, Problem
-from .magnitude import L2
+from secateur.importance.magnitude import L2
+from secateur.importance.slices import AxisSlices, Problem
 
 DAMPING = 1e-3
 DEPENDENT = 4

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..slices import AxisSlices
+from secateur.importance.slices import AxisSlices
 
 
 @dataclass(frozen=True)

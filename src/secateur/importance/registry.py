@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import InputError, nearest
-from .activations import MeanActivation, NonZero, Variance, Wanda
-from .batch_norm import BatchNormScale
-from .criterion import Criterion, Normalised
-from .curvature import Hessian
-from .fpgm import GeometricMedian
-from .gates import Fisher, Taylor, TaylorBatch
-from .gradients import OptimalBrainDamage, Snip, TaylorWeight
-from .group_magnitude import GroupNorm
-from .lamp import Lamp
-from .magnitude import L1, L2, Lp
-from .obs import OptimalBrainSurgeon
-from .random import Random
+from secateur.errors import InputError, nearest
+from secateur.importance.activations import MeanActivation, NonZero, Variance, Wanda
+from secateur.importance.batch_norm import BatchNormScale
+from secateur.importance.criterion import Criterion, Normalised
+from secateur.importance.curvature import Hessian
+from secateur.importance.fpgm import GeometricMedian
+from secateur.importance.gates import Fisher, Taylor, TaylorBatch
+from secateur.importance.gradients import OptimalBrainDamage, Snip, TaylorWeight
+from secateur.importance.group_magnitude import GroupNorm
+from secateur.importance.lamp import Lamp
+from secateur.importance.magnitude import L1, L2, Lp
+from secateur.importance.obs import OptimalBrainSurgeon
+from secateur.importance.random import Random
 
 CRITERIA: dict[str, Callable[[int], Criterion]] = {
     "l1": lambda seed: L1(),

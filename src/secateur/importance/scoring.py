@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from ..errors import InputError, PruningError
-from ..graph import Graph, PrunableAxis
-from ..slices import shape_of, slices_of
-from .criterion import Criterion, needs_of, norm_of
-from .registry import CRITERIA, named_criterion
+from secateur.errors import InputError, PruningError
+from secateur.graph.graph import Graph
+from secateur.graph.parts import PrunableAxis
+from secateur.graph.units import shape_of
+from secateur.importance.criterion import Criterion, needs_of, norm_of
+from secateur.importance.registry import CRITERIA, named_criterion
+from secateur.importance.slices import slices_of
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
-    from ..statistics import Statistics
+    from secateur.statistics.sums import Statistics
 
 Scores: TypeAlias = "Mapping[str, torch.Tensor]"
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from torch import nn
 
-from ..apply.becoming import become_
-from ..apply.surgery import plans_of
-from ..apply.transplant import States
-from ..calls import Call
-from ..errors import InputError
-from ..train.iterate import Iteration, Stage, iterate
-from ..train.judge import Judge, Record
-from ..train.passed import check_options
-from ..train.running import device_of
+from secateur.anatomy.calls import Call
+from secateur.anatomy.running import device_of
+from secateur.apply.becoming import become_
+from secateur.apply.ready import plans_of
+from secateur.apply.transplant import States
+from secateur.errors import InputError
+from secateur.train.iterate import Iteration, Stage, iterate
+from secateur.train.judge import Judge, Record
+from secateur.train.passed import check_options
 
 UNITS = ("steps", "epochs")
 SET_HERE = ("model", "example_inputs", "target", "start", "dense")

@@ -1,6 +1,5 @@
 """Pruning inside the Trainer of Lightning.
 
-from secateur.integrations.lightning import PruningCallback
 
 trainer = Trainer(max_epochs=10, callbacks=[PruningCallback("macs=0.5", images[:1], every=200, steps=5)])
 trainer.fit(module, loader)
@@ -17,10 +16,10 @@ from typing import Any
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from ..apply.surgery import cut_
-from ..errors import FileError, InputError
-from ..plan import Plan
-from .in_place import InPlaceCallback
+from secateur.apply.surgery import cut_
+from secateur.errors import FileError, InputError
+from secateur.integrations.in_place import InPlaceCallback
+from secateur.plan.plan import Plan
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer

@@ -1,6 +1,5 @@
 """Pruning inside the Trainer of Hugging Face transformers.
 
-from secateur.integrations.transformers import PruningCallback
 
 trainer = Trainer(model, args, train_dataset=..., callbacks=[PruningCallback("macs=0.5", every=200, steps=5)])
 trainer.train()
@@ -12,10 +11,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..apply.surgery import plans_of
-from ..errors import InputError
-from ..io import save
-from .in_place import InPlaceCallback
+from secateur.apply.ready import plans_of
+from secateur.errors import InputError
+from secateur.files.model_file import save
+from secateur.integrations.in_place import InPlaceCallback
 
 try:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments

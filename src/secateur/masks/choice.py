@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import InputError, nearest
-from .patterns import Pattern, lowest, named_pattern
+from secateur.errors import InputError, nearest
+from secateur.masks.patterns import Pattern, lowest, named_pattern
 
 SCOPES = {
     "global": "the weights of all layers compete",

@@ -13,14 +13,15 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, nearest
-from ..graph import Graph
-from ..heard import Heard
-from ..statistics import NEED_LOSS, Loss, Statistics, calibrate
-from ..statistics.batches import NoBatches, batches
-from ..text import listed
-from ..trace import trace_calls
-from ..train.running import seeded
+from secateur.anatomy.running import seeded
+from secateur.base.text import listed
+from secateur.errors import InputError, nearest
+from secateur.graph.graph import Graph
+from secateur.importance.heard import Heard
+from secateur.statistics.batches import NoBatches, batches
+from secateur.statistics.calibration import calibrate
+from secateur.statistics.sums import NEED_LOSS, Loss, Statistics
+from secateur.trace.tracing import trace_calls
 
 Scoring: TypeAlias = "Callable[[str, Tensor], Tensor]"
 

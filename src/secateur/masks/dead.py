@@ -15,14 +15,15 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..budget import plan
-from ..graph import Graph, PrunableAxis, SiteUse
-from ..plan import Plan
-from ..slices import positions_by_unit
-from ..slots import slots
-from ..terms import Axis, Cat, Term, find, positions
-from ..trace import trace
-from ..trace.zeros import Use, still_exact
+from secateur.anatomy.slots import slots
+from secateur.graph.graph import Graph
+from secateur.graph.parts import PrunableAxis, SiteUse
+from secateur.graph.units import positions_by_unit
+from secateur.plan.plan import Plan
+from secateur.planning import plan
+from secateur.terms import Axis, Cat, Term, find, positions
+from secateur.trace.tracing import trace
+from secateur.trace.zeros import Use, still_exact
 
 
 def dead(graph: Graph) -> dict[str, list[int]]:
@@ -56,7 +57,7 @@ def dead(graph: Graph) -> dict[str, list[int]]:
 
 def plan_of_dead(model: nn.Module, example_inputs: Any, **options: Any) -> Plan:
     """The plan that drops dead units; the empty plan where there are none. options: those of `secateur.trace`."""
-    from ..probing.groupwise import whole  # which stands on all that plans
+    from secateur.planning.by_counts import whole  # which stands on all that plans
 
     graph = trace(model, example_inputs, **options)
     drop = dead(graph)

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .handle import Masks
-
 
 @dataclass
 class Following:
-    """`step()` is called after each step of the optimizer. done: how many steps there were; can be set to go on.
+    """`step()` is called after each step of the optimizer, and calls `update` (that of `Masks`).
 
-    The masks are changed where the schedule gives less than they keep, so one that holds its value between costs
-    nothing there.
+    done: how many steps there were; can be set to go on. The masks are changed where the schedule gives less than they
+    keep, so one that holds its value between costs nothing there.
     """
 
-    masks: Masks
+    update: Callable[..., object]
     schedule: Callable[[int], float]
     regrow: bool = False
     done: int = 0
@@ -26,7 +24,7 @@ class Following:
         before, self.done = self.schedule(self.done), self.done + 1
         remains = self.schedule(self.done)
         if remains != before:
-            self.masks.update(1 - remains, regrow=self.regrow)
+            self.update(1 - remains, regrow=self.regrow)
 
 
 __all__ = ["Following"]

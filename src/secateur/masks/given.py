@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import InputError, nearest
-from .patterns import named_pattern
-from .wearing import Worn
+from secateur.anatomy.masked import Worn
+from secateur.errors import InputError, nearest
+from secateur.masks.patterns import named_pattern
 
 
 def checked_mask(name: str, kept: Any, found: Mapping[str, Worn]) -> Tensor:

@@ -5,30 +5,30 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..apply.surgery import PLANS, plans_of
-from ..errors import InputError
-from ..graph import Graph
-from ..guard import guard, unguard
-from ..plan import Plan
-from ..process import trainable
-from ..statistics import Loss
-from ..trace import check_model
-from .choice import Rules
-from .criteria import Measure, Scoring, checked
-from .given import checked_mask
-from .layout import Layout
-from .naming import plain
-from .patterns import named_pattern, sparsity_of
-from .wearing import Mask, Worn, check_alone, put_on, take_off, worn
-from .weights import Weight, chosen
-
-if TYPE_CHECKING:
-    from .following import Following
+from secateur.anatomy.checks import check_model
+from secateur.anatomy.guard import guard, unguard
+from secateur.anatomy.masked import Mask, Worn, check_alone, put_on, take_off, worn
+from secateur.anatomy.masked_layout import Layout
+from secateur.anatomy.masked_names import plain
+from secateur.apply.ready import PLANS, plans_of
+from secateur.base.process import trainable
+from secateur.errors import InputError
+from secateur.graph.graph import Graph
+from secateur.masks.choice import Rules
+from secateur.masks.criteria import Measure, Scoring, checked
+from secateur.masks.dead import dead, plan_of_dead
+from secateur.masks.following import Following
+from secateur.masks.given import checked_mask
+from secateur.masks.patterns import named_pattern, sparsity_of
+from secateur.masks.table import table
+from secateur.masks.weights import Weight, chosen
+from secateur.plan.plan import Plan
+from secateur.statistics.sums import Loss
 
 
 @trainable
@@ -197,9 +197,7 @@ class Masks:
         >>> masks.sparsity
         0.8
         """
-        from .following import Following
-
-        return Following(self, schedule, regrow)
+        return Following(self.update, schedule, regrow)
 
     @trainable
     def harden(self) -> None:
@@ -239,8 +237,6 @@ class Masks:
 
         graph: a trace of this model. See `secateur.masks.dead`.
         """
-        from .dead import dead
-
         return dead(graph)
 
     @trainable
@@ -249,13 +245,9 @@ class Masks:
 
         options: those of `secateur.trace`. Nothing is dropped where no unit is entirely zero.
         """
-        from .dead import plan_of_dead
-
         return plan_of_dead(self.model, example_inputs, **options)
 
     def __str__(self) -> str:
-        from .table import table
-
         return table(self)
 
     def _found(self) -> dict[str, Worn]:

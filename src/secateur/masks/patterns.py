@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..errors import InputError, nearest
+from secateur.errors import InputError, nearest
 
 
 class Pattern(Protocol):

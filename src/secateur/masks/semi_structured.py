@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.sparse import to_sparse_semi_structured
 
-from ..errors import InputError
-from .handle import masks_of
-from .wearing import worn
+from secateur.anatomy.masked import worn
+from secateur.errors import InputError
+from secateur.masks.handle import masks_of
 
 CAPABILITY = (8, 0)
 

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
-from ..text import counted, folded, listed, paged, share, times
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from .handle import Masks
+from secateur.base.text import counted, folded, listed, paged, share, times
+from secateur.masks.choice import Rules
+from secateur.masks.criteria import Measure
 
 HEAD = ("weight", "shape", "of", "kept", "zero")
 SHOWN = 5
 FOLD_ABOVE = 40  # as many weights are listed one by one
 
 
-def table(masks: Masks) -> str:
+class Told(Protocol):
+    """What of `Masks` is printed."""
+
+    @property
+    def masks(self) -> Mapping[str, Tensor]: ...
+    @property
+    def density(self) -> Mapping[str, float]: ...
+    @property
+    def sparsity(self) -> float: ...
+    @property
+    def left_out(self) -> Mapping[str, str]: ...
+    @property
+    def measure(self) -> Measure: ...
+    @property
+    def rules(self) -> Rules: ...
+
+
+def table(masks: Told) -> str:
     """What stays of each weight, and in all.
 
     >>> import torch
@@ -34,7 +53,7 @@ def table(masks: Masks) -> str:
     return "\n".join([head, "", *paged([HEAD, *rows], right=range(1, len(HEAD))), *(["", *told] if told else [])])
 
 
-def _blocked(masks: Masks) -> list[str]:
+def _blocked(masks: Told) -> list[str]:
     """That a layer lets nothing through, as happens where the weights of all layers compete and some are smaller."""
     empty = [name for name, kept in masks.masks.items() if kept.dim() > 1 and not kept.any()]
     if not empty:
@@ -45,7 +64,7 @@ def _blocked(masks: Masks) -> list[str]:
     ]
 
 
-def _how(masks: Masks) -> str:
+def _how(masks: Told) -> str:
     criterion = masks.measure.criterion
     by = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", type(criterion).__name__)
     spread = {"global": "over the network", "layer": "share of each layer", "output": "share of each output"}
@@ -53,7 +72,7 @@ def _how(masks: Masks) -> str:
     return f"{masks.rules.pattern}, by {by}{scope}"
 
 
-def _rows(masks: Masks) -> list[tuple[str, ...]]:
+def _rows(masks: Told) -> list[tuple[str, ...]]:
     found = masks.masks
     rows = [
         (

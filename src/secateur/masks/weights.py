@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, nearest
-from ..naming import means
-from ..slots import NESTED
-from ..text import listed
-from .layout import Layout, layout_of
-from .wearing import lists, mask_in
+from secateur.anatomy.masked import lists, mask_in
+from secateur.anatomy.masked_layout import Layout, layout_of
+from secateur.anatomy.slots import NESTED
+from secateur.base.names import means
+from secateur.base.text import listed
+from secateur.errors import InputError, nearest
 
 SHOWN = 5
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.LocalResponseNorm)

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.base.paths import PathLike, path_of
 from secateur.errors import FileError, nearest
-from secateur.paths import PathLike, path_of
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training scripts put the state dict, beside their epoch and optimizer."""

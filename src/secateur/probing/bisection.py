@@ -9,25 +9,26 @@ from typing import Any
 
 from torch import nn
 
-from ..apply.surgery import plans_of
-from ..budget import plan
-from ..budget.targets import KINDS
-from ..errors import InputError, TargetError, nearest
-from ..fingerprint import called, digest, fingerprint_of
-from ..graph import Graph
-from ..paths import PathLike
-from ..plan import Plan
-from ..process import trainable
-from ..progress import bar
-from ..pruning import Pruned, calibrated, finished
-from ..recover import Recover, Recovering
-from ..statistics import Loss
-from ..text import columns
-from ..trace import trace
-from .curves import DENSE
-from .groupwise import whole
-from .journal import Journal
-from .metric import Finish, Metric, check_functions, judged, made
+from secateur.apply.ready import plans_of
+from secateur.base.hashing import called, digest
+from secateur.base.paths import PathLike
+from secateur.base.process import trainable
+from secateur.base.progress import bar
+from secateur.base.text import columns
+from secateur.errors import InputError, TargetError, nearest
+from secateur.graph.fingerprint import fingerprint_of
+from secateur.graph.graph import Graph
+from secateur.plan.plan import Plan
+from secateur.planning import plan
+from secateur.planning.by_counts import whole
+from secateur.planning.targets import KINDS
+from secateur.probing.curves import DENSE
+from secateur.probing.journal import Journal
+from secateur.probing.metric import Finish, Metric, check_functions, judged, made
+from secateur.pruning import Pruned, calibrated, finished
+from secateur.recover import Recover, Recovering
+from secateur.statistics.sums import Loss
+from secateur.trace.tracing import trace
 
 KIND = "search"
 

@@ -20,38 +20,18 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FileError, InputError
-from ..graph import Graph, Group
-from ..paths import PathLike
-from ..text import columns, listed
-from .journal import Journal, key_of
+from secateur.base.paths import PathLike
+from secateur.base.text import columns, listed
+from secateur.errors import FileError, InputError
+from secateur.graph.graph import Graph
+from secateur.graph.parts import Group
+from secateur.probing.journal import Journal, key_of
+from secateur.probing.plot import plot
+from secateur.probing.points import Curve, Point
 
 KIND = "sensitivity"
 DENSE = "dense"
 BLUR = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What was measured with `kept` of the steps of a group, the most within a share of `ratio`."""
-
-    ratio: float
-    kept: int
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """The measured points of one group, deepest cut last: `units` by the name of each axis, `steps` of all together."""
-
-    units: Mapping[str, int]
-    steps: int
-    points: tuple[Point, ...]
-
-    @property
-    def name(self) -> str:
-        """The axis that the group is called by."""
-        return next(iter(self.units))
 
 
 @dataclass(frozen=True)
@@ -135,9 +115,7 @@ class Sensitivity:
 
     def plot(self, path: PathLike) -> None:
         """Write a page with one line per group to an .html file. Needs plotly: `pip install 'secateur[plot]'`."""
-        from ..report.curves import plot
-
-        plot(self, path)
+        plot(path, self.ranked(), self.dense, "higher" if self.higher_is_better else "lower")
 
     def __str__(self) -> str:
         better = "higher" if self.higher_is_better else "lower"
@@ -194,4 +172,4 @@ def _curve(data: Mapping[str, Any], values: Mapping[str, float]) -> Curve:
     return Curve(units, int(data["steps"]), tuple(sorted(points, key=lambda point: -point.ratio)))
 
 
-__all__ = ["Curve", "Point", "Sensitivity", "from_journal"]
+__all__ = ["Sensitivity", "from_journal"]

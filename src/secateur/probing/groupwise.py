@@ -9,24 +9,26 @@ from typing import Any, TypeAlias
 
 import torch
 
-from ..budget.conditions import Conditions
-from ..budget.planning import build_plan
-from ..budget.select import Select, SelectLike
-from ..budget.steps import allowed_levels, highest, kept_units
-from ..budget.wishes import Wishes
-from ..cost import Cost, Counts
-from ..errors import InputError
-from ..fingerprint import called, fingerprint_of, of_tensors
-from ..graph import Graph, Group
-from ..importance import Criterion, Scores, score
-from ..paths import PathLike
-from ..plan import Plan
-from ..process import trainable
-from ..progress import bar
-from ..statistics import Statistics
-from .curves import DENSE, KIND, Sensitivity, from_journal
-from .journal import Journal, key_of
-from .metric import Finish, Metric, check_functions, judged, made
+from secateur.base.hashing import called, of_tensors
+from secateur.base.paths import PathLike
+from secateur.base.process import trainable
+from secateur.base.progress import bar
+from secateur.cost.form import Counts
+from secateur.errors import InputError
+from secateur.graph.fingerprint import fingerprint_of
+from secateur.graph.graph import Graph
+from secateur.graph.parts import Group
+from secateur.importance import Criterion, Scores, score
+from secateur.plan.plan import Plan
+from secateur.planning.by_counts import keeping, whole
+from secateur.planning.selection.conditions import Conditions
+from secateur.planning.selection.select import Select, SelectLike
+from secateur.planning.selection.wishes import Wishes
+from secateur.planning.solver.ladders import allowed_levels, highest
+from secateur.probing.curves import DENSE, KIND, Sensitivity, from_journal
+from secateur.probing.journal import Journal, key_of
+from secateur.probing.metric import Finish, Metric, check_functions, judged, made
+from secateur.statistics.sums import Statistics
 
 RATIOS = (0.9, 0.75, 0.5, 0.25)
 Asked: TypeAlias = "list[tuple[Group, dict[float, int]]]"
@@ -165,19 +167,8 @@ class Probes:
         return keeping(self.graph, self._counts(group, level), self.scores)
 
     def _counts(self, group: Group, level: int) -> Counts:
-        counts = Cost.of(self.graph).full.copy()
+        counts = self.graph.cost.full.copy()
         for i, axis in enumerate(self.graph.axes):
             if self.graph.groups[axis.group] is group:
                 counts[i] = level * (axis.size // group.steps)
         return counts
-
-
-def keeping(graph: Graph, counts: Counts, scores: Mapping[str, torch.Tensor]) -> Plan:
-    """The plan in which each axis keeps so many units, those with the highest scores."""
-    pairs = zip(graph.axes, counts, strict=True)
-    return build_plan(graph, {axis.name: kept_units(axis, int(n), scores[axis.name]) for axis, n in pairs}, counts, ())
-
-
-def whole(graph: Graph) -> Plan:
-    """The plan that keeps everything."""
-    return keeping(graph, Cost.of(graph).full, score(graph, {}))

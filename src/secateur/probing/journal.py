@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import FileError
-from ..io import save_json
-from ..paths import PathLike, path_of
-from .metric import number
+from secateur.base.paths import PathLike, path_of
+from secateur.base.writing import save_json
+from secateur.errors import FileError
+from secateur.probing.metric import number
 
 FORMAT = 1
 

@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from ..apply import cut
-from ..errors import InputError
-from ..fingerprint import called
-from ..graph import Graph
-from ..plan import Plan
-from ..process import same_random_numbers
-from ..train.running import mode, seeded
+from secateur.anatomy.running import mode, seeded
+from secateur.apply import cut
+from secateur.base.hashing import called
+from secateur.base.process import same_random_numbers
+from secateur.errors import InputError
+from secateur.graph.graph import Graph
+from secateur.plan.plan import Plan
 
 Metric: TypeAlias = "Callable[[nn.Module], Any]"
 Finish: TypeAlias = "Callable[[nn.Module, Plan], nn.Module | None]"

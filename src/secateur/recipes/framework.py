@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from secateur.count import count
+from secateur.anatomy.running import seeded
+from secateur.base.text import columns
+from secateur.cost.count import count
 from secateur.data import Batches, Data, Source
 from secateur.errors import InputError
-from secateur.text import columns
-from secateur.train.running import seeded
 
 
 def to_stderr(line: str) -> None:

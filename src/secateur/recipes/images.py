@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.anatomy.running import mode, seeded
 from secateur.data import DATASETS, Batch, Batches, Data, Source, load_data
 from secateur.errors import InputError
 from secateur.recipes.framework import Options, Row, of_classes, size, subset
 from secateur.train import TrainOptions, evaluate, fit
-from secateur.train.running import mode, seeded
 
 CALIBRATION = 16  # batches
 

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from typer import Option
 
 import secateur
+from secateur.anatomy.running import seeded
 from secateur.data import Data, load_data
 from secateur.errors import InputError, nearest
 from secateur.masks import Masks, mask, masks_of
 from secateur.recipes.framework import Options, Result, Row, size, subset
 from secateur.train import TrainOptions, evaluate, fit
-from secateur.train.running import seeded
 
 NAME = "magnitude"
 SOURCE = "Han et al., Learning both Weights and Connections for Efficient Neural Networks, NIPS 2015"

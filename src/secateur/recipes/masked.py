@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import secateur
+from secateur.anatomy.running import seeded
 from secateur.data import Batch, Data, load_data
 from secateur.recipes.framework import Options, Row, scratch, size, subset
 from secateur.train import TrainOptions, evaluate, fit
-from secateur.train.running import seeded
 
 METHODS: dict[str, dict[str, Any]] = {
     "random": {"importance": "random"},

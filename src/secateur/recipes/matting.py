@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from secateur.anatomy.running import call, mode, seeded
 from secateur.data import Batch
 from secateur.data.matting import Composites, composites
 from secateur.models.modnet import MODNet
@@ -16,7 +17,6 @@ from secateur.recipes.matting_losses import mad, modnet_loss, mse
 from secateur.recipes.mobilenet_trunk import load_trunk, trunk_path
 from secateur.report import timings
 from secateur.train import Progress, TrainOptions, fit
-from secateur.train.running import call, mode, seeded
 
 SIDE = 512
 """Pixels of a side of the image that parameters, MACs and time are counted for; composites are smaller."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from secateur.anatomy.running import call, mode
 from secateur.errors import FileError
-from secateur.train.running import call, mode
 
 GAP, HEAD = 4, 14
 """Pixels between pictures, and above the first row for the names of the columns."""

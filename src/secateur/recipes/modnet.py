@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from typer import Option
 
 import secateur
+from secateur.base.text import counted
 from secateur.data import Batch
 from secateur.data.matting import parts
 from secateur.recipes.framework import Options, Result, Row, scratch
 from secateur.recipes.matting import FULL, LR, QUICK, TUNING_LR, Errors, Workshop
 from secateur.recipes.matting_losses import modnet_loss
 from secateur.recipes.matting_picture import write_picture
-from secateur.text import counted
 
 # Optional[...], since typer evaluates these at run time.
 # ruff: noqa: UP045

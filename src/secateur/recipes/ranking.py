@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from secateur.errors import InputError
-from secateur.graph import Graph
+from secateur.graph.graph import Graph
 
 
 def units_of(graph: Graph) -> int:

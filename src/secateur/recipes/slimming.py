@@ -21,19 +21,19 @@ from typer import Option
 
 import secateur
 from secateur.errors import InputError, nearest
-from secateur.graph import Graph
+from secateur.graph.graph import Graph
 from secateur.importance import Criterion, score
 from secateur.importance.batch_norm import BatchNormScale
+from secateur.importance.slices import AxisSlices
 from secateur.models import densenet as dense_models
 from secateur.models import preresnet as residual_models
 from secateur.models.pick import with_picks
 from secateur.models.vgg import vgg16
-from secateur.plan import Plan
+from secateur.plan.plan import Plan
 from secateur.recipes.framework import Options, Result, Row, scratch
 from secateur.recipes.images import Bench, Images
 from secateur.recipes.ranking import lowest, units_of
 from secateur.recover import recover_
-from secateur.slices import AxisSlices
 from secateur.train.penalties import ScaleL1
 
 # ruff: noqa: UP045

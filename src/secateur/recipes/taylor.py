@@ -32,7 +32,7 @@ from secateur.models.vgg import vgg16, vgg_like
 from secateur.recipes.framework import Options, Result, Row, scratch
 from secateur.recipes.images import Bench, Images
 from secateur.recipes.ranking import lowest, units_of
-from secateur.statistics import calibrate
+from secateur.statistics.calibration import calibrate
 
 # ruff: noqa: UP045
 

@@ -5,7 +5,7 @@ of what read them. lsq: least squares for every weight, layer by layer, on what 
 the same in one pass, from what the dense model gives it.
 """
 
-from .steps import (
+from secateur.recover.steps import (
     STEPS,
     LeastSquares,
     MeanShift,

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from ..plan import Added
-from .walking import Ends
+from secateur.plan.parts import Added
+from secateur.recover.walking import Ends
 
 
 class Constants:

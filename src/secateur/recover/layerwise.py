@@ -20,17 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..readers import matrix_of, weight_of
-from ..statistics import PLACES
-from ..statistics.batches import Batch
-from ..statistics.listening import Read
-from ..statistics.patches import rows
-from ..trace.recorder import uncompiled
-from .constants import Constants
-from .solving import applied, solved
-from .strands import Strand
-from .task import Task
-from .walking import Ends, Joined, Walk
+from secateur.graph.readers import matrix_of, weight_of
+from secateur.recover.constants import Constants
+from secateur.recover.solving import applied, solved
+from secateur.recover.strands import Strand
+from secateur.recover.task import Task
+from secateur.recover.walking import Ends, Joined, Walk
+from secateur.statistics.batches import Batch
+from secateur.statistics.listening import Read
+from secateur.statistics.patches import rows
+from secateur.statistics.sums import PLACES
+from secateur.trace.interceptor import uncompiled
 
 Events: TypeAlias = "dict[int, tuple[Any, Any]]"
 """What the dense and the cut model are at, by the number of the batch: both read, or both join a sum."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..apply.kept import kept_by_axis
-from ..readers import matrix_of, weight_of
-from ..terms import positions
-from .constants import Constants
-from .task import Task
-from .walking import Ends
+from secateur.apply.kept import kept_by_axis
+from secateur.graph.readers import matrix_of, weight_of
+from secateur.recover.constants import Constants
+from secateur.recover.task import Task
+from secateur.recover.walking import Ends
+from secateur.terms import positions
 
 
 class FromMoments:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..statistics.batches import Batch
+from secateur.statistics.batches import Batch
 
 
 def estimate_norms(model: nn.Module, batches: Sequence[Batch]) -> int:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..statistics.collectors import second_moments
+from secateur.statistics.collectors import second_moments
 
 RIDGES = (1e-6, 1e-4, 1e-2, 1e-1, 1.0)
 HELD_OUT = 5  # of so many batches one is held out; of fewer, one of so many rows

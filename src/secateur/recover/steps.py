@@ -10,26 +10,27 @@ from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ..apply.closing import opened
-from ..apply.recovered import recovered_
-from ..apply.surgery import PLANS, plans_of
-from ..calls import tensors_in
-from ..errors import InputError, nearest
-from ..graph import Graph
-from ..masks.wearing import worn
-from ..plan import Added, Plan, Recovery
-from ..process import trainable
-from ..slots import slots
-from ..statistics import PLACES, Statistics
-from ..statistics.batches import batches
-from ..trace.keeping import kept, set_modes
-from ..train.running import seeded
-from .constants import Constants
-from .layerwise import Layerwise
-from .moments import FromMoments
-from .norms import estimate_norms
-from .task import Task
-from .walking import rehearsed
+from secateur.anatomy.keeping import kept, set_modes
+from secateur.anatomy.masked import worn
+from secateur.anatomy.running import seeded
+from secateur.anatomy.slots import slots
+from secateur.apply.closing import opened
+from secateur.apply.ready import PLANS, plans_of
+from secateur.apply.recovered import recovered_
+from secateur.base.nested import tensors_in
+from secateur.base.process import trainable
+from secateur.errors import InputError, nearest
+from secateur.graph.graph import Graph
+from secateur.plan.parts import Added, Recovery
+from secateur.plan.plan import Plan
+from secateur.recover.constants import Constants
+from secateur.recover.layerwise import Layerwise
+from secateur.recover.moments import FromMoments
+from secateur.recover.norms import estimate_norms
+from secateur.recover.task import Task
+from secateur.recover.walking import rehearsed
+from secateur.statistics.batches import batches
+from secateur.statistics.sums import PLACES, Statistics
 
 Found: TypeAlias = "tuple[dict[Added, Tensor], dict[str, Any]]"
 """Parameters that a step adds, with their values, and figures that it reports."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..graph import Graph
-from ..plan import Plan
-from ..statistics import Statistics
-from ..statistics.batches import Batch
+from secateur.graph.graph import Graph
+from secateur.plan.plan import Plan
+from secateur.statistics.batches import Batch
+from secateur.statistics.sums import Statistics
 
 
 @dataclass(frozen=True)

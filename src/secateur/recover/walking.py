@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..graph import Graph
-from ..statistics.batches import Batch
-from ..statistics.listening import Listener, Read
+from secateur.graph.graph import Graph
+from secateur.statistics.batches import Batch
+from secateur.statistics.listening import Listener, Read
 
 _MARK = "_secateur_tail"
 _T = torch.Tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from secateur.report.latency import Timing
-from secateur.text import columns, share
+from secateur.base.text import columns, share
+from secateur.latency.timing import Timing
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ..calls import Call, tensors_in, usual
-from ..errors import InputError
-from ..nested import changed, is_object
+from secateur.anatomy.calls import Call, usual
+from secateur.base.nested import changed, is_object, tensors_in
+from secateur.errors import InputError
 
 
 class NoBatches(InputError):

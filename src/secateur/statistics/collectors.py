@@ -7,28 +7,19 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ..graph import Graph, PrunableAxis
-from ..slices import per_unit, readers_by_axis
-from .batches import Batch
-from .layout import Layout, Places, layouts
-from .listening import Read
-from .patches import rows
-
-Key: TypeAlias = "tuple[str, str]"
-
-
-class Sums(dict[Key, Tensor]):
-    """Sums in float64 on the CPU, by name and quantity."""
-
-    def add(self, name: str, quantity: str, value: Tensor | float) -> None:
-        value = torch.as_tensor(value).detach().to("cpu", torch.float64)
-        held = self.get((name, quantity))
-        self[name, quantity] = value.clone() if held is None else held.add_(value)
+from secateur.graph.graph import Graph
+from secateur.graph.parts import PrunableAxis
+from secateur.graph.units import per_unit, readers_by_axis
+from secateur.statistics.batches import Batch
+from secateur.statistics.layout import Layout, Places, layouts
+from secateur.statistics.listening import Read
+from secateur.statistics.patches import rows
+from secateur.statistics.sums import Sums
 
 
 class Collector(Protocol):

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..errors import PruningError
+from secateur.errors import PruningError
 
 if TYPE_CHECKING:
-    from .batches import Batch
-    from .collectors import Sums
+    from secateur.statistics.batches import Batch
+    from secateur.statistics.sums import Sums
 
 
 def add_curvature(sums: Sums, model: nn.Module, batch: Batch, loss: Callable[[Any, Any], Tensor], seed: str) -> None:

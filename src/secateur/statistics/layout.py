@@ -14,9 +14,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from ..graph import Graph
-from .batches import Batch
-from .listening import Listener, Read
+from secateur.graph.graph import Graph
+from secateur.statistics.batches import Batch
+from secateur.statistics.listening import Listener, Read
 
 Places: TypeAlias = "tuple[str, int]"
 """A weight, and how often it has read before in the same run."""

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..graph import Graph
-from ..readers import Reader
-from ..trace.recorder import Functions, Interceptor, uncompiled
-from .patches import Window
+from secateur.graph.graph import Graph
+from secateur.graph.readers import Reader
+from secateur.statistics.patches import Window
+from secateur.trace.interceptor import Functions, Interceptor, uncompiled
 
 Arguments: TypeAlias = "dict[str, Any]"
 

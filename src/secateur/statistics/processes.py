@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
-from ..errors import PruningError
+from secateur.errors import PruningError
 
 T = TypeVar("T")
 Key = tuple[str, str]

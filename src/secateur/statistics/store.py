@@ -15,13 +15,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import FileError, InputError
-from ..fingerprint import digest, fingerprint_of, of_steps, of_values
-from ..graph import Graph
-from ..io import read_tensors, save_tensors
-from ..paths import PathLike, path_of
-from . import processes
-from .batches import Batch
+from secateur.base.hashing import digest, of_values
+from secateur.base.paths import PathLike, path_of
+from secateur.base.writing import read_tensors, save_tensors
+from secateur.errors import FileError, InputError
+from secateur.graph.fingerprint import fingerprint_of, of_steps
+from secateur.graph.graph import Graph
+from secateur.statistics import processes
+from secateur.statistics.batches import Batch
 
 FORMAT = "1"
 Key = tuple[str, str]

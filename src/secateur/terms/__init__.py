@@ -15,7 +15,7 @@ of a Cat, no factor of size one, at least two parts; a Case behind its selector 
 size one is `ONE`.
 """
 
-from .term import (
+from secateur.terms.term import (
     CHANNEL,
     EXPERT,
     HEAD,
@@ -40,10 +40,11 @@ from .term import (
 )
 
 # isort: split
-from .choices import loose, merge, merged, mingle, pick, places, settle
-from .marks import collapse, freeze, keep_at_least, keep_multiple, mark_inexact, mark_kind, reason
-from .positions import kept_size, positions, size
-from .unification import cut, factor, reshape, unify
+from secateur.terms.choices import mingle, pick
+from secateur.terms.marks import collapse, freeze, keep_at_least, keep_multiple, mark_inexact, mark_kind, reason
+from secateur.terms.positions import kept_size, positions, size
+from secateur.terms.sight import loose, places
+from secateur.terms.unification import cut, factor, merge, merged, reshape, settle, unify
 
 __all__ = [
     "CHANNEL",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .term import Cat, Each, Product, Term, Why, axes, find
+from secateur.terms.term import Cat, Each, Product, Term, Why, axes, find
 
 
 def reason(why: Why) -> str:

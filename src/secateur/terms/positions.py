@@ -6,8 +6,8 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
-from .choices import places, sightings, sights
-from .term import Axis, Case, Cat, Each, Kept, Product, Term, axes, factors, find, same
+from secateur.terms.sight import places, sightings, sights
+from secateur.terms.term import Axis, Case, Cat, Each, Kept, Product, Term, axes, factors, find, same
 
 
 def size(term: Term, counts: Mapping[Axis, int]) -> int:

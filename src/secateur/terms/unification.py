@@ -6,9 +6,9 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from . import choices
-from .marks import collapse, freeze, keep_at_least, keep_multiple, mark_inexact, mark_kind, reason
-from .term import ONE, Axis, Case, Cat, Each, Product, Term, Why, cat, find, product, same
+from secateur.terms.marks import collapse, freeze, keep_at_least, keep_multiple, mark_inexact, mark_kind, reason
+from secateur.terms.sight import loose
+from secateur.terms.term import ONE, Axis, Case, Cat, Each, Product, Term, Why, axes, cat, find, leaves, product, same
 
 
 def bind(axis: Axis, term: Term) -> None:
@@ -38,7 +38,7 @@ def unify(x: Term, y: Term, why: Why = "unified") -> None:
     if x is y or x.n == y.n == 1:
         return _share_reason(x, y)
     if isinstance(x, Case) or isinstance(y, Case):
-        return unify(choices.merged(x), choices.merged(y), why)
+        return unify(merged(x), merged(y), why)
     assert x.n == y.n, (x, y)
     if isinstance(x, Axis) and isinstance(y, Axis):
         _unify_axes(x, y)
@@ -46,7 +46,7 @@ def unify(x: Term, y: Term, why: Why = "unified") -> None:
         axis, term = (x, y) if isinstance(x, Axis) else (y, x)
         assert isinstance(axis, Axis)
         collapse(axis)
-        choices.settle([term])  # the axis says nothing of outer units, so only those inside the term count
+        settle([term])  # the axis says nothing of outer units, so only those inside the term count
         bind(axis, term)
     elif isinstance(x, Product) and isinstance(y, Product):
         _unify_products(x, y, why)
@@ -106,7 +106,7 @@ def cut(term: Term, offsets: Sequence[int], why: Why = "cut") -> list[Term] | No
     >>> [piece.n for piece in cut(Axis(7), [3, 7])]
     [3, 4]
     """
-    term = choices.merged(term)
+    term = merged(term)
     assert offsets[-1] == term.n, (term, offsets)
     if len(offsets) == 1:
         return [term]
@@ -187,7 +187,7 @@ def factor(term: Term, sizes: Sequence[int], why: Why = "factored") -> list[Term
     >>> [part.n for part in factor(Axis(12), [3, 4])]
     [3, 4]
     """
-    term = choices.merged(term)
+    term = merged(term)
     assert term.n == math.prod(sizes), (term, sizes)
     if len(sizes) == 1:
         return [term]
@@ -304,7 +304,35 @@ def reshape(dims: Sequence[Term], shape: Sequence[int], why: Why = "reshape") ->
                 new.append(news[j])
                 want *= news[j]
                 j += 1
-        merged = product(old)
-        parts = factor(merged, new, why)
+        whole = product(old)
+        parts = factor(whole, new, why)
         out += parts if parts is not None else [Axis(n, reason(why)) if n != 1 else ONE for n in new]
     return out
+
+
+def settle(dims: Sequence[Term]) -> None:
+    """Collapse each Each that can no longer tell in these dimensions which outer unit it belongs to, and each Case."""
+    cases = [leaf for dim in dims for leaf in leaves(dim) if isinstance(leaf, Case)]
+    if cases:
+        seen = {axis for dim in dims for axis in axes(dim)}
+        for case in cases:
+            if not seen.issuperset(axes(case.selector)):
+                merge(case)
+    for axis in loose(dims):
+        axis.outer = None
+
+
+def merge(case: Case) -> None:
+    """One axis for all cases."""
+    if case.ref is None:
+        for other in case.cases[1:]:
+            unify(case.cases[0], other)
+        case.ref = find(case.cases[0])
+
+
+def merged(term: Term) -> Term:
+    """A term with all of its cases merged."""
+    for leaf in list(leaves(term)):
+        if isinstance(leaf, Case):
+            merge(leaf)
+    return find(term)

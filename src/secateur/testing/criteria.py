@@ -16,13 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..calls import Call, tensors_in
-from ..graph import Graph, PrunableAxis
-from ..importance import Criterion, score
-from ..pruning import calibrated
-from ..slices import positions_by_unit, shape_of
-from ..trace import trace
-from ..verify import orders, permutation_of
+from secateur.anatomy.calls import Call
+from secateur.base.nested import tensors_in
+from secateur.graph.graph import Graph
+from secateur.graph.parts import PrunableAxis
+from secateur.graph.units import positions_by_unit, shape_of
+from secateur.importance import Criterion, score
+from secateur.proof.silencing import orders
+from secateur.proof.verify import permutation_of
+from secateur.pruning import calibrated
+from secateur.trace.tracing import trace
 
 Loss = Callable[[Any, Any], Tensor]
 TOLERANCE = 1e-6

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ..apply import cut
-from ..budget import plan
-from ..errors import InputError, PruningError
-from ..graph import Graph, PrunableAxis
-from ..trace import trace
-from ..verify import TOLERANCE, Verification, verify
+from secateur.apply import cut
+from secateur.errors import InputError, PruningError
+from secateur.graph.graph import Graph
+from secateur.graph.parts import PrunableAxis
+from secateur.planning import plan
+from secateur.proof.verify import TOLERANCE, Verification, verify
+from secateur.trace.tracing import trace
 
 Change: TypeAlias = "Callable[[Tensor], Tensor]"
 Read: TypeAlias = "Callable[[Tensor, Sequence[Tensor]], Tensor]"

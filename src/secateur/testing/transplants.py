@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..apply.surgery import cut
-from ..apply.transplant import transplant
-from ..errors import InputError
-from ..plan import Plan
-from ..slots import slots
-from ..text import listed
+from secateur.anatomy.slots import slots
+from secateur.apply.surgery import cut
+from secateur.apply.transplant import transplant
+from secateur.base.text import listed
+from secateur.errors import InputError
+from secateur.plan.plan import Plan
 
 ROUNDING = 1e-12  # gradients below this are zero but for rounding, and some optimizers make a step of their sign
 

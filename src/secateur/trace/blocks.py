@@ -23,23 +23,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..blocks import Block, Range, above, units
-from ..bypass import inside
-from ..calls import Call
-from ..graph import Graph, SiteUse
-from ..holders import Holder, holders
-from ..plan import Gives
-from ..process import every_module_hooked
-from ..terms import Term, axes, same
-from .typed import Typed, get
-
-if TYPE_CHECKING:
-    from .recorder import Recorder
+from secateur.anatomy.calls import Call
+from secateur.anatomy.holders import Holder, holders
+from secateur.base.names import above, inside
+from secateur.base.process import every_module_hooked
+from secateur.graph.blocks import units
+from secateur.graph.graph import Graph
+from secateur.graph.parts import Block, Range, SiteUse
+from secateur.plan.parts import Gives
+from secateur.terms import Term, axes, same
+from secateur.trace.typed import Typed, get
 
 _NOWHERE = Range(0, 0)
 SUMS = frozenset({"aten::add", "aten::add_", "aten::sub", "aten::sub_"})
@@ -77,10 +75,11 @@ class Ran:
 
 
 class Watch:
-    """Follows the calls of modules while a recorder runs."""
+    """Follows the calls of modules while a recorder runs, which notes `macs` and its `path`."""
 
-    def __init__(self, recorder: Recorder):
-        self.recorder = recorder
+    def __init__(self, macs: Sequence[object], path: Sequence[object]):
+        self._macs = macs
+        self._path = path
         self.passages: dict[int, list[_Passage]] = {}
         self.ran: list[Ran] = []
         self._running: list[_Visit] = []
@@ -110,7 +109,7 @@ class Watch:
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         if not _is_leaf(module):
-            self._running.append(_Visit(module, len(self.recorder.macs), len(self.recorder.path)))
+            self._running.append(_Visit(module, len(self._macs), len(self._path)))
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         while self._running and not _is_leaf(module):  # what raised within, and was caught, never left
@@ -122,8 +121,8 @@ class Watch:
         with torch._C.DisableTorchFunction():  # a look at shapes is no part of what the model does
             passage = _passage(visit, args, kwargs, out)
         passage.call = self._call
-        passage.spent = Range(visit.spent, len(self.recorder.macs))
-        passage.walked = Range(visit.walked, len(self.recorder.path))
+        passage.spent = Range(visit.spent, len(self._macs))
+        passage.walked = Range(visit.walked, len(self._path))
         self.passages.setdefault(id(module), []).append(passage)
 
 

@@ -10,18 +10,20 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from ..blocks import Block, units
-from ..bypass import inside, put_bypasses
-from ..calls import tensors_in
-from ..graph import Graph
-from ..plan import Gives
-from ..slots import slots
-from .blocks import Ran, Watch, blocks_of
-from .counting import counters
-from .ground import Ground
-from .keeping import kept, set_modes
-from .recorder import Interceptor
-from .staging import Stage, staged
+from secateur.anatomy.bypass import put_bypasses
+from secateur.anatomy.counting import counters
+from secateur.anatomy.keeping import kept, set_modes
+from secateur.anatomy.slots import slots
+from secateur.base.names import inside
+from secateur.base.nested import tensors_in
+from secateur.graph.blocks import units
+from secateur.graph.graph import Graph
+from secateur.graph.parts import Block
+from secateur.plan.parts import Gives
+from secateur.trace.blocks import Ran, Watch, blocks_of
+from secateur.trace.ground import Ground
+from secateur.trace.interceptor import Interceptor
+from secateur.trace.staging import Stage, staged
 
 
 class _Walk(Interceptor):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,24 +18,20 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ..errors import InputError
-from ..holders import assign, below, holders, values
-from ..naming import plain_of
-from ..slots import slots
-from ..terms import Term
-from .names import Quotient, followed, whole
-from .sized import shape_args
-from .sizes import Attribute, Dim, Equation, Expr, Ledger, Num, escape, expression, open_ledger, plain
-from .typed import get
+from secateur.anatomy.building import is_pretrained, made_from, refusing
+from secateur.anatomy.holders import assign, below, holders, values
+from secateur.anatomy.slots import slots
+from secateur.base.names import plain_of
+from secateur.errors import InputError
+from secateur.graph.sizes import Attribute, Dim, Equation, Expr
+from secateur.terms import Term
+from secateur.trace.names import Quotient, followed, whole
+from secateur.trace.sized import shape_args
+from secateur.trace.sizes import Ledger, Num, escape, expression, open_ledger, plain
+from secateur.trace.typed import get
 
 UNWRITTEN = frozenset(("_attn_implementation_internal", "_experts_implementation_internal"))  # what no file keeps
 FACTORIES = frozenset(("zeros", "ones", "empty", "rand", "randn", "full"))
-
-
-def is_pretrained(model: nn.Module) -> bool:
-    """Whether a model is one of Hugging Face's, which their class builds from a config."""
-    kinds = ((kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__)
-    return ("transformers", "PreTrainedModel") in kinds
 
 
 def construct(model: nn.Module, ledger: Ledger, unreached: Sequence[str]) -> None:
@@ -130,9 +125,9 @@ def _open_head_dim(owner: Any) -> int | None:
 
 def rebuilt(model: nn.Module, config: Any) -> Any:
     """What the class of a model makes of a config that was written to a file and read again, and checks itself."""
-    with _refused(model):
+    with refusing(model):
         again = reread(config)
-        built = _made(model, again)
+        built = made_from(model, again)
         check_config(again)
     return built
 
@@ -141,12 +136,6 @@ def check_config(config: Any) -> None:
     """Have a config, and those within it, check themselves as when they are saved. Raises what they raise."""
     for one in below(config):
         getattr(one, "validate", lambda: None)()
-
-
-def anew(model: nn.Module, config: Any) -> Any:
-    """What the class of a model makes of a config, on the meta device and without values. Raises `InputError`."""
-    with _refused(model):
-        return _made(model, config)
 
 
 def reread(config: Any) -> Any:
@@ -158,26 +147,6 @@ def reread(config: Any) -> Any:
         for name in UNWRITTEN & values(old).keys() if type(old) is type(new) else ():
             assign(new, name, values(old)[name])
     return again
-
-
-def _made(model: nn.Module, config: Any) -> Any:
-    """Random values have a spread that is computed from sizes, which would bind them."""
-    from transformers.initialization import no_init_weights
-
-    with no_init_weights(), torch.device("meta"):
-        return type(model)(config)
-
-
-@contextmanager
-def _refused(model: nn.Module) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        cause = error.__cause__ or error  # huggingface_hub wraps what a config says
-        raise InputError(
-            f"{type(model).__name__} cannot be built from its config: {type(cause).__name__}: {cause}\n"
-            "leave uniform out, and save with secateur.save"
-        ) from error
 
 
 def _with_factors(config: Any) -> Any:

@@ -11,36 +11,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
-from ..terms import Axis, axes
-from .recorder import Recorder
-from .registry import Op, Rule
-from .sized import SIZED
-from .sizes import Dim, leaves, source_line
-from .typed import Typed, get
-
-if TYPE_CHECKING:
-    from ..graph import Graph
+from secateur.graph.graph import Graph
+from secateur.graph.parts import Hop
+from secateur.graph.sizes import Dim, leaves
+from secateur.terms import Axis, axes
+from secateur.trace.op import Op
+from secateur.trace.recorder import Recorder
+from secateur.trace.registry import Rule
+from secateur.trace.sized import SIZED
+from secateur.trace.sizes import source_line
+from secateur.trace.typed import Typed, get
 
 Node: TypeAlias = "tuple[Typed, int]"  # a dimension of a tensor
 MARKS = ("frozen", "inexact")
 RETURN = "return"
-
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """One op of a chain: `at` its source line, `module` the path of the module that runs it ("" for the model)."""
-
-    op: str
-    at: str
-    module: str
-
-    def __str__(self) -> str:
-        place = " in ".join(filter(None, (self.at, self.module)))
-        return f"{self.op} ({place})" if place else self.op
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 
 import torch
 
-from ..graph import Fold
-from ..terms import Term, freeze
-from .typed import Origin, Origins, Place, Typed
+from secateur.graph.parts import Fold
+from secateur.terms import Term, freeze
+from secateur.trace.typed import Origin, Origins, Place, Typed
 
 NONE = -1  # the row number of an element that has another origin
 ALONE, BOTH = 0.5, 0.25  # powers: of a query, and of query and key alike

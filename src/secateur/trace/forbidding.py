@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from ..terms import Axis, axes, size
-from .algebra import Opaque, Ratio
-from .sizes import Attribute, Dim, Expr, Guard, evaluate, leaves
-from .solve import Solution, Tie, holds
+from secateur.graph.algebra import Opaque, Ratio
+from secateur.graph.sizes import Attribute, Dim, Expr, Guard, evaluate, holds, leaves
+from secateur.terms import Axis, axes, size
+from secateur.trace.solve import Solution, Tie
 
 Counts = Mapping[Axis, int]
 Check = Callable[[Counts], bool]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..lifted import wide
+from secateur.base.precision import wide
 
 RUNS = ("meta", "real", "fake")
 

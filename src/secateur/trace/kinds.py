@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..terms import HEAD, HEAD_DIM, Axis, Term, axes, mark_kind
+from secateur.terms import HEAD, HEAD_DIM, Axis, Term, axes, mark_kind
 
 
 class Attention:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..nested import tensors_in
+from secateur.base.nested import tensors_in
 
 
 class Lent:

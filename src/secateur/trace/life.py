@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from ..terms import Term
-from .typed import get
+from secateur.terms import Term
+from secateur.trace.typed import get
 
 
 @dataclass(slots=True)

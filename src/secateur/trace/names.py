@@ -22,7 +22,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from .sizes import Call, Expr, Num, expression, plain
+from secateur.graph.sizes import Call, Expr
+from secateur.trace.sizes import Num, expression, plain
 
 Names: TypeAlias = "dict[str, Any]"  # the globals of a file
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import nn
 
-from ..calls import tensors_in
-from .recorder import Recorder
+from secateur.base.nested import tensors_in
+from secateur.trace.recorder import Recorder
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,18 @@ pruned model could not satisfy it. Any other function that is handed a `Num` let
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
-from ..terms import ONE, Axis, Term, collapse, cut, factor, find, freeze, mark_inexact, product, same
-from .sizes import Call, Dim, Equation, Guard, Num, escape, expression, plain
-from .typed import Typed, get, is_blank, mark_blank, put
-
-if TYPE_CHECKING:
-    from .recorder import Recorder
+from secateur.graph.sizes import Call, Dim, Equation, Guard
+from secateur.terms import ONE, Axis, Term, collapse, cut, factor, find, freeze, mark_inexact, product, same
+from secateur.trace.notes import Notes
+from secateur.trace.sizes import Num, escape, expression, plain
+from secateur.trace.typed import Typed, get, is_blank, mark_blank, put
 
 Args: TypeAlias = "tuple[Any, ...]"
-Handler: TypeAlias = "Callable[[Recorder, Args, dict[str, Any], Any], Any]"
+Handler: TypeAlias = "Callable[[Notes, Args, dict[str, Any], Any], Any]"
 SIZED: dict[str, Handler] = {}
 
 
@@ -37,7 +36,7 @@ def sized(*names: str) -> Callable[[Handler], Handler]:
     return register
 
 
-def after(recorder: Recorder, func: Any, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
+def after(recorder: Notes, func: Any, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
     """Tell the ledger what `func` did with the sizes it was handed; gives the result, its sizes made Nums."""
     name = getattr(func, "__name__", "")
     if name == "__get__":
@@ -62,7 +61,7 @@ def _let_escape(args: Sequence[Any], name: str) -> None:
             _let_escape(value, name)
 
 
-def demand(recorder: Recorder, wanted: Any, term: Term, name: str) -> None:
+def demand(recorder: Notes, wanted: Any, term: Term, name: str) -> None:
     """The code asks for a dimension of this size: an equation if the number has a history, else a literal."""
     if isinstance(wanted, torch.Tensor):
         return freeze(term, lambda: f"a size from data at {recorder.where()}")
@@ -73,7 +72,7 @@ def demand(recorder: Recorder, wanted: Any, term: Term, name: str) -> None:
         freeze(term, lambda: f"{name}(..., {wanted}) is written at {recorder.where()}")
 
 
-def demand_shape(recorder: Recorder, shape: Sequence[Any], out: torch.Tensor, name: str) -> None:
+def demand_shape(recorder: Notes, shape: Sequence[Any], out: torch.Tensor, name: str) -> None:
     typed = get(out)
     if typed is not None:
         for wanted, term in zip(shape, typed.counted(), strict=True):
@@ -94,14 +93,14 @@ def _argument(args: Args, kwargs: dict[str, Any], place: int, name: str, default
 
 
 @sized("size")
-def _size(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
+def _size(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
     numbers = recorder.numbers(args[0])
     dim = _argument(args, kwargs, 1, "dim")
     return numbers if dim is None else numbers[dim]
 
 
 @sized("numel", "nelement")
-def _numel(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
+def _numel(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
     total: Any = 1
     for number in recorder.numbers(args[0]):
         total = number * total
@@ -109,20 +108,20 @@ def _numel(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> 
 
 
 @sized("stride", "nbytes", "__array_interface__")
-def _layout(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _layout(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     for number in recorder.numbers(args[0]):
         escape(number, "its memory layout was read")
 
 
 @sized("tolist", "numpy", "__array__")
-def _values(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _values(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     """Values that leave as plain Python or NumPy may come back as constants of the old size."""
     for term in recorder.typed(args[0]).found():
         freeze(term, lambda: f"its values left PyTorch at {recorder.where()}")
 
 
 @sized("__len__")
-def _len(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
+def _len(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
     if args[0].dim():
         escape(recorder.numbers(args[0])[0], "len() was taken")
 
@@ -131,14 +130,14 @@ def _len(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> An
 
 
 @sized("view", "reshape", "broadcast_to")
-def _view(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _view(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     if (len(args) > 1 and isinstance(args[1], torch.dtype)) or "dtype" in kwargs:
         return
     demand_shape(recorder, shape_args(args[1:], kwargs), out, "reshape")
 
 
 @sized("unflatten")
-def _unflatten(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _unflatten(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     dim = _argument(args, kwargs, 1, "dim") % args[0].dim()
     sizes = _argument(args, kwargs, 2, "sizes")
     rest = args[0].dim() - dim - 1
@@ -146,7 +145,7 @@ def _unflatten(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any)
 
 
 @sized("expand")
-def _expand(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _expand(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     shape = list(shape_args(args[1:], kwargs))
     typed = recorder.typed(out)
     added = out.dim() - args[0].dim()
@@ -159,7 +158,7 @@ def _expand(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) ->
 
 
 @sized("expand_as", "view_as", "reshape_as")
-def _as(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _as(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     source, target = recorder.typed(out), recorder.typed(args[1])
     for i, (x, y) in enumerate(zip(source.found(), target.found(), strict=False)):
         if x.n == y.n and out.shape == args[1].shape:
@@ -174,7 +173,7 @@ def _is_expanded(x: torch.Tensor, out: torch.Tensor, dim: int) -> bool:
 
 
 @sized("repeat", "tile")
-def _repeat(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _repeat(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     repeats = list(shape_args(args[1:], kwargs)) or list(kwargs.get("repeats", ()))
     repeats = [1] * (out.dim() - len(repeats)) + repeats
     source = recorder.typed(args[0]).found()
@@ -189,35 +188,35 @@ def _repeat(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) ->
 
 
 @sized("repeat_interleave")
-def _repeat_interleave(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _repeat_interleave(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     wanted = _argument(args, kwargs, 1, "repeats")
     if isinstance(wanted, Num):
         escape(wanted, "used in repeat_interleave")
 
 
 @sized("zeros", "ones", "empty", "rand", "randn")
-def _factory(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _factory(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     _made(recorder, shape_args(args, kwargs), out)
 
 
 @sized("full")
-def _full(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _full(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     escape(_argument(args, kwargs, 1, "fill_value"), "used in full")
     _made(recorder, _argument(args, kwargs, 0, "size"), out)
 
 
 @sized("new_zeros", "new_ones", "new_empty")
-def _new(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _new(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     _made(recorder, shape_args(args[1:], kwargs), out)
 
 
 @sized("new_full")
-def _new_full(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _new_full(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     escape(_argument(args, kwargs, 2, "fill_value"), "used in new_full")
     _made(recorder, _argument(args, kwargs, 1, "size"), out)
 
 
-def _made(recorder: Recorder, shape: Sequence[Any], out: torch.Tensor) -> None:
+def _made(recorder: Notes, shape: Sequence[Any], out: torch.Tensor) -> None:
     """A tensor made to size: dimensions whose size has a history are free, the others stay literals."""
     if len(shape) != out.dim() or not any(isinstance(n, Num) for n in shape):
         return
@@ -234,23 +233,23 @@ def _made(recorder: Recorder, shape: Sequence[Any], out: torch.Tensor) -> None:
 
 
 @sized("arange")
-def _arange(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _arange(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     for wanted in (*args, *kwargs.values()):
         escape(wanted, "used in arange")
 
 
 @sized("one_hot")
-def _one_hot(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _one_hot(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     _bins(recorder, _argument(args, kwargs, 1, "num_classes", -1), out, "one_hot")
 
 
 @sized("bincount")
-def _bincount(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _bincount(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     _bins(recorder, _argument(args, kwargs, 2, "minlength", 0), out, "bincount")
 
 
 @sized("histc")
-def _histc(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _histc(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     """Bins from 0 to n - 1 count whole numbers; other bounds are values."""
     bins = _argument(args, kwargs, 1, "bins", 100)
     low, high = _argument(args, kwargs, 2, "min", 0), _argument(args, kwargs, 3, "max", 0)
@@ -263,7 +262,7 @@ def _histc(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> 
         freeze(_last(recorder, out), lambda: f"the bounds of a histogram are written at {recorder.where()}")
 
 
-def _bins(recorder: Recorder, count: Any, out: torch.Tensor, name: str) -> None:
+def _bins(recorder: Notes, count: Any, out: torch.Tensor, name: str) -> None:
     """A literal count of bins freezes them."""
     if count in (-1, 0):
         freeze(_last(recorder, out), lambda: f"{name} takes its size from data at {recorder.where()}")
@@ -271,7 +270,7 @@ def _bins(recorder: Recorder, count: Any, out: torch.Tensor, name: str) -> None:
         demand(recorder, count, _last(recorder, out), name)
 
 
-def _last(recorder: Recorder, tensor: torch.Tensor) -> Term:
+def _last(recorder: Notes, tensor: torch.Tensor) -> Term:
     return recorder.typed(tensor).found()[-1]
 
 
@@ -279,7 +278,7 @@ def _last(recorder: Recorder, tensor: torch.Tensor) -> Term:
 
 
 @sized("split", "split_with_sizes")
-def _split(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _split(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     wanted = _argument(args, kwargs, 1, "split_size_or_sections")
     wanted = kwargs.get("split_size", kwargs.get("split_sizes")) if wanted is None else wanted
     dim = _argument(args, kwargs, 2, "dim", 0)
@@ -290,7 +289,7 @@ def _split(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> 
 
 
 @sized("chunk", "tensor_split", "hsplit", "vsplit", "dsplit")
-def _chunk(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _chunk(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     """The pieces of a chunk stay equally long; a piece that is shorter now is not promised to stay so."""
     count = _argument(args, kwargs, 1, "chunks", kwargs.get("indices_or_sections"))
     dim = _argument(args, kwargs, 2, "dim", 0)
@@ -307,7 +306,7 @@ def _chunk(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> 
 
 
 @sized("narrow")
-def _narrow(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _narrow(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     """As a slice, but what is missing at the end is an error: the length must be that of the piece."""
     dim, start, length = (_argument(args, kwargs, i, n) for i, n in ((1, "dim"), (2, "start"), (3, "length")))
     _span(recorder, args[0], dim, start, None)
@@ -315,7 +314,7 @@ def _narrow(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) ->
 
 
 @sized("__getitem__", "__setitem__")
-def _getitem(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _getitem(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     index = args[1] if isinstance(args[1], tuple) else (args[1],)
     taken = sum(_taken(item) for item in index)
     dim = 0
@@ -339,7 +338,7 @@ def _taken(item: Any) -> int:
     return item.dim() if isinstance(item, torch.Tensor) and item.dtype in (torch.bool, torch.uint8) else 1
 
 
-def _slice(recorder: Recorder, source: torch.Tensor, dim: int, item: slice) -> None:
+def _slice(recorder: Notes, source: torch.Tensor, dim: int, item: slice) -> None:
     if item.step not in (None, 1):
         for bound in (item.start, item.stop, item.step):
             escape(bound, "used in a strided slice")
@@ -347,7 +346,7 @@ def _slice(recorder: Recorder, source: torch.Tensor, dim: int, item: slice) -> N
         _span(recorder, source, dim, item.start, item.stop)
 
 
-def _span(recorder: Recorder, source: torch.Tensor, dim: int, start: Any, stop: Any) -> None:
+def _span(recorder: Notes, source: torch.Tensor, dim: int, start: Any, stop: Any) -> None:
     """`source[start:stop]`: the units before `start`, and before `stop`, are as many as these numbers say.
 
     A number counted from the end speaks of the units behind it; one beyond the ends must stay beyond them.
@@ -371,7 +370,7 @@ def _span(recorder: Recorder, source: torch.Tensor, dim: int, start: Any, stop: 
             demand(recorder, bound, pieces[0], "slice")
 
 
-def _beyond(recorder: Recorder, bound: Any, at: int, term: Term) -> None:
+def _beyond(recorder: Notes, bound: Any, at: int, term: Term) -> None:
     """A computed bound at or past an end: it must stay there."""
     if not isinstance(bound, Num):
         return
@@ -387,7 +386,7 @@ def _beyond(recorder: Recorder, bound: Any, at: int, term: Term) -> None:
 
 
 @sized("div", "true_divide")
-def _divide(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _divide(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     """A sum over units, divided by their number, is their mean; any other size that divides has escaped."""
     size = _argument(args, kwargs, 1, "other")
     typed = get(args[0]) if isinstance(args[0], torch.Tensor) else None
@@ -408,23 +407,23 @@ def _counts(size: Num, term: Term | None) -> bool:
 
 
 @sized("conv1d", "conv2d", "conv3d")
-def _conv(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _conv(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     _groups(recorder, args, kwargs, _argument(args, kwargs, 6, "groups", 1))
 
 
 @sized("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-def _conv_transpose(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _conv_transpose(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     _groups(recorder, args, kwargs, _argument(args, kwargs, 6, "groups", 1))
 
 
-def _groups(recorder: Recorder, args: Args, kwargs: dict[str, Any], wanted: Any) -> None:
+def _groups(recorder: Notes, args: Args, kwargs: dict[str, Any], wanted: Any) -> None:
     groups = recorder.group_term(_argument(args, kwargs, 1, "weight"))
     if groups is not None:
         demand(recorder, wanted, groups, "groups")
 
 
 @sized("group_norm")
-def _group_norm(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _group_norm(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     wanted = _argument(args, kwargs, 1, "num_groups")
     channels, count = recorder.typed(args[0]).found()[1], plain(wanted)
     parts = factor(channels, [count, channels.n // count]) if count > 1 else None
@@ -433,7 +432,7 @@ def _group_norm(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any
 
 
 @sized("layer_norm", "rms_norm")
-def _layer_norm(recorder: Recorder, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+def _layer_norm(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     shape = _argument(args, kwargs, 1, "normalized_shape")
     for wanted, term in zip(shape, recorder.typed(args[0]).found()[-len(shape) :], strict=True):
         demand(recorder, wanted, find(term), "normalized_shape")

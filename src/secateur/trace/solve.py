@@ -14,13 +14,14 @@ A later tie or freeze only narrows what an earlier equation already holds for, s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
-from ..terms import Axis, Case, Cat, Term, find
-from .algebra import Monomial, Opaque, Poly, Ratio, balanced
-from .sizes import COMPARE, Attribute, Call, Dim, Equation, Escape, Expr, Guard, Ledger, evaluate, leaves
+from secateur.graph.algebra import Monomial, Opaque, Poly, Ratio, balanced
+from secateur.graph.sizes import Attribute, Call, Dim, Equation, Expr, Guard, evaluate, leaves
+from secateur.terms import Axis, Case, Cat, Term, find
+from secateur.trace.sizes import Escape, Ledger
 
 NOT_PRUNABLE = "the size enters the arithmetic: {}"
 
@@ -323,11 +324,6 @@ class Solver:
             return bool(self.reduced(self.ratio(guard.left) - self.ratio(guard.right)).variables)
         except Opaque:  # a plan gives numbers, and those can be compared
             return bool(self._variables(guard.left, guard.right))
-
-
-def holds(guard: Guard, value: Callable[[Expr], int]) -> bool:
-    """Whether a comparison has its old outcome under new values."""
-    return COMPARE[guard.op](value(guard.left), value(guard.right)) == guard.outcome
 
 
 def _is_equation(guard: Guard) -> bool:

@@ -12,9 +12,10 @@ from typing import TypeAlias
 
 import torch
 
-from ..terms import settle
-from .registry import Op, Rule
-from .typed import Rows, Typed, get, leaves
+from secateur.terms import settle
+from secateur.trace.op import Op
+from secateur.trace.registry import Rule
+from secateur.trace.typed import Rows, Typed, get, leaves
 
 Carry: TypeAlias = "Callable[[Op, list[Rows]], list[Rows] | None]"
 CARRIES: dict[str, Carry] = {}

@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..caches import Cache, contents, filled
-from ..holders import Holder, assign, holders, is_public, values
-from ..slots import replace_held
-from ..terms import ONE, Axis, Term, product
-from .ground import Ground
-from .keeping import kept
-from .sizes import Attribute, Call, Dim, Equation, Expr, Num, Shape
-from .typed import Place, Typed, drop, get, put
-
-if TYPE_CHECKING:
-    from .unread import Fact
+from secateur.anatomy.caches import contents, filled
+from secateur.anatomy.holders import Holder, assign, holders, values
+from secateur.anatomy.keeping import kept
+from secateur.anatomy.slots import replace_held
+from secateur.base.names import is_public
+from secateur.graph.sizes import Attribute, Call, Dim, Equation, Expr
+from secateur.plan.parts import Cache
+from secateur.terms import ONE, Axis, Term, product
+from secateur.trace.ground import Ground
+from secateur.trace.sizes import Num, Shape
+from secateur.trace.typed import Place, Typed, drop, get, put
 
 # Sizes that torch's own modules keep; everything else they hold (strides, paddings, ...) is no size of a parameter.
 _TORCH_SIZES = frozenset(
@@ -33,6 +33,15 @@ _TORCH_SIZES = frozenset(
     "proj_size unflattened_size".split()
 )
 _SEQUENCES: dict[type, Any] = {tuple: tuple, list: list, torch.Size: Shape}  # what stands in for sequences of ints
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """In a module, something of which the constructor makes `made` of the config."""
+
+    module: str
+    thing: Dim | Attribute
+    made: Expr
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ from torch._library.custom_ops import CustomOpDef
 from torch.overrides import handle_torch_function, has_torch_function
 from torch.utils import _pytree as pytree
 
-from ..errors import InputError
-from ..terms import ONE, Term, collapse, mingle, product
-from .equation import Equation, Reading
-from .recorder import forget_rules
-from .registry import ATEN, FUNCTIONS, Op, Rule
+from secateur.errors import InputError
+from secateur.terms import ONE, Term, collapse, mingle, product
+from secateur.terms.equation import Equation, Reading
+from secateur.trace.op import Op
+from secateur.trace.recorder import forget_rules
+from secateur.trace.registry import ATEN, FUNCTIONS, Rule
 
 MANY = 64  # arguments of a function that takes any number of them
 _taught: set[str] = set()  # names of ops whose rules come from users, which may be taught anew

@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..parts import parts
-from .keeping import TABLES, held
+from secateur.anatomy.keeping import TABLES, held
+from secateur.anatomy.parts import parts
 
 _IDLE = frozenset({"CACHE", "TO_BOOL", "NOP", "EXTENDED_ARG", "NOT_TAKEN"})
 _OTHERS = frozenset({"__init__", "train", "eval"})

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
-from ..terms import ONE, Axis, Term, find, unify
+from secateur.terms import ONE, Axis, Term, find, unify
 
 _SLOT = "_secateur_type"
 

@@ -12,28 +12,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import nn
 
-from ..bypass import inside
-from ..errors import InputError
-from .algebra import Opaque
-from .constructing import Built, is_pretrained, offer_head_dims
-from .sizes import Attribute, Dim, Expr, Ledger, leaves
-from .solve import Solver
-from .staging import Stage
+from secateur.anatomy.building import is_pretrained
+from secateur.base.names import inside
+from secateur.errors import InputError
+from secateur.graph.algebra import Opaque
+from secateur.graph.sizes import Attribute, Dim, Expr, leaves
+from secateur.trace.constructing import Built, offer_head_dims
+from secateur.trace.sizes import Ledger
+from secateur.trace.solve import Solver
+from secateur.trace.staging import Fact, Stage
 
 ROUNDS = 3  # in which one number leads to another
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """In a module, something of which the constructor makes `made` of the config."""
-
-    module: str
-    thing: Dim | Attribute
-    made: Expr
 
 
 def read_in(ledger: Ledger) -> set[Attribute]:

@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn.functional as F
 
-from ..errors import PruningError
-from ..graph import Graph
-from .recorder import Recorder
-from .registry import FUNCTIONS, Op, Rule
-from .rules import conv, linear, pointwise, reduce, shape, spatial
-from .staging import Stage
-from .typed import get
+from secateur.errors import PruningError
+from secateur.graph.graph import Graph
+from secateur.trace.op import Op
+from secateur.trace.recorder import Recorder
+from secateur.trace.registry import FUNCTIONS, Rule
+from secateur.trace.rules import conv, linear, pointwise, reduce, shape, spatial
+from secateur.trace.staging import Stage
+from secateur.trace.typed import get
 
 # Rules whose results are zero where their operands say so, but for these few.
 TRUSTED = frozenset(family.__name__ for family in (conv, linear, pointwise, reduce, shape, spatial))
@@ -66,7 +67,7 @@ def still_exact(graph: Graph, flags: Mapping[Use, bool]) -> set[frozenset[Use]]:
     flags: for each (tensor, dimension), whether the units in question have nothing but zeros there; those that are not
     named hold none of them. Gives nothing where the model can no longer be run.
     """
-    from . import _traced
+    from secateur.trace.tracing import _traced
 
     def prepare(stage: Stage) -> None:
         for name, made in stage.stand_ins.values():

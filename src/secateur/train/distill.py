@@ -22,12 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.apply.surgery import plans_of
+from secateur.anatomy.running import call, mode
+from secateur.apply.ready import plans_of
 from secateur.errors import InputError, nearest
-from secateur.plan import Plan
+from secateur.plan.plan import Plan
 from secateur.train.losses import scores_in
 from secateur.train.numbers import check_number
-from secateur.train.running import call, mode
 
 
 @dataclass(frozen=True, slots=True)

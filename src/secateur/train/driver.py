@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from secateur.apply.surgery import plans_of
+from secateur.apply.ready import plans_of
 from secateur.data.batches import Source
-from secateur.io import save
-from secateur.plan import Totals
+from secateur.files.model_file import save
+from secateur.plan.parts import Totals
 from secateur.probing.metric import Metric
 from secateur.train.checkpoint import Checkpointing, Checkpoints, Saved
 from secateur.train.distill import Distillation
@@ -35,6 +35,7 @@ from secateur.train.options import TrainOptions
 from secateur.train.passed import check_options
 from secateur.train.randomness import Dice
 from secateur.train.stages import Loop, Penalties, Trainer, check_penalties
+from secateur.train.start import run
 from secateur.train.training import Job
 from secateur.train.underway import Keeper
 
@@ -163,7 +164,7 @@ class _Run:
         keeper = None
         if self.store is not None:
             keeper = Keeper(self.store, self.flush, self.loop.trainer.before(number), {"loop": self._state(number)})
-        return job.run(watch, keeper, begun)
+        return run(job, watch, keeper, begun)
 
     def _judge(self, number: int, model: nn.Module) -> None:
         """Measure what was trained, and keep it where it is good enough."""

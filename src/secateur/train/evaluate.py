@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.anatomy.running import call, device_of, mode, to_device
 from secateur.data.batches import pair_of
 from secateur.errors import InputError
 from secateur.models.functions import load_function
 from secateur.train.losses import scores_in
-from secateur.train.running import call, device_of, mode, to_device
 
 Metric = Callable[[Any, Any], Any]
 """(output, targets) -> the mean over the batch, a float or a tensor of one element."""

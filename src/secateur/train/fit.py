@@ -18,6 +18,7 @@ from secateur.train.history import History, Progress
 from secateur.train.logs import LogLike, opened_log
 from secateur.train.losses import cross_entropy
 from secateur.train.options import OPTIMIZERS, TrainOptions
+from secateur.train.start import run
 from secateur.train.stepping import Penalty, listed
 from secateur.train.training import Job
 from secateur.train.underway import Keeper
@@ -70,7 +71,7 @@ def fit(
             if progress is not None:
                 progress(now)
 
-        return job.run(watch, Keeper(store, opened.flush) if store is not None else None, saved)
+        return run(job, watch, Keeper(store, opened.flush) if store is not None else None, saved)
 
 
 __all__ = ["OPTIMIZERS", "History", "Progress", "TrainOptions", "cross_entropy", "fit"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from secateur.plan import Plan
+from secateur.plan.plan import Plan
 from secateur.train.history import History
 from secateur.train.judge import Record, table
 

@@ -11,18 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from secateur.apply.surgery import plans_of
-from secateur.budget import plan
-from secateur.budget.planning import build_plan
-from secateur.budget.select import Select
-from secateur.budget.targets import Target, parse_targets
-from secateur.budget.wishes import Wishes
-from secateur.compose import same_axes
-from secateur.cost import Cost
+from secateur.apply.ready import plans_of
+from secateur.base.text import share
 from secateur.errors import InputError, PruningError, TargetError
-from secateur.graph import Graph
-from secateur.plan import Plan
-from secateur.text import share
+from secateur.graph.graph import Graph
+from secateur.plan.compose import same_axes
+from secateur.plan.plan import Plan
+from secateur.planning import plan
+from secateur.planning.planning import build_plan
+from secateur.planning.selection.select import Select
+from secateur.planning.selection.wishes import Wishes
+from secateur.planning.targets import Target, parse_targets
 from secateur.train.widths import EXACT, Follow, Widths, as_it_was, cuts, selection
 
 CHANNELS = "channels"
@@ -206,7 +205,7 @@ def _same(first: Plan, second: Plan) -> dict[str, str]:
 def _everything(graph: Graph) -> Plan:
     """The plan that keeps all units: it says how sites are made of axes."""
     kept: Any = {axis.name: None for axis in graph.axes}  # None: all of them
-    return build_plan(graph, kept, Cost.of(graph).full)
+    return build_plan(graph, kept, graph.cost.full)
 
 
 __all__ = ["Asked", "Goals", "counts", "names_after", "own_names"]

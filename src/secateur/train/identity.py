@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from secateur.apply.surgery import plans_of
-from secateur.fingerprint import called, digest, of_tensors
-from secateur.slots import slots
+from secateur.anatomy.slots import slots
+from secateur.apply.ready import plans_of
+from secateur.base.hashing import called, digest, of_tensors
 from secateur.train.distill import Distillation
 from secateur.train.options import TrainOptions
 

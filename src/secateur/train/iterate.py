@@ -18,17 +18,17 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from secateur.budget.select import Select, SelectLike
-from secateur.calls import further
+from secateur.anatomy.calls import further
+from secateur.base.process import trainable
 from secateur.errors import InputError
-from secateur.graph import Graph
+from secateur.graph.graph import Graph
 from secateur.importance import Criterion, Scores, is_ready
-from secateur.plan import Plan
+from secateur.plan.plan import Plan
+from secateur.planning.selection.select import Select, SelectLike
 from secateur.probing.metric import Metric
-from secateur.process import trainable
 from secateur.pruning import Cutting, Pruned
 from secateur.recover import Recover
-from secateur.statistics import Loss
+from secateur.statistics.sums import Loss
 from secateur.train.goals import Goals, names_after, own_names
 from secateur.train.judge import Judge, Record, table
 from secateur.train.schedules import Factory, factory, led

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from secateur.base.text import columns, share
 from secateur.errors import InputError
-from secateur.plan import Totals
+from secateur.plan.parts import Totals
 from secateur.probing.metric import Metric, check_metric, judged, number
-from secateur.text import columns, share
 
 ROUNDING = 1e-9  # 0.90 - 0.88 is more than 0.02 in floats
 

@@ -12,14 +12,14 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
+from secateur.anatomy.masked import worn
+from secateur.base.hashing import of_values
 from secateur.data.batches import Source
 from secateur.errors import InputError
-from secateur.fingerprint import of_values
-from secateur.graph import Graph
-from secateur.io import load
+from secateur.files.model_file import load
+from secateur.graph.graph import Graph
 from secateur.masks import masks_of
-from secateur.masks.wearing import worn
-from secateur.trace import trace
+from secateur.trace.tracing import trace
 from secateur.train.distill import Distillation
 from secateur.train.epochs import Later
 from secateur.train.identity import of_code

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
+from secateur.anatomy.running import call, device_of, to_device
 from secateur.data.batches import pair_of
 from secateur.errors import InputError, PruningError
 from secateur.train.distill import Lessons
 from secateur.train.options import Loss
-from secateur.train.running import call, device_of, to_device
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

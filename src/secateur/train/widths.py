@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from secateur.budget.bundles import Bundle, bundled
-from secateur.budget.catalogue import Catalogue
-from secateur.budget.rules import SIZES, Rule
-from secateur.budget.select import Select
-from secateur.budget.selector import Condition, Selector
-from secateur.budget.spread import spread
-from secateur.budget.steps import ladders
-from secateur.budget.wishes import Wishes
-from secateur.graph import Graph, Group, PrunableAxis
+from secateur.graph.graph import Graph
+from secateur.graph.parts import Group, PrunableAxis
+from secateur.planning.selection.catalogue import Catalogue
+from secateur.planning.selection.rules import SIZES, Rule
+from secateur.planning.selection.select import Select
+from secateur.planning.selection.selector import Condition, Selector
+from secateur.planning.selection.wishes import Wishes
+from secateur.planning.solver.bundles import Bundle, bundled
+from secateur.planning.solver.ladders import ladders
+from secateur.planning.solver.spread import spread
 from secateur.terms import Axis
 from secateur.train.schedules import Schedule
 

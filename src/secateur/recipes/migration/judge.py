@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import secateur
 from secateur import Graph, PruningError, Verification
-from secateur.graph import PrunableAxis
-from secateur.slots import slots
+from secateur.anatomy.slots import slots
+from secateur.graph.parts import PrunableAxis
 from secateur.terms import find, positions
 
 Places = Mapping[str, Sequence[Sequence[int]]]

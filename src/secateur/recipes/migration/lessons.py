@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 import secateur
 from secateur import PruningError, Verification
+from secateur.anatomy.running import seeded
+from secateur.proof.replay import default_float64, in_float64
 from secateur.recipes.framework import Row, size
 from secateur.recipes.migration import models
 from secateur.recipes.migration.judge import judged
-from secateur.replay import default_float64, in_float64
-from secateur.train.running import seeded
 
 TOLERANCE = 1e-9
 

@@ -1,6 +1,6 @@
 """Every rule, registered by importing its family."""
 
-from . import (
+from secateur.trace.rules import (
     attention,
     bags,
     conv,

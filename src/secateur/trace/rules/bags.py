@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ..registry import Op, function_rule, rule
+from secateur.trace.op import Op
+from secateur.trace.registry import function_rule, rule
 
 _PARAMETERS = (
     "input weight offsets max_norm norm_type scale_grad_by_freq mode sparse per_sample_weights include_last_offset "

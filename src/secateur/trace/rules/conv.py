@@ -6,9 +6,10 @@ import math
 
 import torch
 
-from ...terms import Term, freeze, product
-from ..registry import Op, rule
-from .linear import contract, origins_of
+from secateur.terms import Term, freeze, product
+from secateur.trace.op import Op
+from secateur.trace.registry import rule
+from secateur.trace.rules.linear import contract, origins_of
 
 
 @rule("aten::convolution", "aten::_convolution", "aten::convolution_overrideable")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..registry import Op, rule
+from secateur.trace.op import Op
+from secateur.trace.registry import rule
 
 
 @rule("torchvision::nms")

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ...terms import Term
-from ..registry import Op, function_rule, plainer, rule
-from ..typed import get, mark_blank
-from .routing import numbers_of
+from secateur.terms import Term
+from secateur.trace.op import Op
+from secateur.trace.registry import function_rule, plainer, rule
+from secateur.trace.rules.routing import numbers_of
+from secateur.trace.typed import get, mark_blank
 
 
 @function_rule(F.embedding, "input weight padding_idx")

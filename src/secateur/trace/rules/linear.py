@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from ...terms import Term, axes, collapse, loose, mingle
-from ..registry import Op, function_rule, rule
-from ..typed import Origin, Origins, Place, elsewhere
+from secateur.terms import Term, axes, collapse, loose, mingle
+from secateur.trace.op import Op
+from secateur.trace.registry import function_rule, rule
+from secateur.trace.typed import Origin, Origins, Place, elsewhere
 
 
 def contract(op: Op, x: tuple[str, int], y: tuple[str, int], batch: Sequence[Term]) -> None:

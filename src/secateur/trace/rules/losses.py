@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from ...terms import collapse
-from ..registry import Op, bare, rule
-from .pointwise import broadcast
+from secateur.terms import collapse
+from secateur.trace.op import Op, bare
+from secateur.trace.registry import rule
+from secateur.trace.rules.pointwise import broadcast
 
 DIFFERENCES = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss"})  # nothing where both are zero
 NONE, MEAN = 0, 1  # of ATen's reductions; 2 is a sum

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from ...plan import Renorm
-from ...terms import axes, collapse
-from ..registry import Op, function_rule, rule
-from ..typed import Place
-from .linear import origins_of
+from secateur.plan.parts import Renorm
+from secateur.terms import axes, collapse
+from secateur.trace.op import Op
+from secateur.trace.registry import function_rule, rule
+from secateur.trace.rules.linear import origins_of
+from secateur.trace.typed import Place
 
 
 @function_rule(F.batch_norm, "input running_mean running_var weight bias training momentum eps")
@@ -143,7 +144,7 @@ def weight_norm(op: Op) -> None:
     op.unify(dims[dim], op.dims(g)[dim])
     op.role(g, dim, "scale")
     op.along = [g]
-    op.recorder.note_renorm(op, Renorm(gain, of, dim), dims)
+    op.recorder.note_renorm(Renorm(gain, of, dim), dims)
     scaled = gain if dim == 0 else ""
     op.result(op.dims(v), [True] * v.dim(), at=[Place(of, d, gain=scaled) for d in range(v.dim())])
 

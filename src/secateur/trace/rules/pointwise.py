@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from ...terms import ONE, Axis, Term
-from ..registry import Op, bare, rule
-from ..typed import Origins, Place, is_blank, mark_blank
+from secateur.terms import ONE, Axis, Term
+from secateur.trace.op import Op, bare
+from secateur.trace.registry import rule
+from secateur.trace.typed import Origins, Place, is_blank, mark_blank
 
 # f(0) = 0: a silenced unit is still zero behind these.
 ZERO_STAYS = frozenset(

@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 
-from ...terms import ONE, Axis, Term, axes, cat, collapse, keep_at_least, loose, mingle, product
-from ..registry import Op, function_rule, rule
-from ..sizes import Dim, Equation
-from ..stacked import stack
-from ..typed import Rows, is_blank
+from secateur.graph.sizes import Dim, Equation
+from secateur.terms import ONE, Axis, Term, axes, cat, collapse, keep_at_least, loose, mingle, product
+from secateur.trace.op import Op
+from secateur.trace.registry import function_rule, rule
+from secateur.trace.stacked import stack
+from secateur.trace.typed import Rows, is_blank
 
 STATES = "one state for each layer and direction"
 GATES = {"lstm": 4, "gru": 3}

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from ...terms import EXPERT, ONE, Term, axes, collapse, loose, mingle
-from ..registry import Op, plain_form, rule
+from secateur.terms import EXPERT, ONE, Term, axes, collapse, loose, mingle
+from secateur.trace.op import Op
+from secateur.trace.registry import plain_form, rule
 
 SUMS = frozenset({"sum", "linalg_vector_norm", "norm", "nansum", "count_nonzero"})
 MEANS = frozenset({"mean", "var", "std", "var_mean", "std_mean"})

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ...terms import EXPERT, ONE, Axis, Term, axes, cat, find, freeze, keep_at_least, keep_multiple, mark_kind
-from ..registry import Op, function_rule, in_double, rule
-from .linear import contract
+from secateur.terms import EXPERT, ONE, Axis, Term, axes, cat, find, freeze, keep_at_least, keep_multiple, mark_kind
+from secateur.trace.op import Op
+from secateur.trace.registry import function_rule, in_double, rule
+from secateur.trace.rules.linear import contract
 
 _GROUPED = vars(torch)["_grouped_mm"]  # what torch.nn.functional.grouped_mm comes to
 ALIGNED = 16  # bytes: rows of grouped products begin at multiples of it

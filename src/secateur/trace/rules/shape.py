@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from ...terms import ONE, Axis, Term, axes, cat, find, pick, product, reshape
-from ..registry import Op, plain_form, rule
-from ..sizes import plain
-from ..typed import Origins, Place, elsewhere, is_blank, mark_blank
+from secateur.terms import ONE, Axis, Term, axes, cat, find, pick, product, reshape
+from secateur.trace.op import Op
+from secateur.trace.registry import plain_form, rule
+from secateur.trace.sizes import plain
+from secateur.trace.typed import Origins, Place, elsewhere, is_blank, mark_blank
 
 
 def _carried(op: Op, source: torch.Tensor) -> Origins:

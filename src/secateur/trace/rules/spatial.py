@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ...terms import Axis, Term, cat, product
-from ..registry import Op, rule
+from secateur.terms import Axis, Term, cat, product
+from secateur.trace.op import Op
+from secateur.trace.registry import rule
 
 
 @rule(

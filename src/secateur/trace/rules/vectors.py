@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from ...terms import ONE, Term
-from ..registry import Op, rule
-from .pointwise import broadcast
+from secateur.terms import ONE, Term
+from secateur.trace.op import Op
+from secateur.trace.registry import rule
+from secateur.trace.rules.pointwise import broadcast
 
 
 @rule("aten::linalg_cross", "aten::cross")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..registry import Op, rule
+from secateur.trace.op import Op
+from secateur.trace.registry import rule
 
 
 @rule(

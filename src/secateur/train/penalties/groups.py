@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from secateur.budget.select import SelectLike
 from secateur.errors import InputError
-from secateur.graph import Graph
+from secateur.graph.graph import Graph
+from secateur.planning.selection.select import SelectLike
 from secateur.train.penalties.penalty import Penalty, check_strength
 from secateur.train.penalties.places import Held, Place, along, chosen, places_of
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from secateur.bypass import inside
+from secateur.base.names import inside
 from secateur.errors import InputError
-from secateur.graph import Graph
-from secateur.plan import Plan, needs_plan
+from secateur.graph.graph import Graph
+from secateur.plan.plan import Plan, needs_plan
 from secateur.train.penalties.penalty import Penalty, check_strength
 from secateur.train.penalties.places import Held, along
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from secateur.budget.select import SelectLike
+from secateur.base.paths import PathLike, path_of
+from secateur.base.text import columns, counted, share
+from secateur.base.writing import save_json
 from secateur.errors import InputError
-from secateur.graph import Graph
-from secateur.io import save_json
-from secateur.paths import PathLike, path_of
-from secateur.text import columns, counted, share
+from secateur.graph.graph import Graph
+from secateur.planning.selection.select import SelectLike
 from secateur.train.penalties.penalty import unwrapped
 from secateur.train.penalties.places import Place, chosen, places_of
 

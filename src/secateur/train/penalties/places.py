@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from secateur.budget.select import Select, SelectLike
 from secateur.errors import InputError, PruningError
-from secateur.graph import Graph, PrunableAxis
-from secateur.slices import positions_by_unit
+from secateur.graph.graph import Graph
+from secateur.graph.parts import PrunableAxis
+from secateur.graph.units import positions_by_unit
+from secateur.planning.selection.select import Select, SelectLike
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,44 @@
+"""Build a model anew from its config, as Hugging Face's classes do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from secateur.errors import InputError
+
+
+def is_pretrained(model: nn.Module) -> bool:
+    """Whether a model is one of Hugging Face's, which their class builds from a config."""
+    kinds = ((kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__)
+    return ("transformers", "PreTrainedModel") in kinds
+
+
+def anew(model: nn.Module, config: Any) -> Any:
+    """What the class of a model makes of a config, on the meta device and without values. Raises `InputError`."""
+    with refusing(model):
+        return made_from(model, config)
+
+
+def made_from(model: nn.Module, config: Any) -> Any:
+    """Random values have a spread that is computed from sizes, which would bind them."""
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights(), torch.device("meta"):
+        return type(model)(config)
+
+
+@contextmanager
+def refusing(model: nn.Module) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        cause = error.__cause__ or error  # huggingface_hub wraps what a config says
+        raise InputError(
+            f"{type(model).__name__} cannot be built from its config: {type(cause).__name__}: {cause}\n"
+            "leave uniform out, and save with secateur.save"
+        ) from error

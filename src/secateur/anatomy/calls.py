@@ -1,0 +1,181 @@
+"""Example inputs: how a model is called."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import _disable_current_modes
+
+from secateur.base.nested import changed, is_object, tensors_in
+from secateur.errors import InputError
+
+Change = Callable[[torch.Tensor], torch.Tensor]
+WAY_OUT = (
+    "give what the model is called with: a tensor, a tuple of arguments or a dict of keyword arguments; "
+    "or say how it is run: call=lambda model: model(...)"
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a model: positional and keyword arguments, in evaluation or training mode.
+
+    Arguments are tensors, or anything that holds some: containers, dataclasses, objects with tensors in attributes.
+    `by` runs the model in place of a plain call: a function of the model (or of the copy of it that is at hand), which
+    calls it with whatever it likes.
+
+    >>> Call((torch.zeros(1, 3, 8, 8),), training=True).training
+    True
+    >>> Call(by=lambda model: model(torch.zeros(1, 2))).run(nn.Linear(2, 3)).shape
+    torch.Size([1, 3])
+    """
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    training: bool = False
+    by: Callable[[nn.Module], Any] | None = None
+    changes: tuple[_Change, ...] = field(default=(), repr=False)  # what becomes of the tensors that `by` gives
+
+    @staticmethod
+    def of(example_inputs: Any) -> Call:
+        """A tensor is one argument, a tuple or list are the arguments, a dict the keyword arguments, an object that
+        holds tensors is one argument; a function runs the model. `()` is a call without arguments.
+
+        Raises `InputError` for anything else, and where no tensor is among them.
+        """
+        call = _as_call(example_inputs)
+        arguments = (call.args, dict(call.kwargs))
+        if call.by is None and any(arguments) and not tensors_in(arguments):
+            raise InputError(f"example_inputs hold no tensor: {example_inputs!r}\n{WAY_OUT}")
+        return call.map(usual) if any(t.is_inference() for t in tensors_in(arguments)) else call
+
+    def map(self, change: Change) -> Call:
+        """The same call with every tensor changed."""
+        if self.by is not None:
+            return replace(self, changes=(*self.changes, _Change(change)))
+        args, kwargs = changed((self.args, dict(self.kwargs)), change)
+        return Call(args, kwargs, self.training)
+
+    def run(self, model: nn.Module) -> Any:
+        """What the model gives."""
+        if self.by is None:
+            return model(*self.args, **self.kwargs)
+        with _receiving(model, self.changes):
+            return self.by(model)
+
+
+class _Change:
+    """Changes the tensors that a model is given, run after run: what is given again becomes the same again."""
+
+    def __init__(self, change: Change):
+        self.change = change
+        self._known: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._place = 0
+
+    def start(self) -> None:
+        """Another run begins."""
+        self._place = 0
+
+    def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
+        place, self._place = self._place, self._place + 1
+        if place < len(self._known) and _equal(self._known[place][0], tensor):
+            return self._known[place][1].clone()
+        made = self.change(tensor)
+        if not made.is_meta:
+            self._known[place:] = [(tensor.detach().clone(), made.detach().clone())]
+        return made
+
+
+def _equal(x: torch.Tensor, y: torch.Tensor) -> bool:
+    alike = (x.shape, x.dtype, x.device) == (y.shape, y.dtype, y.device)
+    return alike and not x.is_meta and bool(torch.equal(x, y))
+
+
+@contextmanager
+def _receiving(model: nn.Module, changes: Sequence[_Change]) -> Iterator[None]:
+    """Within, the model is given other tensors than it is called with."""
+
+    def change(tensor: torch.Tensor) -> torch.Tensor:
+        return functools.reduce(lambda t, change: change(t), changes, tensor)
+
+    def receive(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        with torch._C.DisableTorchFunction(), _disable_current_modes():  # no work of the model's
+            return changed((args, kwargs), change)
+
+    for one in changes:
+        one.start()
+    handle = model.register_forward_pre_hook(receive, prepend=True, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def usual(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy of one that was made under `torch.inference_mode`, on which nothing can be trained."""
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def _as_call(example_inputs: Any) -> Call:
+    given = example_inputs
+    if isinstance(given, Call):
+        return given
+    if isinstance(given, (types.FunctionType, types.MethodType, functools.partial)):
+        return Call(by=given)
+    if isinstance(given, torch.Tensor):
+        return Call((given,))
+    if isinstance(given, Mapping):
+        return Call((), dict(given))
+    if isinstance(given, Sequence) and not isinstance(given, (str, bytes)) and not hasattr(given, "_fields"):
+        return Call(tuple(given))
+    if is_object(given) and tensors_in(given):
+        return Call((given,))
+    raise InputError(f"example_inputs is a {type(given).__name__}: {given!r}\n{WAY_OUT}")
+
+
+def called(example_inputs: Any, call: Callable[[nn.Module], Any] | None) -> Call:
+    """What a function was given: example inputs, or a function that runs the model. Raises `InputError` for both."""
+    if call is None:
+        return Call.of(example_inputs)
+    if not callable(call) or isinstance(call, (type, nn.Module)):
+        raise InputError(f"call={call!r}: a function of the model that runs it, as in call=lambda model: model(x, y)")
+    if example_inputs is not None:
+        raise InputError(
+            "example_inputs and call= both say what the model is called with; give one of them "
+            "(a target that goes with call= is named: target='macs=0.5')"
+        )
+    return Call(by=call)
+
+
+def further(calls: Any) -> tuple[Call, ...]:
+    """Several calls. Raises `InputError` for what is no list of them; one call alone is none."""
+    one = isinstance(calls, (Call, Mapping, str, bytes, torch.Tensor))
+    if one or not isinstance(calls, Iterable):
+        raise InputError(
+            f"calls is a {type(calls).__name__}; give a list of further calls, each as example_inputs are given"
+        )
+    return tuple(map(Call.of, calls))
+
+
+def refusal(error: Exception, call: Call) -> str:
+    """What to tell a user whose model does not run on the example inputs."""
+    said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    if call.by is not None:
+        return f"the model does not run as call= runs it\nit says: {said}\ntry call(model) by itself"
+    shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype)[6:]}" for t in tensors_in((call.args, dict(call.kwargs))))
+    return (
+        f"the model does not run on these example inputs: {shapes or 'none'}\n"
+        f"it says: {said}\n"
+        "give inputs of the shape, type and number that its forward takes; several as a tuple, keywords as a dict; "
+        "or say how it is run: call=lambda model: model(...)"
+    )
+
+
+__all__ = ["Call", "called", "further", "refusal", "tensors_in"]

@@ -1,0 +1,45 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from secateur.errors import InputError
+
+
+def check_model(model: nn.Module) -> None:
+    """Raise `InputError` for what cannot be pruned as it is, with the mend."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is a {type(model).__name__}, not a torch.nn.Module")
+    kind = type(model).__name__
+    if kind in ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"):
+        raise InputError(f"the model is wrapped in {kind}; prune model.module and wrap the result again")
+    if kind == "OptimizedModule":
+        raise InputError("the model is compiled; prune model._orig_mod and compile the result again")
+    _check_tensors(model)
+
+
+def _check_tensors(model: nn.Module) -> None:
+    devices: dict[str, str] = {}
+    for name, tensor in _named_tensors(model):
+        if nn.parameter.is_lazy(tensor):
+            raise InputError(f"{name} is not initialised yet; run the model once on its input, then prune it")
+        if type(tensor).__name__ == "DTensor":
+            raise InputError(f"{name} is a DTensor; gather the full model on one device, then prune it")
+        if tensor.is_quantized:
+            raise InputError(f"{name} is quantised ({tensor.dtype}); prune the float model, then quantise it")
+        devices.setdefault(str(tensor.device), name)
+    if len(devices) > 1:
+        places = ", ".join(f"{name} on {device}" for device, name in devices.items())
+        raise InputError(f"the model lies on several devices: {places}\nmove it to one with model.to(device)")
+
+
+def _named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    for path, module in model.named_modules():
+        for table in (module._parameters, module._buffers):
+            for leaf, tensor in table.items():
+                if tensor is not None:
+                    yield (f"{path}.{leaf}" if path else leaf), tensor

@@ -1,0 +1,103 @@
+"""What stands before `save_pretrained` of a model that was cut, where the files would come back as something else.
+
+`from_pretrained` builds a model from its config and fills it with what the file holds by name. What the file lacks, as
+the weights of a block that was by-passed, it draws at random; what the config does not know, as a bias that recovery
+added, it leaves out; both with a line in a log. So such a model refuses to be saved that way, however it is asked:
+`push_to_hub` and `Trainer.save_model` go through `save_pretrained` too. Copies and pickles of the model keep the guard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch import nn
+
+from secateur.anatomy.bypass import is_bypass
+from secateur.base.names import inside
+from secateur.base.text import listed
+from secateur.errors import InputError
+
+SAVING = ("save_pretrained", "push_to_hub")  # the second makes a repository before it saves
+SHOWN = 4
+INSTEAD = "save it with secateur.save(model, 'small.safetensors'), or prune it with uniform=True"
+
+
+class Guard:
+    """A method of a module that saves it, which refuses what would not come back. added: what recovery added."""
+
+    __slots__ = ("_added", "_model", "_name")
+
+    def __init__(self, model: nn.Module, name: str, added: tuple[str, ...]):
+        self._model = model
+        self._name = name
+        self._added = added
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Save, or raise `InputError` before anything is written."""
+        if not getattr(self._model, "_hf_peft_config_loaded", False):  # else adapters are saved, and nothing of ours
+            check_saves(self._model, self._added)
+        return getattr(type(self._model), self._name)(self._model, *args, **kwargs)
+
+
+def guard(model: nn.Module, added: Iterable[str] = ()) -> None:
+    """Let a model, and the parts of it that can be saved on their own, look at themselves before they are."""
+    names = [*added]
+    for path, module in model.named_modules():
+        own = [name[len(path) + 1 if path else 0 :] for name in names if not path or inside(name, {path})]
+        for method in SAVING:
+            if callable(getattr(type(module), method, None)):
+                earlier = module.__dict__.get(method)
+                known = earlier._added if isinstance(earlier, Guard) else ()
+                module.__dict__[method] = Guard(module, method, tuple(dict.fromkeys((*known, *own))))
+
+
+def unguard(model: nn.Module) -> None:
+    """Take the guards off again."""
+    for module in model.modules():
+        for method in SAVING:
+            if isinstance(module.__dict__.get(method), Guard):
+                del module.__dict__[method]
+
+
+def check_saves(model: nn.Module, added: Iterable[str] = ()) -> None:
+    """Raise `InputError` where `from_pretrained` would make something else of what `save_pretrained` writes."""
+    kind = type(model).__name__
+    gaps = [*bypassed(model)]
+    if gaps:
+        raise InputError(
+            f"this {kind} goes on without {listed(gaps, SHOWN)}, which its config still counts, and from_pretrained "
+            f"would fill them with random weights\n{INSTEAD}; the result of prune has save('folder'), which numbers "
+            "the layers anew where it can"
+        )
+    check_bare(model)
+    here = dict(model.named_parameters(remove_duplicate=False))
+    check_added(model, [name for name in added if name in here])
+
+
+def bypassed(model: nn.Module) -> Iterator[str]:
+    """The modules that stand where blocks were."""
+    return (name for name, module in model.named_modules() if is_bypass(module))
+
+
+def check_bare(model: nn.Module) -> None:
+    """Raise `InputError` for masks: the classes know weights, and nothing on them."""
+    from secateur.anatomy.masked import masked_names
+
+    if masked_names(model):
+        raise InputError(
+            f"this {type(model).__name__} wears masks, and from_pretrained knows plain weights only\n"
+            "make the zeros permanent, secateur.masks.masks_of(model).harden(), or keep the masks with "
+            "secateur.save(model, 'small.safetensors')"
+        )
+
+
+def check_added(model: nn.Module, added: Iterable[str]) -> None:
+    """Raise `InputError` for parameters that recovery added: the classes build none of them."""
+    names = [*added]
+    if names:
+        raise InputError(
+            f"recovery added parameters that {type(model).__name__} does not build from a config, so from_pretrained "
+            f"would drop them: {listed(names, SHOWN)}\nrecover without adding biases, or save it with "
+            "secateur.save(model, 'small.safetensors')"
+        )

@@ -1,0 +1,137 @@
+"""Where a model keeps its integers: in modules, and in the plain objects and dicts that modules hold.
+
+A config that all layers share is one holder, under the name of the first module that leads to it. Holders are read and
+written past `__getattribute__` and `__setattr__`: no code of theirs runs, and frozen ones can be written too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from secateur.base.names import DEPTH, is_public
+
+_CLOSED = (nn.Module, torch.Tensor, Enum, type, int, float, complex, str, bytes, tuple, list, set, frozenset)
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: the class was made by a class statement, or as if it were
+
+
+class Holder(NamedTuple):
+    """A module, or an object below it; `path` is "" or the dotted way from the module to the object."""
+
+    module: str
+    path: str
+    owner: Any
+
+    def name(self, leaf: str) -> str:
+        """The dotted name of an attribute, from the module on."""
+        return f"{self.path}.{leaf}" if self.path else leaf
+
+
+def holders(model: nn.Module) -> Iterator[Holder]:
+    """Every module, and every plain object or dict that modules hold under public names, each once."""
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        holder = Holder(path, "", module)
+        yield holder
+        yield from _below(holder, seen, DEPTH)
+
+
+def below(owner: Any) -> Iterator[Any]:
+    """A plain object, and those that it holds."""
+    yield owner
+    yield from (holder.owner for holder in _below(Holder("", "", owner), {id(owner)}, DEPTH - 1))
+
+
+def _below(holder: Holder, seen: set[int], depth: int) -> Iterator[Holder]:
+    for name, value in list(values(holder.owner).items()):
+        if is_public(name) and _is_open(value) and id(value) not in seen:
+            seen.add(id(value))
+            below = Holder(holder.module, holder.name(name), value)
+            yield below
+            if depth > 1:
+                yield from _below(below, seen, depth - 1)
+
+
+def _is_open(value: Any) -> bool:
+    kind = type(value)
+    if kind is dict or kind is SimpleNamespace:
+        return True
+    made = bool(kind.__flags__ & _HEAP_TYPE) and not isinstance(value, _CLOSED)
+    return made and kind.__module__.partition(".")[0] != "torch"
+
+
+def has_attributes(value: Any) -> bool:
+    """Whether it is an object made by a class statement that keeps attributes of its own; modules and tensors apart."""
+    made = bool(type(value).__flags__ & _HEAP_TYPE) and not isinstance(value, _CLOSED)
+    return (made or type(value) is SimpleNamespace) and bool(values(value))
+
+
+def values(owner: Any) -> dict[str, Any]:
+    """The attributes that lie in an object itself, slots included, or the items of a dict."""
+    if type(owner) is dict:
+        return owner
+    table = _table(owner)
+    return table if table is not None else dict(_slots(owner))
+
+
+def assign(owner: Any, name: str, value: Any) -> None:
+    """Set an attribute that `values` gives."""
+    table = owner if type(owner) is dict else _table(owner)
+    if table is not None:
+        table[name] = value
+    else:
+        object.__setattr__(owner, name, value)
+
+
+def put_at(owner: Any, name: str, index: int | None, value: Any) -> None:
+    """Set an attribute that `values` gives, or one place of the tuple or list that it is."""
+    if index is not None:
+        old = values(owner)[name]
+        value = type(old)([*old[:index], value, *old[index + 1 :]])
+    assign(owner, name, value)
+
+
+def remove(owner: Any, name: str) -> None:
+    """Take away an attribute that `values` gives."""
+    table = owner if type(owner) is dict else _table(owner)
+    if table is not None:
+        del table[name]
+    else:
+        object.__delattr__(owner, name)
+
+
+def _table(owner: Any) -> dict[str, Any] | None:
+    try:
+        return object.__getattribute__(owner, "__dict__")
+    except AttributeError:
+        return None
+
+
+def _slots(owner: Any) -> Iterator[tuple[str, Any]]:
+    for kind in type(owner).__mro__:
+        names = vars(kind).get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            try:
+                yield name, object.__getattribute__(owner, name)
+            except AttributeError:  # a slot that is empty
+                continue
+
+
+def owner_of(module: nn.Module, dotted: str) -> tuple[Any, str] | None:
+    """What holds the attribute of this dotted name, from a module on, and the name there; None where nothing does.
+
+    >>> owner_of(nn.Linear(2, 3), "out_features")
+    (Linear(in_features=2, out_features=3, bias=True), 'out_features')
+    """
+    *way, leaf = dotted.split(".")
+    owner: Any = module
+    for name in way:
+        owner = values(owner).get(name)
+        if not _is_open(owner) or not is_public(name):
+            return None
+    return (owner, leaf) if leaf in values(owner) else None

@@ -1,0 +1,140 @@
+"""Put a model back as it was found: attributes, modes, tables of tensors and modules, caches, random state."""
+
+from __future__ import annotations
+
+import types
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from secateur.anatomy.caches import forget
+from secateur.anatomy.holders import assign, has_attributes, remove, values
+from secateur.anatomy.parts import parts
+from secateur.base.process import same_random_numbers
+from secateur.plan.parts import Cache
+
+
+@contextmanager
+def kept(model: nn.Module) -> Iterator[None]:
+    """Whatever happens within, modules and the containers and objects that they lead to get their content back."""
+    dicts = [(module, dict(module.__dict__)) for module in model.modules()]
+    content = [(one, _content(one)) for one in held(table for _, table in dicts)]
+    with same_random_numbers(_devices(model)):
+        try:
+            yield
+        finally:
+            for module, table in dicts:
+                module.__dict__.clear()
+                module.__dict__.update(table)
+            for one, was in content:
+                _restore(one, was)
+
+
+@contextmanager
+def emptied(model: nn.Module, caches: Iterable[Cache]) -> Iterator[None]:
+    """Within, these caches of a model are empty."""
+    with kept(model):
+        forget(model, caches)
+        yield
+
+
+_CONTAINERS = (dict, list, set, deque)
+TABLES = frozenset({"_parameters", "_buffers", "_modules"})  # which lead to modules and tensors only
+
+
+def held(tables: Iterable[dict[str, Any]]) -> Iterator[Any]:
+    """The containers and objects that modules lead to, each once; also by closures of their hooks."""
+    seen: set[int] = set()
+    for table in tables:
+        for name, value in table.items():
+            if type(value) in _PLAIN or name.startswith("_secateur_"):  # the plans that a model went through
+                continue
+            if type(value) in _TABLES_OF_HOOKS and not value:  # as most are
+                yield value
+            elif name not in TABLES:
+                yield from _within(value, seen, DEPTH)
+            elif isinstance(value, dict):  # a script has others
+                yield value
+
+
+def _within(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
+    if type(value) in _PLAIN or id(value) in seen:
+        return
+    if isinstance(value, _CONTAINERS):
+        yield value
+        if not value:  # as most are
+            return
+    elif isinstance(value, (torch.Tensor, nn.Module, type)):
+        return
+    elif has_attributes(value):
+        yield value
+    seen.add(id(value))
+    for part in parts(value) if depth else ():
+        yield from _within(part, seen, depth - 1)
+
+
+_TABLES_OF_HOOKS = (dict, OrderedDict)
+_PLAIN = frozenset({int, float, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size, torch.Tensor})
+DEPTH = 6
+"""From a module's attribute to what it holds, and so on."""
+
+
+def _content(owner: Any) -> Any:
+    """The content, in a plain container: subclasses may be made otherwise. Most are empty, and share one."""
+    if isinstance(owner, _CONTAINERS) and not owner:
+        return _NOTHING
+    if isinstance(owner, (list, deque)):
+        return list(owner)
+    if isinstance(owner, set):
+        return set(owner)
+    return dict(owner) if isinstance(owner, dict) else dict(values(owner))
+
+
+_NOTHING: Any = types.MappingProxyType({})
+
+
+def _restore(owner: Any, was: Any) -> None:
+    if isinstance(owner, set):
+        if owner != was:
+            owner.clear()
+            owner.update(was)
+    elif isinstance(owner, (list, deque)):
+        if len(owner) != len(was) or any(a is not b for a, b in zip(owner, was, strict=True)):
+            owner.clear()
+            owner.extend(was)
+    elif isinstance(owner, dict):
+        _restore_table(owner, was)
+    else:
+        for name in [name for name in values(owner) if name not in was]:
+            remove(owner, name)
+        for name, value in was.items():
+            assign(owner, name, value)
+
+
+def _restore_table(owner: dict[Any, Any], was: dict[Any, Any]) -> None:
+    """Past the methods of subclasses, which may refuse."""
+    if [*owner] == [*was] and all(owner[key] is value for key, value in was.items()):
+        return
+    kind: Any = OrderedDict if isinstance(owner, OrderedDict) else dict
+    kind.clear(owner)
+    for key, value in was.items():
+        kind.__setitem__(owner, key, value)
+
+
+def _devices(model: nn.Module) -> list[torch.device]:
+    return list({p.device for p in model.parameters() if p.device.type == "cuda"})
+
+
+def set_modes(model: nn.Module, training: bool) -> None:
+    """Evaluation mode, or training mode for whatever decides what runs.
+
+    Torch's own leaves (dropout, batch norm) stay in evaluation mode: they would draw random numbers, change statistics
+    and refuse single values, and run the same ops either way.
+    """
+    for module in model.modules():
+        own_leaf = type(module).__module__.startswith("torch.nn") and not any(True for _ in module.children())
+        module.training = training and not own_leaf

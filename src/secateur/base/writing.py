@@ -1,0 +1,145 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from secateur.base.paths import PathLike, path_of
+from secateur.errors import FileError, InputError, nearest
+
+
+def save_json(path: PathLike, text: str) -> None:
+    """Write text to a file, whole or not at all. Raises `InputError` for a path that cannot be written to.
+
+    >>> save_json("nowhere/report.json", "{}")
+    Traceback (most recent call last):
+        ...
+    secateur.errors.InputError: cannot write nowhere/report.json: there is no folder nowhere
+    make it first (mkdir -p nowhere), or write to another one
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def save_tensors(path: PathLike, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
+    """Write named tensors and texts to a safetensors file, whole or not at all.
+
+    Raises `InputError` for a path that cannot be written to.
+    """
+    with replacing(path) as temporary:
+        write_tensors({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
+
+
+def read_tensors(path: PathLike) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The tensors and texts of a safetensors file. Raises `FileError` where it is missing or damaged."""
+    with opened_tensors(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+
+def apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors that are views of one memory are copied, for a file holds each by itself."""
+    seen: set[tuple[torch.device, int]] = set()
+    apart: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        memory = (tensor.device, tensor.untyped_storage().data_ptr())
+        apart[name] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
+    return apart
+
+
+@contextmanager
+def opened_tensors(path: PathLike) -> Iterator[Any]:
+    """The safetensors file at a path. Raises `FileError` where there is none."""
+    from safetensors import safe_open
+
+    file = path_of(path)
+    if file.is_dir():
+        raise FileError(f"{path} is a folder\nname the file in it, such as {file / 'model.safetensors'}")
+    if not file.is_file():
+        near = nearest(file.name, (other.name for other in file.parent.glob("*")))
+        raise FileError(f"no file {path}{near}")
+    try:
+        opened = safe_open(file, framework="pt")
+    except Exception as error:  # damaged bytes fail in whichever way the byte demands
+        raise FileError(
+            f"{path} ({file.stat().st_size:,} bytes) cannot be read: {type(error).__name__}: {error}\n"
+            f"cause: {_cause(file)}\nmend:  copy it again, or save the model again with secateur.save"
+        ) from error
+    with opened as content:
+        yield content
+
+
+def _cause(file: Path) -> str:
+    with file.open("rb") as stream:
+        head = stream.read(4)
+    if head[:2] == b"PK" or head[:1] == b"\x80":
+        return "it is a pickle, as torch.save writes it, and could run code; only safetensors files are read"
+    return "it is truncated, damaged, or no safetensors file"
+
+
+def write_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:  # it writes by itself, and wraps what the system says
+        raise OSError(str(error)) from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"these tensors cannot be stored as safetensors: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def replacing(path: PathLike) -> Iterator[Path]:
+    """A new file beside `path` to write to, which takes its place in the end; nothing is left of it on a failure."""
+    target = path_of(path)
+    if target.is_dir():
+        raise InputError(
+            f"cannot write {path}: it is a folder\nname a file in it, such as {target / 'model.safetensors'}"
+        )
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.touch(exist_ok=False)
+        rights = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(rights)  # safetensors puts a file of its own in the place of the one that it is given
+        _flush(temporary)
+        temporary.replace(target)
+        with suppress(OSError):  # not every system lets a folder be flushed
+            _flush(target.parent)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _flush(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _unwritable(target: Path, error: OSError) -> InputError:
+    folder = target.parent
+    if not folder.exists():
+        fact, mend = f"there is no folder {folder}", f"make it first (mkdir -p {folder}), or write to another one"
+    elif not folder.is_dir():
+        fact, mend = f"{folder} is a file, not a folder", "write to a folder"
+    elif isinstance(error, PermissionError):
+        fact, mend = (
+            f"the folder {folder} is not writable",
+            f"change its rights (chmod u+w {folder}), or write to another one",
+        )
+    else:
+        fact, mend = f"{error.strerror or error}", f"make room in {folder}, or write to another folder"
+    return InputError(f"cannot write {target}: {fact}\n{mend}")

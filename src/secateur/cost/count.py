@@ -1,0 +1,321 @@
+"""Parameters and multiply-adds of a model as it runs, layer by layer, whatever the trace thinks of it.
+
+One run under PyTorch's own formulas (`torch.utils.flop_counter`), on the meta device where the model allows it; two of
+their operations are one multiply-add. What they leave out on some device or other is told by the formulas below, by the
+definition in `secateur.cost`: convolutions, linear layers, matrix products, attention and recurrent layers count,
+element-wise work does not. A convolution spends one multiply-add per output element (a transposed one: per input
+element), channel of its group and kernel element.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from secateur.anatomy.calls import Call, called, refusal
+from secateur.anatomy.checks import check_model
+from secateur.anatomy.keeping import kept
+from secateur.base import meta
+from secateur.base.nested import tensors_in
+from secateur.base.process import every_module_hooked, trainable
+from secateur.base.text import counted, paged
+from secateur.errors import InputError
+
+Shape: TypeAlias = "tuple[int, ...]"
+
+# --- what PyTorch has no formula for: functions of shapes, in its operations (two for one multiply-add) --------------
+
+FORMULAS: dict[str, Callable[..., int]] = {}
+
+
+def formula(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Register the operations of ops by their arguments' shapes."""
+
+    def register(function: Callable[..., int]) -> Callable[..., int]:
+        def of_tensors(*args: Any, **kwargs: Any) -> int:
+            args, kwargs = pytree.tree_map_only(torch.Tensor, lambda tensor: tuple(tensor.shape), (args, kwargs))
+            return function(*args, **kwargs)
+
+        FORMULAS.update(dict.fromkeys(names, of_tensors))
+        return function
+
+    return register
+
+
+@formula("aten::_scaled_dot_product_flash_attention_for_cpu", "aten::_scaled_dot_product_fused_attention_overrideable")
+def _attention(q: Shape, k: Shape, v: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """q: (*b, n, d), k: (*b, m, d), v: (*b, m, e): q k and its product with v, for every query head."""
+    return 2 * math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
+
+
+@formula("aten::mv", "aten::addmv")
+def _matrix_vector(*shapes: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """x: (a, i), y: (i)"""
+    return 2 * math.prod(next(shape for shape in shapes if len(shape) == 2))
+
+
+@formula("aten::_grouped_mm", "transformers::grouped_mm_fallback")
+def _grouped(x: Shape, w: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """x: (t, i), w: (e, i, o): every row with the weight of its group"""
+    return 2 * math.prod(x) * w[-1]
+
+
+@formula("aten::addbmm")
+def _add_batches(c: Shape, x: Shape, y: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """x: (n, a, i), y: (n, i, b), summed over n"""
+    return 2 * math.prod(x) * y[-1]
+
+
+@formula("torchvision::deform_conv2d")
+def _deformable(x: Shape, w: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """w: (o, i, *k): a convolution, wherever it samples"""
+    return 2 * math.prod(out_val) * math.prod(w[1:])
+
+
+@formula("aten::_trilinear")
+def _bilinear(x: Shape, w: Shape, y: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """x: (n, i), w: (o, i, j), y: (n, j): every pair of inputs times w"""
+    return 2 * math.prod(x[:-1]) * math.prod(w)
+
+
+@formula("aten::mkldnn_rnn_layer")
+def _recurrent(x: Shape, w: Shape, u: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """x: (t, n, i), w: (gates * h, i), u: (gates * h, h): both at every step"""
+    return 2 * x[0] * x[1] * (math.prod(w) + math.prod(u))
+
+
+# --- the count ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCount:
+    """A module with parameters or work of its own. Shapes are of its first call, or None if it was never called."""
+
+    name: str
+    type: str
+    input_shape: Shape | None
+    output_shape: Shape | None
+    params: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Totals, and the layers in the order of their calls. `print` shows a table."""
+
+    params: int
+    macs: int
+    layers: tuple[LayerCount, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return table(self)
+
+
+@trainable
+def count(model: nn.Module, example_inputs: Any = None, *, call: Callable[[nn.Module], Any] | None = None) -> Count:
+    """Count parameters and MACs of one call of `model`, independently of the trace.
+
+    example_inputs: as `secateur.trace` takes them; `call`: in their place, a function that runs the model. MACs are
+    those of the whole batch. Shared parameters count once, for the module that holds them first. The model runs in
+    evaluation mode, unless the `Call` says otherwise; modes, buffers and random state are left as they were. Raises
+    `InputError` for inputs that the model refuses.
+
+    >>> print(count(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 4)))
+    layer    type    input  output  params  MACs
+    0        Linear  1 x 4   1 x 8      40    32
+    2        Linear  1 x 8   1 x 2      18    16
+    2 layers                            58    48
+    """
+    check_model(model)
+    layers = tuple(_layers(model, _tallied(model, called(example_inputs, call))))
+    return Count(sum(layer.params for layer in layers), sum(layer.macs for layer in layers), layers)
+
+
+def _tallied(model: nn.Module, call: Call) -> _Tally:
+    with suppress(Exception):  # whatever forward does with values that meta tensors lack; the real run decides
+        return _run(model, call, torch.device("meta"))
+    try:
+        return _run(model, call, None)
+    except Exception as error:
+        raise InputError(refusal(error, call)) from error
+
+
+@dataclass(slots=True)
+class _Visit:
+    """What a module did in all of its calls."""
+
+    inputs: Shape | None = None
+    outputs: Shape | None = None
+    flops: int = 0  # without those of the modules that it called
+
+
+class _Tally(TorchDispatchMode):
+    """Counts the ops that run, for the innermost module that runs them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torch.utils.flop_counter import flop_registry
+
+        self.registry = flop_registry
+        self.visits: dict[int, _Visit] = {}
+        self._running: list[_Visit] = []
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; the guard against it would import the compiler, which takes seconds."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        formula = FORMULAS.get(func._schema.name) or self.registry.get(func._overloadpacket)
+        if formula is None:
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        out = meta.shorted(meta.key(func), args, kwargs)
+        if out is NotImplemented:
+            out = func(*args, **kwargs)
+        if formula is not None and self._running:
+            self._running[-1].flops += formula(*args, **kwargs, out_val=out)
+        return out
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        self._running.append(self.visits.setdefault(id(module), _Visit()))
+
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        visit = self._running.pop()
+        if visit.outputs is None:
+            visit.inputs, visit.outputs = _shape((args, kwargs)), _shape(output)
+
+
+def _shape(value: Any) -> Shape | None:
+    """Of the first tensor."""
+    return next((tuple(tensor.shape) for tensor in tensors_in(value)), None)
+
+
+def _run(model: nn.Module, call: Call, device: torch.device | None) -> _Tally:
+    """One call, on stand-ins on `device`, or on the model's own device."""
+    call = call.map(lambda tensor: tensor.detach().to(device) if device is not None else tensor.detach().clone())
+    tally = _Tally()
+    with ExitStack() as stack:
+        stack.enter_context(_standing_in(model, device, call.training))
+        stack.enter_context(_no_fast_path())
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(every_module_hooked(tally.enter, tally.leave))
+        stack.enter_context(tally)
+        call.run(model)
+    return tally
+
+
+@contextmanager
+def _no_fast_path() -> Iterator[None]:
+    """`nn.MultiheadAttention` and the encoder layers as ops that can be counted, not as one fused op."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def _standing_in(model: nn.Module, device: torch.device | None, training: bool) -> Iterator[None]:
+    """For one run: tensors on `device` (or copies of buffers in place) and the mode; everything is put back."""
+    made: dict[int, torch.Tensor] = {}
+    with kept(model):
+        for module in model.modules():
+            module.training = training
+            for table in _tables(module):
+                table.update({k: _replaced(v, device, made) for k, v in table.items() if isinstance(v, torch.Tensor)})
+        yield
+
+
+def _tables(module: nn.Module) -> Sequence[dict[str, Any]]:
+    """Those that can be written to; a script keeps its own."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return ()
+    return module._parameters, module._buffers, module.__dict__
+
+
+def _replaced(tensor: torch.Tensor, device: torch.device | None, made: dict[int, torch.Tensor]) -> torch.Tensor:
+    if device is None and isinstance(tensor, nn.Parameter):
+        return tensor
+    if id(tensor) not in made:
+        bare = tensor.detach()
+        new = bare.clone() if device is None else torch.empty_like(bare, device=device)
+        made[id(tensor)] = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+    return made[id(tensor)]
+
+
+def _layers(model: nn.Module, tally: _Tally) -> Iterator[LayerCount]:
+    """Modules with parameters or MACs of their own: as they were called, then those that were not."""
+    homes = _homes(model)
+    params, flops = _own_params(model, homes), dict.fromkeys(homes.values(), 0)
+    for key, visit in tally.visits.items():
+        if key in homes:
+            flops[homes[key]] += visit.flops
+    names = {id(module): (name, _kind(module)) for name, module in model.named_modules() if id(module) in params}
+    for key in [*(k for k in tally.visits if k in names), *(k for k in names if k not in tally.visits)]:
+        visit = tally.visits.get(key, _Visit())
+        if params[key] or flops[key]:
+            name, kind = names[key]
+            yield LayerCount(name, kind, visit.inputs, visit.outputs, params[key], flops[key] // 2)
+
+
+def _homes(model: nn.Module) -> dict[int, int]:
+    """The layer that a module is part of, by ids; that of most is itself. What computes a weight, such as a mask, is
+    part of the layer that has the weight."""
+    homes: dict[int, int] = {}
+    for module in model.modules():
+        home = homes.setdefault(id(module), id(module))
+        if parametrize.is_parametrized(module):
+            held: Any = module.parametrizations
+            homes.update((id(part), home) for part in held.modules())
+    return homes
+
+
+def _kind(module: nn.Module) -> str:
+    """The name of its class, and not of the one that torch makes for a layer whose weights are computed."""
+    return (type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)).__name__
+
+
+def _own_params(model: nn.Module, homes: Mapping[int, int]) -> dict[int, int]:
+    """Parameters by the id of the layer that holds them; shared ones belong to the first."""
+    seen: set[int] = set()
+    own = dict.fromkeys(homes.values(), 0)
+    for module in model.modules():
+        fresh = {id(p): p.numel() for p in module._parameters.values() if p is not None and id(p) not in seen}
+        own[homes[id(module)]] += sum(fresh.values())
+        seen |= fresh.keys()
+    return own
+
+
+# --- text -----------------------------------------------------------------------------------------------------------
+
+
+def table(counts: Count) -> str:
+    """One line a layer, and the totals."""
+    rows = [["layer", "type", "input", "output", "params", "MACs"]]
+    for layer in counts.layers:
+        shapes = [_by(layer.input_shape), _by(layer.output_shape)]
+        rows.append([layer.name or "(the model itself)", layer.type, *shapes, f"{layer.params:,}", f"{layer.macs:,}"])
+    rows.append([counted(len(counts.layers), "layer"), "", "", "", f"{counts.params:,}", f"{counts.macs:,}"])
+    return "\n".join(paged(rows, right=(2, 3, 4, 5)))
+
+
+def _by(shape: Shape | None) -> str:
+    return "-" if shape is None else " x ".join(map(str, shape)) or "scalar"

@@ -1,0 +1,1 @@
+"""Models in files: saved, loaded, fitted to a bare model, and written as folders that `from_pretrained` reads."""

@@ -1,0 +1,163 @@
+"""The data of a Graph: what a trace found out about a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from torch import nn
+
+from secateur.base.names import plain_of
+from secateur.cost.cost import Cost
+from secateur.cost.parts import MacsTerm, Storage
+from secateur.graph.algebra import Ratio
+from secateur.graph.parts import (
+    ALONE,
+    At,
+    Block,
+    Coverage,
+    Fold,
+    Frozen,
+    GraphSite,
+    Group,
+    PrunableAxis,
+    Reading,
+    Sample,
+    Source,
+    Step,
+)
+from secateur.graph.readers import Reader
+from secateur.graph.sizes import Attribute, Guard
+from secateur.plan.parts import Cache, Gives, Renorm, Totals
+from secateur.terms import ONE, Axis, Cat, Term, axes, find
+
+
+def _unexplained(graph: object) -> None:
+    """No trace says why."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Axes, sites, size equations and costs of a model."""
+
+    axes: tuple[PrunableAxis, ...]
+    groups: tuple[Group, ...]
+    sites: Mapping[str, GraphSite]
+    macs: tuple[MacsTerm, ...]
+    storages: tuple[Storage, ...]  # of the first call, in the order in which they are made
+    attributes: Mapping[Attribute, Ratio]
+    attribute_values: Mapping[Attribute, int]
+    unread: tuple[Attribute, ...]  # of which no call says what they are
+    guards: tuple[Guard, ...]
+    caches: tuple[Cache, ...]
+    folds: tuple[Fold, ...]
+    renorms: tuple[Renorm, ...]
+    readers: Mapping[str, Reader]  # by the name of their weight
+    frozen: tuple[Frozen, ...]
+    aliases: Mapping[str, str]
+    unreached: tuple[str, ...]
+    unknown: Mapping[str, int]
+    samples: Mapping[str, Sample] = field(repr=False)  # of unknown ops
+    readings: Mapping[At, Reading] = field(repr=False)
+    numbered: Mapping[str, int] = field(repr=False)  # how many calls the code of each module made
+    source: Source = field(repr=False)
+    path: tuple[Step, ...] = field(repr=False)  # the ops of the first call, with the floats in their arguments
+    model: nn.Module = field(repr=False)
+    find_blocks: Callable[[], tuple[Block, ...]] = field(default=tuple, repr=False)
+    explain: Callable[[Any], Any] = field(default=_unexplained, repr=False)  # a Graph -> an `Explanation`, or None
+    removed: Mapping[str, Gives] = field(default_factory=dict)  # blocks that this Graph is without
+    ghosts: tuple[PrunableAxis, ...] = field(default=(), repr=False)  # axes that went with them
+    whole: Totals | None = None  # the size of the model with them
+    untrained: str | None = None  # why training mode, which differs from evaluation mode, could not be recorded
+
+    @cached_property
+    def by_name(self) -> dict[str, PrunableAxis]:
+        """Axes by every name that means them: their own, and each module or parameter that they come out of."""
+        names = {axis.name: axis for axis in self.axes}
+        for axis in self.axes:
+            for site in axis.sites:
+                if site.role == "output":
+                    names.setdefault(plain_of(site.name).rpartition(".")[0], axis)
+        return names
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """Modules that can be bypassed, or must stay and why. Runs the model without them when first asked for."""
+        return self.find_blocks()
+
+    @cached_property
+    def params(self) -> int:
+        """The number of parameters of the whole model."""
+        return sum(math.prod(site.shape) for site in self.sites.values() if site.kind == "parameter")
+
+    @cached_property
+    def total_macs(self) -> int:
+        """Multiply-adds of the first traced call."""
+        return sum(m.coefficient * math.prod(t.n for t in m.terms) for m in self.macs)
+
+    @property
+    def totals(self) -> Totals:
+        """The size of the model that was traced, with blocks that this Graph is without."""
+        return self.whole or Totals(self.params, self.total_macs, self.memory)
+
+    @cached_property
+    def memory(self) -> int | None:
+        """Bytes of the tensors of the model, and the peak of what the first traced call makes: `secateur.cost.memory`.
+
+        None without some blocks: what a call holds is known of the network as it was traced.
+        """
+        if self.removed:
+            return None
+        return self.cost.memory(self.cost.full)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """Parameters, MACs and memory as functions of the counts of the axes, in their order."""
+        parameters = [(1, site.dims) for site in self.sites.values() if site.kind == "parameter"]
+        tensors = [(site.each, site.dims) for site in self.sites.values() if site.kind != "attribute"]
+        macs = [(m.coefficient, m.terms) for m in self.macs]
+        return Cost([axis.term for axis in self.axes], parameters, macs, tensors, self.storages)
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        """Shares of parameters and MACs on a prunable axis."""
+        live = {axis.term for axis in self.axes}
+        params = sum(
+            math.prod(site.shape) * covered(site.dims, live) for site in self.sites.values() if site.kind == "parameter"
+        )
+        macs = sum(m.coefficient * math.prod(t.n for t in m.terms) * covered(m.terms, live) for m in self.macs)
+        return Coverage(params / max(self.params, 1), macs / max(self.total_macs, 1))
+
+
+def covered(dims: Sequence[Term], live: set[Axis]) -> float:
+    """The share of a tensor's elements that lie on a prunable axis in some dimension."""
+    outside = 1.0
+    for dim in dims:
+        outside *= 1 - _live_share(dim, live)
+    return 1 - outside
+
+
+def _live_share(term: Term, live: set[Axis]) -> float:
+    term = find(term)
+    if isinstance(term, Axis):
+        return float(term in live)
+    shares = [(_live_share(part, live), part.n) for part in term.parts]
+    if isinstance(term, Cat):
+        return sum(share * n for share, n in shares) / max(term.n, 1)
+    return 1 - math.prod(1 - share for share, _ in shares)
+
+
+def stuck_in(term: Term, live: Collection[Axis]) -> Iterator[Axis]:
+    """The axes of a dimension that stay, single units of a longer one among them."""
+    return (axis for axis in axes(term) if axis not in live and (axis.n > 1 or (term.n > 1 and axis is not ONE)))
+
+
+def reason_of(axis: Axis) -> str:
+    if axis.frozen:
+        return axis.frozen
+    if axis.n == 1:
+        return ALONE
+    return axis.inexact or f"at least {axis.least} of its {axis.n} units must stay"

@@ -1,0 +1,94 @@
+"""What a name means in a Graph: an axis, or a weight or module that holds one.
+
+The first of these counts:
+
+1. the name of an axis, or of the module or parameter that it comes out of;
+2. a dimension of a tensor, as `graph.why` shows it (`out.weight[1]`);
+3. a tensor, or a module, in which one axis alone is held, along which it is scaled, shifted or measured (a free
+   parameter, a norm). What a layer reads is named by its dimension only: `out` and `out.weight` mean what `out` gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from secateur.base.names import inside
+from secateur.errors import InputError, nearest
+from secateur.graph.facts import Facts
+from secateur.graph.parts import Frozen, PrunableAxis
+from secateur.terms import Term, axes, find
+
+_PLACE = re.compile(r"(.+)\[(\d+)\]$")
+
+
+def axis_named(graph: Facts, name: str) -> PrunableAxis:
+    """The axis that a name means; raises `InputError` with what there is instead."""
+    found = graph.by_name.get(name)
+    several = [axis for axis in graph.axes if axis.name.startswith(f"{name}[") and axis is not found]
+    if several and (found is None or found.name != name):
+        told = ", ".join(f"{axis.name} ({axis.size} {axis.kind}s)" for axis in graph.axes if axis in (found, *several))
+        raise InputError(f"{name!r} has several axes, so name one of them: {told}")
+    found = found or _by_place(graph, name) or _held_in(graph, name)
+    if found is None:
+        raise _unknown(graph, name)
+    return found
+
+
+def _by_place(graph: Facts, name: str) -> PrunableAxis | None:
+    """The axis along a dimension of a tensor, unit by unit."""
+    at = _PLACE.match(name)
+    site = graph.sites.get(graph.aliases.get(at[1], at[1])) if at is not None else None
+    if at is None or site is None or int(at[2]) >= len(site.dims):
+        return None
+    term = find(site.dims[int(at[2])])
+    lying = _lying(graph, term)
+    if len(lying) == 1 and lying[0].term is term:
+        return lying[0]
+    if lying:
+        told = ", ".join(repr(axis.name) for axis in lying)
+        raise InputError(f"{name!r} holds more than the units of one axis; name the axis: {told}")
+    return None
+
+
+def _lying(graph: Facts, term: Term) -> list[PrunableAxis]:
+    held = set(axes(term))
+    return [axis for axis in graph.axes if axis.term in held]
+
+
+def _held_in(graph: Facts, name: str) -> PrunableAxis | None:
+    """The one axis that a tensor, or the tensors of a module, hold in full, not to read it."""
+    wanted = graph.aliases.get(name, name)
+    held = {wanted} if wanted in graph.sites else {n for n in graph.sites if n.rpartition(".")[0] == name}
+    uses = [(axis, use) for axis in graph.axes for use in axis.sites if use.name in held]
+    whole = all(find(graph.sites[use.name].dims[use.dim]) is axis.term for axis, use in uses)
+    found = list({axis.name: axis for axis, use in uses if use.role != "input"}.values())
+    return found[0] if len(found) == 1 and whole and not _own_output_stays(graph, held) else None
+
+
+def _own_output_stays(graph: Facts, held: Iterable[str]) -> bool:
+    """Whether what a layer gives is frozen: then its name does not mean what it reads."""
+    return any(f.name in held and f.dim == 0 and len(graph.sites[f.name].dims) > 1 for f in graph.frozen)
+
+
+def _unknown(graph: Facts, name: str) -> InputError:
+    gone = next((block for block in graph.removed if inside(name, {block})), None)
+    if gone is not None:
+        return InputError(f"{name!r} lies in the block {gone!r}, which is dropped")
+    at = _PLACE.match(name)
+    tensor, dim = (at[1], int(at[2])) if at is not None else (name, None)
+    frozen = _frozen_at(graph, tensor, dim)
+    told = [f"{frozen.name}[{frozen.dim}] is frozen: {frozen.reason}"] if frozen is not None else []
+    wanted = {tensor, f"{tensor}.weight", graph.aliases.get(tensor, tensor)}
+    uses = [(use, axis.name) for axis in graph.axes for use in axis.sites if use.name in wanted and dim is None]
+    told += [f"{use.name}[{use.dim}] lies on the axis {axis!r}" for use, axis in uses]
+    near = (nearest(name, graph.by_name) or nearest(name, graph.sites)) if not told else ""
+    return InputError("\n".join([f"no prunable axis is named {name!r}{near}", *told]))
+
+
+def _frozen_at(graph: Facts, name: str, dim: int | None) -> Frozen | None:
+    wanted = (name, f"{name}.weight", graph.aliases.get(name, name))
+    return next((f for f in graph.frozen if f.dim == (dim or 0) and f.name in wanted), None)
+
+
+__all__ = ["axis_named"]

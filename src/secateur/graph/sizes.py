@@ -1,0 +1,98 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+from secateur.terms import Term
+
+
+class Dim(NamedTuple):
+    """The size of a tensor dimension."""
+
+    term: Term
+
+
+class Attribute(NamedTuple):
+    """An integer attribute of a module; `at` is its place if the attribute is a tuple or list."""
+
+    module: str
+    name: str
+    at: int | None = None
+
+    def __str__(self) -> str:
+        place = "" if self.at is None else f"[{self.at}]"
+        return f"{self.module + '.' if self.module else ''}{self.name}{place}"
+
+
+class Call(NamedTuple):
+    """`left op right`, op being one of + - * // %."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+Expr: TypeAlias = "int | Dim | Attribute | Call"
+
+EVALUATE: dict[str, Callable[[int, int], int]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "//": operator.floordiv,
+    "%": operator.mod,
+}
+
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+class Equation(NamedTuple):
+    """left = right, demanded at `where`."""
+
+    left: Expr
+    right: Expr
+    where: str
+
+
+class Guard(NamedTuple):
+    """`left op right` had this outcome at `where`, and must keep it."""
+
+    op: str
+    left: Expr
+    right: Expr
+    outcome: bool
+    where: str
+
+
+def leaves(expr: Expr) -> Iterator[Dim | Attribute]:
+    """The dimensions and attributes in an expression."""
+    if isinstance(expr, Call):
+        yield from leaves(expr.left)
+        yield from leaves(expr.right)
+    elif not isinstance(expr, int):
+        yield expr
+
+
+def evaluate(expr: Expr, read: Callable[[Dim | Attribute], int]) -> int:
+    """The value of an expression when its leaves have the values that `read` gives.
+
+    >>> evaluate(Call("//", Attribute("m", "width"), 4), lambda leaf: 32)
+    8
+    """
+    if isinstance(expr, Call):
+        return EVALUATE[expr.op](evaluate(expr.left, read), evaluate(expr.right, read))
+    return expr if isinstance(expr, int) else read(expr)
+
+
+def holds(guard: Guard, value: Callable[[Expr], int]) -> bool:
+    """Whether a comparison has its old outcome under new values."""
+    return COMPARE[guard.op](value(guard.left), value(guard.right)) == guard.outcome

@@ -1,0 +1,72 @@
+"""What one reader heard during calibration, channel by channel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from secateur.graph.readers import Reader
+
+if TYPE_CHECKING:
+    from secateur.statistics.sums import Statistics
+
+
+class Heard:
+    """Moments of the channels x_j, j < channels, that a weight reads: over all examples and places, (channels,)
+    each."""
+
+    def __init__(self, reader: Reader, weight: Tensor, statistics: Statistics):
+        self._reader, self._weight, self._statistics = reader, weight, statistics
+
+    @property
+    def channels(self) -> int:
+        return self._reader.channels.n
+
+    @property
+    def count(self) -> Tensor:
+        """How many values of each channel were seen: a single number."""
+        return self._of("count")
+
+    @property
+    def mean(self) -> Tensor:
+        """E[x]"""
+        return self._of("sum") / self.count
+
+    @property
+    def absolute(self) -> Tensor:
+        """E|x|"""
+        return self._of("absolute") / self.count
+
+    @property
+    def rms(self) -> Tensor:
+        """sqrt(E[x²])"""
+        return (self._of("square") / self.count).sqrt()
+
+    @property
+    def variance(self) -> Tensor:
+        """E[x²] - E[x]²"""
+        return (self._of("square") / self.count - self.mean.square()).clamp(min=0)
+
+    @property
+    def zeros(self) -> Tensor:
+        """The share of x that is zero."""
+        return self._of("zeros") / self.count
+
+    def weights(self, p: float) -> Tensor:
+        """Sum of |w|^p over all weights that a channel is multiplied by."""
+        whole = self._weight.detach().to("cpu", torch.float64).abs() ** p
+        channels_first = whole.movedim(self._reader.dim, 0)
+        if len(channels_first) == self.channels:
+            return channels_first.reshape(self.channels, -1).sum(1)
+        by_group = channels_first.unflatten(1, (self._reader.groups, -1)).transpose(0, 1)
+        return by_group.reshape(self.channels, -1).sum(1)
+
+    def _of(self, quantity: str) -> Tensor:
+        found = self._statistics.get(self._reader.weight, quantity)
+        assert found is not None, "AxisSlices gives only readers that heard something"
+        return found
+
+
+__all__ = ["Heard"]

@@ -1,0 +1,263 @@
+"""What a criterion sees of an axis: sums over the slices that belong to each of its units, and what data told of
+them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor
+
+from secateur.graph.graph import Graph
+from secateur.graph.parts import PrunableAxis, SiteUse
+from secateur.graph.readers import Reader, matrix_of
+from secateur.graph.units import per_unit, positions_by_unit, readers_by_axis, shape_of
+from secateur.importance.heard import Heard
+from secateur.terms import Each, Term, axes
+
+if TYPE_CHECKING:
+    from secateur.statistics.sums import Statistics
+
+Element: TypeAlias = "Callable[[str, Tensor], Tensor]"
+"""From the name and the values of a parameter to one number for each of its values."""
+
+NORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda scores: scores.new_ones(()),
+    "mean": lambda scores: scores.mean(),
+    "max": lambda scores: scores.abs().max(),
+    "sum": lambda scores: scores.sum(),
+    "l2": lambda scores: torch.linalg.vector_norm(scores),
+}
+"""What the scores of an axis can be divided by, so that axes compare."""
+
+# What each need sums up of parameters.
+_OF_PARAMETERS = {"gradients": "gradient", "curvature": "curvature"}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that criteria may read. effective: parameters as they work, where one is divided by its norm or masked."""
+
+    parameters: Mapping[str, Tensor]
+    effective: Mapping[str, Tensor]
+    dims: Mapping[str, tuple[Term, ...]]
+    statistics: Statistics | None = None
+
+    @staticmethod
+    def of(graph: Graph, statistics: Statistics | None = None) -> Known:
+        """What is known of the model of a graph."""
+        parameters = dict(graph.model.named_parameters())
+        dims = {name: site.dims for name, site in graph.sites.items()}
+        effective = {**parameters, **_renormed(graph, parameters), **_masked(graph, parameters)}
+        return Known(parameters, effective, dims, statistics)
+
+
+def _renormed(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that are divided by their norm and scaled by a gain as they work."""
+    found = {}
+    for renorm in graph.renorms:
+        if renorm.of in parameters and renorm.name in parameters:
+            weight = parameters[renorm.of].detach()
+            others = [d for d in range(weight.dim()) if d != renorm.dim]
+            norms = torch.linalg.vector_norm(weight, 2, others, keepdim=True)
+            found[renorm.of] = weight * (parameters[renorm.name].detach() / norms)
+    return found
+
+
+def _masked(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that wear masks, as they work."""
+    from secateur.anatomy.masked import worn  # stands on this module
+
+    found = {id(one.parameter): one for one in worn(graph.model).values()}
+    return {name: found[id(tensor)].weight() for name, tensor in parameters.items() if id(tensor) in found}
+
+
+class Slices:
+    """Parameters by the part that they play, and what calibration data told of them."""
+
+    shape: tuple[int, ...]
+
+    def __init__(self, uses: Sequence[SiteUse], known: Known):
+        self._sites = uses
+        self._known = known
+
+    def has(self, role: str) -> bool:
+        """Whether any parameter plays this role."""
+        return any(True for _ in self._uses(role))
+
+    def knows(self, quantity: str) -> bool:
+        """Whether that was summed up of any of these parameters."""
+        statistics = self._known.statistics
+        return statistics is not None and any(statistics.get(use.name, quantity) is not None for use in self._sites)
+
+    def parameter_mean(self, name: str, quantity: str) -> Tensor:
+        """The mean over calibration batches of what was summed up of a parameter; zeros where nothing reached it."""
+        statistics = self._known.statistics
+        assert statistics is not None, "score() refuses criteria whose needs were not collected"
+        found = statistics.get(name, quantity)
+        return torch.zeros_like(self._known.parameters[name]) if found is None else found / statistics.batches
+
+    def power_sum(self, role: str, p: float) -> Tensor:
+        """Sum of |w|^p over each unit's slices of every parameter of that role. Gives `shape`, float64."""
+        total = torch.zeros(self.shape, dtype=torch.float64)
+        for use in self._uses(role):
+            tensor = self._known.effective[use.name].detach()
+            others = [d for d in range(tensor.dim()) if d != use.dim]
+            tensor = tensor.abs() if tensor.is_complex() else tensor
+            whole = tensor if tensor.dtype == torch.float64 else tensor.float()
+            norms = torch.linalg.vector_norm(whole, p, others) if others else whole.abs()
+            total += self._by_unit(norms.double().cpu() ** p, use)
+        return total
+
+    def unit_sum(self, role: str, element: Element) -> Tensor:
+        """Sum of `element(name, w)` over each unit's slices of every parameter w of that role, as it is stored.
+
+        Gives `shape`, float64.
+        """
+        total = torch.zeros(self.shape, dtype=torch.float64)
+        for use in self._uses(role):
+            stored = self._known.parameters[use.name].detach().cpu()
+            values = element(use.name, (stored.abs() if stored.is_complex() else stored).double())
+            total += self._by_unit(values.movedim(use.dim, 0).reshape(values.shape[use.dim], -1).sum(1), use)
+        return total
+
+    def _by_unit(self, values: Tensor, use: SiteUse) -> Tensor:
+        """Values for each place along a dimension, summed by unit."""
+        raise NotImplementedError
+
+    def _uses(self, role: str) -> list[SiteUse]:
+        return [use for use in self._sites if use.role == role and use.name in self._known.parameters]
+
+
+class AxisSlices(Slices):
+    """The parameters of one axis, by role ("output", "input", "scale", "shift", "statistic"), and what reads it."""
+
+    def __init__(self, axis: PrunableAxis, known: Known, readers: Sequence[Reader] = ()):
+        super().__init__(axis.sites, known)
+        self.axis = axis
+        self._readers = readers
+
+    @property
+    def name(self) -> str:
+        return self.axis.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """(n,), or (outer units, n) for an axis that is chosen anew per outer unit."""
+        return shape_of(self.axis)
+
+    def vectors(self, role: str) -> Tensor:
+        """Each unit's slices of all parameters of that role, end to end. Gives (*shape, features), float64.
+
+        Where each unit has units of its own inside (head dims), which correspond to none of another's, the largest come
+        first.
+        """
+        found = []
+        for use in self._uses(role):
+            rows = self._known.effective[use.name].detach().to("cpu", torch.float64).movedim(use.dim, 0)
+            term = self._known.dims[use.name][use.dim]
+            slices = rows.reshape(len(rows), -1)[positions_by_unit(term, self.axis.term)]
+            if any(isinstance(a, Each) and a.outer and self.axis.term in set(axes(a.outer)) for a in axes(term)):
+                order = torch.linalg.vector_norm(slices, dim=2).argsort(dim=1, descending=True)
+                slices = slices.gather(1, order.unsqueeze(2).expand_as(slices))
+            found.append(slices.reshape(*self.shape, -1))
+        return torch.cat(found, -1)
+
+    def order(self, scores: Tensor) -> Tensor:
+        """The place of each unit from the lowest score, 0, up; within each outer unit, if there are. Ties by index."""
+        return scores.argsort(dim=-1, stable=True).argsort(dim=-1)
+
+    def normalised(self, scores: Tensor, norm: str) -> Tensor:
+        """Scores divided by what `NORMS` names, or as they are where that is zero."""
+        by = NORMS[norm](scores)
+        return scores / by if by > 0 else scores
+
+    def gate(self, quantity: str) -> Tensor | None:
+        """The mean over examples of a quantity of the derivative by a factor on each unit ("gate_absolute", ...).
+
+        None where no calibration example reached the axis.
+        """
+        statistics = self._known.statistics
+        found = statistics.get(self.name, quantity) if statistics is not None else None
+        return None if found is None or statistics is None else found / statistics.examples
+
+    def read_sum(self, value: Callable[[Heard], Tensor]) -> Tensor | None:
+        """Sum by unit of `value` of what each reader of the axis heard, a number for each channel that it reads.
+
+        None where no weight reads the axis (only products of activations do), or no calibration example got there.
+        """
+        found = [per_unit(value(heard), reader.channels, self.axis.term) for reader, heard in self._heard()]
+        return torch.stack(found).sum(0) if found else None
+
+    def read_mean(self, value: Callable[[Heard], Tensor]) -> Tensor | None:
+        """As `read_sum`, but the mean: over a unit's channels in each reader, then over readers."""
+        found = []
+        for reader, heard in self._heard():
+            values = value(heard)
+            by_unit = (per_unit(v, reader.channels, self.axis.term) for v in (values, torch.ones_like(values)))
+            found.append(torch.div(*by_unit))
+        return torch.stack(found).mean(0) if found else None
+
+    def told(self, need: str) -> bool:
+        """Whether calibration data told that of its units; where not, their weights stand in."""
+        if need == "gates":
+            return self.gate("gate_heard") is not None
+        if need in _OF_PARAMETERS:
+            return self.knows(_OF_PARAMETERS[need])
+        if need == "gram":
+            return bool(self._grams())
+        return bool(self._heard())
+
+    def problems(self) -> list[Problem]:
+        """Of each weight that reads the axis, what least squares asks: needs "gram"."""
+        found = []
+        for reader, gram in self._grams():
+            weight = self._known.effective[reader.weight].detach().to("cpu", torch.float64)
+            channels = positions_by_unit(reader.channels, self.axis.term)
+            matrix = matrix_of(weight, reader.dim, reader.groups)
+            found.append(Problem.of(gram, matrix, channels, reader.channels.n))
+        return found
+
+    def _grams(self) -> list[tuple[Reader, Tensor]]:
+        statistics = self._known.statistics
+        grams = [(r, statistics.get(r.weight, "gram")) for r in self._readers] if statistics is not None else []
+        return [(reader, gram) for reader, gram in grams if gram is not None]
+
+    def _heard(self) -> list[tuple[Reader, Heard]]:
+        statistics, weights = self._known.statistics, self._known.effective
+        if statistics is None:
+            return []
+        heard = [reader for reader in self._readers if statistics.get(reader.weight, "count") is not None]
+        return [(reader, Heard(reader, weights[reader.weight], statistics)) for reader in heard]
+
+    def _by_unit(self, values: Tensor, use: SiteUse) -> Tensor:
+        return per_unit(values, self._known.dims[use.name][use.dim], self.axis.term)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a weight makes of what it reads. covariance: (f, f), of the features, over so many rows; weight: (f, o);
+    places: (units, k), the features of each unit. Groups stand side by side, each with features of its own."""
+
+    covariance: Tensor
+    weight: Tensor
+    places: Tensor
+    rows: float
+
+    @staticmethod
+    def of(gram: Tensor, weight: Tensor, channels: Tensor, n: int) -> Problem:
+        """gram: (groups, f + 1, f + 1), with a constant behind; weight: (groups, f, o); channels: (units, c) of n."""
+        count = gram[:, -1:, -1:].clamp_min(1.0)
+        mean = gram[:, :-1, -1:] / count
+        covariance = gram[:, :-1, :-1] / count - mean @ mean.transpose(1, 2)
+        kernel = weight.shape[0] * weight.shape[1] // n
+        places = (channels.unsqueeze(2) * kernel + torch.arange(kernel)).flatten(1)
+        return Problem(torch.block_diag(*covariance), weight.flatten(0, 1), places, float(gram[0, -1, -1]))
+
+
+def slices_of(graph: Graph, statistics: Statistics | None = None) -> list[AxisSlices]:
+    """What a criterion sees, axis by axis."""
+    known = Known.of(graph, statistics)
+    return [AxisSlices(axis, known, readers) for axis, readers in readers_by_axis(graph)]

@@ -1,0 +1,122 @@
+"""A plan as one JSON object, and its fields from one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from secateur.errors import FileError
+from secateur.plan.choice import Choice
+from secateur.plan.codes import code_of
+from secateur.plan.parts import (
+    Added,
+    AttributeChange,
+    AxisPlan,
+    Cache,
+    Gives,
+    Pick,
+    Recovery,
+    Renorm,
+    Renumbering,
+    Scale,
+    Totals,
+)
+
+FORMAT = 1
+
+
+def written(plan: Choice) -> str:
+    """The plan as one JSON object."""
+    return json.dumps(
+        {
+            "format": FORMAT,
+            "axes": {
+                name: {"size": a.size, "kept": a.kept, **({"outer": a.outer} if a.outer is not None else {})}
+                for name, a in plan.axes.items()
+            },
+            "sites": {name: list(codes) for name, codes in plan.sites.items()},
+            "attributes": [[a.module, a.name, a.index, a.old, a.new] for a in plan.attributes],
+            "scales": [[s.name, s.dim, s.rows, s.factor] for s in plan.scales],
+            "renorms": [[r.name, r.of, r.dim] for r in plan.renorms],
+            "before": plan.before.as_list(),
+            "after": plan.after.as_list(),
+            "target": list(plan.target),
+            "notes": dict(plan.notes),
+            **({"caches": plan.caches} if plan.caches else {}),
+            **({"removed": dict(plan.removed)} if plan.removed else {}),
+            **({"added": [[a.name, a.like, a.dim] for a in plan.added]} if plan.added else {}),
+            **({"recovery": [[r.step, dict(r.options)] for r in plan.recovery]} if plan.recovery else {}),
+            **({"renumbered": _renumbering_data(plan.renumbered)} if plan.renumbered is not None else {}),
+        },
+        separators=(",", ":"),
+    )
+
+
+def fields(text: str) -> dict[str, Any]:
+    """The fields of a plan. Raises `FileError` where the text is none."""
+    try:
+        data = json.loads(text)
+        if data["format"] != FORMAT:
+            raise FileError(f"a plan of format {data['format']!r}; this secateur reads format {FORMAT}: update it")
+        return _from_data(data)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise no_plan(error) from error
+
+
+def no_plan(error: Exception) -> FileError:
+    """What is raised for a text that is no plan."""
+    return FileError(f"this is no secateur plan: {type(error).__name__}: {error}")
+
+
+def _from_data(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "axes": {
+            name: AxisPlan(a["size"], _tupled(a["kept"]), code_of(a["outer"]) if "outer" in a else None)
+            for name, a in data["axes"].items()
+        },
+        "sites": {name: tuple(map(code_of, codes)) for name, codes in data["sites"].items()},
+        "attributes": tuple(AttributeChange(*a) for a in data["attributes"]),
+        "scales": tuple(Scale(n, d, tuple((a, b) for a, b in rows), f) for n, d, rows, f in data["scales"]),
+        "renorms": tuple(Renorm(*r) for r in data.get("renorms", ())),
+        "before": Totals(*data["before"]),
+        "after": Totals(*data["after"]),
+        "target": tuple(data["target"]),
+        "notes": dict(data["notes"]),
+        "caches": tuple(Cache(*cache) for cache in data.get("caches", ())),
+        "removed": {name: _gives(gives) for name, gives in data.get("removed", {}).items()},
+        "added": tuple(Added(*added) for added in data.get("added", ())),
+        "recovery": tuple(Recovery(step, dict(options)) for step, options in data.get("recovery", ())),
+        "renumbered": _renumbering(data["renumbered"]) if "renumbered" in data else None,
+    }
+
+
+def _renumbering_data(one: Renumbering) -> dict[str, Any]:
+    return {
+        "lists": one.lists,
+        "numbers": [[a.module, a.name, a.index, a.old, a.new] for a in one.numbers],
+        "picks": [[p.module, p.name, p.old, p.kept] for p in one.picks],
+    }
+
+
+def _renumbering(data: Mapping[str, Any]) -> Renumbering:
+    return Renumbering(
+        tuple(data["lists"]),
+        tuple(AttributeChange(*a) for a in data["numbers"]),
+        tuple(Pick(module, name, tuple(old), tuple(kept)) for module, name, old, kept in data["picks"]),
+    )
+
+
+def _tupled(kept: Any) -> Any:
+    """Lists of whole numbers, or lists of such lists, as tuples; None is left."""
+    if kept is None:
+        return None
+    if not isinstance(kept, list) or not all(type(k) in (int, list) for k in kept):
+        raise TypeError(f"kept units are lists of whole numbers, not {kept!r}")
+    return tuple(_tupled(k) if isinstance(k, list) else k for k in kept)
+
+
+def _gives(gives: Any) -> Gives:
+    return tuple(gives) if isinstance(gives, list) else gives

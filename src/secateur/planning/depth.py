@@ -1,0 +1,95 @@
+"""Which blocks leave the network: by hand, or as many of the least important as a depth target asks for.
+
+A depth target counts blocks, those that must stay among them: `"depth=0.75"` of twelve leaves nine, as `"depth=9"`.
+Blocks go first; widths are chosen within those that stay, and every other target is met by what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from secateur.base.names import inside
+from secateur.errors import InputError, TargetError
+from secateur.graph.blocks import block_of, without
+from secateur.graph.graph import Graph
+from secateur.graph.parts import Block
+from secateur.importance import Criterion, Scores, check_needs, is_ready, named_criterion, score_blocks
+from secateur.planning.selection.wishes import Wishes
+from secateur.planning.targets import Target
+from secateur.statistics.sums import Statistics
+
+ALL = "all"  # what `drop` says of a whole block
+
+
+def split_by_hand(drop: Mapping[str, Sequence[int] | str]) -> tuple[list[str], dict[str, Sequence[int]]]:
+    """What hands drop: whole blocks, and units by axis. Raises `InputError` for any other word than "all"."""
+    if not isinstance(drop, Mapping):
+        raise InputError(f"drop={drop!r}: units by axis name, as in drop={{'conv1': [2, 6, 9]}}")
+    blocks: list[str] = []
+    units: dict[str, Sequence[int]] = {}
+    for name, what in drop.items():
+        if not isinstance(what, str):
+            units[name] = what
+        elif what == ALL:
+            blocks.append(name)
+        else:
+            raise InputError(f"drop takes {what!r} of {name!r}; give a list of units, or 'all' of a block")
+    return blocks, units
+
+
+def shortened(
+    wishes: Wishes,
+    targets: Sequence[Target],
+    *,
+    by_hand: Sequence[str],
+    importance: str | Criterion | Scores,
+    statistics: Statistics | None,
+    seed: int,
+) -> Wishes:
+    """The same wishes about the Graph without the blocks that go."""
+    graph = wishes.graph
+    gone = {block_of(graph, name).name for name in by_hand}
+    for name in gone:
+        by = wishes.keeps(name)
+        if by is not None:
+            raise InputError(f"drop takes the block {name!r}, which {by} keeps as it is")
+    goals = [target for target in targets if target.kind == "depth"]
+    if goals:
+        scores = _scores(graph, importance, statistics, seed)
+        gone |= _least_important(wishes, goals, gone, scores)
+    return wishes.about(without(graph, gone)) if gone else wishes
+
+
+def _least_important(wishes: Wishes, goals: Sequence[Target], gone: set[str], scores: Mapping[str, float]) -> set[str]:
+    """Further blocks that go, lowest score first; ties fall to the later block."""
+    counted = [block for block in wishes.graph.blocks if block.counts]
+    left = [block for block in counted if not inside(block.name, gone)]
+    free = [block for block in left if block.why is None and wishes.keeps(block.name) is None]
+    goal = min(goals, key=lambda target: target.limit(len(counted)))
+    excess = len(left) - goal.limit(len(counted))
+    if excess > len(free) or excess >= len(left):
+        raise _unreachable(goal, counted, left, free)
+    ranked = sorted(range(len(free)), key=lambda i: (scores[free[i].name], -i))
+    return {free[i].name for i in ranked[: max(excess, 0)]}
+
+
+def _unreachable(goal: Target, counted: Sequence[Block], left: Sequence[Block], free: Sequence[Block]) -> TargetError:
+    if not counted:
+        return TargetError(f"target {goal}: this model has no block that can be bypassed")
+    least = max(len(left) - len(free), 1)
+    staying = [f"  {block.name}: {block.why}" for block in left if block.why is not None]
+    head = f"target {goal} cannot be reached: at least {least} of {len(counted)} blocks must stay (depth={least})"
+    return TargetError("\n".join([head, *staying[:5], "print(graph) lists all blocks; protect keeps some more"]))
+
+
+def _scores(
+    graph: Graph, importance: str | Criterion | Scores, statistics: Statistics | None, seed: int
+) -> dict[str, float]:
+    if is_ready(importance):
+        given = {name: torch.as_tensor(value) for name, value in importance.items()}
+        return {b.name: float(given[b.name]) if b.name in given else 1.0 for b in graph.blocks if b.counts}
+    criterion = named_criterion(importance, seed)
+    check_needs(criterion, statistics)
+    return score_blocks(graph, criterion, statistics)

@@ -1,0 +1,176 @@
+"""Rules: a selector and what is to hold for the axes that it means. The same words in Python, YAML and a shell.
+
+    {"match": "layer4.*", "keep": 0.5, "floor": 16}      in Python, and so in YAML and JSON
+    "layer4.*: keep=0.5 floor=16"                        as one text
+
+`SETTINGS` lists the words. Where two rules say the same of an axis, the later one counts.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from secateur.errors import InputError, nearest
+from secateur.planning.selection.selector import Selector, kinds
+
+MEND = "write 'layer4.*: keep=0.5', or {'match': 'layer4.*', 'keep': 0.5}"
+RuleLike: TypeAlias = "Rule | str | Mapping[str, Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a value is read (raises `ValueError` for what is none), what it says, and an example of it."""
+
+    read: Callable[[Any], Any]
+    meaning: str
+    example: str
+
+
+def _number(given: Any) -> float:
+    if isinstance(given, bool):
+        raise ValueError(given)
+    number = float(given)
+    if not 0 <= number < math.inf:
+        raise ValueError(given)
+    return number
+
+
+def positive(given: Any) -> float:
+    """A share or a count, above nothing."""
+    number = _number(given)
+    if not number:
+        raise ValueError(given)
+    return number
+
+
+def whole(given: Any) -> int:
+    """A whole number from 1 up, itself or as text."""
+    number = int(given) if isinstance(given, str) else operator.index(given)
+    if isinstance(given, bool) or number < 1:
+        raise ValueError(given)
+    return number
+
+
+def _share(given: Any) -> float:
+    if (share := positive(given)) > 1:
+        raise ValueError(given)
+    return share
+
+
+def _yes(given: Any) -> bool:
+    if given is not True:
+        raise ValueError(given)
+    return True
+
+
+SETTINGS: dict[str, Setting] = {
+    "keep": Setting(_share, "the share of its units that remains, rounded down: above 0, up to 1", "keep=0.5"),
+    "width": Setting(whole, "the exact number of units that remain: a whole number from 1 up", "width=48"),
+    "floor": Setting(_number, "the least that remains: a share up to 1, or a count above 1", "floor=16"),
+    "ceiling": Setting(positive, "the most that remains: a share up to 1, or a count above 1", "ceiling=256"),
+    "align": Setting(whole, "widths become multiples of it: a whole number from 1 up", "align=8"),
+    "prune": Setting(kinds, "the kinds of axes that may be cut, all others stay", "prune=heads"),
+    "protect": Setting(
+        _yes, "its parameters stay as they are; no later rule undoes it, so it is true or left out", "protect"
+    ),
+    "only": Setting(_yes, "nothing else is cut; it is true or left out", "only"),
+    "together": Setting(
+        _yes, "all its axes keep the same share, as near as whole units come; it is true or left out", "together"
+    ),
+}
+"""What a rule may say of its axes."""
+
+SIZES = ("keep", "width")  # both say how many units remain, so the later one replaces the other
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is to hold for the axes that a selector means.
+
+    source: how messages call the rule; by itself, it is its text.
+
+    >>> Rule.of("type=Linear: floor=16 align=8") == Rule.of({"match": "type=Linear", "floor": 16, "align": 8})
+    True
+    """
+
+    match: Selector
+    settings: Mapping[str, Any]
+    source: str = ""
+
+    @staticmethod
+    def of(given: RuleLike) -> Rule:
+        """Read a rule. Raises `InputError` for unknown words (with the nearest) and values that cannot be."""
+        if isinstance(given, Rule):
+            return given
+        if isinstance(given, str):
+            return _from_text(given)
+        if not isinstance(given, Mapping):
+            raise InputError(f"{given!r} is no rule\n{MEND}")
+        if "match" not in given:
+            return _from_text(_unquoted(given))
+        return _rule(given["match"], {word: value for word, value in given.items() if word != "match"}, repr(given))
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return self.source or f"rule {str(self)!r}"
+
+    def __str__(self) -> str:
+        said = (word if value is True else f"{word}={_written(value)}" for word, value in self.settings.items())
+        return f"{self.match}: {' '.join(said)}"
+
+
+def _unquoted(given: Mapping[Any, Any]) -> str:
+    """What YAML makes a mapping of, the text of a rule without quotes."""
+    match, said = next(iter(given.items()), (None, None))
+    if len(given) != 1 or not isinstance(said, str):
+        raise InputError(f"{dict(given)!r} is no rule\n{MEND}")
+    return f"{match}: {said}"
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _from_text(text: str) -> Rule:
+    match, colon, said = text.rpartition(":")
+    if not colon:
+        raise InputError(
+            f"rule {text!r} has no colon\nwrite a selector, a colon and settings, as in 'layer4.*: keep=0.5'"
+        )
+    pairs = [word.rstrip(",").partition("=") for word in said.split()]
+    words = [word for word, _, _ in pairs]
+    if twice := {word for word in words if words.count(word) > 1}:
+        raise InputError(f"rule {text!r} says {min(twice)!r} twice; keep one")
+    return _rule(match, {word: value if equals else True for word, equals, value in pairs}, repr(text))
+
+
+def _rule(match: Any, said: Mapping[Any, Any], text: str) -> Rule:
+    source = f"rule {text}"
+    if not said:
+        raise InputError(f"{source} says nothing of its axes\nadd one of {', '.join(SETTINGS)}")
+    settings = {word: setting(word, value, f"{source}: ") for word, value in said.items()}
+    if set(SIZES) <= set(settings):
+        raise InputError(f"{source} gives both keep={said['keep']} and width={said['width']}; keep one")
+    return Rule(Selector.parse(match, source), settings)
+
+
+def setting(word: Any, value: Any, lead: str = "") -> Any:
+    """The value of a setting. Raises `InputError`, beginning with `lead`."""
+    known = SETTINGS.get(word)
+    if known is None:
+        raise InputError(
+            f"{lead}no setting is named {word!r}{nearest(str(word), SETTINGS)}\nknown: {', '.join(SETTINGS)}"
+        )
+    try:
+        return known.read(value)
+    except InputError as error:
+        raise InputError(f"{lead}{error}") from None
+    except (ValueError, TypeError):
+        raise InputError(f"{lead}{word}={value!r}: {known.meaning}, as in {known.example}") from None

@@ -1,0 +1,141 @@
+"""What the user wants kept, cut, aligned, or exactly so wide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeAlias
+
+from secateur.base.paths import PathLike
+from secateur.errors import InputError, nearest
+from secateur.graph.graph import Graph
+from secateur.planning.selection.rules import SETTINGS, Rule, RuleLike, setting
+from secateur.planning.selection.selector import Condition, Selector
+from secateur.planning.selection.wishes import General, Wishes
+
+GENERAL = ("align", "floor", "ceiling")  # words for axes of which no rule says otherwise
+SelectLike: TypeAlias = "Select | RuleLike | Sequence[RuleLike] | None"
+
+
+@dataclass(frozen=True)
+class Select:
+    """Limits on a plan. In short: `Select.of(["layer4.*: keep=0.5", "type=Linear: floor=16 align=8"])`.
+
+    protect: modules or parameters (names or globs) that stay as they are. only: nothing else is cut. align: widths
+    become multiples of this; counts of heads and of experts do not. floor, ceiling: the least and the most that stays
+    of every axis, a share up to 1 or a count above 1. widths: exact counts by axis name. rules: the same and more for
+    chosen axes, in the words of `secateur.planning.selection.rules`; what they say of an axis goes before the general
+    words, of two rules the later one counts, and `widths` come last.
+
+    Raises `InputError` for words and values that cannot be.
+
+    >>> Select(protect="fc*", align=8, widths={"conv1": 16}).align
+    8
+    """
+
+    protect: str | Sequence[str] = ()
+    align: int = 1
+    floor: float = 0.1
+    widths: Mapping[str, int] = field(default_factory=dict)
+    ceiling: float = 1.0
+    only: str | Sequence[str] = ()
+    rules: Sequence[RuleLike] = ()
+
+    def __post_init__(self) -> None:
+        for word in GENERAL:
+            _checked(word, getattr(self, word))
+        same = (self.floor <= 1) == (self.ceiling <= 1)
+        if same and self.floor > self.ceiling:
+            raise InputError(f"floor={self.floor:g} is above ceiling={self.ceiling:g}; what stays lies between them")
+        object.__setattr__(self, "rules", tuple(map(Rule.of, _several("rules", self.rules))))
+        for word in ("protect", "only"):
+            object.__setattr__(self, word, _several(word, getattr(self, word)))
+        if not isinstance(self.widths, Mapping):
+            raise InputError(f"widths={self.widths!r}: counts by axis name, as in {{'conv1': 48}}")
+        for name in self.widths:
+            if not isinstance(name, str):
+                raise InputError(f"widths names {name!r}; the names of axes are texts, as in {{'conv1': 48}}")
+        self._all()  # shows what is wrong before a model is there
+
+    @staticmethod
+    def of(given: SelectLike | Mapping[str, Any]) -> Select:
+        """A Select from rules (texts, mappings or a list of them), or from the words of the constructor.
+
+        >>> Select.of("conv1: width=16") == Select.of({"select": ["conv1: width=16"]})
+        True
+        """
+        if isinstance(given, Select):
+            return given
+        if isinstance(given, Mapping) and "match" not in given:
+            return _from_words(given)
+        return Select(rules=_several("select", given))
+
+    @staticmethod
+    def read(path: PathLike) -> Select:
+        """A Select from a YAML or JSON file: a list of rules, or a mapping with the words of the constructor.
+
+        Raises `FileError` for what is no such file, and `InputError` for what it says wrongly.
+        """
+        from secateur.planning.selection.selection_file import read
+
+        given = read(path)
+        try:
+            return Select.of(given)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    def then(self, other: Select) -> Select:
+        """Both selections, the other one coming later.
+
+        >>> Select(floor=0.2, align=8).then(Select.of("conv1: width=16")).floor
+        0.2
+        """
+        usual = Select()
+        later = {word: getattr(other, word) for word in GENERAL if getattr(other, word) != getattr(usual, word)}
+        added = {word: (*getattr(self, word), *getattr(other, word)) for word in ("protect", "only", "rules")}
+        return replace(self, widths={**self.widths, **other.widths}, **added, **later)
+
+    def on(self, graph: Graph) -> Wishes:
+        """The selection read against a graph. Raises `InputError` for names that mean nothing there."""
+        return Wishes(graph, self._all(), General(self.floor, self.ceiling, self.align))
+
+    def _all(self) -> tuple[Rule, ...]:
+        return (*self._named("protect"), *self._named("only"), *self.rules, *self._widths())  # type: ignore[misc]
+
+    def _named(self, word: str) -> Iterator[Rule]:
+        for pattern in getattr(self, word):
+            yield Rule(Selector.parse(pattern, word), {word: True}, word)
+
+    def _widths(self) -> Iterator[Rule]:
+        for name, width in self.widths.items():
+            yield Rule(Selector(((Condition("axis", name),),)), {"width": width}, "widths")
+
+
+def _checked(word: str, value: Any) -> None:
+    """Numbers only: the general words are no texts."""
+    if isinstance(value, str):
+        raise InputError(f"{word}={value!r} is a text: {SETTINGS[word].meaning}, as in {SETTINGS[word].example}")
+    setting(word, value)
+
+
+def _several(word: str, given: Any) -> tuple[Any, ...]:
+    """One or several as several."""
+    if given is None:
+        return ()
+    if isinstance(given, (str, Mapping, Rule)):
+        return (given,)
+    if not isinstance(given, (list, tuple)):
+        raise InputError(f"{word}={given!r}; give a text such as 'layer4.*: keep=0.5', or a list of them")
+    return tuple(given)
+
+
+def _from_words(given: Mapping[str, Any]) -> Select:
+    words = {"rules" if word == "select" else word: value for word, value in given.items()}
+    known = {"select", *(option.name for option in fields(Select))}
+    for word in given:
+        if word not in known:
+            raise InputError(f"a selection says {word!r}{nearest(str(word), known)}\nknown: {', '.join(sorted(known))}")
+    return Select(**words)
+
+
+__all__ = ["Select", "SelectLike"]

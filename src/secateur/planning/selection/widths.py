@@ -1,0 +1,62 @@
+"""Widths: what the dimensions of parameters count, each an axis or a product of axes (heads times head dimensions).
+
+A share of a width, or a floor under it, is about the product; its factors make it up between them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from secateur.cost.form import polynomial
+from secateur.graph.graph import Graph
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """The units of `axes` (by their numbers in the graph) multiplied; so many `params` lie along it.
+
+    widest: it is no factor of another width.
+    """
+
+    axes: tuple[int, ...]
+    params: float
+    widest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The units of these axes (by number), multiplied, are at least so many."""
+
+    axes: tuple[int, ...]
+    least: int
+
+
+def widths(graph: Graph) -> Sequence[Width]:
+    """The widths of a graph, found once and kept with it."""
+    kept = graph.__dict__  # a frozen dataclass refuses setattr, and this is no part of its value
+    if "_widths" not in kept:
+        kept["_widths"] = _widths(graph)
+    return kept["_widths"]
+
+
+def products(graph: Graph) -> Sequence[Width]:
+    """The widest widths of several axes."""
+    return [width for width in widths(graph) if width.widest and len(width.axes) > 1]
+
+
+def _widths(graph: Graph) -> Sequence[Width]:
+    number = {axis.term: i for i, axis in enumerate(graph.axes)}
+    params: defaultdict[tuple[int, ...], float] = defaultdict(float)
+    for site in graph.sites.values():
+        for dim in site.dims if site.kind == "parameter" else ():
+            for axes, times in polynomial(dim, number).items():
+                units = times * math.prod(graph.axes[i].size for i in axes)
+                params[tuple(dict.fromkeys(axes))] += math.prod(site.shape) * units / max(dim.n, 1)
+    several = [set(axes) for axes in params if len(axes) > 1]
+    return [Width(axes, n, not any(set(axes) < other for other in several)) for axes, n in params.items() if axes]
+
+
+__all__ = ["Floor", "Width", "products", "widths"]

@@ -1,0 +1,332 @@
+"""What a selection says of one model: axis by axis what holds, group by group what is fixed.
+
+General words (`Select(floor=, ceiling=, align=)`) yield to what rules say of an axis; rules that contradict each other
+are refused. What is protected stays: other rules pass it over, unless they mean nothing else or ask for a width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from secateur.base.names import inside
+from secateur.base.text import listed
+from secateur.errors import InputError
+from secateur.graph.graph import Graph
+from secateur.graph.parts import Group, PrunableAxis
+from secateur.planning.selection.catalogue import Catalogue
+from secateur.planning.selection.conditions import Conditions
+from secateur.planning.selection.rules import SIZES, Rule
+from secateur.planning.selection.widths import Floor, products
+from secateur.terms import CHANNEL, HEAD_DIM
+
+WIDTHS = (CHANNEL, HEAD_DIM)  # the kinds whose counts are widths of matrices
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A value, and how messages call the rule that gave it."""
+
+    word: str
+    value: Any
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class General:
+    """What holds for axes of which no rule says otherwise."""
+
+    floor: float
+    ceiling: float
+    align: int
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Rules read against a graph. `rules` are in order: of what two say of one axis, the later counts."""
+
+    graph: Graph
+    rules: Sequence[Rule]
+    general: General
+
+    # --- of one axis ---
+
+    def least(self, axis: PrunableAxis) -> int:
+        """The smallest count that an axis may have."""
+        floor, ceiling = self._said(axis, "floor"), self._said(axis, "ceiling")
+        if axis.name in self._factors:
+            return min(axis.size, max(1, axis.least))
+        least = max(1, axis.least, _at_least(floor.value if floor else self.general.floor, axis.size))
+        if floor is None:  # the general floor yields
+            least = min(least, max(self._most(axis, ceiling), axis.least))
+        return min(axis.size, least)
+
+    def most(self, axis: PrunableAxis) -> int:
+        """The greatest count that an axis may have."""
+        ceiling = self._said(axis, "ceiling")
+        most = self._most(axis, ceiling)
+        return most if ceiling else max(most, self.least(axis))
+
+    def align(self, axis: PrunableAxis) -> int:
+        """What its count is a multiple of, unless the axis stays whole.
+
+        Alignment is about widths: how many heads or experts there are is aligned by a rule that names their kind or
+        the axis alone.
+        """
+        said = self._said(axis, "align")
+        general = self.general.align if axis.kind in WIDTHS else 1
+        return math.lcm(axis.multiple, said.value if said else general)
+
+    @cached_property
+    def floors(self) -> list[Floor]:
+        """The least that remains of widths that several axes make up.
+
+        What a rule says of all of these is about the width, and so is what holds in general; what it says of some of
+        them is about those alone.
+        """
+        found = []
+        for width in products(self.graph):
+            said = [self._said(self.graph.axes[i], "floor") for i in width.axes]
+            units = math.prod(self.graph.axes[i].size for i in width.axes)
+            value = said[0].value if said[0] and _one(said) else self.general.floor
+            found.append(Floor(width.axes, min(units, _at_least(value, units))))
+        return found
+
+    @cached_property
+    def _factors(self) -> set[str]:
+        """Axes without a floor of their own."""
+        factors: set[str] = set()
+        alone: set[str] = set()
+        for width in products(self.graph):
+            axes = [self.graph.axes[i] for i in width.axes]
+            said = [self._said(axis, "floor") for axis in axes]
+            factors.update(axis.name for axis in axes)
+            alone.update(axis.name for axis, one in zip(axes, said, strict=True) if one and not _one(said))
+        return factors - alone
+
+    def _most(self, axis: PrunableAxis, ceiling: Said | None) -> int:
+        value = ceiling.value if ceiling else self.general.ceiling
+        return min(axis.size, max(1, _share_of(value, axis.size) if value <= 1 else math.floor(value)))
+
+    def _said(self, axis: PrunableAxis, word: str) -> Said | None:
+        return self.said[axis.name].get(word)
+
+    @cached_property
+    def said(self) -> dict[str, dict[str, Said]]:
+        """What the rules say last, by axis and word."""
+        said: dict[str, dict[str, Said]] = {axis.name: {} for axis in self.graph.axes}
+        for rule, meant in self._meant:
+            for axis in meant:
+                for word, value in rule.settings.items():
+                    if word == "align" and axis.kind not in WIDTHS and not rule.match.names_kinds:
+                        continue
+                    for other in SIZES if word in SIZES else ():
+                        said[axis.name].pop(other, None)
+                    said[axis.name][word] = Said(word, value, rule.name)
+        return said
+
+    @cached_property
+    def _meant(self) -> list[tuple[Rule, list[PrunableAxis]]]:
+        """Rules that are not about parameters, with their axes."""
+        found = []
+        for rule in self.rules:
+            settings = {word: value for word, value in rule.settings.items() if word != "protect"}
+            if settings:
+                found.append((Rule(rule.match, settings, rule.name), self._catalogue.meant(rule.match, rule.name)))
+        return found
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        return Catalogue(self.graph)
+
+    # --- of one group ---
+
+    @cached_property
+    def conditions(self) -> Conditions:
+        """What the code asks of counts."""
+        return Conditions(self.graph)
+
+    @cached_property
+    def held(self) -> dict[int, str]:
+        """Who keeps all units of a group, by group."""
+        held: dict[int, str] = {}
+        for rule in self.rules:
+            if "protect" in rule.settings:
+                touched = self._catalogue.touched(rule.match, rule.name)
+                held.update((axis.group, rule.name) for axis in touched if axis.group not in held)
+        for axis, by in (*self._of_other_kind(), *self._not_only()):
+            held.setdefault(axis.group, by)
+        return held
+
+    def _of_other_kind(self) -> Iterator[tuple[PrunableAxis, str]]:
+        for rule, meant in self._meant:
+            kinds = rule.settings.get("prune", ())
+            if kinds and not any(axis.kind in kinds for axis in meant):
+                there = listed(dict.fromkeys(f"{axis.name} ({axis.kind})" for axis in meant), 3)
+                raise InputError(f"{rule.name} means no {' and no '.join(kinds)} that can be cut, only {there}")
+        for axis in self.graph.axes:
+            said = self._said(axis, "prune")
+            if said is not None and axis.kind not in said.value:
+                yield axis, said.by
+
+    def _not_only(self) -> Iterator[tuple[PrunableAxis, str]]:
+        asked = [(rule, meant) for rule, meant in self._meant if "only" in rule.settings]
+        inside = {axis.name for _, meant in asked for axis in meant}
+        for axis in self.graph.axes if asked else ():
+            if axis.name not in inside:
+                yield axis, asked[0][0].name
+
+    @cached_property
+    def sizes(self) -> dict[int, tuple[PrunableAxis, Said]]:
+        """What a rule says of the size of a group, and of which of its axes. Raises `InputError` for contradictions."""
+        sizes: dict[int, tuple[PrunableAxis, Said]] = {}
+        for axis in self.graph.axes:
+            said = self._said(axis, "width") or self._said(axis, "keep")
+            if said is None or (said.word == "keep" and axis.group in self.held):
+                continue
+            self._check_width(axis, said)
+            other, before = sizes.setdefault(axis.group, (axis, said))
+            if self.level(axis, said) != self.level(other, before):
+                raise InputError(
+                    f"{said.by} gives {axis.name!r} {said.value:g}, but it is tied to another axis with a different "
+                    f"share: {before.by} gives {other.name!r} {before.value:g}"
+                )
+        return sizes
+
+    def level(self, axis: PrunableAxis, said: Said) -> int:
+        """How many steps of its group a size leaves."""
+        group = self.graph.groups[axis.group]
+        if said.word == "keep":
+            return _share_of(said.value, group.steps)
+        return width_steps(group, axis, said)
+
+    def _check_width(self, axis: PrunableAxis, said: Said) -> None:
+        if said.word != "width":
+            return
+        level = self.level(axis, said)
+        if axis.group in self.held and level < self.graph.groups[axis.group].steps:
+            raise InputError(
+                f"{said.by} gives {axis.name!r} {said.value}, but {self.held[axis.group]} keeps it as it is"
+            )
+        for word, broken in WIDTH_BREAKS.items():
+            other = self._said(axis, word)
+            if other is not None and broken(said.value, other.value, axis.size):
+                against = f"{word}={other.value:g} of {other.by}"
+                raise InputError(f"{said.by} gives {axis.name!r} {said.value} of {axis.size}, against {against}")
+
+    @cached_property
+    def together(self) -> list[tuple[set[int], str]]:
+        """Sets of groups that keep the same share, and who says so; no group is in two of them."""
+        bundles: list[tuple[set[int], str]] = []
+        for rule, meant in self._meant:
+            if "together" not in rule.settings:
+                continue
+            groups = {axis.group for axis in meant} - set(self.held)
+            if len(groups) < 2:
+                names = listed([axis.name for axis in meant], 3)
+                raise InputError(f"{rule.name} means one choice only, so nothing goes together: {names}")
+            meeting = [bundle for bundle in bundles if bundle[0] & groups]
+            bundles = [bundle for bundle in bundles if bundle not in meeting]
+            bundles.append((groups.union(*(bundle for bundle, _ in meeting)), rule.name))
+        return bundles
+
+    def nothing_left(self, group: Group, axis: PrunableAxis) -> InputError:
+        """What to say where no count of an axis is within all that holds for it."""
+        bounds = (
+            ("at most", "ceiling", self.most(axis), axis.size),
+            ("at least", "floor", self.least(axis), 1),
+            ("a multiple of", "align", self.align(axis), 1),
+        )
+        said = [f"{how} {count} ({self._who(axis, word)})" for how, word, count, free in bounds if count != free]
+        tied = [other.name for other in group.axes if other is not axis]
+        share = f"\nit keeps the same share as {listed(tied, 3)}" if tied else ""
+        return InputError(f"no count of {axis.name!r}, {axis.size} units, is {', '.join(said)}{share}")
+
+    def _who(self, axis: PrunableAxis, word: str) -> str:
+        said = self._said(axis, word)
+        return said.by if said else f"{word}={getattr(self.general, word):g}"
+
+    # --- of one block ---
+
+    def keeps(self, block: str) -> str | None:
+        """Who keeps a block as it is, if anyone does: by protecting something in it, or by allowing only others."""
+        sites = [name for name in self.graph.sites if inside(name, {block})]
+        for rule in self.rules:
+            if "protect" in rule.settings and any(self._catalogue.covers(rule.match, name) for name in sites):
+                return rule.name
+        only = [rule for rule in self.rules if "only" in rule.settings]
+        allowed = not only or all(any(self._catalogue.covers(rule.match, n) for rule in only) for n in sites)
+        return None if allowed else only[0].name
+
+    # --- of the whole ---
+
+    def about(self, graph: Graph) -> Wishes:
+        """The same rules, as far as they mean something in a part of the graph."""
+        catalogue = Catalogue(graph)
+        left = [(rule, catalogue.left(rule.match, axes=set(rule.settings) != {"protect"})) for rule in self.rules]
+        return Wishes(graph, [replace(rule, match=match) for rule, match in left if match is not None], self.general)
+
+    @property
+    def act(self) -> bool:
+        """Whether something is cut without any target."""
+        words = {word for said in self.said.values() for word in said}
+        return self.general.ceiling != 1 or not words.isdisjoint((*SIZES, "ceiling"))
+
+    def check(self) -> None:
+        """Raise `InputError` for rules that contradict each other, or that what is protected leaves nothing to do."""
+        _ = self.held, self.sizes, self.together  # what contradicts itself raises here
+        for rule, meant in self._meant:
+            asks = {"keep", "ceiling"} & set(rule.settings)
+            if asks and all(axis.group in self.held for axis in meant):
+                by = listed(dict.fromkeys(self.held[axis.group] for axis in meant), 2)
+                raise InputError(f"{rule.name} changes nothing: {by} keeps all that it means as it is")
+
+
+def _one(said: Sequence[Said | None]) -> bool:
+    """Whether one rule says all of this."""
+    return len({one and one.by for one in said}) == 1
+
+
+def _share_of(share: float, n: int) -> int:
+    return math.floor(share * n + 1e-9)
+
+
+def _at_least(value: float, size: int) -> int:
+    return math.ceil(value * size - 1e-9) if value <= 1 else math.ceil(value)
+
+
+WIDTH_BREAKS: dict[str, Callable[[int, Any, int], bool]] = {
+    "floor": lambda width, floor, size: width < min(_at_least(floor, size), size),
+    "ceiling": lambda width, ceiling, size: width > (_share_of(ceiling, size) if ceiling <= 1 else ceiling),
+    "align": lambda width, align, size: width % align != 0 and width != size,
+}
+"""Whether a width goes against what another rule says, by the word that it says: (width, value, units) each."""
+
+
+def width_steps(group: Group, axis: PrunableAxis, said: Said) -> int:
+    """How many steps of a group leave a width of one of its axes. Raises `InputError` where none do."""
+    step, width = axis.size // group.steps, said.value
+    if type(width) is not int or not axis.least <= width <= axis.size:
+        raise InputError(
+            f"{said.by} gives {axis.name!r} {width!r}; it has {axis.size} units and keeps {axis.least} or more"
+        )
+    if width % axis.multiple and width != axis.size:
+        below = max(width // axis.multiple, 1) * axis.multiple
+        raise InputError(
+            f"{said.by} gives {axis.name!r} {width}, but a kernel asks for multiples of {axis.multiple} there\n"
+            f"the nearest widths are {below} and {below + axis.multiple}"
+        )
+    if width % step:
+        tied = ", ".join(a.name for a in group.axes if a is not axis)
+        below = max(width // step, 1) * step
+        raise InputError(
+            f"{said.by} gives {axis.name!r} {width}, but it is tied to {tied} and moves in steps of {step}\n"
+            f"the nearest widths are {below} and {below + step}"
+        )
+    return width // step
+
+
+__all__ = ["General", "Said", "Wishes"]

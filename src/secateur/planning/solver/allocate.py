@@ -1,0 +1,96 @@
+"""How many steps each group keeps, so that every target is met from below and as closely as the steps allow.
+
+Of all choices that meet the targets, scope "global" looks for the one that keeps the greatest sum of scores. In the
+other scopes shares go down together: of each axis, or of all axes that play the same part (`isomorphic.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from secateur.cost.cost import Cost
+from secateur.cost.form import Counts, Slopes
+from secateur.errors import TargetError
+from secateur.graph.frozen_text import holding_out
+from secateur.graph.graph import Graph
+from secateur.planning.solver.budgets import Budget, Budgets
+from secateur.planning.solver.bundles import Bundle
+from secateur.planning.solver.isomorphic import classes, keys
+from secateur.planning.solver.knapsack import solve
+from secateur.planning.solver.rungs import Chosen, Rungs
+from secateur.planning.solver.spread import spread
+from secateur.planning.solver.walk import walked
+from secateur.planning.targets import Target
+
+SCOPES = ("global", "axis", "isomorphic")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Targets as counts: the most that may remain of each cost that has one, and the share of every axis."""
+
+    costs: Mapping[str, int]
+    share: float = 1.0  # from a `channels` target
+
+    @staticmethod
+    def of(graph: Graph, targets: Sequence[Target]) -> Limits:
+        costs: dict[str, int] = {}
+        share = 1.0
+        for target in targets:
+            if target.kind == "channels":
+                share = min(share, target.value)
+            elif target.kind in Cost.KINDS:  # depth was met before
+                limit = target.limit(getattr(graph.totals, target.kind))
+                costs[target.kind] = min(costs.get(target.kind, limit), limit)
+        return Limits(costs, share)
+
+
+class Allocation:
+    """Rungs chosen for bundles of groups, and their cost."""
+
+    def __init__(self, graph: Graph, bundles: Sequence[Bundle], limits: Limits):
+        self.graph, self.bundles, self.limits = graph, bundles, limits
+        self.cost, self.rungs = graph.cost, Rungs(graph, bundles)
+        kinds = limits.costs.items()
+        self.budgets = Budgets(self.rungs, [Budget(self.cost.of_kind(kind), limit) for kind, limit in kinds])
+
+    def solve(self, targets: Sequence[Target], scope: str) -> Counts:
+        """Units per axis. Raises `TargetError` with the smallest reachable value where the lowest rungs do not fit."""
+        start = spread(self.graph, self.bundles, self.limits.share)
+        if not len(self.budgets) or self.budgets.fit(start):
+            return self.rungs.counts(start)
+        if not self.budgets.fit(self.rungs.height):
+            raise self._unreachable(targets)
+        return self.rungs.counts(self._chosen(start, scope))
+
+    def _chosen(self, start: Chosen, scope: str) -> Chosen:
+        if scope == "global":
+            return solve(self.budgets, start)
+        return walked(self.rungs, self._keys(start, scope), start, lambda chosen: bool(self.budgets.fit(chosen)))
+
+    def _keys(self, start: Chosen, scope: str) -> Slopes:
+        """What orders the descents: the share that has gone, of the axis or of all that play its part."""
+        if scope == "isomorphic":
+            return keys(self.rungs, self.bundles, classes(self.graph, self.bundles), start)
+        return np.concatenate([np.array(bundle.price, dtype=np.float64) for bundle in self.bundles])
+
+    def _unreachable(self, targets: Sequence[Target]) -> TargetError:
+        counts, lines = self.rungs.counts(self.rungs.height), []
+        for target in targets:
+            kind = target.kind
+            if kind in self.limits.costs:
+                least, total = self.cost.of_kind(kind)(counts), getattr(self.graph.totals, kind)
+                if least > target.limit(total):
+                    share = math.ceil(least / total * 1e4) / 1e4
+                    lines.append(
+                        f"target {target} cannot be reached: the smallest possible is {least:,} ({kind}={share:g})"
+                    )
+        hint = "lower select.floor, protect and fix less, or see print(graph) for what is frozen and why"
+        return TargetError("\n".join([*lines, *holding_out(self.graph), hint]))
+
+
+__all__ = ["SCOPES", "Allocation", "Limits"]

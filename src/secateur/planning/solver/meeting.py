@@ -1,0 +1,124 @@
+"""Counts that meet the targets and break no condition: what several groups must be true of is met by one of them.
+
+Where a plan breaks a condition that reads several groups, the one with the most rungs follows the others: those stay on
+their rung of that plan, and of its own rungs only those are left at which the condition is true. So a hidden size
+becomes a multiple of the heads that stay. Where that does not lead to the targets, the others are tried on their next
+rungs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from secateur.base.text import listed
+from secateur.cost.form import Counts
+from secateur.errors import InputError, TargetError
+from secateur.planning.selection.conditions import Condition, Conditions, count_at
+from secateur.planning.selection.widths import Floor
+from secateur.planning.solver.allocate import Limits
+from secateur.planning.solver.bundles import Bundle
+from secateur.planning.solver.floors import solved_above
+from secateur.planning.targets import Target
+
+TRIES = 64  # plans that are made before a search is given up
+SHOWN = 6  # counts that a message proposes
+
+
+class Search:
+    """For counts under targets and above floors. asked: groups that stay on their highest rung."""
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        floors: Sequence[Floor],
+        targets: Sequence[Target],
+        scope: str,
+        asked: frozenset[int],
+    ):
+        self._conditions, self._graph, self._asked = conditions, conditions.graph, asked
+        self._floors = floors
+        self._targets, self._scope, self._left = targets, scope, TRIES
+
+    def counts(self, bundles: Sequence[Bundle]) -> Counts:
+        """Raises `TargetError` for targets out of reach, `InputError` where nothing keeps a condition true."""
+        limits = Limits.of(self._graph, self._targets)
+        found = solved_above(self._floors, self._graph, bundles, limits, self._targets, self._scope)
+        broken = list(self._conditions.broken(found))
+        if not broken:
+            return found
+        refusal: InputError | None = None
+        for way in self._ways(broken[0], broken, bundles, self._conditions.levels(found)):
+            if not self._left:
+                break
+            self._left -= 1
+            try:
+                return self.counts(way)
+            except (TargetError, InputError) as error:
+                refusal = refusal or error
+        raise refusal or self._refused(broken[0], self._conditions.levels(found))
+
+    def _ways(
+        self, first: Condition, broken: Sequence[Condition], bundles: Sequence[Bundle], levels: dict[int, int]
+    ) -> Iterator[list[Bundle]]:
+        """Bundles in which a broken condition holds, and with it others that read the same groups."""
+        alike = [condition for condition in broken if condition.groups == first.groups]
+        owners = [i for i, b in enumerate(bundles) if len(b.levels) > 1 and not first.groups.isdisjoint(b.groups)]
+        if not owners:
+            return
+        owners.sort(key=lambda i: -len(bundles[i].levels))
+        leader, *others = owners
+        for rungs in _rungs([bundles[i] for i in others], levels):
+            made = list(bundles)
+            for i, rung in zip(others, rungs, strict=True):
+                made[i] = bundles[i].at(rung)
+            fixed = {**levels, **{g: n for i in others for g, n in zip(made[i].groups, made[i].levels[0], strict=True)}}
+            left = self._true(alike, bundles[leader], fixed)
+            falls = [i for i, rung in zip(others, rungs, strict=True) if rung] + ([] if left[0] else [leader])
+            if left.any() and all(self._asked.isdisjoint(bundles[i].groups) for i in falls):
+                made[leader] = bundles[leader].only(left)
+                yield made
+
+    def _true(self, conditions: Sequence[Condition], bundle: Bundle, levels: dict[int, int]) -> np.ndarray:
+        """Of each rung of a bundle, whether conditions hold there while all others stay where they are."""
+        columns = dict(zip(bundle.groups, np.array(bundle.levels).T, strict=True))
+        left = np.ones(len(bundle.levels), dtype=bool)
+        for condition in conditions:
+            left &= condition.holds(self._graph, {g: columns.get(g, levels[g]) for g in condition.groups})
+        return left
+
+    def _refused(self, condition: Condition, levels: dict[int, int]) -> InputError:
+        return InputError(f"no plan keeps this true: {condition.where}{self._instead(condition, levels)}")
+
+    def _instead(self, condition: Condition, levels: dict[int, int]) -> str:
+        """The nearest counts of each group at which the condition is true, all others being as they are."""
+        told = []
+        for g in sorted(condition.groups):
+            group = self._graph.groups[g]
+            axis, steps = group.axes[0], np.arange(1, group.steps + 1)
+            true = np.broadcast_to(condition.holds(self._graph, {**_of(condition, levels), g: steps}), steps.shape)
+            near = sorted(steps[true].tolist(), key=lambda n: abs(n - levels[g]))[:SHOWN]
+            if near:
+                counts = [str(count_at(self._graph, axis, n)) for n in sorted(near)]
+                told.append(f"{axis.name} may keep {listed(counts, SHOWN)} of {axis.size}")
+        return f"\nthe rest being as asked, {'; or '.join(told)}" if told else ""
+
+
+def _of(condition: Condition, levels: dict[int, int]) -> dict[int, int]:
+    return {g: levels[g] for g in condition.groups}
+
+
+def _rungs(bundles: Sequence[Bundle], levels: dict[int, int]) -> Iterator[tuple[int, ...]]:
+    """Where bundles may stay: as they are, then nearby if it is one bundle, at last on their highest rungs."""
+    here = tuple(bundle.levels.index(tuple(levels[g] for g in bundle.groups)) for bundle in bundles)
+    yield here
+    if len(bundles) == 1:
+        (at,) = here
+        near = sorted(range(len(bundles[0].levels)), key=lambda rung: (abs(rung - at), rung))
+        yield from ((rung,) for rung in near if rung != at)
+    elif any(here):
+        yield (0,) * len(bundles)
+
+
+__all__ = ["Search"]

@@ -1,0 +1,45 @@
+"""A page that shows measured curves: one line per group of tied axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from secateur.base.paths import PathLike, path_of
+from secateur.base.writing import save_json
+from secateur.errors import InputError
+from secateur.probing.points import Curve
+
+
+def plot(path: PathLike, curves: Sequence[Curve], dense: float, better: str) -> None:
+    """Write the page, which needs nothing else. `better`: whether "higher" or "lower" values are.
+
+    Raises `InputError` for another suffix, or where plotly is missing.
+    """
+    if path_of(path).suffix not in (".html", ".htm"):
+        raise InputError(f"{path}: plots are pages; name a file that ends in .html")
+    try:
+        from plotly import graph_objects
+    except ImportError as error:
+        raise InputError("plots need plotly: pip install 'secateur[plot]'") from error
+    lines = [graph_objects.Scatter(**_line(curve, dense)) for curve in curves]
+    figure = graph_objects.Figure(lines)
+    figure.add_hline(y=dense, line={"dash": "dot", "width": 1}, annotation_text="dense")
+    figure.update_layout(
+        title="What each cut alone does; most sensitive first",
+        xaxis={"title": "units that remain, in percent", "autorange": "reversed"},
+        yaxis={"title": f"value ({better} is better)"},
+        legend={"title": "axis"},
+    )
+    save_json(path, figure.to_html(include_plotlyjs=True))
+
+
+def _line(curve: Curve, dense: float) -> dict[str, object]:
+    """Data of one line; what a step is rounded to is where its point lies."""
+    kept = {curve.steps: dense, **{point.kept: point.value for point in curve.points}}
+    levels = sorted(kept, reverse=True)
+    return {
+        "name": curve.name if len(curve.units) == 1 else f"{curve.name} and {len(curve.units) - 1} more",
+        "x": [100 * level / curve.steps for level in levels],
+        "y": [kept[level] for level in levels],
+        "mode": "lines+markers",
+    }

@@ -1,0 +1,38 @@
+"""Whether a cut model runs the ops that the original ran."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from secateur.errors import PruningError
+from secateur.graph.graph import Graph
+from secateur.trace.tracing import trace
+
+# Ops by which values decide what Python does next.
+DECIDING = frozenset(
+    f"aten::{name}" for name in "_local_scalar_dense nonzero masked_select _unique2 unique_dim bincount".split()
+) | {"torchvision::nms"}
+
+
+def walks_alike(graph: Graph, pruned: nn.Module, example_inputs: Any, outputs: Callable[[Any], Any] | None) -> bool:
+    """The pruned model must run, through the same ops, with the same numbers in their arithmetic.
+
+    What Python hides from a trace (`range(channels)`, `1.0 / channels`, a table of sizes) shows here. Where values
+    decide on the path (how many boxes a detector finds), another path says nothing: then it gives False.
+    """
+    hint = "some size reached code that a trace cannot see; name the module in Select(protect=...) and report it"
+    try:
+        path = trace(pruned, example_inputs, outputs=outputs, run=graph.source.run).path
+    except PruningError as error:
+        raise PruningError(f"the pruned model does not run: {error}\n{hint}") from error
+    if path == graph.path:
+        return True
+    if any(name in DECIDING for name, _ in graph.path):
+        return False
+    pairs = enumerate(itertools.zip_longest(graph.path, path))
+    at, (old, new) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+    raise PruningError(f"the pruned model takes another path: op {at} was {old}, is {new}\n{hint}")

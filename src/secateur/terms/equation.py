@@ -1,0 +1,159 @@
+"""The notation in which a user says what an op does with units: `"b i, o i, o -> b o"`.
+
+    equation := operands "->" operands        the op's tensors, in the order of its arguments, and its results
+    operands := operand ("," operand)*
+    operand  := dim*                          one per dimension, separated by blanks
+    dim      := letter                        same letter, same fate; only in the operands: summed over
+              | "!" letter                    stays whole: its units are mixed, counted or told apart by their place
+              | "~" letter                    a mean, variance or norm is taken over it
+              | "(" letter+ ")"               several in one dimension, outermost first: (h d)
+              | "*"                           any number of dimensions, alike wherever it stands
+              | "1"                           a dimension of size one
+
+A letter may be a word. A mark counts wherever its letter stands. A letter only in the results stays whole.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from secateur.errors import InputError
+
+Dim: TypeAlias = "tuple[str, ...]"  # its letters; none for a dimension of size one
+STAR = "*"
+_TOKEN = re.compile(r"\s*(?:(?P<group>\([^()]*\))|(?P<dim>[!~]?[A-Za-z_]\w*|\*|1))(?=[\s(]|$)")
+_LETTER = re.compile(r"[!~]?[A-Za-z_]\w*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """`operands` and `results` by their letters; `whole` and `averaged` are the letters marked `!` and `~`."""
+
+    text: str
+    operands: tuple[tuple[Dim, ...], ...]
+    results: tuple[tuple[Dim, ...], ...]
+    whole: frozenset[str]
+    averaged: frozenset[str]
+
+    @staticmethod
+    def parse(text: str) -> Equation:
+        """Read an equation. Raises `InputError` with the part that is none.
+
+        >>> Equation.parse("n c *, c -> n c *").operands
+        ((('n',), ('c',), ('*',)), (('c',),))
+        """
+        left, arrow, right = text.partition("->")
+        if not arrow or "->" in right:
+            raise InputError(f"{text!r} has {'no' if not arrow else 'more than one'} '->'; write 'n c *, c -> n c *'")
+        marks: dict[str, set[str]] = {"!": set(), "~": set()}
+        operands, results = (
+            tuple(tuple(_dims(part, text, marks)) for part in side.split(",")) for side in (left, right)
+        )
+        both = marks["!"] & marks["~"]
+        if both:
+            raise InputError(f"{text!r} marks {min(both)!r} both ! and ~; ! alone says that its units stay")
+        return Equation(text, operands, results, frozenset(marks["!"]), frozenset(marks["~"]))
+
+    def read(self, shapes: Sequence[Sequence[int]], made: Sequence[Sequence[int]]) -> Reading:
+        """The equation for tensors of these shapes. Raises `InputError` where it does not fit them."""
+        if not len(shapes) <= len(self.operands) or len(made) != len(self.results):
+            raise InputError(
+                f"the rule {self.text!r} does not fit:\n"
+                f"  rule  {len(self.operands)} operands, {len(self.results)} results\n"
+                f"  op    {len(shapes)} tensors, {len(made)} results"
+            )
+        operands = [self._spread(dims, shape) for dims, shape in zip(self.operands, shapes, strict=False)]
+        results = [self._spread(dims, shape) for dims, shape in zip(self.results, made, strict=True)]
+        sizes = self._sizes([*zip(operands, shapes, strict=True), *zip(results, made, strict=True)])
+        return Reading(tuple(operands), tuple(results), sizes)
+
+    def _spread(self, dims: tuple[Dim, ...], shape: Sequence[int]) -> tuple[Dim, ...]:
+        """With one letter for every dimension that `*` stands for, counted from the right."""
+        count = len(shape) - len(dims) + ((STAR,) in dims)
+        if count < 0 or (count > 0 and (STAR,) not in dims):
+            raise InputError(
+                f"the rule {self.text!r} does not fit:\n  rule  {_shown(dims)}\n  op    {' x '.join(map(str, shape))}"
+            )
+        star = [(f"*{place}",) for place in range(count, 0, -1)]
+        return tuple(dim for old in dims for dim in (star if old == (STAR,) else [old]))
+
+    def _sizes(self, tensors: Sequence[tuple[Sequence[Dim], Sequence[int]]]) -> dict[str, int]:
+        """The size of every letter; one unknown letter of a group is what the others leave."""
+        found = sorted(((d, n) for dims, shape in tensors for d, n in zip(dims, shape, strict=True)), key=_width)
+        sizes: dict[str, int] = {}
+        for dim, n in found:
+            unknown = [letter for letter in dim if letter not in sizes]
+            known = math.prod(sizes[letter] for letter in dim if letter in sizes)
+            if len(unknown) == 1 and (n % known == 0):
+                sizes[unknown[0]] = n // known
+            elif unknown or known != n:
+                if len(dim) == 1 and 1 in (known, n):  # broadcast
+                    sizes[dim[0]] = max(known, n)
+                    continue
+                told = ", ".join(f"{letter} is {sizes.get(letter, 'not known')}" for letter in dim) or "1 is 1"
+                raise InputError(f"the rule {self.text!r} does not fit: {told}, in a dimension of size {n}")
+        return sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An equation with `*` spread out, and the sizes of its letters."""
+
+    operands: tuple[tuple[Dim, ...], ...]
+    results: tuple[tuple[Dim, ...], ...]
+    sizes: Mapping[str, int]
+
+
+def _width(item: tuple[Dim, int]) -> int:
+    return len(item[0])
+
+
+def _dims(part: str, text: str, marks: Mapping[str, set[str]]) -> Iterator[Dim]:
+    at, seen_star = 0, False
+    while part[at:].strip():
+        token = _TOKEN.match(part, at)
+        letters = token[0].strip().strip("()").split() if token is not None else []
+        bad = token is None or (token["group"] and not (letters and all(map(_LETTER.match, letters))))
+        if bad or (letters == [STAR] and seen_star):
+            raise InputError(
+                f"{text!r} is no equation at {part[at:].strip()!r}: write letters or words between blanks, 1, one *, "
+                "!a, ~a or (a b)"
+            )
+        seen_star |= letters == [STAR]
+        for letter in letters:
+            if letter[0] in marks:
+                marks[letter[0]].add(letter[1:])
+        yield () if letters == ["1"] else tuple(letter.lstrip("!~") for letter in letters)
+        at = token.end() if token is not None else at
+
+
+def _shown(dims: Sequence[Dim]) -> str:
+    return " ".join("1" if not dim else dim[0] if len(dim) == 1 else f"({' '.join(dim)})" for dim in dims)
+
+
+def guess(operands: Sequence[Sequence[int]], results: Sequence[Sequence[int]]) -> str:
+    """An equation for tensors of these shapes, in which equal sizes share a letter: a first draft for its author.
+
+    >>> guess([(2, 8, 4, 4), (8,)], [(2, 8, 4, 4)])
+    'a b c d, b -> a b c d'
+    """
+    letters: dict[int, list[str]] = {}
+    names = iter("abcdefghijklmnopqrstuvwxyz" + "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+    def named(shape: Sequence[int]) -> str:
+        taken: dict[int, int] = {}
+        found = []
+        for n in shape:
+            known = letters.setdefault(n, [])
+            place = taken[n] = taken.get(n, -1) + 1
+            if place == len(known):
+                known.append(next(names, f"a{len(known)}"))
+            found.append("1" if n == 1 else known[place])
+        return " ".join(found)
+
+    sides = (", ".join(map(named, shapes)) for shapes in (operands, results))
+    return " -> ".join(sides)

@@ -1,0 +1,44 @@
+"""Which outer units are in sight where an `Each` stands: its units can be told apart only there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from secateur.terms.term import Axis, Cat, Each, Product, Term, axes, factors, find, product, same
+
+
+def loose(dims: Sequence[Term]) -> list[Each]:
+    """The Eachs in these dimensions whose outer units are not in sight there, or more than once."""
+    if not any(isinstance(axis, Each) and axis.outer is not None for dim in dims for axis in axes(dim)):
+        return []
+    return list(dict.fromkeys(axis for axis, count in sights(product(dims)) if count != 1))
+
+
+def sights(term: Term, beside: Sequence[Sequence[Term]] = ()) -> Iterator[tuple[Each, int]]:
+    """Wherever an Each with outer units stands in a term: it, and how often these stand beside it on the way there."""
+    term = find(term)
+    if isinstance(term, Axis):
+        if isinstance(term, Each) and term.outer is not None:
+            yield term, sum(sightings(parts, term.outer) for parts in beside)
+        return
+    for i, part in enumerate(term.parts):
+        more = (term.parts[:i], term.parts[i + 1 :]) if isinstance(term, Product) else ()
+        yield from sights(part, (*beside, *more))
+
+
+def sightings(parts: Sequence[Term], outer: Term) -> int:
+    """How often the factors of `outer` stand side by side among these, or in every part of a Cat among these."""
+    count = sum(1 for _ in places(parts, outer))
+    for part in parts:
+        if isinstance(part, Cat) and not same(part, outer):
+            inside = [sightings(factors(piece), outer) for piece in part.parts]
+            count += max(inside) if all(inside) else 0
+    return count
+
+
+def places(parts: Sequence[Term], outer: Term) -> Iterator[range]:
+    """The runs of factors that are those of `outer`."""
+    wanted = factors(outer)
+    for i in range(len(parts) - len(wanted) + 1):
+        if all(map(same, parts[i : i + len(wanted)], wanted)):
+            yield range(i, i + len(wanted))

@@ -1,0 +1,190 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from secateur.base.precision import WIDE, wide
+from secateur.graph.parts import At
+from secateur.trace.lending import Lent
+from secateur.trace.registry import FUNCTIONS, IN_DOUBLE, PLAIN, PLAINER
+from secateur.trace.typed import get, put
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Within, compiled parts run as they were written. Without the compiler's imports there are none."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+class Interceptor:
+    """The two modes and their nesting; what to do at each seen call is left to `on_function` and `on_op`."""
+
+    def __init__(self, module_names: Mapping[int, str], device: torch.device | None, *, lift: bool = False):
+        self.module_names = module_names  # by the id of the module
+        self.device = device  # where stray tensors are moved; None: nowhere
+        self.lift = lift  # whether lower precisions become float64
+        self.lent: Lent | None = None  # tensors of the model itself, which a run may write to
+        self._strays: Any = WeakTensorKeyDictionary()  # lifted tensors by those that came from outside the model
+        self.quiet = 0
+        self.at = At("", 0)
+        self._steps: Counter[str] = Counter()
+        self.open = 0  # torch functions of the user's code that are running
+
+    def module_path(self) -> str:
+        """The innermost module of the model whose code is running."""
+        frame: Any = sys._getframe(1)
+        while frame is not None:
+            name = self.module_names.get(id(frame.f_locals.get("self")))
+            if name is not None:
+                return name
+            frame = frame.f_back
+        return ""
+
+    def advance(self) -> None:
+        """Go on to the next call. Calls count within each module, for in another run other experts may be chosen."""
+        path = self.module_path()
+        self._steps[path] += 1
+        self.at = At(path, self._steps[path])
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with uncompiled(), Functions(self), _Dispatch(self):
+            yield
+
+    @contextmanager
+    def silence(self) -> Iterator[None]:
+        """Within, the dispatcher tells nothing: the function around it has a rule."""
+        self.quiet += 1
+        try:
+            yield
+        finally:
+            self.quiet -= 1
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """How many calls were seen so far in the code of each module."""
+        return dict(self._steps)
+
+    def form(self, func: Any) -> Any:
+        """A torch function, or its float64 form where everything is lifted."""
+        return IN_DOUBLE.get(func, func) if self.lift else func
+
+    def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a torch function that has a rule."""
+        raise AssertionError("abstract")
+
+    def on_opaque(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a torch function whose inside cannot be seen."""
+        raise AssertionError("abstract")
+
+    def on_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an aten op."""
+        raise AssertionError("abstract")
+
+    def after(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        """Called after a torch function without a rule has run."""
+        return out
+
+    def lifted(self, value: Any) -> Any:
+        """A tensor of a lower precision in float64, the same one each time, so that what is written to it stays."""
+        if isinstance(value, (tuple, list)):
+            return type(value)(map(self.lifted, value))
+        if not isinstance(value, torch.Tensor) or value.dtype not in WIDE:
+            return WIDE.get(value, value) if isinstance(value, torch.dtype) else value
+        made = self._strays.get(value)
+        if made is None:
+            made = self._strays[value] = wide(value)
+            typed = get(value)
+            if typed is not None:
+                put(made, typed)
+        return made
+
+    def moved(self, value: Any) -> Any:
+        """Stray tensors (constants made outside the model) on the device of this run."""
+        if isinstance(value, torch.Tensor) and value.device != self.device:
+            moved = value.to(self.device)
+            typed = get(value)
+            if typed is not None:
+                put(moved, typed)
+            return moved
+        if isinstance(value, (tuple, list)):
+            return type(value)(map(self.moved, value))
+        return value
+
+
+class Functions(TorchFunctionMode):
+    """Tells its owner of every call of a torch function in `seen`; those inside it go unseen."""
+
+    def __init__(self, owner: Interceptor, seen: Mapping[Any, Any] = FUNCTIONS):
+        super().__init__()
+        self.owner = owner
+        self.seen = seen
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in PLAIN:
+            with self:
+                out = PLAIN[func](*args, **kwargs)
+            return self.owner.on_opaque(func, args, kwargs) if out is NotImplemented else out
+        if func in PLAINER:
+            args = PLAINER[func](*args)
+        if func in self.seen and not self.owner.quiet:
+            return self.owner.on_function(func, args, kwargs)
+        self.owner.open += 1
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            self.owner.open -= 1
+        return self.owner.after(func, args, kwargs, out)
+
+
+class _Dispatch(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; the guard against it would import the compiler, which takes seconds."""
+        return False
+
+    def __init__(self, owner: Interceptor):
+        super().__init__()
+        self.owner = owner
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        owner = self.owner
+        if owner.device is not None and _mixed(args, owner.device):
+            args, kwargs = owner.moved(args), {k: owner.moved(v) for k, v in kwargs.items()}
+        if owner.lift and (_low(args) or _low(kwargs.values())):
+            args, kwargs = owner.lifted(args), {k: owner.lifted(v) for k, v in kwargs.items()}
+        if owner.lent is not None and func._schema.is_mutable:
+            owner.lent.save(args)
+        return func(*args, **kwargs) if owner.quiet else owner.on_op(func, args, kwargs)
+
+
+def _mixed(args: Sequence[Any], device: torch.device) -> bool:
+    """Whether tensors on the run's device meet tensors that are not."""
+    here = there = False
+    for value in args:
+        for t in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(t, torch.Tensor):
+                here, there = (True, there) if t.device == device else (here, True)
+    return here and there
+
+
+def _low(values: Iterable[Any]) -> bool:
+    """Whether a tensor of a lower precision is among the arguments, or the name of such a precision."""
+    for value in values:
+        for one in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(one, torch.Tensor) and one.dtype in WIDE:
+                return True
+        if isinstance(value, torch.dtype) and value in WIDE:
+            return True
+    return False

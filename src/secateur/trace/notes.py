@@ -1,0 +1,168 @@
+"""What recorded runs note, before it is solved: sizes, roles, MACs, who reads what, and why units stay."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from secateur.graph.parts import At, Reading, Sample, Step
+from secateur.graph.readers import Reader
+from secateur.graph.sizes import Dim
+from secateur.plan.parts import Renorm
+from secateur.terms import Term, Why, freeze, keep_at_least, mingle, reason, unify
+from secateur.trace.folds import Query
+from secateur.trace.interceptor import Interceptor
+from secateur.trace.kinds import Attention
+from secateur.trace.life import Life
+from secateur.trace.sizes import Ledger, Num, Shape, source_line
+from secateur.trace.typed import Typed, fresh, get, put
+
+BAKE = "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight') makes it a plain weight"
+
+
+@dataclass(frozen=True, slots=True)
+class Macs:
+    """One op multiplies and adds once per element of the product of `terms`; `layer` is its weight or its source."""
+
+    terms: tuple[Term, ...]
+    layer: str
+
+
+class Notes(Interceptor):
+    """Everything that one or several recorded runs say, before it is solved."""
+
+    def __init__(self, module_names: dict[int, str], device: torch.device | None, *, lift: bool = False):
+        super().__init__(module_names, device, lift=lift)
+        self.ledger = Ledger()
+        self.roles: dict[tuple[str, int], str] = {}
+        self.macs: list[Macs] = []
+        self.counting = True
+        self.unknown: Counter[str] = Counter()
+        self.untrained: str | None = None  # why a call in training mode failed
+        self.renorms: dict[str, Renorm] = {}
+        self.readers: dict[str, Reader] = {}
+        self.samples: dict[str, Sample] = {}  # the shapes that an op without a rule was first met with
+        self.reached: set[str] = set()
+        self.measured: set[str] = set()  # tensors of the model whose size was read
+        self.written: dict[int, StorageWeakRef] = {}  # overwritten in place with what is no longer zero
+        self.path: list[Step] = []
+        self.readings: dict[At, Reading] = {}
+        self.ran = ""  # the name of the call that just ran
+        self.numbered: dict[str, int] = {}  # how many calls each module made in the calls that were asked for
+        self.attention = Attention()
+        self.queries: list[Query] = []
+        self.used: list[Typed] = []  # what was computed with in ways that do not scale along
+        self.life = Life()
+
+    def typed(self, tensor: torch.Tensor) -> Typed:
+        """The type of a tensor; a constant that no rule made is frozen."""
+        typed = get(tensor)
+        if typed is not None:
+            typed.read = True
+            if typed.picks is not None:
+                self.keep_whole(typed, typed.picks)
+            if typed.name is not None:
+                self.reached.add(typed.name)
+            elif typed.at is not None:
+                self.reached.update(place.name for place in typed.at if place is not None)
+            return typed
+        typed = Typed(fresh(tensor.shape, f"a constant tensor (met at {self.where()})"))
+        put(tensor, typed)
+        return typed
+
+    def keep_whole(self, typed: Typed, why: str) -> None:
+        """A list of whole numbers is read otherwise than by a pick."""
+        typed.picks = None
+        for dim in typed.found():
+            freeze(dim, why)
+
+    def where(self) -> str:
+        """Source line and module path of the call being recorded."""
+        path = self.module_path()
+        return f"{source_line()} in {path}" if path else source_line()
+
+    def mend(self) -> str:
+        """What helps where a parametrization is in the way."""
+        return f" ({BAKE})" if ".parametrizations." in self.module_path() else ""
+
+    def reason(self, why: Why) -> str:
+        return reason(why)
+
+    def keep_two(self, term: Term) -> None:
+        """A dimension that is squeezed or broadcast when it is one long must stay longer."""
+        keep_at_least(term, 2)
+
+    def unify(self, x: Term, y: Term) -> None:
+        unify(x, y, lambda: f"no common refinement at {self.where()}")
+
+    def group_term(self, weight: torch.Tensor) -> Term | None:
+        """The groups of a grouped layer, by its weight."""
+        typed = get(weight)
+        return typed.groups if typed is not None else None
+
+    def add_macs(self, name: str, weight: torch.Tensor | None, terms: Sequence[Term]) -> None:
+        """The op of this name multiplies by a weight (or none), once per element of the product of the terms."""
+        if self.counting and not self.ledger.uncounted:
+            at = self.typed(weight).at if weight is not None else None
+            place = next((p for p in at if p is not None), None) if at else None
+            self.macs.append(Macs(tuple(terms), place.name if place else f"{self.module_path()} ({name})"))
+
+    def note_read(self, argument: str, tensor: torch.Tensor, dim: int, out: int | None) -> None:
+        """A reduction over a dimension of an argument; `out`: that dimension of the result."""
+        dim %= tensor.dim()
+        reading = self.reading()
+        reading.reads.append((argument, dim, out, self.typed(tensor).dims[dim]))
+        mingle(self.typed(tensor).found(), dim)
+
+    def note_reader(
+        self, channels: Term, weight: tuple[torch.Tensor, int], bias: torch.Tensor | None, groups: int
+    ) -> None:
+        """A weight sums over channels, along a dimension of it. Parts of a parameter, and tensors made of several, are
+        no readers."""
+        at = self.typed(weight[0]).at
+        place = at[weight[1]] if at is not None else None
+        if at is None or place is None or any(p is None or p.name != place.name or p.start for p in at):
+            return
+        held = self.typed(bias).at if bias is not None else None
+        name = held[-1].name if held is not None and held[-1] is not None else None
+        self.readers.setdefault(place.name, Reader(place.name, place.dim, channels, name, groups))
+
+    def reading(self) -> Reading:
+        """What is noted of the call that just ran."""
+        return self.readings.setdefault(self.at, Reading(self.ran))
+
+    def note_resized(self, argument: str, *terms: Term) -> None:
+        """An argument of the op that just ran is the size of these terms when kept units only are read."""
+        self.reading().resized[argument] = terms
+
+    def retyped(self, out: torch.Tensor) -> None:
+        """The result of the call that just ran has other terms than its rule gave it."""
+        self.life.retyped(out)
+        reading = self.readings.get(self.at)
+        if reading is not None and reading.drawn is not None:
+            reading.drawn = tuple(self.typed(out).found())
+
+    def note_renorm(self, renorm: Renorm, dims: Sequence[Term]) -> None:
+        """A weight is divided by its norm, and a check must zero the quotient, not the weight."""
+        self.renorms[renorm.of] = renorm
+        self.reading().masked = tuple(dims)
+
+    def returned(self, tensors: Sequence[torch.Tensor]) -> None:
+        """The model gave these: their dimensions stay."""
+        for typed in filter(None, map(get, tensors)):
+            for dim in typed.found():
+                freeze(dim, "model output")
+
+    def numbers(self, tensor: torch.Tensor) -> tuple[int, ...]:
+        """The shape of a tensor as Nums."""
+        typed = get(tensor)
+        if typed is None:
+            return tensor.shape
+        typed.read = True
+        if typed.name is not None:
+            self.measured.add(typed.name)
+        return Shape(Num(int.__index__(n), Dim(d)) for n, d in zip(tensor.shape, typed.dims, strict=True))

@@ -1,0 +1,370 @@
+"""Models that are cut rightly, whatever they divide by, draw, write or are made of: `verify` must say so."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import secateur
+from nets import Parts
+from secateur.anatomy.calls import Call
+from secateur.anatomy.structure import distance
+
+
+def _linear(net: Callable[[Any, Tensor], Tensor], **parts: Any) -> nn.Module:
+    return Parts(net, inp=nn.Linear(6, 16), out=nn.Linear(16, 2), **parts)
+
+
+def _conv(net: Callable[[Any, Tensor], Tensor], **parts: Any) -> nn.Module:
+    return Parts(net, inp=nn.Conv2d(3, 16, 3, padding=1), out=nn.Conv2d(16, 4, 1), **parts)
+
+
+class Held(nn.Module):
+    """A linear network that holds something that is neither a module nor a parameter."""
+
+    def __init__(self, forward: Callable[[Any, Tensor], Tensor], **held: Any):
+        super().__init__()
+        self.inp, self.out = nn.Linear(6, 16), nn.Linear(16, 2)
+        self.run = forward
+        for name, value in held.items():
+            if isinstance(value, Tensor) and not isinstance(value, nn.Parameter) and name.startswith("b_"):
+                self.register_buffer(name, value)
+            else:
+                setattr(self, name, value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(self, x)
+
+
+X = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+IMAGE = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+BOX = torch.ones(3, 3) / 9
+
+
+def _blurred(kernel: Tensor, x: Tensor) -> Tensor:
+    return F.conv2d(x, kernel.expand(x.shape[1], 1, 3, 3), padding=1, groups=x.shape[1])
+
+
+def _drop_in_place(m: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        m.inp.weight.div_(m.inp.weight.norm(dim=1, keepdim=True) + 1)
+    return m.out(m.inp(x))
+
+
+def _by_data(m: Any, x: Tensor) -> Tensor:
+    m.inp.weight.data.clamp_(-0.3, 0.3)
+    return m.out(m.inp(x))
+
+
+def _running(m: Any, x: Tensor) -> Tensor:
+    y = m.inp(x)
+    m.b_mean.mul_(0.8).add_(y.detach().mean(0), alpha=0.2)
+    return m.out(y - m.b_mean)
+
+
+def _counting(m: Any, x: Tensor) -> Tensor:
+    m.b_calls += 1
+    m.seen.append(float(m.b_calls))
+    return m.out(m.inp(x) * (1 + m.b_calls / 10))
+
+
+def _in_a_list(m: Any, x: Tensor) -> Tensor:
+    y = m.inp(x)
+    m.state[0].add_(y.detach().mean())
+    return m.out(y * (1 + m.state[0]))
+
+
+def _weight_norm(m: Any, x: Tensor) -> Tensor:
+    return m.out(F.linear(x, m.g[:, None] * m.v / m.v.norm(dim=1, keepdim=True)).relu())
+
+
+def _own_norm(m: Any, x: Tensor) -> Tensor:
+    y = m.inp(x)
+    return m.out((y - y.mean((2, 3), keepdim=True)) / y.std((2, 3), keepdim=True))
+
+
+def _splines(m: Any, x: Tensor) -> Tensor:
+    k, y = m.b_knots, m.inp(x)
+    t = (y[..., None] - k[:, :1]) / (k[:, 1:2] - k[:, :1])
+    return torch.einsum("big,oig->bo", torch.exp(-((t - torch.arange(k.shape[1])) ** 2)), m.w)
+
+
+def _vae(m: Any, x: Tensor) -> Tensor:
+    mu = m.inp(x)
+    return m.out(mu + torch.randn_like(mu) * torch.exp(0.1 * mu))
+
+
+def _gumbel(m: Any, x: Tensor) -> Tensor:
+    y = m.inp(x)
+    return m.out(y - torch.empty_like(y).exponential_().log())
+
+
+RIGHT: dict[str, tuple[Callable[[], nn.Module], Any]] = {
+    "complex input": (
+        lambda: _conv(lambda m, k: m.out(m.inp(torch.view_as_real(k).permute(0, 3, 1, 2)[:, [0, 1, 0]]).relu())),
+        torch.randn(2, 8, 8, dtype=torch.cfloat),
+    ),
+    "complex weight": (
+        lambda: Held(
+            lambda m, x: m.last(torch.abs(m.inp(x).relu().to(torch.cfloat) @ m.w)),
+            w=nn.Parameter(torch.randn(16, 12, dtype=torch.cfloat)),
+            last=nn.Linear(12, 3),
+        ),
+        X,
+    ),
+    "plain kernel": (lambda: _conv(lambda m, x: m.out(_blurred(m.kernel, m.inp(x).relu())), kernel=BOX), IMAGE),
+    "kernel in a list": (lambda: _conv(lambda m, x: m.out(_blurred(m.kernels[0], m.inp(x))), kernels=[BOX]), IMAGE),
+    "kernel of a closure": (lambda: _conv(lambda m, x: m.out(_blurred(BOX, m.inp(x)))), IMAGE),
+    "kernel in half": (lambda: _conv(lambda m, x: m.out(_blurred(m.k, m.inp(x).half()).float()), k=BOX.half()), IMAGE),
+    "weight norm by hand": (
+        lambda: Held(_weight_norm, v=nn.Parameter(torch.randn(16, 6)), g=nn.Parameter(torch.rand(16) + 0.5)),
+        X,
+    ),
+    "divided by a step": (lambda: Held(lambda m, x: m.out(m.inp(x) / m.s), s=nn.Parameter(torch.rand(16) + 0.5)), X),
+    "log of a scale": (
+        lambda: Held(lambda m, x: m.out(m.inp(x) + m.s.log()), s=nn.Parameter(torch.rand(16) + 0.5)),
+        X,
+    ),
+    "rsqrt of a buffer": (lambda: Held(lambda m, x: m.out(m.inp(x) * m.b_v.rsqrt()), b_v=torch.rand(16) + 0.5), X),
+    "norm without eps": (lambda: _conv(_own_norm), IMAGE),
+    "splines": (
+        lambda: Held(_splines, b_knots=torch.linspace(-1, 1, 5).repeat(16, 1), w=nn.Parameter(torch.randn(3, 16, 5))),
+        X,
+    ),
+    "weight shrunk in place": (lambda: _linear(_drop_in_place), X),
+    "weight clipped through data": (lambda: _linear(_by_data), X),
+    "running mean": (lambda: Held(_running, b_mean=torch.zeros(16)), X),
+    "calls counted": (lambda: Held(_counting, b_calls=torch.zeros(()), seen=[]), X),
+    "state in a list": (lambda: Held(_in_a_list, state=[torch.zeros(())]), X),
+    "words of limited norm": (
+        lambda: Parts(lambda m, x: m.out(m.table(x)), table=nn.Embedding(9, 16, max_norm=1.0), out=nn.Linear(16, 2)),
+        torch.arange(9)[None],
+    ),
+    "noise of the latent": (lambda: _linear(_vae), X),
+    "noise by size": (lambda: _linear(lambda m, x: m.out(m.inp(x) + torch.randn(5, m.inp.out_features))), X),
+    "gumbel noise": (lambda: _linear(_gumbel), X),
+    "coins": (lambda: _linear(lambda m, x: m.out(m.inp(x) * torch.bernoulli(m.inp(x).sigmoid()))), X),
+    "noise of a mean": (lambda: _linear(lambda m, x: m.out(torch.normal(m.inp(x), m.inp(x).abs()))), X),
+    "coins in place": (lambda: _linear(lambda m, x: m.out(m.inp(x).clone().bernoulli_(m.inp(x).sigmoid()))), X),
+    "noise in place": (lambda: _linear(lambda m, x: m.out(m.inp(x) + torch.empty_like(m.inp(x)).normal_(0, 2))), X),
+    "dropout that always drops": (lambda: _linear(lambda m, x: m.out(F.dropout(m.inp(x), 0.4, training=True))), X),
+    "copied": (lambda: _linear(lambda m, x: m.out(copy.copy(m.inp(x)).relu())), X),
+    "copied deeply": (lambda: _linear(lambda m, x: m.out(m.inp(x) + copy.deepcopy(m.inp(x).detach()).relu())), X),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_cut_is_proved(name: str) -> None:
+    build, example = RIGHT[name]
+    torch.manual_seed(0)
+    model = build().eval()
+    result = secateur.prune(model, (example,), "channels=0.5")
+    assert result.verification is not None
+    assert result.proved, str(result)
+    assert secateur.verify(model, result.model, result.plan, (example,)).passed
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_wrong_cut_of_the_same_model_is_not(name: str) -> None:
+    """Other units of the same number in the tensor that loses most."""
+    build, example = RIGHT[name]
+    torch.manual_seed(0)
+    model = build().eval()
+    graph = secateur.trace(model, (example,))
+    plan = secateur.plan(graph, "channels=0.5")
+    axis = max(plan.dropped(), key=lambda item: item[1].size)[0]
+    kept = plan.axes[axis].kept
+    assert kept is not None
+    wrong = secateur.plan(graph, drop={axis: list(kept)})
+    assert not secateur.verify(model, secateur.cut(model, wrong), plan, (example,)).passed
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_proof_leaves_the_model_as_it_was(name: str) -> None:
+    build, example = RIGHT[name]
+    torch.manual_seed(0)
+    model = build().eval()
+    before = {key: (id(t), t.clone()) for key, t in model.state_dict(keep_vars=True).items()}
+    held = {key: repr(value) for key, value in vars(model).items() if not key.startswith("_")}
+    secateur.prune(model, (example,), "channels=0.5", verify=True)
+    after = model.state_dict(keep_vars=True)
+    assert all(id(after[key]) == i and torch.equal(after[key], t) for key, (i, t) in before.items())
+    assert held == {key: repr(value) for key, value in vars(model).items() if not key.startswith("_")}
+
+
+class Image(Tensor):
+    """A subclass that ops keep, with a word of its own."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+@pytest.mark.parametrize("kind", [Image, nn.Parameter])
+def test_inputs_of_a_subclass_are_taken_for_plain_tensors(kind: Any) -> None:
+    x = IMAGE.as_subclass(Image) if kind is Image else nn.Parameter(IMAGE)
+    model = _conv(lambda m, x: m.out(m.inp(x).relu())).eval()
+    assert secateur.prune(model, (x,), "channels=0.5").proved
+
+
+def test_noise_in_training_mode_is_the_same_in_both_models() -> None:
+    model = _linear(lambda m, x: m.out(F.dropout(m.inp(x), 0.5, m.training))).eval()
+    result = secateur.prune(model, (X,), "channels=0.5", calls=[Call((X,), training=True)], verify=True)
+    assert result.proved
+
+
+def test_attention_without_weights_is_proved_with_its_dropout() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        q, k, v = m.qkv(x).view(2, 5, 3, 4, -1).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=0.3 if m.training else 0.0)
+        return m.out(y.transpose(1, 2).reshape(2, 5, -1))
+
+    model = Parts(forward, qkv=nn.Linear(6, 96), out=nn.Linear(32, 3)).eval()
+    x = torch.randn(2, 5, 6)
+    assert secateur.prune(model, (x,), "channels=0.5", calls=[Call((x,), training=True)], verify=True).proved
+
+
+def test_noise_that_depends_on_values_is_not_tested() -> None:
+    model = _linear(lambda m, x: m.out(F.rrelu(m.inp(x), training=True))).eval()
+    result = secateur.prune(model, (X,), "channels=0.5")
+    assert not result.proved
+    assert "not proved, because aten::rrelu_with_noise draws random numbers that depend on values" in str(result)
+    with pytest.raises(secateur.PruningError, match="not tested: aten::rrelu_with_noise draws"):
+        secateur.prune(model, (X,), "channels=0.5", verify=True)
+
+
+def test_what_divides_by_a_unit_elsewhere_is_not_tested() -> None:
+    """A kept unit that is divided by a dropped one is no unit of its own: nothing can be said."""
+    model = Held(lambda m, x: m.out(m.inp(x) / m.inp(x).detach().prod(1, keepdim=True))).eval()
+    graph = secateur.trace(model, (X,))
+    assert not [axis for axis in graph.axes if axis.inexact is None]
+
+
+@torch.library.custom_op("secateur_tests::twice_in_float32", mutates_args=())
+def twice(x: Tensor) -> Tensor:
+    if x.dtype != torch.float32:
+        raise NotImplementedError(f"no kernel for {x.dtype}")
+    return x * 2
+
+
+@contextmanager
+def _taught() -> Iterator[None]:
+    secateur.rule("secateur_tests::twice_in_float32", "* -> *")
+    try:
+        yield
+    finally:
+        from secateur.trace.recorder import forget_rules
+        from secateur.trace.registry import ATEN
+
+        del ATEN["secateur_tests::twice_in_float32"]
+        forget_rules()
+
+
+def test_what_has_no_form_in_float64_is_proved_in_its_own_precision() -> None:
+    model = _linear(lambda m, x: m.out(twice(m.inp(x)))).eval()
+    with _taught():
+        result = secateur.prune(model, (X,), "channels=0.5", verify=True)
+        assert result.verification is not None
+        assert result.verification.precision.name == "float32"
+        assert result.verification.precision.tolerance == pytest.approx(math.sqrt(torch.finfo(torch.float32).eps))
+        assert "in float32, for float64 cannot be run" in str(result)
+        other = secateur.plan(result.graph, drop={"inp": list(result.plan.axes["inp"].kept or ())})
+        small = secateur.cut(model, other)
+        assert not secateur.verify(model, small, result.plan, (X,)).passed
+
+
+# --- proof by default -----------------------------------------------------------------------------------------------
+
+
+def test_the_report_says_that_a_cut_was_proved() -> None:
+    result = secateur.prune(_linear(lambda m, x: m.out(m.inp(x))), (X,), "channels=0.5")
+    assert "\n\nproved: pruned equals silenced to " in str(result)
+    assert result.report["proof"] == {"proved": True, "because": None}
+    assert result.report["verification"]["passed"] is True
+
+
+def test_a_proof_that_would_take_long_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secateur.pruning.PROOF_WORK", 100)
+    model = _linear(lambda m, x: m.out(m.inp(x)))
+    result = secateur.prune(model, (X,), "channels=0.5")
+    because = "it would take more than a few seconds (640 MACs, 146 parameters); verify=True proves it"
+    assert result.report["proof"] == {"proved": False, "because": because}
+    assert f"not proved, because {because}" in str(result)
+    assert secateur.prune(model, (X,), "channels=0.5", verify=True).proved
+
+
+def test_a_proof_can_be_left_out() -> None:
+    result = secateur.prune(_linear(lambda m, x: m.out(m.inp(x))), (X,), "channels=0.5", verify=False)
+    assert result.verification is None
+    assert "not proved, because it was asked not to be" in str(result)
+
+
+def test_a_cut_of_nothing_says_so() -> None:
+    result = secateur.prune(_linear(lambda m, x: m.out(m.inp(x))), (X,), "channels=1.0")
+    assert "not proved, because nothing was removed" in str(result)
+    assert result.report["proof"]["because"] == "nothing was removed"
+
+
+def test_outputs_that_do_not_show_the_units_are_not_proved() -> None:
+    model = _linear(lambda m, x: m.out(m.inp(x)))
+    nn.init.zeros_(model.out.weight)
+    result = secateur.prune(model, (X,), "channels=0.5")
+    assert "not proved, because silencing the dropped units changes the outputs by only 0.0e+00" in str(result)
+    with pytest.raises(secateur.PruningError, match="nothing is proved"):
+        secateur.prune(model, (X,), "channels=0.5", verify=True)
+
+
+def test_outputs_that_are_not_finite_are_not_proved() -> None:
+    model = _linear(lambda m, x: m.out(m.inp(x)) / 0)
+    because = "output 0 of the original model is not finite, so nothing can be compared with it"
+    assert secateur.prune(model, (X,), "channels=0.5").unproved == because
+    with pytest.raises(secateur.PruningError, match="output 0 of the original model is not finite"):
+        secateur.prune(model, (X,), "channels=0.5", verify=True)
+
+
+def test_a_wrong_cut_raises_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(model: nn.Module, plan: Any) -> nn.Module:
+        small = secateur.cut(model, plan)
+        next(small.parameters()).data.mul_(1.01)
+        return small
+
+    monkeypatch.setattr("secateur.pruning.cut", wrong)
+    with pytest.raises(secateur.PruningError, match="could not be verified\nFAILED: pruned equals silenced to"):
+        secateur.prune(_linear(lambda m, x: m.out(m.inp(x))), (X,), "channels=0.5")
+    assert secateur.prune(_linear(lambda m, x: m.out(m.inp(x))), (X,), "channels=0.5", verify=False)
+
+
+# --- what is compared -----------------------------------------------------------------------------------------------
+
+
+def _padded(m: Any, x: Tensor) -> Tensor:
+    out = torch.full((5, 4), float("-inf"))
+    out[:, :2] = m.out(m.inp(x).relu())
+    return out
+
+
+def test_infinities_that_pad_an_output_are_equal() -> None:
+    assert secateur.prune(_linear(_padded), (X,), "channels=0.5", verify=True).proved
+
+
+def test_infinities_in_another_place_are_a_difference() -> None:
+    ones = torch.ones(2)
+    inf = torch.tensor([1.0, float("inf")])
+    assert distance([inf], [inf.clone()]) == 0
+    assert distance([inf], [-inf]) == distance([inf], [ones]) == distance([ones * torch.nan], [ones]) == float("inf")
+    assert distance([inf], [torch.tensor([1.5, float("inf")])]) == pytest.approx(1 / 3)
+
+
+def test_a_plan_of_another_model_is_refused() -> None:
+    model, other = _linear(lambda m, x: m.out(m.inp(x))), nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 2))
+    result = secateur.prune(other, (X,), "channels=0.5")
+    with pytest.raises(secateur.InputError, match=r"the plan cuts '0\.weight', which this model does not have"):
+        secateur.verify(model, other, result.plan, (X,))
