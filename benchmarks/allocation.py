@@ -34,7 +34,7 @@ from secateur.models.cifar_resnet import ResNet
 from secateur.planning.solver.allocate import Allocation, Limits
 from secateur.planning.solver.bundles import bundled
 from secateur.planning.solver.ladders import ladders
-from secateur.planning.solver.worth import worth
+from secateur.planning.solver.step_weights import worth
 from secateur.planning.targets import parse_targets
 
 BAR, SECONDS, GAP = 0.99, 30.0, 1e-4  # of the optimum; of HiGHS per case; its relative gap

@@ -20,7 +20,7 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from secateur.cost.form import multiplied, polynomial
+from secateur.cost.size_polynomials import multiplied, polynomial
 from secateur.graph.graph import Graph
 from secateur.planning.solver.bundles import Bundle
 from secateur.planning.solver.rungs import Chosen

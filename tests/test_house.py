@@ -19,7 +19,7 @@ CONTRACTS = {
     "values and terms know no torch": ("plan/parts.py", "import torch"),
     "a stage does not reach into another stage": ("trace/tracing.py", "from secateur.apply.surgery import cut"),
     "planning sees values and scores only": ("planning/depth.py", "from secateur.trace.tracing import trace"),
-    "no circles inside a room": ("cost/form.py", "from secateur.cost.cost import Cost"),
+    "no circles inside a room": ("cost/size_polynomials.py", "from secateur.cost.cost import Cost"),
 }
 
 

@@ -17,7 +17,7 @@ import secateur
 from nets import Parts
 from secateur.anatomy.holders import holders, owner_of, values
 from secateur.export.loader import loader_source
-from secateur.trace.sizes import Num
+from secateur.trace.tracked_ints import Num
 
 
 @dataclass

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn
 import secateur
 from nets import NETS, Parts, graph_of
 from secateur import InputError, Plan
-from secateur.apply.becoming import become_
+from secateur.apply.in_place import become_
 from secateur.apply.ready import plans_of
 from secateur.apply.states import dims_of
 from secateur.apply.transplant import transplant

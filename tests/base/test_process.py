@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import secateur
 from process_state import STATE, changed, snapshot
-from secateur.apply.becoming import become_
+from secateur.apply.in_place import become_
 from secateur.errors import PruningError
 from secateur.export.loader import loader_source
 from secateur.recover import recover_

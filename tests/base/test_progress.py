@@ -85,12 +85,12 @@ def test_nothing_is_left_behind() -> None:
 def test_a_command_in_a_pipe_tells_what_it_does() -> None:
     code = (
         "import time; from secateur.base import progress; progress.PERIOD = 0.2\n"
-        "from secateur.cli.command import Result, command\n"
+        "from secateur.cli.command import CommandResult, command\n"
         "from secateur.cli.progress import working\n"
-        "def slow() -> Result:\n"
+        "def slow() -> CommandResult:\n"
         "    with working('tracing'):\n"
         "        time.sleep(1.5)\n"
-        "    return Result({}, 'done')\n"
+        "    return CommandResult({}, 'done')\n"
         "command(slow)(as_json=False)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from accuracy import cifar, results, task
-from secateur.models.cifar_resnet import Block
+from secateur.models.cifar_resnet import ResidualBlock
 
 INNER = {"1.conv1.weight", "1.bn1.weight", "1.bn1.bias", "1.conv2.weight"}
 ROW = {"task": "resnet20", "side": "theirs", "name": "l2", "share": 1 / 3, "seed": 0, "top1": 0.5}
@@ -24,7 +24,7 @@ def tiny() -> task.Task:
     """One residual block of random weights, with random images."""
     torch.manual_seed(0)
     stem, head = nn.Conv2d(3, 8, 3, 2, bias=False), nn.Linear(8, 10)
-    model = nn.Sequential(stem, Block(8, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval()
+    model = nn.Sequential(stem, ResidualBlock(8, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval()
     return task.Task(
         name="tiny",
         model=model,

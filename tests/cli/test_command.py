@@ -11,7 +11,7 @@ import secateur as library
 from commands import HALF, SHAPE, Command
 from secateur.cli import SUBCOMMANDS, main
 from secateur.cli.command import plain
-from secateur.cli.wording import in_options
+from secateur.cli.option_names import in_options
 
 ALONE = """
 import pathlib, sys, types

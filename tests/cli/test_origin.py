@@ -7,20 +7,20 @@ import torch
 
 from commands import SHAPE, Command
 from secateur.cli.options import ModelOptions
-from secateur.cli.origin import Origin, open_model, origin_of
+from secateur.cli.origin import ModelOrigin, open_model, origin_of
 
 VISION = "needs secateur[vision]"
 
 
 def test_the_same_recipe_gives_the_same_random_weights(secateur: Command) -> None:
-    first, again, other = (Origin(secateur.net, seed=seed).build().state_dict() for seed in (1, 1, 2))
+    first, again, other = (ModelOrigin(secateur.net, seed=seed).build().state_dict() for seed in (1, 1, 2))
     assert torch.equal(first["head.weight"], again["head.weight"])
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
 def test_building_leaves_the_random_state(secateur: Command) -> None:
     before = torch.random.get_rng_state()
-    Origin(secateur.net).build()
+    ModelOrigin(secateur.net).build()
     assert torch.equal(before, torch.random.get_rng_state())
 
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 import secateur
 from nets import NETS, graph_of
-from secateur.cost.form import Form
+from secateur.cost.size_polynomials import SizePolynomial
 from secateur.graph.graph import Graph
 from secateur.graph.parts import Group
 from secateur.terms import Axis, Term, cat, product, size
@@ -102,12 +102,12 @@ Products = list[tuple[int, list[Term]]]
 def test_a_form_is_the_sum_of_products_of_sizes(products: Products, counts: tuple[int, int]) -> None:
     by_axis = dict(zip(AXES, counts, strict=False))
     expected = sum(n * math.prod(size(term, by_axis) for term in factors) for n, factors in products)
-    assert Form(products, NUMBER)(np.array(counts)) == expected
+    assert SizePolynomial(products, NUMBER)(np.array(counts)) == expected
 
 
 def test_large_counts_do_not_overflow() -> None:
     wide = [Axis(2**20) for _ in range(2)]
-    form = Form([(2**20, wide)], {axis: i for i, axis in enumerate(wide)})
+    form = SizePolynomial([(2**20, wide)], {axis: i for i, axis in enumerate(wide)})
     assert form(np.array([2**20, 2**20])) == 2**60
 
 
@@ -131,5 +131,5 @@ def test_slopes_are_what_one_more_unit_costs(name: str) -> None:
 
 @given(st.lists(st.tuples(small, st.lists(terms, max_size=3)), max_size=5), st.lists(st.tuples(small, small)))
 def test_many_counts_at_once_cost_what_they_cost_one_by_one(products: Products, counts: list[tuple[int, int]]) -> None:
-    form, rows = Form(products, NUMBER), np.array(counts, dtype=np.int64).reshape(-1, 2)
+    form, rows = SizePolynomial(products, NUMBER), np.array(counts, dtype=np.int64).reshape(-1, 2)
     assert form.many(rows).tolist() == [form(row) for row in rows]

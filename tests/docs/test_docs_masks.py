@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from secateur.masks.choice import SCOPES
 from secateur.masks.criteria import CRITERIA
 from secateur.masks.patterns import PATTERNS
+from secateur.masks.sparsify import SCOPES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "masks.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

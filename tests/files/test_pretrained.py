@@ -18,11 +18,11 @@ from secateur import InputError, PruningError, Select
 from secateur.apply import recovered_
 from secateur.base.nested import tensors_in
 from secateur.files.pretrained import check_rebuilds
-from secateur.graph.sizes import Attribute, Call
+from secateur.graph.sizes import Arithmetic, Attribute
 from secateur.plan.parts import Added, Recovery
 from secateur.trace.constructing import Factor
 from secateur.trace.names import Quotient, whole
-from secateur.trace.sizes import Ledger, Num, open_ledger
+from secateur.trace.tracked_ints import Ledger, Num, open_ledger
 
 transformers: Any = pytest.importorskip("transformers", reason="transformers is not installed (extra hf)")
 transformers.logging.disable_progress_bar()
@@ -281,7 +281,10 @@ def test_whole_quotients_keep_their_history() -> None:
     with open_ledger(Ledger(whole=whole)) as ledger:
         width, heads = Num(32, WIDTH), Num(4, HEADS)
         quotient, product = width / heads, Factor(4.0) * width
-        assert (quotient.number.expr, product.number.expr) == (Call("//", WIDTH, HEADS), Call("*", WIDTH, 4))
+        assert (quotient.number.expr, product.number.expr) == (
+            Arithmetic("//", WIDTH, HEADS),
+            Arithmetic("*", WIDTH, 4),
+        )
         assert (quotient.number, product.number) == (8, 128)
         assert ledger.escapes == []
 
@@ -303,7 +306,7 @@ def test_any_other_use_of_a_quotient_escapes(use: Callable[[Any], Any], value: A
         quotient = Num(32, WIDTH) / Num(4, HEADS)
         assert isinstance(quotient, Quotient)
         assert use(quotient) == value
-    assert any(escape.expr == Call("//", WIDTH, HEADS) for escape in ledger.escapes)
+    assert any(escape.expr == Arithmetic("//", WIDTH, HEADS) for escape in ledger.escapes)
 
 
 def test_quotients_that_are_no_whole_numbers_escape_at_once() -> None:

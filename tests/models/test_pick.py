@@ -11,7 +11,7 @@ import secateur
 from secateur.errors import InputError
 from secateur.models.densenet import STREAM as DENSE
 from secateur.models.densenet import densenet
-from secateur.models.pick import Pick, with_picks
+from secateur.models.pick import ChannelPick, with_picks
 from secateur.models.preresnet import STREAM, preresnet
 
 IMAGE = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -35,7 +35,7 @@ def test_every_reader_chooses_alone_and_what_is_picked_from_stays(name: str) -> 
     build, norms = NETS[name]
     graph = secateur.trace(with_picks(build(), *norms), IMAGE)
     sizes = [axis.size for axis in graph.axes if axis.name.endswith(".index")]
-    picks = [m for m in graph.model.modules() if isinstance(m, Pick)]
+    picks = [m for m in graph.model.modules() if isinstance(m, ChannelPick)]
     assert sizes == [len(pick.index) for pick in picks]
     assert "units are picked by their position" in str(graph.why("conv1.weight"))
 

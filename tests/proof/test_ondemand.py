@@ -17,7 +17,7 @@ from secateur.anatomy.keeping import kept
 from secateur.anatomy.structure import distance
 from secateur.proof import ondemand
 from secateur.proof.lifted import copy, swapped
-from secateur.proof.replay import Job
+from secateur.proof.replay import ReplayJob
 
 X = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
 
@@ -31,7 +31,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", NETS)
 def test_a_run_is_as_with_all_filled(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net = NETS[name]
-    model, job = laws.randomized(net.make()), Job([Call.of(net.example())])
+    model, job = laws.randomized(net.make()), ReplayJob([Call.of(net.example())])
     at_once = job.run(model).tensors
     monkeypatch.setattr(ondemand, "LARGE", 1)
     assert distance(job.run(model).tensors, at_once) < 1e-14  # a convolution of other memory may round otherwise
@@ -92,7 +92,7 @@ def written_by_a_view(self: Any, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("run", [written, looped, viewed, written_by_a_view])
 def test_it_stays_filled_where_it_must(run: Callable[..., Tensor], small: None) -> None:
     model = layer(run, a=nn.Linear(8, 8), b=nn.Identity())
-    wanted = Job([Call((X,))]).run(model).tensors[0]
+    wanted = ReplayJob([Call((X,))]).run(model).tensors[0]
     holds, out = during(model)
     assert holds[0]
     assert torch.equal(out, wanted)
@@ -120,15 +120,15 @@ def test_what_reads_past_torch_functions_runs_with_all_filled(small: None) -> No
         return torch.func.vmap(lambda row: (row * x).sum(-1))(self.a.weight).t()
 
     model = layer(run)
-    with pytest.raises(ondemand.Missed):
+    with pytest.raises(ondemand.UnfilledRead):
         during(model)
-    (out,) = Job([Call((X,))]).run(model).tensors
+    (out,) = ReplayJob([Call((X,))]).run(model).tensors
     assert torch.equal(out, model.double()(X.double()))
 
 
 def test_a_parameter_that_is_returned_is_filled(small: None) -> None:
     model = layer(lambda self, x: self.a.weight)
-    (out,) = Job([Call((X,))]).run(model).tensors
+    (out,) = ReplayJob([Call((X,))]).run(model).tensors
     assert torch.equal(out, model.a.weight.detach().double())
 
 

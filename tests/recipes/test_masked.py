@@ -10,7 +10,7 @@ from commands import Command
 from secateur.cost.count import count
 from secateur.recipes import masked, masked_convnet, masked_mlp
 from secateur.recipes.framework import Options, Result, scratch
-from secateur.recipes.masked import METHODS, Case, Training, Workshop
+from secateur.recipes.masked import METHODS, MaskedCase, MaskedTraining, MaskedWorkshop
 
 SQUARES = '''
 import torch
@@ -44,9 +44,9 @@ def data(tmp_path: Path) -> str:
     return f"{tmp_path}/squares.py:data"
 
 
-def case(recipe: ModuleType) -> Case:
+def case(recipe: ModuleType) -> MaskedCase:
     build = recipe.MLP if recipe is masked_mlp else recipe.ConvNet
-    return Case(build, torch.zeros(1, 1, 28, 28), recipe.WIDTHS)
+    return MaskedCase(build, torch.zeros(1, 1, 28, 28), recipe.WIDTHS)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @recipes
 def test_the_widths_are_exact(recipe: ModuleType, data: str) -> None:
-    shop = Workshop.open(case(recipe), Training(data, batch_size=8), Options())
+    shop = MaskedWorkshop.open(case(recipe), MaskedTraining(data, batch_size=8), Options())
     dense = shop.case.build()
     for how in (METHODS if recipe is masked_mlp else FEW).values():
         small = shop.pruned(dense, **how)
@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_figures(data: str) -> None:
 
 
 def test_the_small_network_from_scratch_is_the_one_that_was_cut(data: str) -> None:
-    shop = Workshop.open(case(masked_mlp), Training(data, batch_size=8), Options())
+    shop = MaskedWorkshop.open(case(masked_mlp), MaskedTraining(data, batch_size=8), Options())
     small = shop.pruned(shop.case.build(), importance="l1")
     assert [p.shape for p in scratch(small).parameters()] == [p.shape for p in small.parameters()]
 

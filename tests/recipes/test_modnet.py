@@ -13,7 +13,7 @@ from secateur.models.modnet import IBNorm, MODNet
 from secateur.recipes import matting, modnet
 from secateur.recipes.framework import Options, Result
 
-TINY = matting.Sizes(side=64, batch=2, dense=2, tuning=2, calibration=1, test=1, calls=5)
+TINY = matting.MattingSizes(side=64, batch=2, dense=2, tuning=2, calibration=1, test=1, calls=5)
 
 
 @pytest.fixture(scope="module", autouse=True)

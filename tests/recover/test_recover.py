@@ -287,7 +287,7 @@ def test_weights_stay_where_least_squares_would_not_help(monkeypatch: pytest.Mon
     s = setting("mlp")
     monkeypatch.setattr(layerwise, "solved", lambda rows, start, constant: (torch.zeros_like(start), 1.0))
     monkeypatch.setattr(layerwise, "matrix_of", lambda *args: layerwise_matrix(*args) * 100)
-    from secateur.graph.readers import matrix_of as layerwise_matrix
+    from secateur.graph.consumers import matrix_of as layerwise_matrix
 
     model, plan = s.recovered("lsq")
     assert plan.recovery[0].options["weights"] == 0

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from secateur.graph.readers import matrix_of, weight_of
+from secateur.graph.consumers import matrix_of, weight_of
 from secateur.recover.solving import RIDGES, solved
 
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from secateur.report import Measured, Report, Scores, Timing
+from secateur.report import MeasuredModel, MetricScores, Report, Timing
 
 DENSE, PRUNED = (
-    Measured(1000, 4000, 6_000_000, Timing(0.5, 0.4, 0.6)),
-    Measured(400, 2000, 3_000_000, Timing(1.0, 0.9, 1.1)),
+    MeasuredModel(1000, 4000, 6_000_000, Timing(0.5, 0.4, 0.6)),
+    MeasuredModel(400, 2000, 3_000_000, Timing(1.0, 0.9, 1.1)),
 )
 
 
@@ -26,13 +26,13 @@ def test_an_unsteady_latency_compares_nothing() -> None:
 
 
 def test_scores_are_percent_points() -> None:
-    text = str(Report(DENSE, PRUNED, 1, Scores("accuracy", 0.99, 0.5, 0.985)))
+    text = str(Report(DENSE, PRUNED, 1, MetricScores("accuracy", 0.99, 0.5, 0.985)))
     assert "accuracy right after the cut  99.00 %  50.00 %  -49.00 points" in text
     assert "accuracy after fine-tuning    99.00 %  98.50 %  -0.50 points" in text
 
 
 def test_other_metrics_are_plain_numbers() -> None:
-    text = str(Report(DENSE, PRUNED, 1, Scores("error", 1.25, 2.5)))
+    text = str(Report(DENSE, PRUNED, 1, MetricScores("error", 1.25, 2.5)))
     assert "error right after the cut     1.25      2.5  +1.25" in text
     assert "fine-tuning" not in text
 

@@ -3,24 +3,24 @@ from __future__ import annotations
 import pytest
 
 from secateur.errors import InputError
-from secateur.terms.equation import Equation, guess
+from secateur.terms.equation import OpEquation, guess
 
 
 def test_an_equation_is_its_letters_and_marks() -> None:
-    equation = Equation.parse("b !t (h d) *, 1 ~d -> b t h *, d")
+    equation = OpEquation.parse("b !t (h d) *, 1 ~d -> b t h *, d")
     assert equation.operands == ((("b",), ("t",), ("h", "d"), ("*",)), ((), ("d",)))
     assert equation.results == ((("b",), ("t",), ("h",), ("*",)), (("d",),))
     assert (equation.whole, equation.averaged) == (frozenset("t"), frozenset("d"))
 
 
 def test_sizes_are_read_off_shapes() -> None:
-    reading = Equation.parse("b (h d) *, h -> b h *").read([(2, 12, 5, 7), (3,)], [(2, 3, 5, 7)])
+    reading = OpEquation.parse("b (h d) *, h -> b h *").read([(2, 12, 5, 7), (3,)], [(2, 3, 5, 7)])
     assert reading.sizes == {"b": 2, "h": 3, "d": 4, "*2": 5, "*1": 7}
     assert reading.operands[0] == (("b",), ("h", "d"), ("*2",), ("*1",))
 
 
 def test_a_dimension_of_one_broadcasts_and_trailing_operands_may_be_missing() -> None:
-    reading = Equation.parse("n c, n c, c -> n c").read([(1, 8), (2, 8)], [(2, 8)])
+    reading = OpEquation.parse("n c, n c, c -> n c").read([(1, 8), (2, 8)], [(2, 8)])
     assert reading.sizes == {"n": 2, "c": 8}
     assert len(reading.operands) == 2
 
@@ -40,7 +40,7 @@ def test_a_dimension_of_one_broadcasts_and_trailing_operands_may_be_missing() ->
 )
 def test_malformed_equations_are_refused_where_they_are_wrong(text: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
-        Equation.parse(text)
+        OpEquation.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_malformed_equations_are_refused_where_they_are_wrong(text: str, told: s
 )
 def test_shapes_that_an_equation_does_not_fit(text: str, shapes: list[tuple[int, ...]], told: str) -> None:
     with pytest.raises(InputError, match=told):
-        Equation.parse(text).read(shapes, [shapes[0]])
+        OpEquation.parse(text).read(shapes, [shapes[0]])
 
 
 def test_a_first_draft_gives_equal_sizes_one_letter_but_not_within_a_tensor() -> None:
@@ -65,5 +65,5 @@ def test_a_first_draft_gives_equal_sizes_one_letter_but_not_within_a_tensor() ->
 
 @pytest.mark.parametrize("shapes", [[(2, 8, 8), (8, 3)], [(4, 4, 4)], [(1,), (30, 20)], [()]])
 def test_a_first_draft_fits_the_shapes_it_was_made_of(shapes: list[tuple[int, ...]]) -> None:
-    reading = Equation.parse(guess(shapes, shapes[:1])).read(shapes, shapes[:1])
+    reading = OpEquation.parse(guess(shapes, shapes[:1])).read(shapes, shapes[:1])
     assert [len(dims) for dims in reading.operands] == [len(shape) for shape in shapes]

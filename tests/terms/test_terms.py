@@ -16,8 +16,8 @@ from secateur.terms import (
     ONE,
     Axis,
     Cat,
-    Each,
     Kept,
+    PerUnit,
     Product,
     Term,
     axes,
@@ -234,16 +234,16 @@ def dropped_at_random(program: Program, chance: random.Random) -> dict[Axis, lis
         if axis.frozen is None and axis.n > axis.least:
             count = chance.randint(axis.least, axis.n)
             rows = [sorted(chance.sample(range(axis.n), count)) for _ in range(_outer_units(axis))]
-            kept[axis] = rows if isinstance(axis, Each) and axis.outer is not None else rows[0]
+            kept[axis] = rows if isinstance(axis, PerUnit) and axis.outer is not None else rows[0]
     return kept
 
 
 def _outer_units(axis: Axis) -> int:
-    return axis.outer.n if isinstance(axis, Each) and axis.outer is not None else 1
+    return axis.outer.n if isinstance(axis, PerUnit) and axis.outer is not None else 1
 
 
 def counts_of(kept: Kept) -> dict[Axis, int]:
-    per_outer = (isinstance(axis, Each) and axis.outer is not None for axis in kept)
+    per_outer = (isinstance(axis, PerUnit) and axis.outer is not None for axis in kept)
     return {axis: len(k[0] if inner else k) for (axis, k), inner in zip(kept.items(), per_outer, strict=True)}
 
 
@@ -461,10 +461,10 @@ def test_least_only_grows_and_never_beyond_the_size(asked: list[int], expected: 
 # --- own choices ----------------------------------------------------------------------------------------------------
 
 
-def heads(h: int = 3, d: int = 4) -> tuple[Axis, Each]:
+def heads(h: int = 3, d: int = 4) -> tuple[Axis, PerUnit]:
     outer, inner = factor(Axis(h * d), [h, d]) or ()
     assert isinstance(outer, Axis)
-    assert isinstance(inner, Each)
+    assert isinstance(inner, PerUnit)
     return outer, inner
 
 
@@ -498,7 +498,7 @@ HALVES = [Axis(1), Axis(2)]
     ],
 )
 def test_a_choice_is_settled_where_its_outer_unit_is_in_sight_once(
-    dims: Callable[[Axis, Each], list[Term]], settled: bool
+    dims: Callable[[Axis, PerUnit], list[Term]], settled: bool
 ) -> None:
     h, d = heads()
     settle(found := dims(h, d))
@@ -517,7 +517,7 @@ def test_a_choice_is_settled_where_its_outer_unit_is_in_sight_once(
     ],
 )
 def test_units_that_meet_each_other_carry_no_choices(
-    dims: Callable[[Axis, Each], list[Term]], met: int, own: bool
+    dims: Callable[[Axis, PerUnit], list[Term]], met: int, own: bool
 ) -> None:
     h, d = heads()
     mingle(dims(h, d), met)
@@ -538,14 +538,14 @@ def test_choices_stay_own_only_under_the_same_outer_units(shared: bool) -> None:
         unify(h, g)
     unify(d, e)
     met = find(e)
-    assert isinstance(met, Each)
+    assert isinstance(met, PerUnit)
     assert (met.outer is not None) == shared
 
 
 def test_meeting_something_shared_collapses() -> None:
     _, d = heads()
     unify(d, Axis(4))
-    assert not any(isinstance(axis, Each) and axis.outer is not None for axis in axes(d))
+    assert not any(isinstance(axis, PerUnit) and axis.outer is not None for axis in axes(d))
 
 
 def test_collapse_reaches_every_part() -> None:

@@ -16,10 +16,10 @@ from nets import Parts
 from secateur.terms import Term
 from secateur.trace import stacked
 from secateur.trace.op import Op
-from secateur.trace.registry import ATEN, FUNCTIONS, Rule
+from secateur.trace.registry import ATEN, FUNCTIONS, OpRule
 
 
-def own(rule: Rule) -> bool:
+def own(rule: OpRule) -> bool:
     """Not one that another test has taught."""
     return rule.__module__.startswith("secateur.trace.rules.")
 
@@ -48,7 +48,7 @@ def met(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     names: set[str] = set()
     apply = stacked.apply
 
-    def noting(rule: Rule, op: Op) -> None:
+    def noting(rule: OpRule, op: Op) -> None:
         apply(rule, op)
         if len(op.tensors()) > 1:
             names.add(op.name if op.name in ATEN else op.name.rstrip("_"))

@@ -21,7 +21,7 @@ import secateur
 from nets import Parts
 from secateur.graph.sizes import Attribute, leaves
 from secateur.trace.names import Scalar, followed
-from secateur.trace.sizes import Ledger, Num, Shape, expression, open_ledger
+from secateur.trace.tracked_ints import Ledger, Num, Shape, expression, open_ledger
 
 SPELLINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "-1": lambda y: y.view(y.size(0), -1),

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from secateur.graph.algebra import Opaque
-from secateur.graph.sizes import COMPARE, Attribute, Call, Dim, Equation, Expr, Guard, evaluate, holds
+from secateur.graph.sizes import COMPARE, Arithmetic, Attribute, Dim, Expr, SizeEquation, SizeGuard, evaluate, holds
 from secateur.terms import Axis, Term, cat, product, size
-from secateur.trace.sizes import Escape, Ledger
 from secateur.trace.solve import Solution, Solver, Tie
+from secateur.trace.tracked_ints import Escape, Ledger
 
 WIDTH, HEADS, SPLIT = Attribute("m", "width"), Attribute("m", "heads"), Attribute("m", "split", 0)
 
@@ -26,7 +26,7 @@ def solved(ledger: Ledger, candidates: Sequence[Axis], attributes: dict[Attribut
 
 
 def says(*equations: tuple[Expr, Expr]) -> Ledger:
-    return Ledger([Equation(left, right, f"model.py:{i}") for i, (left, right) in enumerate(equations)])
+    return Ledger([SizeEquation(left, right, f"model.py:{i}") for i, (left, right) in enumerate(equations)])
 
 
 def ties_of(solution: Solution) -> set[frozenset[Axis]]:
@@ -50,14 +50,14 @@ C, H, D = Axis(12), Axis(3), Axis(4)
         ([(Dim(C), WIDTH)], {WIDTH: 12}, {C: 5}, {WIDTH: 5}),
         ([(WIDTH, Dim(cat([C, D])))], {WIDTH: 16}, {C: 5, D: 1}, {WIDTH: 6}),
         ([(WIDTH, Dim(product([H, D])))], {WIDTH: 12}, {H: 2, D: 3}, {WIDTH: 6}),
-        ([(Call("*", 2, WIDTH), Dim(C))], {WIDTH: 6}, {C: 8}, {WIDTH: 4}),
-        ([(Call("+", WIDTH, 2), Dim(C))], {WIDTH: 10}, {C: 8}, {WIDTH: 6}),
-        ([(Call("-", WIDTH, 2), Dim(C))], {WIDTH: 14}, {C: 8}, {WIDTH: 10}),
-        ([(Call("-", 20, WIDTH), Dim(C))], {WIDTH: 8}, {C: 10}, {WIDTH: 10}),
-        ([(Call("//", WIDTH, 2), Dim(C))], {WIDTH: 24}, {C: 5}, {WIDTH: 10}),
-        ([(Call("//", 36, HEADS), Dim(C))], {HEADS: 3}, {C: 6}, {HEADS: 6}),
-        ([(WIDTH, Dim(C)), (Call("//", WIDTH, HEADS), Dim(D))], {WIDTH: 12, HEADS: 3}, {C: 6, D: 2}, {HEADS: 3}),
-        ([(Call("//", WIDTH, HEADS), Dim(D)), (WIDTH, Dim(C))], {WIDTH: 12, HEADS: 3}, {C: 8, D: 2}, {HEADS: 4}),
+        ([(Arithmetic("*", 2, WIDTH), Dim(C))], {WIDTH: 6}, {C: 8}, {WIDTH: 4}),
+        ([(Arithmetic("+", WIDTH, 2), Dim(C))], {WIDTH: 10}, {C: 8}, {WIDTH: 6}),
+        ([(Arithmetic("-", WIDTH, 2), Dim(C))], {WIDTH: 14}, {C: 8}, {WIDTH: 10}),
+        ([(Arithmetic("-", 20, WIDTH), Dim(C))], {WIDTH: 8}, {C: 10}, {WIDTH: 10}),
+        ([(Arithmetic("//", WIDTH, 2), Dim(C))], {WIDTH: 24}, {C: 5}, {WIDTH: 10}),
+        ([(Arithmetic("//", 36, HEADS), Dim(C))], {HEADS: 3}, {C: 6}, {HEADS: 6}),
+        ([(WIDTH, Dim(C)), (Arithmetic("//", WIDTH, HEADS), Dim(D))], {WIDTH: 12, HEADS: 3}, {C: 6, D: 2}, {HEADS: 3}),
+        ([(Arithmetic("//", WIDTH, HEADS), Dim(D)), (WIDTH, Dim(C))], {WIDTH: 12, HEADS: 3}, {C: 8, D: 2}, {HEADS: 4}),
     ],
 )
 def test_attributes_follow_their_axes(
@@ -68,13 +68,15 @@ def test_attributes_follow_their_axes(
     assert found == expected
 
 
-@pytest.mark.parametrize("equation", [(Call("*", WIDTH, WIDTH), 144), (Call("//", WIDTH, 5), 2), (WIDTH, SPLIT)])
+@pytest.mark.parametrize(
+    "equation", [(Arithmetic("*", WIDTH, WIDTH), 144), (Arithmetic("//", WIDTH, 5), 2), (WIDTH, SPLIT)]
+)
 def test_what_cannot_be_undone_defines_nothing(equation: tuple[Expr, Expr]) -> None:
     assert solved(says(equation), [C], {WIDTH: 12, SPLIT: 12}).attributes == {}
 
 
 def test_of_two_unknown_attributes_the_larger_follows_and_the_other_stays() -> None:
-    equations = says((Call("*", SPLIT, WIDTH), Dim(C)), (Call("+", SPLIT, WIDTH), Dim(D)))
+    equations = says((Arithmetic("*", SPLIT, WIDTH), Dim(C)), (Arithmetic("+", SPLIT, WIDTH), Dim(D)))
     solution = solved(equations, [C, D], {SPLIT: 1, WIDTH: 12})
     assert {a: solution.attributes[a].at(lambda axis: 6) for a in (SPLIT, WIDTH)} == {SPLIT: 1, WIDTH: 6}
 
@@ -90,9 +92,9 @@ A, B, E, G = many(4, 6, 4, 6)
     [
         ([(Dim(A), Dim(E))], [{A, E}]),
         ([(Dim(A), Dim(E)), (Dim(D), Dim(E))], [{A, E, D}]),
-        ([(Call("*", 3, Dim(A)), Call("*", 2, Dim(B)))], [{A, B}]),
-        ([(Call("//", Dim(A), 2), Call("//", Dim(B), 3))], [{A, B}]),
-        ([(Call("+", Dim(A), Dim(B)), Dim(cat([G, E])))], [{A, E}, {B, G}]),
+        ([(Arithmetic("*", 3, Dim(A)), Arithmetic("*", 2, Dim(B)))], [{A, B}]),
+        ([(Arithmetic("//", Dim(A), 2), Arithmetic("//", Dim(B), 3))], [{A, B}]),
+        ([(Arithmetic("+", Dim(A), Dim(B)), Dim(cat([G, E])))], [{A, E}, {B, G}]),
         ([(Dim(product([A, B])), Dim(product([B, E])))], [{A, E}]),
         ([(Dim(cat([A, B, B])), Dim(cat([E, D, E, A])))], [{B, D, E}]),
         ([(Dim(A), Dim(A))], []),
@@ -111,7 +113,7 @@ def test_steps_of_a_tie(sizes: tuple[int, ...], steps: int) -> None:
 
 def test_counts_without_a_common_step_freeze() -> None:
     a, b = many(4, 9)
-    solution = solved(says((Call("*", 9, Dim(a)), Call("*", 4, Dim(b)))), [a, b])
+    solution = solved(says((Arithmetic("*", 9, Dim(a)), Arithmetic("*", 4, Dim(b)))), [a, b])
     assert set(frozen_in(solution).values()) == {"tied to counts without a common step at model.py:0"}
 
 
@@ -131,7 +133,7 @@ def test_a_width_of_heads_times_their_size_ties_the_finer_one() -> None:
 @pytest.mark.parametrize("op", ["==", "!="])
 def test_a_comparison_that_must_stay_equal_is_an_equation(op: str) -> None:
     a, b = many(4, 4)
-    solution = solved(Ledger(guards=[Guard(op, Dim(a), Dim(b), op == "==", "model.py:3")]), [a, b])
+    solution = solved(Ledger(guards=[SizeGuard(op, Dim(a), Dim(b), op == "==", "model.py:3")]), [a, b])
     assert ties_of(solution) == {frozenset({a, b})}
     assert solution.guards == []
 
@@ -142,9 +144,9 @@ def test_a_comparison_that_must_stay_equal_is_an_equation(op: str) -> None:
 @pytest.mark.parametrize(
     "expr",
     [
-        Call("%", Dim(C), 5),
-        Call("//", Dim(C), 5),
-        Call("//", Call("*", Dim(C), Dim(C)), Call("+", Dim(C), 1)),
+        Arithmetic("%", Dim(C), 5),
+        Arithmetic("//", Dim(C), 5),
+        Arithmetic("//", Arithmetic("*", Dim(C), Dim(C)), Arithmetic("+", Dim(C), 1)),
     ],
 )
 def test_a_size_that_no_polynomial_describes_freezes_with_its_line(expr: Expr) -> None:
@@ -174,7 +176,7 @@ def test_a_value_used_in_arithmetic_makes_its_axes_unsafe() -> None:
 
 def test_only_the_head_size_is_unsafe_where_a_width_over_heads_is_equal_to_it() -> None:
     width, heads, inner = many(12, 3, 4)
-    expr = Call("//", WIDTH, HEADS)
+    expr = Arithmetic("//", WIDTH, HEADS)
     ledger = says((WIDTH, Dim(width)), (HEADS, Dim(heads)), (expr, Dim(inner)))
     ledger.escapes.append(Escape(expr, "raised to a power at model.py:7"))
     solution = solved(ledger, [width, heads, inner], {WIDTH: 12, HEADS: 3})
@@ -183,8 +185,8 @@ def test_only_the_head_size_is_unsafe_where_a_width_over_heads_is_equal_to_it() 
 
 def test_a_quotient_that_is_computed_with_is_checked_for_every_plan() -> None:
     """(C // 3) * 3 == C holds for fractions and not for what `//` gives."""
-    expr = Call("*", Call("//", Dim(C), 3), 3)
-    assert solved(says((expr, Dim(C))), [C]).guards == [Guard("==", expr, Dim(C), True, "model.py:0")]
+    expr = Arithmetic("*", Arithmetic("//", Dim(C), 3), 3)
+    assert solved(says((expr, Dim(C))), [C]).guards == [SizeGuard("==", expr, Dim(C), True, "model.py:0")]
 
 
 # --- guards ---------------------------------------------------------------------------------------------------------
@@ -193,22 +195,22 @@ def test_a_quotient_that_is_computed_with_is_checked_for_every_plan() -> None:
 @pytest.mark.parametrize(
     ("guard", "still_open"),
     [
-        (Guard("==", Call("%", Dim(C), 5), 1, False, ""), True),
-        (Guard(">", Dim(C), 3, True, ""), True),
-        (Guard("<", Call("-", Dim(C), Dim(C)), 3, True, ""), False),
-        (Guard(">", Dim(Axis(7)), 3, True, ""), False),
-        (Guard("!=", Dim(C), 3, True, ""), True),
-        (Guard("==", Dim(C), 3, False, ""), True),
+        (SizeGuard("==", Arithmetic("%", Dim(C), 5), 1, False, ""), True),
+        (SizeGuard(">", Dim(C), 3, True, ""), True),
+        (SizeGuard("<", Arithmetic("-", Dim(C), Dim(C)), 3, True, ""), False),
+        (SizeGuard(">", Dim(Axis(7)), 3, True, ""), False),
+        (SizeGuard("!=", Dim(C), 3, True, ""), True),
+        (SizeGuard("==", Dim(C), 3, False, ""), True),
     ],
 )
-def test_a_comparison_stays_open_where_a_plan_could_change_it(guard: Guard, still_open: bool) -> None:
+def test_a_comparison_stays_open_where_a_plan_could_change_it(guard: SizeGuard, still_open: bool) -> None:
     assert bool(solved(Ledger(guards=[guard]), [C]).guards) == still_open
 
 
 @pytest.mark.parametrize("op", COMPARE)
 @pytest.mark.parametrize("count", [2, 3, 4])
 def test_a_guard_holds_while_its_outcome_stays(op: str, count: int) -> None:
-    guard = Guard(op, Dim(H), 3, COMPARE[op](3, 3), "")
+    guard = SizeGuard(op, Dim(H), 3, COMPARE[op](3, 3), "")
     value = holds(guard, lambda expr: count if isinstance(expr, Dim) else expr)  # type: ignore[arg-type, return-value]
     assert value == (COMPARE[op](count, 3) == COMPARE[op](3, 3))
 
@@ -224,7 +226,7 @@ def random_expr(chance: random.Random, leaves: list[Expr], depth: int) -> Expr:
     if depth == 0 or chance.random() < 0.3:
         return chance.choice(leaves)
     left, right = (random_expr(chance, leaves, depth - 1) for _ in range(2))
-    return Call(chance.choice("*+-/*/").replace("/", "//"), left, right)
+    return Arithmetic(chance.choice("*+-/*/").replace("/", "//"), left, right)
 
 
 def random_case(chance: random.Random) -> tuple[list[Axis], dict[Attribute, int], Ledger]:
@@ -252,7 +254,7 @@ def random_counts(chance: random.Random, solution: Solution, axes: list[Axis]) -
     return counts
 
 
-def outcome(chance: random.Random) -> list[tuple[Equation, int, int]] | None:
+def outcome(chance: random.Random) -> list[tuple[SizeEquation, int, int]] | None:
     """Equations that a random plan breaks; None where there is none to break or the planner would refuse the plan."""
     axes, attributes, ledger = random_case(chance)
     solution = solved(ledger, axes, attributes)

@@ -23,7 +23,7 @@ SHOWN = 4
 INSTEAD = "save it with secateur.save(model, 'small.safetensors'), or prune it with uniform=True"
 
 
-class Guard:
+class SavingGuard:
     """A method of a module that saves it, which refuses what would not come back. added: what recovery added."""
 
     __slots__ = ("_added", "_model", "_name")
@@ -48,15 +48,15 @@ def guard(model: nn.Module, added: Iterable[str] = ()) -> None:
         for method in SAVING:
             if callable(getattr(type(module), method, None)):
                 earlier = module.__dict__.get(method)
-                known = earlier._added if isinstance(earlier, Guard) else ()
-                module.__dict__[method] = Guard(module, method, tuple(dict.fromkeys((*known, *own))))
+                known = earlier._added if isinstance(earlier, SavingGuard) else ()
+                module.__dict__[method] = SavingGuard(module, method, tuple(dict.fromkeys((*known, *own))))
 
 
 def unguard(model: nn.Module) -> None:
     """Take the guards off again."""
     for module in model.modules():
         for method in SAVING:
-            if isinstance(module.__dict__.get(method), Guard):
+            if isinstance(module.__dict__.get(method), SavingGuard):
                 del module.__dict__[method]
 
 

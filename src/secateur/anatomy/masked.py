@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from secateur.anatomy.masked_layout import Layout, layout_of
+from secateur.anatomy.masked_layout import MaskedLayout, layout_of
 from secateur.errors import InputError
 
 LISTS = "parametrizations"
@@ -58,7 +58,7 @@ class Worn:
     places: tuple[tuple[nn.Module, str], ...]
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> MaskedLayout:
         return layout_of(module for module, _ in self.places)
 
     def weight(self) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class MaskedLayout:
     """turned: inputs come before outputs, as in a transposed convolution. groups: so many parts of the outputs read
     parts of the inputs of their own."""
 
@@ -22,7 +22,7 @@ class Layout:
         The way back is the same. Vectors lie as they are.
 
         >>> import torch
-        >>> Layout(turned=True, groups=2).upright(torch.zeros(2 * 4, 3, 5)).shape  # (g i, o, k)
+        >>> MaskedLayout(turned=True, groups=2).upright(torch.zeros(2 * 4, 3, 5)).shape  # (g i, o, k)
         torch.Size([6, 4, 5])
         """
         if not self.turned or tensor.dim() < 2:
@@ -30,10 +30,10 @@ class Layout:
         return tensor.unflatten(0, (self.groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
-def layout_of(modules: Iterable[nn.Module]) -> Layout:
+def layout_of(modules: Iterable[nn.Module]) -> MaskedLayout:
     """That of a weight in these modules, which share it."""
-    found = (Layout(_is_turned(module), _groups(module)) for module in modules)
-    return next((layout for layout in found if layout != Layout()), Layout())
+    found = (MaskedLayout(_is_turned(module), _groups(module)) for module in modules)
+    return next((layout for layout in found if layout != MaskedLayout()), MaskedLayout())
 
 
 def _is_turned(module: nn.Module) -> bool:
@@ -48,4 +48,4 @@ def _groups(module: nn.Module) -> int:
     return module.groups if isinstance(module, nn.modules.conv._ConvNd) else 1
 
 
-__all__ = ["Layout", "layout_of"]
+__all__ = ["MaskedLayout", "layout_of"]

@@ -17,7 +17,7 @@ from secateur.plan.parts import Added
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AddedPlace:
     """An empty place for a parameter in the module `path`; `like` and `length` say what goes there."""
 
     path: str
@@ -37,7 +37,7 @@ def places(
     modules: Mapping[str, nn.Module],
     tensors: Mapping[str, torch.Tensor],
     shape: Callable[[str], Sequence[int]],
-) -> list[Place]:
+) -> list[AddedPlace]:
     """Where parameters go, in the order of `added`. `shape` gives that of a tensor after the cut.
 
     Raises `InputError`, whose text continues "the plan ...", where a module has no empty place for one.
@@ -49,7 +49,7 @@ def places(
     ('bias', 3)
     """
     taken: set[tuple[int, str]] = set()
-    found: list[Place] = []
+    found: list[AddedPlace] = []
     for one in added:
         path, _, leaf = one.name.rpartition(".")
         module = _module(one.name, path, leaf, modules)
@@ -58,7 +58,7 @@ def places(
         if (id(module), leaf) in taken:
             raise InputError(f"adds {one.name!r}, which it adds under another name of the same module already")
         taken.add((id(module), leaf))
-        found.append(Place(path, leaf, module, *_like(one, tensors, shape)))
+        found.append(AddedPlace(path, leaf, module, *_like(one, tensors, shape)))
     return found
 
 
@@ -90,7 +90,7 @@ def _like(
     return like, sizes[one.dim]
 
 
-def put(placed: Iterable[tuple[Place, nn.Parameter]], modules: Mapping[str, nn.Module]) -> None:
+def put(placed: Iterable[tuple[AddedPlace, nn.Parameter]], modules: Mapping[str, nn.Module]) -> None:
     """Fill the places, in these modules by name."""
     for place, parameter in placed:
         modules[place.path]._parameters[place.leaf] = parameter

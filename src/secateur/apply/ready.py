@@ -17,7 +17,7 @@ from secateur.anatomy.guard import guard
 from secateur.anatomy.holders import owner_of, put_at, values
 from secateur.anatomy.lists import close, is_list
 from secateur.anatomy.slots import replace_held, slots
-from secateur.apply.additions import Place, places
+from secateur.apply.additions import AddedPlace, places
 from secateur.apply.additions import put as fill
 from secateur.apply.change import Change
 from secateur.apply.tensors import Cutter, alike
@@ -47,7 +47,7 @@ class Ready:
     body: Body
     plan: Plan
     made: Mapping[int, torch.Tensor]
-    placed: list[tuple[Place, nn.Parameter]]
+    placed: list[tuple[AddedPlace, nn.Parameter]]
 
     @staticmethod
     def of(model: nn.Module, plan: Plan) -> Ready:
@@ -114,7 +114,7 @@ def new_tensors(body: Body, plan: Plan) -> dict[int, torch.Tensor]:
     return made
 
 
-def new_parameters(body: Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> list[tuple[Place, nn.Parameter]]:
+def new_parameters(body: Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> list[tuple[AddedPlace, nn.Parameter]]:
     """The parameters that are added, and where they go."""
     if not plan.added:
         return []

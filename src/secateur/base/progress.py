@@ -18,7 +18,7 @@ T = TypeVar("T")
 PERIOD = 25.0  # seconds; a line takes a moment to be told
 
 
-class Step(Protocol):
+class ProgressStep(Protocol):
     """Called after each step with what to show beside the bar; `done`: how many are, where that is not one more."""
 
     def __call__(self, beside: str, done: int | None = None) -> None: ...
@@ -53,7 +53,7 @@ def doing(what: str, steps: int | None = None) -> Iterator[Doing]:
 
 
 @contextlib.contextmanager
-def bar(what: str, steps: int | None, *, shown: bool = True) -> Iterator[Step]:
+def bar(what: str, steps: int | None, *, shown: bool = True) -> Iterator[ProgressStep]:
     """A bar of `steps` steps (None: nobody knows) that is gone at the end; none unless `shown`."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -129,4 +129,4 @@ def _lasting(seconds: float) -> str:
     return f"{hours} h {left} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-__all__ = ["Doing", "Step", "bar", "doing", "heartbeat", "watched"]
+__all__ = ["Doing", "ProgressStep", "bar", "doing", "heartbeat", "watched"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 
 from typer import Option
 
-from secateur.cli.measuring import Judge
+from secateur.cli.measuring import MetricReader
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def check_calibration(
 
 
 def open_calibration(
-    options: CalibrationOptions, judge: Judge | None, loss: str | None, seed: int, recover: Sequence[str] = ()
+    options: CalibrationOptions, judge: MetricReader | None, loss: str | None, seed: int, recover: Sequence[str] = ()
 ) -> Calibration:
     """The examples that the options ask for, in batches; cross entropy where they name no loss."""
     from secateur.models import load_function
@@ -146,9 +146,9 @@ def _at(batch: Any, where: Any) -> Any:
 
 
 def _size(batch: Any) -> int:
-    from secateur.statistics.batches import Batch
+    from secateur.statistics.batches import CalibrationBatch
 
-    return Batch.of(tuple(batch), 0).examples
+    return CalibrationBatch.of(tuple(batch), 0).examples
 
 
 __all__ = ["Calibration", "CalibrationOptions", "RecoveryOptions", "check_calibration", "drawn", "open_calibration"]

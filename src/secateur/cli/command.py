@@ -1,8 +1,8 @@
 """How a function becomes a subcommand.
 
-A subcommand is a function of option groups (dataclasses whose fields are typer options) that returns a `Result`. Here
-the groups become one flat list of options, `--json` is added, and whatever happens is told once: the result on stdout,
-errors without traceback on stderr, and an exit code: 0 done, 1 a check failed, 2 wrong input.
+A subcommand is a function of option groups (dataclasses whose fields are typer options) that returns a
+`CommandResult`. Here the groups become one flat list of options, `--json` is added, and whatever happens is told once:
+the result on stdout, errors without traceback on stderr, and an exit code: 0 done, 1 a check failed, 2 wrong input.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from rich.text import Text
 from typer.core import TyperCommand
 from typer.models import OptionInfo
 
+from secateur.cli.option_names import in_options
 from secateur.cli.progress import lively, working
-from secateur.cli.wording import in_options
 from secateur.errors import PruningError
 
 JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -37,7 +37,7 @@ class CheckFailed(PruningError):
 
 
 @dataclass(frozen=True)
-class Result:
+class CommandResult:
     """What a subcommand found: the same as data for `--json` and as text, and whether its checks passed."""
 
     document: Mapping[str, Any]
@@ -61,7 +61,7 @@ def dashed(argument: str) -> str:
     return re.sub(r"^--[^=]*", lambda name: name[0].replace("_", "-"), argument)
 
 
-def command(function: Callable[..., Result]) -> Callable[..., None]:
+def command(function: Callable[..., CommandResult]) -> Callable[..., None]:
     """`function` as typer takes it: dataclass arguments flattened into options, results printed, errors told."""
     hints = get_type_hints(function, include_extras=True)
     hints.pop("return")
@@ -77,7 +77,7 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
     return run
 
 
-def _flattened(function: Callable[..., Result], hints: Mapping[str, Any]) -> Iterator[inspect.Parameter]:
+def _flattened(function: Callable[..., CommandResult], hints: Mapping[str, Any]) -> Iterator[inspect.Parameter]:
     defaults = inspect.signature(function).parameters
     for name, kind in hints.items():
         if is_dataclass(kind):
@@ -116,7 +116,7 @@ def _grouped(hints: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _finish(work: Callable[[], Result], as_json: bool) -> None:
+def _finish(work: Callable[[], CommandResult], as_json: bool) -> None:
     out = sys.stdout
     try:
         # What a model's own code prints is no part of the result.
@@ -140,7 +140,7 @@ def _told(error: PruningError, out: IO[str] | None) -> typer.Exit:
     return typer.Exit(1 if isinstance(error, CheckFailed) else 2)
 
 
-def _print(result: Result, out: IO[str], as_json: bool) -> None:
+def _print(result: CommandResult, out: IO[str], as_json: bool) -> None:
     if as_json:
         print(json.dumps(plain(result.document), allow_nan=False), file=out)
     elif result.text:

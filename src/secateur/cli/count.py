@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from secateur.cli.command import Result
+from secateur.cli.command import CommandResult
 from secateur.cli.options import ModelOptions
 from secateur.cli.origin import open_model
 from secateur.cli.progress import working
 
 
-def count(source: ModelOptions) -> Result:
+def count(source: ModelOptions) -> CommandResult:
     """Count parameters and multiply-accumulates, layer by layer.
 
     Memory is no sum over layers: inspect --json and plan tell it.
@@ -20,4 +20,4 @@ def count(source: ModelOptions) -> Result:
     opened = open_model(source)
     with working("counting"):
         counted = count_layers(opened.model, opened.inputs)
-    return Result(counted.as_dict(), str(counted))
+    return CommandResult(counted.as_dict(), str(counted))

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 import typer
 from typer import Option
 
-from secateur.cli.command import Result
+from secateur.cli.command import CommandResult
 from secateur.cli.runs import RUN, read_run
 from secateur.errors import FileError, InputError
 
@@ -21,7 +21,7 @@ def export(
         bool, Option("--loader", help="A Python file that loads the weights; needs only torch and safetensors.")
     ] = False,
     out: Annotated[Optional[Path], Option(metavar="FILE", help="Write it there instead of to stdout.")] = None,
-) -> Result:
+) -> CommandResult:
     """Print a short loader for a pruned model that needs only torch and safetensors.
 
     secateur export run/small --loader --out loader.py
@@ -32,9 +32,9 @@ def export(
         raise InputError("export what? add --loader")
     source = loader_source(_saved_file(run))
     if out is None:
-        return Result({"loader": source}, source.rstrip("\n"))
+        return CommandResult({"loader": source}, source.rstrip("\n"))
     _write(out, source)
-    return Result({"loader": source, "out": str(out)}, f"wrote {out}")
+    return CommandResult({"loader": source, "out": str(out)}, f"wrote {out}")
 
 
 def _saved_file(run: str) -> Path:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 from typer import Option
 
-from secateur.cli.command import Result
+from secateur.cli.command import CommandResult
 from secateur.cli.options import ModelOptions
 from secateur.cli.origin import Loaded, open_model
 from secateur.cli.progress import working
@@ -24,7 +24,7 @@ def inspect(
     uniform: Annotated[
         bool, Option("--uniform", help="As for a Hugging Face model that its class is to build from a config.")
     ] = False,
-) -> Result:
+) -> CommandResult:
     """Show what can be cut, what cannot and why.
 
     secateur inspect torchvision:resnet18
@@ -35,8 +35,8 @@ def inspect(
     graph = traced(open_model(source), uniform=uniform)
     if why is not None:
         told = graph.why(why)
-        return Result({**overview(graph), "why": told.as_dict()}, f"{coverage_lines(graph)}\n\n{told}")
-    return Result(graph.as_dict(), str(graph))
+        return CommandResult({**overview(graph), "why": told.as_dict()}, f"{coverage_lines(graph)}\n\n{told}")
+    return CommandResult(graph.as_dict(), str(graph))
 
 
 def traced(loaded: Loaded, *, uniform: bool = False) -> Graph:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 from typer import Option
 
 from secateur.cli.calibration import drawn
-from secateur.cli.command import Result
-from secateur.cli.measuring import Judge, open_judge
+from secateur.cli.command import CommandResult
+from secateur.cli.measuring import MetricReader, open_judge
 from secateur.cli.options import OUT, SEED, DataOptions, ModelOptions
 from secateur.cli.origin import Loaded, loaded, origin_of
 from secateur.cli.runs import DENSE, MODEL, Original, staged
 from secateur.cli.saving import describe, save_checked, write_run
 from secateur.cli.train import needed
-from secateur.cli.trainer import KeepingOptions, Trainer, TrainerOptions
+from secateur.cli.trainer import CommandTrainer, KeepingOptions, TrainerOptions
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def mask(
     ] = False,
     harden: Annotated[bool, Option("--harden", help="Make the zeros permanent: the result is a plain model.")] = False,
     seed: SEED = 0,
-) -> Result:
+) -> CommandResult:
     """Make single weights zero and keep them zero through training; the model is saved with its masks.
 
     A run that has masks gets sparser ones: what is zero stays so.
@@ -102,7 +102,7 @@ def mask(
     """
     from secateur.apply import cut
 
-    trainer, shares = Trainer(training, KeepingOptions(), data, finetune_epochs, seed, out), masking.shares()
+    trainer, shares = CommandTrainer(training, KeepingOptions(), data, finetune_epochs, seed, out), masking.shares()
     origin = origin_of(source, seed)
     with staged(out, origin.weights) as folder:
         judge = open_judge(data, seed, origin.input)
@@ -128,18 +128,20 @@ def mask(
             "cut": _cut(plan) if plan else None,
         }
         write_run(folder, document)
-        return Result(
+        return CommandResult(
             {"out": str(out), **document},
             "\n".join([table, "", *_told(rounds, before, judge), *_told_cut(plan), f"saved {out / MODEL}"]),
         )
 
 
-def _score(model: nn.Module, judge: Judge, when: str) -> float:
+def _score(model: nn.Module, judge: MetricReader, when: str) -> float:
     judge.rehearse(model)
     return judge.score(model, when)
 
 
-def _masked(model: nn.Module, sparsity: float, masking: MaskOptions, trainer: Trainer, judge: Judge | None) -> Masks:
+def _masked(
+    model: nn.Module, sparsity: float, masking: MaskOptions, trainer: CommandTrainer, judge: MetricReader | None
+) -> Masks:
     from secateur.anatomy.masked import worn
     from secateur.masks import mask
     from secateur.masks.criteria import CRITERIA
@@ -184,7 +186,7 @@ def _sparser(model: nn.Module, sparsity: float, masking: MaskOptions, how: dict[
 
 
 def _rounds(
-    opened: Loaded, masks: Masks, shares: list[float], trainer: Trainer, judge: Judge | None
+    opened: Loaded, masks: Masks, shares: list[float], trainer: CommandTrainer, judge: MetricReader | None
 ) -> Iterator[Round]:
     for number, sparsity in enumerate(shares, 1):
         if number > 1:
@@ -245,16 +247,16 @@ def _told_cut(plan: Plan | None) -> list[str]:
     return [f"cut {counted(cut['units'], 'dead unit')}: {', '.join(sizes)}"]
 
 
-def _told(rounds: list[Round], before: float | None, judge: Judge | None) -> list[str]:
+def _told(rounds: list[Round], before: float | None, judge: MetricReader | None) -> list[str]:
     """The metric of each round as a table."""
     from secateur.base.text import columns, share
-    from secateur.report import Scores
+    from secateur.report import MetricScores
 
     if judge is None or before is None:
         return []
 
     def show(score: float | None) -> str:
-        return "" if score is None else Scores(judge.name, score, score).show(score)
+        return "" if score is None else MetricScores(judge.name, score, score).show(score)
 
     rows = [[share(one.sparsity), show(one.after_masking), show(one.after_finetuning)] for one in rounds]
     head = ["zero", f"{judge.name} after masking", "after fine-tuning"]

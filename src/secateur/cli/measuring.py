@@ -22,7 +22,7 @@ IMAGE_SIZE = 224
 
 
 @dataclass(frozen=True)
-class Judge:
+class MetricReader:
     """Training and test batches, and the metric by which a model is judged."""
 
     data: Data
@@ -60,7 +60,7 @@ class Judge:
         return evaluate(model, watched(f"{self.name} {when}", self.data.test, len(self.data.test)), self.metric)
 
 
-def open_judge(options: DataOptions, seed: int, shape: str | None = None) -> Judge | None:
+def open_judge(options: DataOptions, seed: int, shape: str | None = None) -> MetricReader | None:
     """The data that the options name, or None. Raises `InputError` for options that need data where there is none."""
     from secateur.data import load_data
 
@@ -76,7 +76,7 @@ def open_judge(options: DataOptions, seed: int, shape: str | None = None) -> Jud
             batch_size=options.batch_size,
             seed=seed,
         )
-    return Judge(data, *_metric(options.metric))
+    return MetricReader(data, *_metric(options.metric))
 
 
 def _check_unused(options: DataOptions) -> None:

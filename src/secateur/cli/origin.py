@@ -23,7 +23,7 @@ LIBRARIES = {"torchvision": "1x3x224x224", "timm": "1x3x224x224"}
 
 
 @dataclass(frozen=True)
-class Origin:
+class ModelOrigin:
     """How a model is made: `spec` and `args` give its architecture, `weights` its parameters.
 
     Without `weights` they are whatever the constructor sets, where random from `seed`. `input` is what a run remembers.
@@ -80,7 +80,7 @@ def is_saved(path: Path) -> bool:
         return False  # whoever reads it says what is wrong
 
 
-def origin_of(options: ModelOptions, seed: int = 0) -> Origin:
+def origin_of(options: ModelOptions, seed: int = 0) -> ModelOrigin:
     """What the options say. Raises `InputError` or `FileError` for what is no model, or no file."""
     run = _run_of(options.model)
     if run is None:
@@ -88,7 +88,7 @@ def origin_of(options: ModelOptions, seed: int = 0) -> Origin:
     elif options.model_arg:
         raise InputError(f"{options.model} is a saved run and remembers its arguments; leave out --model-arg")
     else:
-        origin = Origin(run.spec, run.args, run.model, run.input, run.seed)
+        origin = ModelOrigin(run.spec, run.args, run.model, run.input, run.seed)
     if options.weights is not None:
         origin = replace(origin, weights=options.weights.resolve())
     return replace(origin, input=options.input or origin.input)
@@ -112,21 +112,21 @@ def _run_of(model: str) -> RunFile | None:
     return None
 
 
-def _from_spec(options: ModelOptions, seed: int) -> Origin:
+def _from_spec(options: ModelOptions, seed: int) -> ModelOrigin:
     from secateur.models import parse_args
 
     spec = options.model
     if spec.partition(":")[0] not in LIBRARIES:
         path, _, factory = spec.rpartition(":")
         spec = f"{Path(path).resolve()}:{factory}" if path.endswith(".py") else spec
-    return Origin(spec, parse_args(options.model_arg), seed=seed)
+    return ModelOrigin(spec, parse_args(options.model_arg), seed=seed)
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A model with its weights, and the inputs that it is called with."""
 
-    origin: Origin
+    origin: ModelOrigin
     model: nn.Module
     input: str
     inputs: tuple[Tensor, ...]
@@ -139,7 +139,7 @@ def open_model(options: ModelOptions, seed: int = 0, example: Iterable[Any] = ()
     return loaded(origin, origin.load(), options, next(iter(example), None))
 
 
-def loaded(origin: Origin, model: nn.Module, options: ModelOptions, batch: Any = None) -> Loaded:
+def loaded(origin: ModelOrigin, model: nn.Module, options: ModelOptions, batch: Any = None) -> Loaded:
     """The model on its device beside its example inputs."""
     from secateur.models import parse_input
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from secateur.cli.calibration import CalibrationOptions, check_calibration, open_calibration
-from secateur.cli.command import Result
+from secateur.cli.command import CommandResult
 from secateur.cli.inspect import traced
 from secateur.cli.measuring import open_judge
 from secateur.cli.options import LOSS, SEED, CutOptions, DataOptions, ModelOptions
@@ -30,7 +30,7 @@ def plan(
     reading: CalibrationOptions,
     loss: LOSS = None,
     seed: SEED = 0,
-) -> Result:
+) -> CommandResult:
     """Show what a target would cut, without cutting anything.
 
     secateur plan torchvision:resnet18 --target macs=0.5
@@ -43,7 +43,7 @@ def plan(
     graph = traced(dense, uniform=cutting.uniform)
     statistics = open_calibration(reading, judge, loss, seed).read(graph, cutting.importance, seed)
     made = planned(graph, cutting, statistics, seed)
-    return Result(json.loads(made.to_json()), str(made))
+    return CommandResult(json.loads(made.to_json()), str(made))
 
 
 def planned(graph: Graph, options: CutOptions, statistics: Statistics | None, seed: int) -> Plan:

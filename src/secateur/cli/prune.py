@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from secateur.base.progress import watched
-from secateur.cli.asked import Asked
 from secateur.cli.calibration import CalibrationOptions, RecoveryOptions, check_calibration, open_calibration
-from secateur.cli.command import CheckFailed, Result
-from secateur.cli.looping import LoopOptions, looped, reached
+from secateur.cli.command import CheckFailed, CommandResult
+from secateur.cli.cut_and_train import LoopOptions, looped, reached
+from secateur.cli.fine_tune import Tuning, tuned
 from secateur.cli.measuring import open_judge
 from secateur.cli.options import OUT, SEED, CutOptions, DataOptions, ModelOptions
-from secateur.cli.origin import LIBRARIES, Loaded, Origin, loaded, origin_of
+from secateur.cli.origin import LIBRARIES, Loaded, ModelOrigin, loaded, origin_of
 from secateur.cli.progress import warn, working
+from secateur.cli.request import Request
 from secateur.cli.runs import DENSE, MODEL, PRETRAINED, Original, staged
 from secateur.cli.saving import describe, save_checked, write_run
 from secateur.cli.searching import DropOptions, check_drop
 from secateur.cli.train import needed
-from secateur.cli.trainer import KeepingOptions, Trainer, TrainerOptions
-from secateur.cli.tuning import Tuning, tuned
+from secateur.cli.trainer import CommandTrainer, KeepingOptions, TrainerOptions
 from secateur.errors import TargetError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from secateur.cost.count import Count
     from secateur.plan.plan import Plan
     from secateur.pruning import Pruned
-    from secateur.report import Report, Scores
+    from secateur.report import MetricScores, Report
 
 
 def prune(
@@ -55,7 +55,7 @@ def prune(
         int, Option(min=0, help="Passes through the training data after the cut; with --steps, after each.")
     ] = 0,
     seed: SEED = 0,
-) -> Result:
+) -> CommandResult:
     """Cut a model down to a target, and save what remains.
 
     secateur prune torchvision:resnet18 --weights w.safetensors --target macs=0.5 --verify --out run/small
@@ -67,7 +67,7 @@ def prune(
         loop.check(cutting, drop, finetune_epochs)
     else:
         check_drop(cutting, drop)
-    trainer = Trainer(training, keeping, data, finetune_epochs, seed, out)
+    trainer = CommandTrainer(training, keeping, data, finetune_epochs, seed, out)
     origin = origin_of(source, seed)
     with trainer.kept(), staged(out, origin.weights) as folder:
         judge = open_judge(data, seed, origin.input)
@@ -76,7 +76,7 @@ def prune(
         _warn_of_chance(origin)
         dense = loaded(origin, origin.load(), source, judge.example() if judge else None)
         calibration = open_calibration(reading, judge, training.loss, seed, recovery.recover)
-        asked, tuning = Asked(cutting, drop, judge, calibration, seed), Tuning(trainer)
+        asked, tuning = Request(cutting, drop, judge, calibration, seed), Tuning(trainer)
         if loop.wanted:
             result, tuning = looped(dense, asked, tuning, loop, verify=verify)
             counts = _counted(dense, result.model, result.plan, reached(dense, result.plan, cutting))
@@ -99,10 +99,10 @@ def prune(
             "history": tuning.as_dict(),
         }
         write_run(folder, document)
-        return Result({"out": str(out), **document}, _text(result, tuning, report, out))
+        return CommandResult({"out": str(out), **document}, _text(result, tuning, report, out))
 
 
-def _warn_of_chance(origin: Origin) -> None:
+def _warn_of_chance(origin: ModelOrigin) -> None:
     if origin.weights is None and origin.spec.partition(":")[0] in LIBRARIES:
         warn(f"no --weights are given, so those of {origin.spec} are random")
 
@@ -134,25 +134,25 @@ def _counted(dense: Loaded, small: nn.Module, plan: Plan, targets: Sequence[str]
 
 
 def _measured(
-    dense: Loaded, small: nn.Module, counts: tuple[Count, Count], folder: Path, scores: Scores | None
+    dense: Loaded, small: nn.Module, counts: tuple[Count, Count], folder: Path, scores: MetricScores | None
 ) -> Report:
     """Save both models, and measure them in turn."""
     from secateur.files.model_file import save
-    from secateur.report import Measured, Report, timings
+    from secateur.report import MeasuredModel, Report, timings
 
     pruned_bytes = save_checked(small, dense, folder)
     save(dense.model, folder / DENSE)
     old, new = timings([dense.model, small], dense.inputs, watch=lambda r: watched("latency", r, len(r)))
     before, after = counts
     return Report(
-        Measured(before.params, before.macs, (folder / DENSE).stat().st_size, old),
-        Measured(after.params, after.macs, pruned_bytes, new),
+        MeasuredModel(before.params, before.macs, (folder / DENSE).stat().st_size, old),
+        MeasuredModel(after.params, after.macs, pruned_bytes, new),
         batch=dense.inputs[0].shape[0] if dense.inputs[0].dim() else 1,
         scores=scores,
     )
 
 
-def _kept_original(origin: Origin, folder: Path) -> dict[str, str]:
+def _kept_original(origin: ModelOrigin, folder: Path) -> dict[str, str]:
     """Where the weights before the cut are found again: in their own file, or kept here if they came from none."""
     if origin.weights is None:
         return {"path": DENSE, "sha256": Original.of(folder / DENSE).sha256}

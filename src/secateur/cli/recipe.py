@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional, get_type_h
 import typer
 from typer import Option
 
-from secateur.cli.command import Result, Subcommand, command, plain
+from secateur.cli.command import CommandResult, Subcommand, command, plain
 from secateur.cli.options import SEED
 from secateur.recipes import RECIPES, load_recipe
 
@@ -74,16 +74,16 @@ def _add(name: str) -> None:
         app(context.args, prog_name=context.command_path)
 
 
-def subcommand(module: ModuleType, arguments: list[str]) -> Callable[..., Result]:
+def subcommand(module: ModuleType, arguments: list[str]) -> Callable[..., CommandResult]:
     """`run` of a recipe with the options of every recipe in front of its own, as `command` takes it."""
     flags = dict(_flags(module.run))
 
-    def recipe(shared: RecipeOptions, **own: Any) -> Result:
+    def recipe(shared: RecipeOptions, **own: Any) -> CommandResult:
         return _ran(module, shared, own, shlex.join(["secateur", "recipe", module.NAME, *arguments]))
 
     recipe.__doc__ = _unwrapped(inspect.cleandoc(f"{module.__doc__}\n\nSource: {module.SOURCE}"))
     recipe.__annotations__ = {name: flag.annotation for name, flag in flags.items()}
-    recipe.__annotations__ |= {"shared": RecipeOptions, "return": Result}
+    recipe.__annotations__ |= {"shared": RecipeOptions, "return": CommandResult}
     shared = inspect.Parameter("shared", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     recipe.__signature__ = inspect.Signature([shared, *flags.values()])
     return recipe
@@ -106,7 +106,7 @@ def _flags(run: Callable[..., Any]) -> Iterator[tuple[str, inspect.Parameter]]:
         yield name, inspect.Parameter(name, kind, default=parameter.default, annotation=hints[name])
 
 
-def _ran(module: ModuleType, shared: RecipeOptions, own: Mapping[str, Any], typed: str) -> Result:
+def _ran(module: ModuleType, shared: RecipeOptions, own: Mapping[str, Any], typed: str) -> CommandResult:
     from secateur.recipes.document import document, open_folder, write
 
     options = _options(shared, open_folder(shared.out) if shared.out else None)
@@ -116,7 +116,7 @@ def _ran(module: ModuleType, shared: RecipeOptions, own: Mapping[str, Any], type
     text = f"{found}"
     if options.out:
         text += f"\n\nwrote {write(options.out, content)}"
-    return Result(content, text)
+    return CommandResult(content, text)
 
 
 def _options(shared: RecipeOptions, out: Path | None) -> Options:

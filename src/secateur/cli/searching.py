@@ -10,7 +10,7 @@ from typer import Option
 
 from secateur.cli.calibration import Calibration
 from secateur.cli.inspect import traced
-from secateur.cli.measuring import Judge
+from secateur.cli.measuring import MetricReader
 from secateur.cli.options import CutOptions
 from secateur.cli.origin import Loaded
 from secateur.cli.plan import check, plan_options
@@ -60,7 +60,7 @@ def check_drop(cutting: CutOptions, drop: DropOptions) -> None:
     check(replace(cutting, target=[f"{cutting.target[0]}=1"]))
 
 
-def goal_of(cutting: CutOptions, drop: DropOptions, judge: Judge | None) -> Any:
+def goal_of(cutting: CutOptions, drop: DropOptions, judge: MetricReader | None) -> Any:
     """What the options ask for; accuracy counts in percent."""
     from secateur.probing.bisection import Goal
 
@@ -69,7 +69,12 @@ def goal_of(cutting: CutOptions, drop: DropOptions, judge: Judge | None) -> Any:
 
 
 def searched(
-    dense: Loaded, cutting: CutOptions, drop: DropOptions, judge: Judge | None, calibration: Calibration, seed: int
+    dense: Loaded,
+    cutting: CutOptions,
+    drop: DropOptions,
+    judge: MetricReader | None,
+    calibration: Calibration,
+    seed: int,
 ) -> Found:
     """The largest cut that costs little enough on the test data."""
     from secateur.probing.bisection import search_graph

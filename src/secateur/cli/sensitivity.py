@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 from typer import Option
 
-from secateur.cli.command import Result
+from secateur.cli.command import CommandResult
 from secateur.cli.inspect import traced
-from secateur.cli.measuring import Judge, open_judge
+from secateur.cli.measuring import MetricReader, open_judge
 from secateur.cli.options import SEED, DataOptions, ModelOptions
 from secateur.cli.origin import loaded, origin_of
 from secateur.errors import InputError
@@ -39,7 +39,7 @@ def sensitivity(
         bool, Option("--higher-is-better", help="Of the metric; a loss is better lower.")
     ] = False,
     seed: SEED = 0,
-) -> Result:
+) -> CommandResult:
     """Measure what cutting each group of axes alone does to the loss, or to --metric, on training examples.
 
     secateur sensitivity examples/mnist_net.py:build --weights w.pt --data mnist --out s.json --plot s.html
@@ -66,7 +66,7 @@ def sensitivity(
     if plot is not None:
         found.plot(plot)
     told = [f"{judge.name} on {calibrate} examples", str(found), "", f"saved {out}: prune with --allocation {out}"]
-    return Result(json.loads(found.to_json()), "\n".join([*told, *([f"drawn in {plot}"] if plot else [])]))
+    return CommandResult(json.loads(found.to_json()), "\n".join([*told, *([f"drawn in {plot}"] if plot else [])]))
 
 
 def _shares(text: str) -> list[float]:
@@ -76,7 +76,7 @@ def _shares(text: str) -> list[float]:
         raise InputError(f"--ratios {text!r}: shares joined by commas, as 0.75,0.5") from None
 
 
-def calibrated(judge: Judge | None, examples: int, *, own: bool) -> Judge:
+def calibrated(judge: MetricReader | None, examples: int, *, own: bool) -> MetricReader:
     """A judge by the first training batches that hold so many examples; by the loss, unless the user has a metric."""
     from secateur.train import cross_entropy
 
@@ -91,7 +91,7 @@ def calibrated(judge: Judge | None, examples: int, *, own: bool) -> Judge:
     return judge if own else replace(judge, metric=cross_entropy, name="cross entropy")
 
 
-def judging(judge: Judge, scale: float = 1.0) -> Callable[[nn.Module], float]:
+def judging(judge: MetricReader, scale: float = 1.0) -> Callable[[nn.Module], float]:
     """What a judge says of a model, without a bar of its own."""
     from secateur.train import evaluate
 
@@ -101,7 +101,7 @@ def judging(judge: Judge, scale: float = 1.0) -> Callable[[nn.Module], float]:
     return judged
 
 
-def contents(judge: Judge) -> str:
+def contents(judge: MetricReader) -> str:
     """The batches that a judge judges by, as a short hash."""
     from torch import Tensor
     from torch.utils._pytree import tree_leaves

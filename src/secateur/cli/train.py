@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from secateur.cli.command import Result
-from secateur.cli.measuring import Judge, open_judge
+from secateur.cli.command import CommandResult
+from secateur.cli.measuring import MetricReader, open_judge
 from secateur.cli.options import OUT, SEED, DataOptions, ModelOptions
 from secateur.cli.origin import loaded, origin_of
 from secateur.cli.runs import MODEL, staged
 from secateur.cli.saving import describe, save_checked, write_run
-from secateur.cli.trainer import KeepingOptions, Trainer, TrainerOptions
+from secateur.cli.trainer import CommandTrainer, KeepingOptions, TrainerOptions
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ def train(
     out: OUT,
     epochs: Annotated[int, Option(min=1, help="Passes through the training data.")] = 1,
     seed: SEED = 0,
-) -> Result:
+) -> CommandResult:
     """Train a model, from random weights or those of --weights.
 
     secateur train examples/mnist_net.py:build --data mnist --epochs 1 --out run/dense
     """
-    trainer = Trainer(training, keeping, data, epochs, seed, out)
+    trainer = CommandTrainer(training, keeping, data, epochs, seed, out)
     origin = origin_of(source, seed)
     with trainer.kept(), staged(out, origin.weights) as folder:
         judge = needed(open_judge(data, seed, origin.input))
@@ -49,10 +49,10 @@ def train(
         }
         write_run(folder, document)
         text = f"{told(history, epochs)}\n{shown(judge, score)}\nsaved {out / MODEL}"
-        return Result({"out": str(out), **document}, text)
+        return CommandResult({"out": str(out), **document}, text)
 
 
-def needed(judge: Judge | None) -> Judge:
+def needed(judge: MetricReader | None) -> MetricReader:
     """The data, which training cannot do without."""
     if judge is None:
         raise InputError("training needs data: add --data mnist, a folder of images, or file.py:function")
@@ -71,8 +71,8 @@ def told(history: History, epochs: int) -> str:
     return f"trained {epochs} {many} ({history.steps:,} steps) in {history.seconds:.1f} s, mean loss {losses}"
 
 
-def shown(judge: Judge, score: float) -> str:
+def shown(judge: MetricReader, score: float) -> str:
     """A score in one line."""
-    from secateur.report import Scores
+    from secateur.report import MetricScores
 
-    return f"{judge.name} {Scores(judge.name, score, score).show(score)} on the test data"
+    return f"{judge.name} {MetricScores(judge.name, score, score).show(score)} on the test data"

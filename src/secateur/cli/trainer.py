@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional
 from typer import Option
 
 from secateur.base.progress import bar
-from secateur.cli.measuring import Judge, unfit
+from secateur.cli.measuring import MetricReader, unfit
 from secateur.cli.options import DataOptions, ModelOptions, TrainingOptions
 from secateur.cli.origin import Loaded, origin_of
 from secateur.cli.progress import warn
@@ -81,7 +81,7 @@ class KeepingOptions:
 
 
 @dataclass(frozen=True)
-class Trainer:
+class CommandTrainer:
     """The training of a command. Raises `InputError` for options that cannot be, before a model is built."""
 
     training: TrainerOptions
@@ -208,7 +208,9 @@ class Trainer:
         """What pulls at the units of a graph."""
         return [make(graph) for make in penalties_of(self.training.penalty)]
 
-    def fit(self, dense: Loaded, model: nn.Module, judge: Judge, what: str, own: nn.Module | None = None) -> History:
+    def fit(
+        self, dense: Loaded, model: nn.Module, judge: MetricReader, what: str, own: nn.Module | None = None
+    ) -> History:
         """Train a model that is called as `dense` is, with a bar."""
         from secateur.trace.tracing import trace
         from secateur.train import fit
@@ -228,7 +230,7 @@ class Trainer:
             )
 
     @contextlib.contextmanager
-    def watched(self, what: str, judge: Judge, stages: int = 1) -> Iterator[Callable[[Progress], None]]:
+    def watched(self, what: str, judge: MetricReader, stages: int = 1) -> Iterator[Callable[[Progress], None]]:
         """A bar for a training. Raises `InputError` where the loss does not take what the model gives."""
         per_stage = self.epochs * -(-len(judge.data.train) // self.options.gradients.accumulate)
         with (

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from typer import Option
 
-from secateur.cli.command import Result
+from secateur.cli.command import CommandResult
 from secateur.cli.options import ModelOptions
-from secateur.cli.origin import Loaded, Origin, load_any, loaded
+from secateur.cli.origin import Loaded, ModelOrigin, load_any, loaded
 from secateur.cli.progress import working
 from secateur.cli.runs import MODEL, RunFile, read_run
 from secateur.cli.saving import compare
@@ -38,7 +38,7 @@ def verify(
     ] = None,
     device: Annotated[Optional[str], Option(help="cpu, cuda, cuda:1, ...")] = None,
     threads: Annotated[Optional[int], Option(min=1, help="Threads that PyTorch may use on the CPU.")] = None,
-) -> Result:
+) -> CommandResult:
     """Prove that a cut is right: what was saved equals the original with the dropped units silenced.
 
     secateur verify run/small
@@ -48,11 +48,11 @@ def verify(
     original = _original(saved, options, weights)
     plan = _plan_of(saved)
     proof = _proof(saved, original, plan)
-    return Result({"run": run, **proof.as_dict()}, str(proof), proof.passed)
+    return CommandResult({"run": run, **proof.as_dict()}, str(proof), proof.passed)
 
 
 @dataclass(frozen=True)
-class Proof:
+class ProofResult:
     """The laws on the cut of the original, and whether the saved file is that cut and survives saving."""
 
     laws: Verification
@@ -111,7 +111,7 @@ def _original(run: RunFile, options: ModelOptions, weights: Path | None) -> Load
     noted = run.original
     if weights is None:
         noted.check()
-    origin = Origin(run.spec, run.args, weights or noted.path, options.input, run.seed)
+    origin = ModelOrigin(run.spec, run.args, weights or noted.path, options.input, run.seed)
     return loaded(origin, origin.load(), options)
 
 
@@ -127,7 +127,7 @@ def _plan_of(run: RunFile) -> Plan:
     return noted
 
 
-def _proof(run: RunFile, original: Loaded, plan: Plan) -> Proof:
+def _proof(run: RunFile, original: Loaded, plan: Plan) -> ProofResult:
     from secateur.anatomy.structure import difference
     from secateur.apply import cut
     from secateur.proof.verify import verify as prove
@@ -142,7 +142,7 @@ def _proof(run: RunFile, original: Loaded, plan: Plan) -> Proof:
     with working("comparing it with the cut"):
         changed = run.finetuned or plan.recovery
         differs = difference(saved, small) if changed else compare(small, saved, original.inputs)
-    return Proof(laws, differs, again, run.finetuned)
+    return ProofResult(laws, differs, again, run.finetuned)
 
 
 def _fresh(original: Loaded, path: Path) -> nn.Module:

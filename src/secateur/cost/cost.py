@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from secateur.cost.form import Counts, Form, Products
 from secateur.cost.memory import Memory
 from secateur.cost.parts import Storage
+from secateur.cost.size_polynomials import Counts, Products, SizePolynomial
 from secateur.terms import Axis
 
 
@@ -42,14 +42,14 @@ class Cost:
     ):
         number = {axis: i for i, axis in enumerate(axes)}
         self.full: Counts = np.array([axis.n for axis in axes], dtype=np.int64)
-        self.params = Form(parameters, number)
-        self.macs = Form(macs, number)
+        self.params = SizePolynomial(parameters, number)
+        self.macs = SizePolynomial(macs, number)
         self.memory = Memory(tensors, storages, number)
 
-    def of_kind(self, kind: str) -> Form | Memory:
+    def of_kind(self, kind: str) -> SizePolynomial | Memory:
         """The cost of one kind."""
         assert kind in self.KINDS, kind
         return getattr(self, kind)
 
 
-__all__ = ["Cost", "Counts", "Form"]
+__all__ = ["Cost", "Counts", "SizePolynomial"]

@@ -30,7 +30,7 @@ from secateur.base.process import every_module_hooked, trainable
 from secateur.base.text import counted, paged
 from secateur.errors import InputError
 
-Shape: TypeAlias = "tuple[int, ...]"
+ShapeTuple: TypeAlias = "tuple[int, ...]"
 
 # --- what PyTorch has no formula for: functions of shapes, in its operations (two for one multiply-add) --------------
 
@@ -52,7 +52,7 @@ def formula(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
 
 
 @formula("aten::_scaled_dot_product_flash_attention_for_cpu", "aten::_scaled_dot_product_fused_attention_overrideable")
-def _attention(q: Shape, k: Shape, v: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+def _attention(q: ShapeTuple, k: ShapeTuple, v: ShapeTuple, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """q: (*b, n, d), k: (*b, m, d), v: (*b, m, e): q k and its product with v, for every query head."""
     return 2 * math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
 
@@ -64,31 +64,31 @@ def _matrix_vector(*shapes: Any, out_val: Any = None, **kwargs: Any) -> int:
 
 
 @formula("aten::_grouped_mm", "transformers::grouped_mm_fallback")
-def _grouped(x: Shape, w: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+def _grouped(x: ShapeTuple, w: ShapeTuple, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """x: (t, i), w: (e, i, o): every row with the weight of its group"""
     return 2 * math.prod(x) * w[-1]
 
 
 @formula("aten::addbmm")
-def _add_batches(c: Shape, x: Shape, y: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+def _add_batches(c: ShapeTuple, x: ShapeTuple, y: ShapeTuple, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """x: (n, a, i), y: (n, i, b), summed over n"""
     return 2 * math.prod(x) * y[-1]
 
 
 @formula("torchvision::deform_conv2d")
-def _deformable(x: Shape, w: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+def _deformable(x: ShapeTuple, w: ShapeTuple, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """w: (o, i, *k): a convolution, wherever it samples"""
     return 2 * math.prod(out_val) * math.prod(w[1:])
 
 
 @formula("aten::_trilinear")
-def _bilinear(x: Shape, w: Shape, y: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+def _bilinear(x: ShapeTuple, w: ShapeTuple, y: ShapeTuple, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """x: (n, i), w: (o, i, j), y: (n, j): every pair of inputs times w"""
     return 2 * math.prod(x[:-1]) * math.prod(w)
 
 
 @formula("aten::mkldnn_rnn_layer")
-def _recurrent(x: Shape, w: Shape, u: Shape, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
+def _recurrent(x: ShapeTuple, w: ShapeTuple, u: ShapeTuple, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """x: (t, n, i), w: (gates * h, i), u: (gates * h, h): both at every step"""
     return 2 * x[0] * x[1] * (math.prod(w) + math.prod(u))
 
@@ -102,8 +102,8 @@ class LayerCount:
 
     name: str
     type: str
-    input_shape: Shape | None
-    output_shape: Shape | None
+    input_shape: ShapeTuple | None
+    output_shape: ShapeTuple | None
     params: int
     macs: int
 
@@ -157,8 +157,8 @@ def _tallied(model: nn.Module, call: Call) -> _Tally:
 class _Visit:
     """What a module did in all of its calls."""
 
-    inputs: Shape | None = None
-    outputs: Shape | None = None
+    inputs: ShapeTuple | None = None
+    outputs: ShapeTuple | None = None
     flops: int = 0  # without those of the modules that it called
 
 
@@ -202,7 +202,7 @@ class _Tally(TorchDispatchMode):
             visit.inputs, visit.outputs = _shape((args, kwargs)), _shape(output)
 
 
-def _shape(value: Any) -> Shape | None:
+def _shape(value: Any) -> ShapeTuple | None:
     """Of the first tensor."""
     return next((tuple(tensor.shape) for tensor in tensors_in(value)), None)
 
@@ -317,5 +317,5 @@ def table(counts: Count) -> str:
     return "\n".join(paged(rows, right=(2, 3, 4, 5)))
 
 
-def _by(shape: Shape | None) -> str:
+def _by(shape: ShapeTuple | None) -> str:
     return "-" if shape is None else " x ".join(map(str, shape)) or "scalar"

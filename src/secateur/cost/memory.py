@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from secateur.cost.form import Counts, Form, Products, Slopes
 from secateur.cost.parts import Storage
+from secateur.cost.size_polynomials import Counts, Products, SizePolynomial, Slopes
 from secateur.terms import Axis
 
 NEAR = 0.01  # moments within about this share of the peak have a say in its slopes
@@ -25,8 +25,8 @@ class Memory:
     """Bytes of the tensors of a model, and the peak of what one call makes."""
 
     def __init__(self, tensors: Products, storages: Sequence[Storage], number: Mapping[Axis, int]):
-        self.weights = Form(tensors, number)
-        self._made = Form([(s.coefficient, s.terms) for s in storages], number)
+        self.weights = SizePolynomial(tensors, number)
+        self._made = SizePolynomial([(s.coefficient, s.terms) for s in storages], number)
         self._fixed = np.array([s.coefficient for s in storages], dtype=np.int64)
         self._fixed *= np.array([math.prod(term.n for term in s.terms) for s in storages], dtype=np.int64)
         self._fixed[self._made.places] = 0

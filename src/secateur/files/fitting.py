@@ -1,7 +1,7 @@
 """Hold a file against a freshly built model: what the plans make of its shapes and integers, and where tensors go.
 
 Only shapes are computed, so weights that are about to be replaced are never cut. Nothing of the model is touched
-before `Fitted.put`, which assigns what lies ready and cannot fail.
+before `FittedFile.put`, which assigns what lies ready and cannot fail.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedFile:
     """All that a load changes, ready to be put in place."""
 
     model: nn.Module
@@ -88,7 +88,7 @@ class Fitted:
             self.model.__dict__[PLANS] = self.plans
 
 
-def fit(model: nn.Module, plans: tuple[Plan, ...], stored: Stored, device: torch.device | None) -> Fitted:
+def fit(model: nn.Module, plans: tuple[Plan, ...], stored: Stored, device: torch.device | None) -> FittedFile:
     """Follow the plans in shapes and hold every stored tensor against the result.
 
     Raises `FileError`, whose text continues "<path> ...", where anything differs; `InputError` where the model was
@@ -105,7 +105,7 @@ def fit(model: nn.Module, plans: tuple[Plan, ...], stored: Stored, device: torch
     outline.compare(cut_names(plans))
     tensors = list(_made(outline, device))
     picks = outline.picks.values()
-    return Fitted(model, tensors, outline.changes, outline.removed, outline.closed, picks, plans)
+    return FittedFile(model, tensors, outline.changes, outline.removed, outline.closed, picks, plans)
 
 
 class _Outline:

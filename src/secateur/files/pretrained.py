@@ -38,8 +38,8 @@ from secateur.graph.sizes import Attribute, Expr, evaluate, leaves
 from secateur.plan.parts import AttributeChange
 from secateur.proof.replay import in_float64, run
 from secateur.trace.constructing import Built, check_config, rebuilt
-from secateur.trace.sizes import Num
-from secateur.trace.staging import Stage, tag
+from secateur.trace.staging import StandIns, tag
+from secateur.trace.tracked_ints import Num
 
 SHOWN = 4
 TOLERANCE = 1e-9
@@ -102,7 +102,7 @@ def described(model: nn.Module) -> Any:
     config = _original(model)
     unknown = copy.deepcopy(config)
     for holder in list(_of_config(unknown)):
-        tag(holder, Stage())
+        tag(holder, StandIns())
     found = _solved(list(_wanted(model, Built.of(model, unknown))))
     for holder in list(_of_config(config)):
         for name, value in list(values(holder.owner).items()):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from secateur.anatomy.guard import guard
 from secateur.anatomy.masked import Mask, Worn, put_on
 from secateur.errors import FileError, InputError
-from secateur.files.fitting import Fitted
+from secateur.files.fitting import FittedFile
 from secateur.masks.patterns import PATTERNS
 
 MASKS = "secateur_masks"
@@ -92,7 +92,7 @@ def _taken(name: str, pattern: object, tensors: dict[str, Tensor]) -> StoredMask
     return StoredMask(tensors.pop(f"{name}{SUFFIX}"), pattern)
 
 
-def fitted_masks(fitted: Fitted, stored: Mapping[str, StoredMask]) -> dict[str, Tensor]:
+def fitted_masks(fitted: FittedFile, stored: Mapping[str, StoredMask]) -> dict[str, Tensor]:
     """Masks as bools by name, held against the tensors that are to be loaded.
 
     Raises `FileError`, whose text continues "<path> ...".

@@ -14,6 +14,7 @@ from secateur.base.names import plain_of
 from secateur.cost.cost import Cost
 from secateur.cost.parts import MacsTerm, Storage
 from secateur.graph.algebra import Ratio
+from secateur.graph.consumers import Consumer
 from secateur.graph.parts import (
     ALONE,
     At,
@@ -26,11 +27,10 @@ from secateur.graph.parts import (
     PrunableAxis,
     Reading,
     Sample,
-    Source,
-    Step,
+    TracedStep,
+    TraceSource,
 )
-from secateur.graph.readers import Reader
-from secateur.graph.sizes import Attribute, Guard
+from secateur.graph.sizes import Attribute, SizeGuard
 from secateur.plan.parts import Cache, Gives, Renorm, Totals
 from secateur.terms import ONE, Axis, Cat, Term, axes, find
 
@@ -51,11 +51,11 @@ class Facts:
     attributes: Mapping[Attribute, Ratio]
     attribute_values: Mapping[Attribute, int]
     unread: tuple[Attribute, ...]  # of which no call says what they are
-    guards: tuple[Guard, ...]
+    guards: tuple[SizeGuard, ...]
     caches: tuple[Cache, ...]
     folds: tuple[Fold, ...]
     renorms: tuple[Renorm, ...]
-    readers: Mapping[str, Reader]  # by the name of their weight
+    readers: Mapping[str, Consumer]  # by the name of their weight
     frozen: tuple[Frozen, ...]
     aliases: Mapping[str, str]
     unreached: tuple[str, ...]
@@ -63,8 +63,8 @@ class Facts:
     samples: Mapping[str, Sample] = field(repr=False)  # of unknown ops
     readings: Mapping[At, Reading] = field(repr=False)
     numbered: Mapping[str, int] = field(repr=False)  # how many calls the code of each module made
-    source: Source = field(repr=False)
-    path: tuple[Step, ...] = field(repr=False)  # the ops of the first call, with the floats in their arguments
+    source: TraceSource = field(repr=False)
+    path: tuple[TracedStep, ...] = field(repr=False)  # the ops of the first call, with the floats in their arguments
     model: nn.Module = field(repr=False)
     find_blocks: Callable[[], tuple[Block, ...]] = field(default=tuple, repr=False)
     explain: Callable[[Any], Any] = field(default=_unexplained, repr=False)  # a Graph -> an `Explanation`, or None

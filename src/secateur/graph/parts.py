@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from secateur.anatomy.calls import Call
 from secateur.plan.parts import Gives
-from secateur.terms import CHANNEL, Axis, Each, Term
+from secateur.terms import CHANNEL, Axis, PerUnit, Term
 
 
 class Range(NamedTuple):
@@ -107,7 +107,7 @@ class PrunableAxis:
 
     @property
     def outer(self) -> Term | None:
-        return self.term.outer if isinstance(self.term, Each) else None
+        return self.term.outer if isinstance(self.term, PerUnit) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Frozen:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TraceSource:
     """How a model was traced, so that it can be traced again when somebody asks why."""
 
     calls: tuple[Call, ...]
@@ -157,7 +157,7 @@ class Coverage:
     macs: float
 
 
-Step: TypeAlias = "tuple[str, tuple[float, ...]]"
+TracedStep: TypeAlias = "tuple[str, tuple[float, ...]]"
 
 
 class At(NamedTuple):

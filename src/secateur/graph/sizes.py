@@ -27,7 +27,7 @@ class Attribute(NamedTuple):
         return f"{self.module + '.' if self.module else ''}{self.name}{place}"
 
 
-class Call(NamedTuple):
+class Arithmetic(NamedTuple):
     """`left op right`, op being one of + - * // %."""
 
     op: str
@@ -35,7 +35,7 @@ class Call(NamedTuple):
     right: Expr
 
 
-Expr: TypeAlias = "int | Dim | Attribute | Call"
+Expr: TypeAlias = "int | Dim | Attribute | Arithmetic"
 
 EVALUATE: dict[str, Callable[[int, int], int]] = {
     "+": operator.add,
@@ -55,7 +55,7 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-class Equation(NamedTuple):
+class SizeEquation(NamedTuple):
     """left = right, demanded at `where`."""
 
     left: Expr
@@ -63,7 +63,7 @@ class Equation(NamedTuple):
     where: str
 
 
-class Guard(NamedTuple):
+class SizeGuard(NamedTuple):
     """`left op right` had this outcome at `where`, and must keep it."""
 
     op: str
@@ -75,7 +75,7 @@ class Guard(NamedTuple):
 
 def leaves(expr: Expr) -> Iterator[Dim | Attribute]:
     """The dimensions and attributes in an expression."""
-    if isinstance(expr, Call):
+    if isinstance(expr, Arithmetic):
         yield from leaves(expr.left)
         yield from leaves(expr.right)
     elif not isinstance(expr, int):
@@ -85,14 +85,14 @@ def leaves(expr: Expr) -> Iterator[Dim | Attribute]:
 def evaluate(expr: Expr, read: Callable[[Dim | Attribute], int]) -> int:
     """The value of an expression when its leaves have the values that `read` gives.
 
-    >>> evaluate(Call("//", Attribute("m", "width"), 4), lambda leaf: 32)
+    >>> evaluate(Arithmetic("//", Attribute("m", "width"), 4), lambda leaf: 32)
     8
     """
-    if isinstance(expr, Call):
+    if isinstance(expr, Arithmetic):
         return EVALUATE[expr.op](evaluate(expr.left, read), evaluate(expr.right, read))
     return expr if isinstance(expr, int) else read(expr)
 
 
-def holds(guard: Guard, value: Callable[[Expr], int]) -> bool:
+def holds(guard: SizeGuard, value: Callable[[Expr], int]) -> bool:
     """Whether a comparison has its old outcome under new values."""
     return COMPARE[guard.op](value(guard.left), value(guard.right)) == guard.outcome

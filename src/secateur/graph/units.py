@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
+from secateur.graph.consumers import Consumer
 from secateur.graph.facts import Facts
 from secateur.graph.parts import PrunableAxis
-from secateur.graph.readers import Reader
-from secateur.terms import Axis, Cat, Each, Term, axes, find, places, same
+from secateur.terms import Axis, Cat, PerUnit, Term, axes, find, places, same
 
 
 def shape_of(axis: PrunableAxis) -> tuple[int, ...]:
@@ -17,9 +17,9 @@ def shape_of(axis: PrunableAxis) -> tuple[int, ...]:
     return (axis.size,) if axis.outer is None else (axis.outer.n, axis.size)
 
 
-def readers_by_axis(graph: Facts) -> list[tuple[PrunableAxis, list[Reader]]]:
+def readers_by_axis(graph: Facts) -> list[tuple[PrunableAxis, list[Consumer]]]:
     """Each axis with what reads it."""
-    found: dict[Axis, list[Reader]] = {axis.term: [] for axis in graph.axes}
+    found: dict[Axis, list[Consumer]] = {axis.term: [] for axis in graph.axes}
     for reader in graph.readers.values():
         for term in dict.fromkeys(axes(reader.channels)):
             if term in found:
@@ -35,7 +35,7 @@ def per_unit(values: torch.Tensor, term: Term, axis: Axis) -> torch.Tensor:
     hit = slots >= 0
     outer = _outer_units(axis)
     total = values.new_zeros(outer * axis.n, *values.shape[1:]).index_add_(0, slots[hit], values[hit])
-    return total if not isinstance(axis, Each) or axis.outer is None else total.unflatten(0, (outer, axis.n))
+    return total if not isinstance(axis, PerUnit) or axis.outer is None else total.unflatten(0, (outer, axis.n))
 
 
 def positions_by_unit(term: Term, axis: Axis) -> torch.Tensor:
@@ -48,7 +48,7 @@ def positions_by_unit(term: Term, axis: Axis) -> torch.Tensor:
 
 
 def _outer_units(axis: Axis) -> int:
-    return axis.outer.n if isinstance(axis, Each) and axis.outer is not None else 1
+    return axis.outer.n if isinstance(axis, PerUnit) and axis.outer is not None else 1
 
 
 def _slots(term: Term, axis: Axis) -> torch.Tensor:
@@ -57,7 +57,7 @@ def _slots(term: Term, axis: Axis) -> torch.Tensor:
     if isinstance(term, Cat):
         return torch.cat([_slots(part, axis) for part in term.parts])
     units = _units(term, axis)
-    if not isinstance(axis, Each) or axis.outer is None or isinstance(term, Axis):
+    if not isinstance(axis, PerUnit) or axis.outer is None or isinstance(term, Axis):
         return units
     return torch.where(units >= 0, _units(term, axis.outer) * axis.n + units, -1)
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from secateur.importance.heard import Heard
+from secateur.importance.input_moments import InputMoments
 from secateur.importance.magnitude import stand_in
 from secateur.importance.slices import AxisSlices
 
 
-def seen(axis: AxisSlices, value: Callable[[Heard], torch.Tensor]) -> torch.Tensor:
+def seen(axis: AxisSlices, value: Callable[[InputMoments], torch.Tensor]) -> torch.Tensor:
     """The mean over what reads each unit; by its weights' norm, with a mean of 1, where nothing was heard."""
     found = axis.read_mean(value)
     return stand_in(axis) if found is None else found

@@ -11,7 +11,7 @@ import torch
 from secateur.errors import InputError, PruningError
 from secateur.graph.graph import Graph
 from secateur.graph.parts import Block, SiteUse
-from secateur.importance.slices import Known, Slices
+from secateur.importance.slices import KnownTensors, Slices
 
 if TYPE_CHECKING:
     from secateur.statistics.sums import Statistics
@@ -30,7 +30,7 @@ class BlockSlices(Slices):
 
     shape = (1,)
 
-    def __init__(self, block: Block, known: Known):
+    def __init__(self, block: Block, known: KnownTensors):
         super().__init__(block.uses, known)
         self.block = block
 
@@ -54,7 +54,7 @@ def score_blocks(
     graph: Graph, criterion: Callable[[Any], torch.Tensor], statistics: Statistics | None = None
 ) -> dict[str, float]:
     """One score for each block that a depth target counts. Raises `PruningError` for scores that are not finite."""
-    known = Known.of(graph, statistics)
+    known = KnownTensors.of(graph, statistics)
     scores = {b.name: float(criterion(BlockSlices(b, known)).sum()) for b in graph.blocks if b.counts}
     for name, score in scores.items():
         if not math.isfinite(score):

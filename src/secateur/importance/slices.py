@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
+from secateur.graph.consumers import Consumer, matrix_of
 from secateur.graph.graph import Graph
 from secateur.graph.parts import PrunableAxis, SiteUse
-from secateur.graph.readers import Reader, matrix_of
 from secateur.graph.units import per_unit, positions_by_unit, readers_by_axis, shape_of
-from secateur.importance.heard import Heard
-from secateur.terms import Each, Term, axes
+from secateur.importance.input_moments import InputMoments
+from secateur.terms import PerUnit, Term, axes
 
 if TYPE_CHECKING:
     from secateur.statistics.sums import Statistics
@@ -37,7 +37,7 @@ _OF_PARAMETERS = {"gradients": "gradient", "curvature": "curvature"}
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownTensors:
     """All that criteria may read. effective: parameters as they work, where one is divided by its norm or masked."""
 
     parameters: Mapping[str, Tensor]
@@ -46,12 +46,12 @@ class Known:
     statistics: Statistics | None = None
 
     @staticmethod
-    def of(graph: Graph, statistics: Statistics | None = None) -> Known:
+    def of(graph: Graph, statistics: Statistics | None = None) -> KnownTensors:
         """What is known of the model of a graph."""
         parameters = dict(graph.model.named_parameters())
         dims = {name: site.dims for name, site in graph.sites.items()}
         effective = {**parameters, **_renormed(graph, parameters), **_masked(graph, parameters)}
-        return Known(parameters, effective, dims, statistics)
+        return KnownTensors(parameters, effective, dims, statistics)
 
 
 def _renormed(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -79,7 +79,7 @@ class Slices:
 
     shape: tuple[int, ...]
 
-    def __init__(self, uses: Sequence[SiteUse], known: Known):
+    def __init__(self, uses: Sequence[SiteUse], known: KnownTensors):
         self._sites = uses
         self._known = known
 
@@ -134,7 +134,7 @@ class Slices:
 class AxisSlices(Slices):
     """The parameters of one axis, by role ("output", "input", "scale", "shift", "statistic"), and what reads it."""
 
-    def __init__(self, axis: PrunableAxis, known: Known, readers: Sequence[Reader] = ()):
+    def __init__(self, axis: PrunableAxis, known: KnownTensors, readers: Sequence[Consumer] = ()):
         super().__init__(axis.sites, known)
         self.axis = axis
         self._readers = readers
@@ -159,7 +159,7 @@ class AxisSlices(Slices):
             rows = self._known.effective[use.name].detach().to("cpu", torch.float64).movedim(use.dim, 0)
             term = self._known.dims[use.name][use.dim]
             slices = rows.reshape(len(rows), -1)[positions_by_unit(term, self.axis.term)]
-            if any(isinstance(a, Each) and a.outer and self.axis.term in set(axes(a.outer)) for a in axes(term)):
+            if any(isinstance(a, PerUnit) and a.outer and self.axis.term in set(axes(a.outer)) for a in axes(term)):
                 order = torch.linalg.vector_norm(slices, dim=2).argsort(dim=1, descending=True)
                 slices = slices.gather(1, order.unsqueeze(2).expand_as(slices))
             found.append(slices.reshape(*self.shape, -1))
@@ -183,7 +183,7 @@ class AxisSlices(Slices):
         found = statistics.get(self.name, quantity) if statistics is not None else None
         return None if found is None or statistics is None else found / statistics.examples
 
-    def read_sum(self, value: Callable[[Heard], Tensor]) -> Tensor | None:
+    def read_sum(self, value: Callable[[InputMoments], Tensor]) -> Tensor | None:
         """Sum by unit of `value` of what each reader of the axis heard, a number for each channel that it reads.
 
         None where no weight reads the axis (only products of activations do), or no calibration example got there.
@@ -191,7 +191,7 @@ class AxisSlices(Slices):
         found = [per_unit(value(heard), reader.channels, self.axis.term) for reader, heard in self._heard()]
         return torch.stack(found).sum(0) if found else None
 
-    def read_mean(self, value: Callable[[Heard], Tensor]) -> Tensor | None:
+    def read_mean(self, value: Callable[[InputMoments], Tensor]) -> Tensor | None:
         """As `read_sum`, but the mean: over a unit's channels in each reader, then over readers."""
         found = []
         for reader, heard in self._heard():
@@ -220,17 +220,17 @@ class AxisSlices(Slices):
             found.append(Problem.of(gram, matrix, channels, reader.channels.n))
         return found
 
-    def _grams(self) -> list[tuple[Reader, Tensor]]:
+    def _grams(self) -> list[tuple[Consumer, Tensor]]:
         statistics = self._known.statistics
         grams = [(r, statistics.get(r.weight, "gram")) for r in self._readers] if statistics is not None else []
         return [(reader, gram) for reader, gram in grams if gram is not None]
 
-    def _heard(self) -> list[tuple[Reader, Heard]]:
+    def _heard(self) -> list[tuple[Consumer, InputMoments]]:
         statistics, weights = self._known.statistics, self._known.effective
         if statistics is None:
             return []
         heard = [reader for reader in self._readers if statistics.get(reader.weight, "count") is not None]
-        return [(reader, Heard(reader, weights[reader.weight], statistics)) for reader in heard]
+        return [(reader, InputMoments(reader, weights[reader.weight], statistics)) for reader in heard]
 
     def _by_unit(self, values: Tensor, use: SiteUse) -> Tensor:
         return per_unit(values, self._known.dims[use.name][use.dim], self.axis.term)
@@ -259,5 +259,5 @@ class Problem:
 
 def slices_of(graph: Graph, statistics: Statistics | None = None) -> list[AxisSlices]:
     """What a criterion sees, axis by axis."""
-    known = Known.of(graph, statistics)
+    known = KnownTensors.of(graph, statistics)
     return [AxisSlices(axis, known, readers) for axis, readers in readers_by_axis(graph)]

@@ -11,13 +11,13 @@ from torch import nn
 
 from secateur.anatomy.calls import Call
 from secateur.anatomy.running import device_of
-from secateur.apply.becoming import become_
+from secateur.apply.in_place import become_
 from secateur.apply.ready import plans_of
 from secateur.apply.transplant import States
 from secateur.errors import InputError
+from secateur.train.checked_options import check_options
 from secateur.train.iterate import Iteration, Stage, iterate
-from secateur.train.judge import Judge, Record
-from secateur.train.passed import check_options
+from secateur.train.stage_verdict import Record, StageJudge
 
 UNITS = ("steps", "epochs")
 SET_HERE = ("model", "example_inputs", "target", "start", "dense")
@@ -79,7 +79,7 @@ class InPlace:
         self.model: nn.Module | None = None
         self._target, self._inputs = target, example_inputs
         given = {name: options.pop(name) for name in ("metric", "max_drop", "higher_is_better") if name in options}
-        self._judge, self._options = Judge(**given).check(), options
+        self._judge, self._options = StageJudge(**given).check(), options
         self._records: list[Record] = []
         self._done = 0
 

@@ -17,7 +17,7 @@ from secateur.anatomy.running import seeded
 from secateur.base.text import listed
 from secateur.errors import InputError, nearest
 from secateur.graph.graph import Graph
-from secateur.importance.heard import Heard
+from secateur.importance.input_moments import InputMoments
 from secateur.statistics.batches import NoBatches, batches
 from secateur.statistics.calibration import calibrate
 from secateur.statistics.sums import NEED_LOSS, Loss, Statistics
@@ -27,7 +27,7 @@ Scoring: TypeAlias = "Callable[[str, Tensor], Tensor]"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownWeights:
     """What a criterion may read."""
 
     seed: int
@@ -41,13 +41,13 @@ class Known:
         return torch.zeros(()) if found is None else found / self.statistics.batches
 
 
-class Criterion(Protocol):
+class WeightCriterion(Protocol):
     """needs: of calibration data, among `secateur.statistics.NEEDS`."""
 
     @property
     def needs(self) -> frozenset[str]: ...
 
-    def __call__(self, known: Known) -> Scoring:
+    def __call__(self, known: KnownWeights) -> Scoring:
         """A function from name and weight to scores."""
         ...
 
@@ -61,23 +61,23 @@ class Magnitude:
 
     needs: frozenset[str] = frozenset()
 
-    def __call__(self, known: Known) -> Scoring:
+    def __call__(self, known: KnownWeights) -> Scoring:
         return lambda name, weight: weight.abs()
 
 
 @dataclass(frozen=True)
-class Random:
+class WeightRandom:
     """Uniform in [0, 1): what every other criterion must beat."""
 
     needs: frozenset[str] = frozenset()
 
-    def __call__(self, known: Known) -> Scoring:
+    def __call__(self, known: KnownWeights) -> Scoring:
         generator = torch.Generator().manual_seed(known.seed)
         return lambda name, weight: torch.rand(weight.shape, generator=generator).to(weight.device)
 
 
 @dataclass(frozen=True)
-class Taylor:
+class WeightTaylor:
     """E[(w dL/dw)²] over batches.
 
     Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, equation 8.
@@ -85,12 +85,12 @@ class Taylor:
 
     needs: frozenset[str] = frozenset({"gradients"})
 
-    def __call__(self, known: Known) -> Scoring:
+    def __call__(self, known: KnownWeights) -> Scoring:
         return lambda name, weight: weight.square() * known.heard(name, "gradient_square").to(weight)
 
 
 @dataclass(frozen=True)
-class Snip:
+class WeightSnip:
     """|w dL/dw| with the gradient of the mean loss over all batches.
 
     Lee et al., "SNIP: Single-shot Network Pruning based on Connection Sensitivity", ICLR 2019, equations 5 and 6.
@@ -98,12 +98,12 @@ class Snip:
 
     needs: frozenset[str] = frozenset({"gradients"})
 
-    def __call__(self, known: Known) -> Scoring:
+    def __call__(self, known: KnownWeights) -> Scoring:
         return lambda name, weight: (weight * known.heard(name, "gradient").to(weight)).abs()
 
 
 @dataclass(frozen=True)
-class Wanda:
+class WeightWanda:
     """|w_oi| sqrt(E[x_i²]), x_i the input channel that w_oi is multiplied by, over examples and places.
 
     Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", ICLR 2024, equation 1. There the
@@ -112,11 +112,11 @@ class Wanda:
 
     needs: frozenset[str] = frozenset({"moments"})
 
-    def __call__(self, known: Known) -> Scoring:
+    def __call__(self, known: KnownWeights) -> Scoring:
         return lambda name, weight: weight.abs() * _loudness(name, weight, known)
 
 
-def _loudness(name: str, weight: Tensor, known: Known) -> Tensor:
+def _loudness(name: str, weight: Tensor, known: KnownWeights) -> Tensor:
     """sqrt(E[x²]) of what each weight reads, in a shape that broadcasts to the weight's."""
     assert known.graph is not None
     assert known.statistics is not None
@@ -126,19 +126,19 @@ def _loudness(name: str, weight: Tensor, known: Known) -> Tensor:
             f"criterion='wanda' needs to know what {name} reads, and the calibration run did not tell\n"
             f"leave it out with protect={name!r}, or take another criterion"
         )
-    rms = Heard(reader, weight, known.statistics).rms.to(weight)
+    rms = InputMoments(reader, weight, known.statistics).rms.to(weight)
     if len(rms) == weight.shape[reader.dim]:
         return rms.view([-1 if d == reader.dim else 1 for d in range(weight.dim())])
     by_group = rms.view(reader.groups, -1).repeat_interleave(weight.shape[0] // reader.groups, 0)
     return by_group.view(*by_group.shape, *[1] * (weight.dim() - 2))
 
 
-CRITERIA: dict[str, Criterion] = {
+CRITERIA: dict[str, WeightCriterion] = {
     "magnitude": Magnitude(),
-    "taylor": Taylor(),
-    "snip": Snip(),
-    "wanda": Wanda(),
-    "random": Random(),
+    "taylor": WeightTaylor(),
+    "snip": WeightSnip(),
+    "wanda": WeightWanda(),
+    "random": WeightRandom(),
 }
 """The names that `criterion=` takes."""
 
@@ -184,13 +184,13 @@ class Measure:
             return self.criterion
         criterion = CRITERIA[self.criterion]
         if not criterion.needs:
-            return criterion(Known(self.seed))
+            return criterion(KnownWeights(self.seed))
         assert self.data is not None
         with seeded(self.seed):
             first, every = _first_of(self.data)
         graph = trace_calls(model(), [first], run="real")
         statistics = calibrate(graph, every, needs=criterion.needs, loss=self.loss, seed=self.seed)
-        return criterion(Known(self.seed, graph, statistics))
+        return criterion(KnownWeights(self.seed, graph, statistics))
 
 
 def _first_of(data: Iterable[Any]) -> tuple[Any, Iterable[Any]]:

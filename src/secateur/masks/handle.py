@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from secateur.anatomy.checks import check_model
 from secateur.anatomy.guard import guard, unguard
 from secateur.anatomy.masked import Mask, Worn, check_alone, put_on, take_off, worn
-from secateur.anatomy.masked_layout import Layout
+from secateur.anatomy.masked_layout import MaskedLayout
 from secateur.anatomy.masked_names import plain
 from secateur.apply.ready import PLANS, plans_of
 from secateur.base.process import trainable
 from secateur.errors import InputError
 from secateur.graph.graph import Graph
-from secateur.masks.choice import Rules
 from secateur.masks.criteria import Measure, Scoring, checked
 from secateur.masks.dead import dead, plan_of_dead
 from secateur.masks.following import Following
-from secateur.masks.given import checked_mask
 from secateur.masks.patterns import named_pattern, sparsity_of
+from secateur.masks.sparsify import Rules
 from secateur.masks.table import table
+from secateur.masks.user_masks import checked_mask
 from secateur.masks.weights import Weight, chosen
 from secateur.plan.plan import Plan
 from secateur.statistics.sums import Loss
@@ -307,7 +307,7 @@ def _check_pattern(found: Mapping[str, Worn], pattern: str) -> None:
             )
 
 
-def _scores(scoring: Scoring, weights: dict[str, tuple[Tensor, Layout]]) -> dict[str, Tensor]:
+def _scores(scoring: Scoring, weights: dict[str, tuple[Tensor, MaskedLayout]]) -> dict[str, Tensor]:
     """Scores by name, outputs first. weights: values, and how they lie."""
     with torch.no_grad():
         return {

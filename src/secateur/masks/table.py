@@ -8,8 +8,8 @@ from typing import Protocol
 from torch import Tensor
 
 from secateur.base.text import counted, folded, listed, paged, share, times
-from secateur.masks.choice import Rules
 from secateur.masks.criteria import Measure
+from secateur.masks.sparsify import Rules
 
 HEAD = ("weight", "shape", "of", "kept", "zero")
 SHOWN = 5

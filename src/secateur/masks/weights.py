@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.anatomy.masked import lists, mask_in
-from secateur.anatomy.masked_layout import Layout, layout_of
+from secateur.anatomy.masked_layout import MaskedLayout, layout_of
 from secateur.anatomy.slots import NESTED
 from secateur.base.names import means
 from secateur.base.text import listed
@@ -41,7 +41,7 @@ class Weight:
         return self.names[0]
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> MaskedLayout:
         return layout_of(module for module, _ in self.places)
 
     @property

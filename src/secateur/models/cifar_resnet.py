@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from secateur.models.widths import blocks_of, scaled
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions; x: (b, i, h, w) -> (b, width, h / stride, w / stride)"""
 
     expansion = 1
@@ -67,7 +67,7 @@ class ResNet(nn.Module):
         self,
         n: int,
         *,
-        block: type[Block] | type[Bottleneck] = Block,
+        block: type[ResidualBlock] | type[Bottleneck] = ResidualBlock,
         width: float = 1.0,
         channels: int = 3,
         num_classes: int = 10,
@@ -89,8 +89,8 @@ class ResNet(nn.Module):
 
 
 def _stage(
-    block: type[Block] | type[Bottleneck], n: int, inputs: int, width: int, stride: int
-) -> Iterator[Block | Bottleneck]:
+    block: type[ResidualBlock] | type[Bottleneck], n: int, inputs: int, width: int, stride: int
+) -> Iterator[ResidualBlock | Bottleneck]:
     yield block(inputs, width, stride)
     for _ in range(n - 1):
         yield block(block.expansion * width, width, 1)
@@ -106,7 +106,7 @@ def cifar_resnet(
     >>> sum(parameter.numel() for parameter in cifar_resnet(20).parameters())
     269722
     """
-    each, block = (9, Bottleneck) if bottleneck else (6, Block)
+    each, block = (9, Bottleneck) if bottleneck else (6, ResidualBlock)
     n = blocks_of(depth, each, 2, "ResNet with bottlenecks" if bottleneck else "ResNet")
     return ResNet(n, block=block, width=width, channels=channels, num_classes=num_classes)
 
@@ -126,4 +126,4 @@ def resnet110() -> ResNet:
     return cifar_resnet(110)
 
 
-__all__ = ["Block", "Bottleneck", "ResNet", "cifar_resnet", "resnet20", "resnet56", "resnet110"]
+__all__ = ["Bottleneck", "ResNet", "ResidualBlock", "cifar_resnet", "resnet20", "resnet56", "resnet110"]

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from secateur.errors import InputError, nearest
 
 
-class Pick(nn.Module):
+class ChannelPick(nn.Module):
     """x: (n, c, ...) -> (n, k, ...), the channels that `index: (k,)` lists; all of them, in order, to begin with.
 
-    >>> pick = Pick(3)
+    >>> pick = ChannelPick(3)
     >>> pick.index = torch.tensor([2, 0])
     >>> pick(torch.tensor([[10, 11, 12]]))
     tensor([[12, 10]])
@@ -42,14 +42,14 @@ class Pick(nn.Module):
 
 
 def with_picks(model: nn.Module, *norms: str) -> nn.Module:
-    """A copy in which a `Pick` stands before each batch norm whose name matches one of the globs; it computes the same.
+    """A copy that computes the same, with an `ChannelPick` before each batch norm whose name matches one of the globs.
 
     The norm `bn1` becomes a sequence of both, so its parameters are named `bn1.1.weight` and so on. Raises `InputError`
     for a glob that matches no module, and for a module that is no batch norm.
 
     >>> net = with_picks(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), "1")
     >>> net[1][0]
-    Pick(4)
+    ChannelPick(4)
     """
     found = dict.fromkeys(name for glob in norms for name in _matching(model, glob))
     copied = copy.deepcopy(model)
@@ -58,7 +58,7 @@ def with_picks(model: nn.Module, *norms: str) -> nn.Module:
         if not isinstance(norm, nn.modules.batchnorm._BatchNorm):
             raise InputError(f"{name!r} is a {type(norm).__name__}; a pick stands before a batch norm")
         parent, _, leaf = name.rpartition(".")
-        pick = Pick(norm.num_features)
+        pick = ChannelPick(norm.num_features)
         for tensor in itertools.islice(itertools.chain(norm.parameters(), norm.buffers()), 1):
             pick.to(tensor.device)
         setattr(copied.get_submodule(parent), leaf, nn.Sequential(pick, norm).train(norm.training))
@@ -73,4 +73,4 @@ def _matching(model: nn.Module, glob: str) -> Iterator[str]:
     yield from matches
 
 
-__all__ = ["Pick", "with_picks"]
+__all__ = ["ChannelPick", "with_picks"]

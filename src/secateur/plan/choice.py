@@ -27,7 +27,7 @@ from secateur.plan.parts import (
     Totals,
 )
 from secateur.plan.renumbering import Names
-from secateur.terms import Axis, Each, Term, axes, positions, size
+from secateur.terms import Axis, PerUnit, Term, axes, positions, size
 
 UNREAD = "unread"  # the note that names integers which may be out of date
 
@@ -67,10 +67,10 @@ class Choice:
         """An axis object for every name; the inner ones know their outer terms."""
         made: dict[str, Axis] = {}
         for name, axis in self.axes.items():
-            made[name] = Axis(axis.size) if axis.outer is None else Each(axis.size, None)
+            made[name] = Axis(axis.size) if axis.outer is None else PerUnit(axis.size, None)
         for name, axis in self.axes.items():
             inner = made[name]
-            if axis.outer is not None and isinstance(inner, Each):
+            if axis.outer is not None and isinstance(inner, PerUnit):
                 inner.outer = decoded(axis.outer, made)
         return made
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from secateur.cost.form import Counts
+from secateur.cost.size_polynomials import Counts
 from secateur.graph.graph import Graph
 from secateur.importance import score
 from secateur.plan.plan import Plan

@@ -16,7 +16,7 @@ from secateur.graph.blocks import block_of, without
 from secateur.graph.graph import Graph
 from secateur.graph.parts import Block
 from secateur.importance import Criterion, Scores, check_needs, is_ready, named_criterion, score_blocks
-from secateur.planning.selection.wishes import Wishes
+from secateur.planning.selection.limits_by_axis import Wishes
 from secateur.planning.targets import Target
 from secateur.statistics.sums import Statistics
 

@@ -12,7 +12,7 @@ import torch
 from secateur.anatomy.counting import renumbering
 from secateur.base.process import trainable
 from secateur.cost.cost import Cost
-from secateur.cost.form import Counts
+from secateur.cost.size_polynomials import Counts
 from secateur.errors import InputError, TargetError
 from secateur.graph.blocks import counts_by_axis
 from secateur.graph.graph import Graph
@@ -24,13 +24,13 @@ from secateur.plan.parts import AttributeChange, AxisPlan, Code, Renorm, Scale, 
 from secateur.plan.plan import Plan, with_notes
 from secateur.planning.depth import shortened, split_by_hand
 from secateur.planning.reached import check_cut, held_back
+from secateur.planning.selection.limits_by_axis import Wishes
 from secateur.planning.selection.select import Select, SelectLike
-from secateur.planning.selection.wishes import Wishes
 from secateur.planning.solver.allocate import SCOPES
 from secateur.planning.solver.bundles import bundled
-from secateur.planning.solver.ladders import Ladder, Measured, kept_units, ladders
-from secateur.planning.solver.meeting import Search
-from secateur.planning.solver.worth import worth
+from secateur.planning.solver.ladders import Ladder, MeasuredHarm, kept_units, ladders
+from secateur.planning.solver.meeting import CountsSearch
+from secateur.planning.solver.step_weights import worth
 from secateur.planning.stale import stale
 from secateur.planning.targets import Target, parse_targets
 from secateur.statistics.sums import Statistics
@@ -49,7 +49,7 @@ def plan(
     select: SelectLike = None,
     drop: Drop | None = None,
     scope: str = "global",
-    allocation: Measured | None = None,
+    allocation: MeasuredHarm | None = None,
     statistics: Statistics | None = None,
     seed: int = 0,
 ) -> Plan:
@@ -102,7 +102,7 @@ def plan(
     counted = worth(graph, relative=relative) if allocation is None else [1] * len(graph.groups)
     bundles = bundled(graph, rungs, wishes, counted)
     asked = _as_asked(graph, drop, targets, rungs)
-    counts = Search(wishes.conditions, wishes.floors, targets, scope, asked).counts(bundles)
+    counts = CountsSearch(wishes.conditions, wishes.floors, targets, scope, asked).counts(bundles)
     if select == Select():  # else it may be what was asked for
         check_cut(wishes, targets, counts)
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
@@ -119,7 +119,7 @@ def _chosen(graph: Graph, importance: str | Criterion | Scores, statistics: Stat
     return {**named, "by_weights": ", ".join(unread)} if unread else named
 
 
-def _spread(scope: str, allocation: Measured | None) -> dict[str, str]:
+def _spread(scope: str, allocation: MeasuredHarm | None) -> dict[str, str]:
     """How the cut was spread over the axes."""
     return {"scope": scope} if allocation is None else {"allocation": "measured"}
 
@@ -165,7 +165,7 @@ def _check_memory(graph: Graph, targets: Sequence[Target]) -> None:
 def _check_allocation(allocation: Any, scope: str) -> None:
     if allocation is None:
         return
-    if not isinstance(allocation, Measured):
+    if not isinstance(allocation, MeasuredHarm):
         raise InputError(
             f"allocation={allocation!r} is none; measure one with secateur.sensitivity(graph, evaluate), "
             "or read one with Sensitivity.read(path)"

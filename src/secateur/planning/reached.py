@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from secateur.cost.form import Counts
+from secateur.cost.size_polynomials import Counts
 from secateur.errors import TargetError
 from secateur.graph.frozen_text import holding_out
-from secateur.planning.selection.wishes import Wishes
+from secateur.planning.selection.limits_by_axis import Wishes
 from secateur.planning.targets import Target
 
 SHOWN = 3

@@ -182,7 +182,7 @@ def search_graph(
         "functions": f"{called(goal.metric)}, finished by {called(goal.finish)}",
         "key": key,
     }
-    search = Search(graph, goal, options, Journal.opened(path, KIND, marks))
+    search = TargetSearch(graph, goal, options, Journal.opened(path, KIND, marks))
     with bar("search", search.most, shown=progress) as step:
         chosen, value = search.run(step)
     small = made(graph, chosen, goal.finish)
@@ -200,7 +200,7 @@ def search_graph(
     )
 
 
-class Search:
+class TargetSearch:
     """Bisection on what remains: between a cut that is too large and one that is not."""
 
     def __init__(self, graph: Graph, goal: Goal, options: dict[str, Any], journal: Journal):

@@ -13,7 +13,7 @@ from secateur.base.hashing import called, of_tensors
 from secateur.base.paths import PathLike
 from secateur.base.process import trainable
 from secateur.base.progress import bar
-from secateur.cost.form import Counts
+from secateur.cost.size_polynomials import Counts
 from secateur.errors import InputError
 from secateur.graph.fingerprint import fingerprint_of
 from secateur.graph.graph import Graph
@@ -22,8 +22,8 @@ from secateur.importance import Criterion, Scores, score
 from secateur.plan.plan import Plan
 from secateur.planning.by_counts import keeping, whole
 from secateur.planning.selection.conditions import Conditions
+from secateur.planning.selection.limits_by_axis import Wishes
 from secateur.planning.selection.select import Select, SelectLike
-from secateur.planning.selection.wishes import Wishes
 from secateur.planning.solver.ladders import allowed_levels, highest
 from secateur.probing.curves import DENSE, KIND, Sensitivity, from_journal
 from secateur.probing.journal import Journal, key_of
@@ -31,7 +31,7 @@ from secateur.probing.metric import Finish, Metric, check_functions, judged, mad
 from secateur.statistics.sums import Statistics
 
 RATIOS = (0.9, 0.75, 0.5, 0.25)
-Asked: TypeAlias = "list[tuple[Group, dict[float, int]]]"
+KeptByRatio: TypeAlias = "list[tuple[Group, dict[float, int]]]"
 
 
 @trainable
@@ -133,10 +133,10 @@ class Probes:
     scores: Mapping[str, torch.Tensor]
     finish: Finish | None
 
-    def asked(self, wishes: Wishes, ratios: Sequence[float]) -> tuple[Asked, dict[str, str]]:
+    def asked(self, wishes: Wishes, ratios: Sequence[float]) -> tuple[KeptByRatio, dict[str, str]]:
         """What each group is to keep at each ratio, and why groups stay of which no smaller count is possible alone."""
         free = Select(floor=0).on(self.graph)
-        found: Asked = []
+        found: KeptByRatio = []
         stays: dict[str, str] = {}
         for i, group in enumerate(self.graph.groups):
             levels = allowed_levels(group, free).tolist()

@@ -37,7 +37,7 @@ _ASKED = frozenset(
 _NUMBERS = (int, float, complex, str, torch.dtype, torch.device, type(None))
 
 
-class Missed(Exception):
+class UnfilledRead(Exception):
     """Something read a stand-in that was not filled."""
 
 
@@ -79,14 +79,14 @@ class OnDemand:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Within, stand-ins are filled where they are read. Raises `Missed` where one was read and not filled."""
+        """Within, stand-ins are filled where they are read. Raises `UnfilledRead` where one was read and not filled."""
         if not self._of:
             yield
             return
         with _Functions(self), _Ops(self):
             yield
         if self.missed:  # should the model have caught it
-            raise Missed
+            raise UnfilledRead
 
     def run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Run a torch function with the stand-ins among its arguments filled."""
@@ -167,7 +167,7 @@ class OnDemand:
         return out.untyped_storage()._cdata in {m.untyped_storage()._cdata for m in self._memory.values()}
 
     def check(self, values: Any) -> None:
-        """Raise `Missed` where an op is given an empty stand-in, or a part of one."""
+        """Raise `UnfilledRead` where an op is given an empty stand-in, or a part of one."""
         for value in values:
             if isinstance(value, (tuple, list)):
                 self.check(value)
@@ -175,7 +175,7 @@ class OnDemand:
                 storage = value.untyped_storage()._cdata
                 if any(storage == tensor.untyped_storage()._cdata for tensor in self._blank.values()):
                     self.missed = True
-                    raise Missed
+                    raise UnfilledRead
 
 
 def _versions(found: list[nn.Parameter]) -> list[int]:

@@ -27,7 +27,7 @@ from secateur.graph.parts import At, Reading
 from secateur.plan.parts import Cache
 from secateur.proof.lifted import copy, swapped
 from secateur.proof.noise import NotDrawn, drawn
-from secateur.proof.ondemand import Fill, Missed
+from secateur.proof.ondemand import Fill, UnfilledRead
 from secateur.proof.units import Units
 from secateur.terms import Kept, Term
 from secateur.trace.interceptor import Interceptor
@@ -172,7 +172,7 @@ def cleaned(name: str, out: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Job:
+class ReplayJob:
     """What is run: the calls, what of the results counts, the caches that are filled anew, in float64 or as it is."""
 
     calls: Sequence[Call]
@@ -198,7 +198,7 @@ class Job:
         replay = partial(Replay, model, readings or {}, units or Units(), lift=self.lift, clean=clean)
         try:
             return self._run(model, fill, replay(), around)
-        except Missed:
+        except UnfilledRead:
             return self._run(model, fill, replay(), around, at_once=True)
 
     def _run(
@@ -259,7 +259,7 @@ def run(
     outputs: Callable[[Any], Any] | None = None,
 ) -> list[Tensor]:
     """The output tensors of all calls in float64, without gradients; `outputs` picks them. The model stays."""
-    return Job(calls, outputs).run(model, None, readings, Units(keep or {})).tensors
+    return ReplayJob(calls, outputs).run(model, None, readings, Units(keep or {})).tensors
 
 
 @contextmanager
@@ -273,4 +273,4 @@ def default_float64() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-__all__ = ["Job", "Misaligned", "NotDrawn", "default_float64", "in_float64", "run"]
+__all__ = ["Misaligned", "NotDrawn", "ReplayJob", "default_float64", "in_float64", "run"]

@@ -24,7 +24,7 @@ from secateur.plan.plan import Plan
 from secateur.planning.planning import build_plan
 from secateur.proof.ondemand import Fill
 from secateur.proof.units import Units, by_axis
-from secateur.terms import Each
+from secateur.terms import PerUnit
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def orders(graph: Graph, *, seed: int = 0) -> dict[str, Any]:
     random = np.random.default_rng(seed)
     kept: dict[str, Any] = {}
     for axis in graph.axes:
-        inner = isinstance(axis.term, Each) and axis.term.outer is not None
+        inner = isinstance(axis.term, PerUnit) and axis.term.outer is not None
         rows = [_shuffled(axis.size, random) for _ in range(axis.outer.n if axis.outer else 1)]
         kept[axis.name] = tuple(rows) if inner else rows[0]
     return kept

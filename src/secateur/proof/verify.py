@@ -47,7 +47,7 @@ from secateur.plan.plan import Plan
 from secateur.proof.lifted import copy
 from secateur.proof.noise import NotDrawn
 from secateur.proof.ondemand import Fill
-from secateur.proof.replay import Job, Misaligned, Ran
+from secateur.proof.replay import Misaligned, Ran, ReplayJob
 from secateur.proof.silencing import Silencing, nothing_of, orders, permutation_plan, with_others
 from secateur.proof.units import Units
 from secateur.trace.tracing import trace, trace_calls
@@ -270,9 +270,9 @@ class Proof:
         return Precision() if self.lift else Precision.of(self.model)
 
     @cached_property
-    def job(self) -> Job:
+    def job(self) -> ReplayJob:
         """How they run."""
-        return Job(self.calls, self.graph.source.outputs, self.plan.caches, self.lift)
+        return ReplayJob(self.calls, self.graph.source.outputs, self.plan.caches, self.lift)
 
     def retraced(self) -> Proof:
         """The same by a trace on these very calls and in this precision, where values decide what runs."""

@@ -89,7 +89,7 @@ class Smaller:
 
 
 @dataclass(frozen=True)
-class Bench:
+class ImageBench:
     """Data, an example of one image, and what is done to networks on them. told: what figures are measured on."""
 
     data: Data
@@ -98,7 +98,7 @@ class Bench:
     told: str
 
     @classmethod
-    def open(cls, images: Images, options: Options) -> Bench:
+    def open(cls, images: Images, options: Options) -> ImageBench:
         data = images.load(options.seed)
         return cls(data, next(iter(data.test))[0][:1], options, f"{_counted(data)}images of {images}")
 
@@ -153,4 +153,4 @@ def _counted(data: Data) -> str:
     return f"{counts[0]:,} training and {counts[1]:,} test " if len(counts) == 2 else ""
 
 
-__all__ = ["Bench", "Images", "Smaller"]
+__all__ = ["ImageBench", "Images", "Smaller"]

@@ -26,7 +26,7 @@ from secateur.errors import InputError, nearest
 from secateur.models.cifar_resnet import cifar_resnet
 from secateur.models.vgg import vgg16
 from secateur.recipes.framework import Options, Result, Row, scratch
-from secateur.recipes.images import Bench, Images
+from secateur.recipes.images import ImageBench, Images
 from secateur.train import evaluate
 
 # ruff: noqa: UP045
@@ -55,7 +55,7 @@ def _spared(blocks: int, *layers: int) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Net:
+class FiltersNet:
     """A network, the selector of the layers that may go, and the rates of the paper as rules, by the paper's name."""
 
     build: Callable[..., nn.Module]
@@ -63,9 +63,9 @@ class Net:
     rates: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-NETS: dict[str, Net] = {
-    "resnet20": Net(partial(cifar_resnet, 20), "layer*.conv1"),
-    "resnet56": Net(
+NETS: dict[str, FiltersNet] = {
+    "resnet20": FiltersNet(partial(cifar_resnet, 20), "layer*.conv1"),
+    "resnet56": FiltersNet(
         partial(cifar_resnet, 56),
         "layer*.conv1",
         {
@@ -73,7 +73,7 @@ NETS: dict[str, Net] = {
             "B": _stages(0.4, 0.7, 0.9) + _spared(9, 16, 18, 20, 34, 38, 54),
         },
     ),
-    "resnet110": Net(
+    "resnet110": FiltersNet(
         partial(cifar_resnet, 110),
         "layer*.conv1",
         {
@@ -81,12 +81,12 @@ NETS: dict[str, Net] = {
             "B": _stages(0.5, 0.6, 0.7) + _spared(18, 36, 38, 74),
         },
     ),
-    "vgg16": Net(
+    "vgg16": FiltersNet(
         partial(vgg16, hidden=(512,)),
         "features.*",
         {"A": tuple(f"features.{at}: keep=0.5" for at in (0, 24, 27, 30, 34, 37, 40))},
     ),
-    "bottlenecks29": Net(partial(cifar_resnet, 29, bottleneck=True), "layer*.conv1, layer*.conv2"),
+    "bottlenecks29": FiltersNet(partial(cifar_resnet, 29, bottleneck=True), "layer*.conv1, layer*.conv2"),
 }
 """Rates are what remains of a layer's filters. Networks without are cut where they are measured to bear it."""
 
@@ -115,7 +115,7 @@ def run(
         raise InputError(f"no net {net!r}; known: {', '.join(NETS)}{nearest(net, NETS)}")
     counts = (images or 1_200, 1_000) if options.quick else (images or 2_400, 5_000)
     source = Images(data, *counts, image_size, batch_size, train_path, test_path)
-    bench = Bench.open(source, options)
+    bench = ImageBench.open(source, options)
     dense = bench.built(NETS[net].build, width=width)
     given = _given(net, source, width)
     if given is not None:
@@ -154,7 +154,7 @@ def _given(net: str, images: Images, width: float) -> Path | None:
     return path if path.is_file() else None
 
 
-def sensitivities(bench: Bench, dense: nn.Module, only: str) -> secateur.Sensitivity:
+def sensitivities(bench: ImageBench, dense: nn.Module, only: str) -> secateur.Sensitivity:
     """What it does to accuracy to cut one layer alone, on training images; drawn where there is a folder for it."""
     probes = bench.calibration(PROBES)
     measured = secateur.sensitivity(
@@ -185,14 +185,16 @@ def bearing(measured: secateur.Sensitivity, keep: float, bears: float) -> tuple[
     return tuple(f"axis={name}: keep={keep if drop <= bears + 1e-9 else 1}" for name, drop in lost.items())
 
 
-def cut(dense: nn.Module, bench: Bench, rules: Sequence[str], importance: str) -> nn.Module:
+def cut(dense: nn.Module, bench: ImageBench, rules: Sequence[str], importance: str) -> nn.Module:
     """The network with what the rules leave of its layers."""
     return secateur.prune(
         dense, bench.example, importance=importance, select=list(rules), seed=bench.options.seed
     ).model
 
 
-def _compared(bench: Bench, dense: nn.Module, rates: Mapping[str, Sequence[str]], epochs: _Epochs) -> Iterator[Row]:
+def _compared(
+    bench: ImageBench, dense: nn.Module, rates: Mapping[str, Sequence[str]], epochs: _Epochs
+) -> Iterator[Row]:
     """A row for each set of rates; for the last also with filters at random, and from scratch."""
     rules: Sequence[str] = ()
     for name, rules in rates.items():
@@ -203,6 +205,6 @@ def _compared(bench: Bench, dense: nn.Module, rates: Mapping[str, Sequence[str]]
     yield bench.row("from scratch", fresh, scratch=bench.trained(fresh, epochs.scratch, LR))
 
 
-def _tuned(bench: Bench, name: str, small: nn.Module, epochs: int) -> Row:
+def _tuned(bench: ImageBench, name: str, small: nn.Module, epochs: int) -> Row:
     after_cut = bench.accuracy(small)
     return bench.row(name, small, after_cut=after_cut, finetuned=bench.trained(small, epochs, FINETUNE_LR))

@@ -40,7 +40,7 @@ CALIBRATION = 16  # batches
 
 
 @dataclass(frozen=True)
-class Case:
+class MaskedCase:
     """A network, an example of its input, and the widths that its axes are to have."""
 
     build: Callable[[], nn.Module]
@@ -49,7 +49,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Training:
+class MaskedTraining:
     """On what, and how long."""
 
     data: str = "mnist"
@@ -59,17 +59,17 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class MaskedWorkshop:
     """A case with its data, and the steps that are taken on it."""
 
-    case: Case
-    training: Training
+    case: MaskedCase
+    training: MaskedTraining
     options: Options
     data: Data
     calibration: Sequence[Batch] = field(repr=False)
 
     @classmethod
-    def open(cls, case: Case, training: Training, options: Options) -> Workshop:
+    def open(cls, case: MaskedCase, training: MaskedTraining, options: Options) -> MaskedWorkshop:
         data = load_data(training.data, batch_size=training.batch_size, seed=options.seed)
         data = subset(data, **QUICK, seed=options.seed) if options.quick else data
         return cls(case, training, options, data, list(itertools.islice(data.train, CALIBRATION)))
@@ -98,9 +98,9 @@ class Workshop:
         return row
 
 
-def compare(case: Case, training: Training, options: Options) -> tuple[Row, ...]:
+def compare(case: MaskedCase, training: MaskedTraining, options: Options) -> tuple[Row, ...]:
     """The dense network, the small one by each method, and the small one from scratch."""
-    shop = Workshop.open(case, training, options)
+    shop = MaskedWorkshop.open(case, training, options)
     with seeded(options.seed):
         dense = case.build()
     rows = [shop.row("dense", dense, dense=shop.trained(dense, training.epochs))]
@@ -120,10 +120,10 @@ def compare(case: Case, training: Training, options: Options) -> tuple[Row, ...]
     return tuple(rows)
 
 
-def told(training: Training, options: Options, source: str) -> str:
+def told(training: MaskedTraining, options: Options, source: str) -> str:
     """What the figures were measured on, and how that differs from the source."""
     some = f"{QUICK['train']:,} training and {QUICK['test']:,} test images of " if options.quick else ""
     return f"{some}{training.data}, trained {training.epochs} + {training.finetune_epochs} epochs; {source}"
 
 
-__all__ = ["METHODS", "Case", "Training", "compare", "told"]
+__all__ = ["METHODS", "MaskedCase", "MaskedTraining", "compare", "told"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from typer import Option
 
 from secateur.recipes.framework import Options, Result
-from secateur.recipes.masked import Case, Training, compare, told
+from secateur.recipes.masked import MaskedCase, MaskedTraining, compare, told
 
 NAME = "masked-convnet"
 SOURCE = "the masked layers of Wang and Ding, Weights Pruning PyTorch Implementation, after Han et al., NIPS 2015"
@@ -51,6 +51,6 @@ def run(
     batch_size: Annotated[int, Option(min=1, help="Examples per batch.")] = 64,
 ) -> Result:
     """Train, cut to [8, 16, 32] by several criteria, fine-tune, and compare with the small network from scratch."""
-    training = Training(data, epochs, finetune_epochs, batch_size)
-    rows = compare(Case(ConvNet, torch.zeros(1, 1, 28, 28), WIDTHS), training, options)
+    training = MaskedTraining(data, epochs, finetune_epochs, batch_size)
+    rows = compare(MaskedCase(ConvNet, torch.zeros(1, 1, 28, 28), WIDTHS), training, options)
     return Result(NAME, CLAIM, told(training, options, "the source publishes no figures"), rows)

@@ -23,7 +23,7 @@ SIDE = 512
 
 
 @dataclass(frozen=True)
-class Sizes:
+class MattingSizes:
     """Pixels of a side of a composite, images of a batch, and numbers of batches: to train on, to tune on, ..."""
 
     side: int
@@ -35,8 +35,8 @@ class Sizes:
     calls: int  # that are timed
 
 
-FULL = Sizes(side=96, batch=8, dense=280, tuning=100, calibration=4, test=16, calls=10)
-QUICK = Sizes(side=64, batch=8, dense=90, tuning=24, calibration=2, test=6, calls=5)
+FULL = MattingSizes(side=96, batch=8, dense=280, tuning=100, calibration=4, test=16, calls=10)
+QUICK = MattingSizes(side=64, batch=8, dense=90, tuning=24, calibration=2, test=6, calls=5)
 
 LR, TUNING_LR = 3e-3, 1e-3
 
@@ -50,17 +50,17 @@ class Errors:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class MattingWorkshop:
     """The data, and the steps that are taken on a model. `example`: what parameters and MACs are counted for."""
 
-    sizes: Sizes
+    sizes: MattingSizes
     options: Options
     train: Composites
     test: Sequence[Batch] = field(repr=False)
     example: Tensor = field(default_factory=lambda: torch.zeros(1, 3, SIDE, SIDE), repr=False)
 
     @classmethod
-    def open(cls, sizes: Sizes, options: Options) -> Workshop:
+    def open(cls, sizes: MattingSizes, options: Options) -> MattingWorkshop:
         """Raises `InputError` where the font or scikit-image is missing."""
         train = composites("train", side=sizes.side, batches=sizes.dense, batch_size=sizes.batch, seed=options.seed)
         test = composites("test", side=sizes.side, batches=sizes.test, batch_size=sizes.batch)
@@ -123,4 +123,4 @@ class Workshop:
         }
 
 
-__all__ = ["FULL", "LR", "QUICK", "SIDE", "TUNING_LR", "Errors", "Sizes", "Workshop"]
+__all__ = ["FULL", "LR", "QUICK", "SIDE", "TUNING_LR", "Errors", "MattingSizes", "MattingWorkshop"]

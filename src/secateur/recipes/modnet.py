@@ -27,7 +27,7 @@ from secateur.base.text import counted
 from secateur.data import Batch
 from secateur.data.matting import parts
 from secateur.recipes.framework import Options, Result, Row, scratch
-from secateur.recipes.matting import FULL, LR, QUICK, TUNING_LR, Errors, Workshop
+from secateur.recipes.matting import FULL, LR, QUICK, TUNING_LR, Errors, MattingWorkshop
 from secateur.recipes.matting_losses import modnet_loss
 from secateur.recipes.matting_picture import write_picture
 
@@ -91,7 +91,7 @@ def run(
     shares = {"backbone": backbone, "lr_branch": lr_branch, "hr_branch": hr_branch, "f_branch": f_branch}
     rules = [f"{branch}.*: keep={share}" for branch, share in shares.items() if share is not None]
     cut = Cut(target or (() if rules else BY_HAND), rules, importance, recover)
-    shop = Workshop.open(QUICK if options.quick else FULL, options)
+    shop = MattingWorkshop.open(QUICK if options.quick else FULL, options)
     calibration = list(shop.batches(shop.sizes.calibration, kind=1))
 
     dense = shop.dense()
@@ -119,7 +119,7 @@ def run(
     return Result(NAME, CLAIM, told(shop), timed, more, metric="mse", columns=("ms",))
 
 
-def compared(shop: Workshop, dense: nn.Module, cut: Cut, calibration: Sequence[Batch]) -> Iterator[Row]:
+def compared(shop: MattingWorkshop, dense: nn.Module, cut: Cut, calibration: Sequence[Batch]) -> Iterator[Row]:
     """The whole cut by other criteria, without tuning."""
     for importance, recover in COMPARED:
         other = replace(cut, importance=importance, recover=recover)
@@ -128,7 +128,7 @@ def compared(shop: Workshop, dense: nn.Module, cut: Cut, calibration: Sequence[B
             yield shop.row(f"{other}, at once", small, after_cut=shop.errors(small))
 
 
-def tuned(shop: Workshop, model: nn.Module) -> Errors:
+def tuned(shop: MattingWorkshop, model: nn.Module) -> Errors:
     """How a copy does after all of the tuning in one go: of the dense network too, whose training is not at its end."""
     copied = copy.deepcopy(model)
     shop.fitted(copied, shop.batches(shop.sizes.tuning, kind=2), TUNING_LR)
@@ -136,7 +136,7 @@ def tuned(shop: Workshop, model: nn.Module) -> Errors:
 
 
 def in_steps(
-    shop: Workshop, dense: nn.Module, cut: Cut, steps: int, calibration: Sequence[Batch]
+    shop: MattingWorkshop, dense: nn.Module, cut: Cut, steps: int, calibration: Sequence[Batch]
 ) -> tuple[nn.Module, Row]:
     """A part of the cut, a part of the tuning, and again; the optimizer keeps its moments through every cut."""
     optimizer = shop.training(TUNING_LR).make_optimizer(dense)
@@ -154,14 +154,14 @@ def in_steps(
     return small, replace(last, method=f"{cut}, {counted(steps, 'step')}", more={"stages": stages})
 
 
-def from_scratch(shop: Workshop, small: nn.Module) -> Row:
+def from_scratch(shop: MattingWorkshop, small: nn.Module) -> Row:
     """The same small network from random weights, trained for as long as the others were tuned."""
     fresh = scratch(small, shop.options.seed)
     shop.fitted(fresh, shop.batches(shop.sizes.tuning, kind=2), LR)
     return shop.row("from scratch", fresh, scratch=shop.errors(fresh))
 
 
-def write_files(folder: Path, shop: Workshop, models: dict[str, nn.Module]) -> None:
+def write_files(folder: Path, shop: MattingWorkshop, models: dict[str, nn.Module]) -> None:
     """Mattes of test images side by side, and the weights of the last model, for `secateur.load(MODNet(), ...)`."""
     image, targets = shop.test[0]
     write_picture(folder / PICTURE, models, image[:PICTURED], parts(targets)[0][:PICTURED])
@@ -173,7 +173,7 @@ def proved(dense: nn.Module, plan: secateur.Plan, image: Tensor) -> dict[str, An
     return secateur.verify(dense, secateur.cut(dense, plan), plan, image).as_dict()
 
 
-def told(shop: Workshop) -> str:
+def told(shop: MattingWorkshop) -> str:
     """What the figures were measured on, and how that differs from the source."""
     sizes = shop.sizes
     figures, people = len(shop.train.figures), sum(len(figure.texts) for figure in shop.train.figures)

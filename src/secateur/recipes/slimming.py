@@ -31,7 +31,7 @@ from secateur.models.pick import with_picks
 from secateur.models.vgg import vgg16
 from secateur.plan.plan import Plan
 from secateur.recipes.framework import Options, Result, Row, scratch
-from secateur.recipes.images import Bench, Images
+from secateur.recipes.images import ImageBench, Images
 from secateur.recipes.ranking import lowest, units_of
 from secateur.recover import recover_
 from secateur.train.penalties import ScaleL1
@@ -118,7 +118,7 @@ def run(
         raise InputError(f"no net {net!r}; known: {', '.join(NETS)}, all{nearest(net, NETS)}")
     counts = (images or 1_600, 1_000) if options.quick else (images or 4_000, 5_000)
     source = Images(data, *counts, image_size, batch_size, train_path, test_path)
-    bench = Bench.open(source, options)
+    bench = ImageBench.open(source, options)
     training = Training(strength, epochs, finetune_epochs)
     rows: list[Row] = []
     for name, found in (QUICK if options.quick else NETS).items():
@@ -146,7 +146,7 @@ def strength_for(fall: float, steps: int) -> float:
 class _Slimming:
     """One network from training to fine-tuning."""
 
-    bench: Bench
+    bench: ImageBench
     name: str
     net: Net
     training: Training

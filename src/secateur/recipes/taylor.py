@@ -30,7 +30,7 @@ from secateur.importance import needs_of_importance, score
 from secateur.models.checkpoint import copy_matching, load_matching
 from secateur.models.vgg import vgg16, vgg_like
 from secateur.recipes.framework import Options, Result, Row, scratch
-from secateur.recipes.images import Bench, Images
+from secateur.recipes.images import ImageBench, Images
 from secateur.recipes.ranking import lowest, units_of
 from secateur.statistics.calibration import calibrate
 
@@ -121,7 +121,7 @@ def run(
     own = bool(train_path or test_path)
     side = image_size or (64 if own else 16)
     source = Images(data, *counts, side, batch_size, train_path, test_path, numbers(classes))
-    bench = Bench.open(source, options)
+    bench = ImageBench.open(source, options)
     build = partial(NETS[net], width=width or (0.25 if options.quick else 1.0 if own else 0.375))
     dense = bench.built(build)
     start = Start(build, replace(source, classes=()), epochs, pretrained) if pretrained or classes else None
@@ -162,7 +162,7 @@ class Start:
             count = load_matching(model, self.pretrained)
             options.say(f"{self.pretrained}: {count} of {len(model.state_dict())} tensors fit")
             return
-        bench = Bench.open(self.images, options)
+        bench = ImageBench.open(self.images, options)
         wide = bench.built(self.build)
         options.say(f"all classes: {100 * bench.trained(wide, self.epochs, LR):.2f} %")
         copy_matching(model, wide.state_dict())
@@ -171,7 +171,7 @@ class Start:
         return f"{self.pretrained}" if self.pretrained else f"{self.epochs} epochs on all classes of {self.images}"
 
 
-def _dense(bench: Bench, model: nn.Module, epochs: int, start: Start | None, *, train: bool, prune: bool) -> Row:
+def _dense(bench: ImageBench, model: nn.Module, epochs: int, start: Start | None, *, train: bool, prune: bool) -> Row:
     """The trained network: taken from the folder where `--prune` stands alone, else kept there if there is one."""
     path = _kept(bench.options, train, prune)
     if prune and not train:
@@ -197,7 +197,7 @@ def _kept(options: Options, train: bool, prune: bool) -> Path | None:
     return path
 
 
-def _pruned(bench: Bench, dense: nn.Module, rounds: Rounds, epochs: int) -> Iterator[Row]:
+def _pruned(bench: ImageBench, dense: nn.Module, rounds: Rounds, epochs: int) -> Iterator[Row]:
     """A row for each criterion, for one round instead of several, and for the last network from scratch."""
     small = dense
     for name in CRITERIA:
@@ -211,7 +211,7 @@ def _pruned(bench: Bench, dense: nn.Module, rounds: Rounds, epochs: int) -> Iter
     yield bench.row("from scratch", fresh, scratch=bench.trained(fresh, total, LR))
 
 
-def in_rounds(bench: Bench, dense: nn.Module, name: str, importance: str, rounds: Rounds) -> tuple[nn.Module, Row]:
+def in_rounds(bench: ImageBench, dense: nn.Module, name: str, importance: str, rounds: Rounds) -> tuple[nn.Module, Row]:
     """Drop the lowest filters of the network and fine-tune, round by round. The row tells what the last cut did."""
     model, told = dense, []
     after_cut = finetuned = 0.0
@@ -224,7 +224,7 @@ def in_rounds(bench: Bench, dense: nn.Module, name: str, importance: str, rounds
     return model, bench.row(name, model, after_cut=after_cut, finetuned=finetuned, more={"rounds": told})
 
 
-def without_lowest(bench: Bench, model: nn.Module, importance: str, filters: int) -> nn.Module:
+def without_lowest(bench: ImageBench, model: nn.Module, importance: str, filters: int) -> nn.Module:
     """The model without the `filters` of the whole network with the lowest scores."""
     graph = secateur.trace(model, bench.example)
     needs = needs_of_importance(importance)

@@ -20,13 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.graph.readers import matrix_of, weight_of
+from secateur.graph.consumers import matrix_of, weight_of
 from secateur.recover.constants import Constants
+from secateur.recover.coroutines import Strand
 from secateur.recover.solving import applied, solved
-from secateur.recover.strands import Strand
 from secateur.recover.task import Task
 from secateur.recover.walking import Ends, Joined, Walk
-from secateur.statistics.batches import Batch
+from secateur.statistics.batches import CalibrationBatch
 from secateur.statistics.listening import Read
 from secateur.statistics.patches import rows
 from secateur.statistics.sums import PLACES
@@ -60,7 +60,7 @@ class Layerwise:
                     strand.close()
         return [strand.result for strand in dense], [strand.result for strand in cut]
 
-    def _body(self, model: nn.Module, batch: Batch) -> Callable[[Callable[[Any], Any]], Any]:
+    def _body(self, model: nn.Module, batch: CalibrationBatch) -> Callable[[Callable[[Any], Any]], Any]:
         """One run of a model, which stops at every weight that is to be solved for, and at the sums of `joining`."""
         joining = self.ends.joining
         alone = self.ends.solvable - joining
@@ -105,7 +105,7 @@ class Layerwise:
 
     # --- one weight ---
 
-    def _solve(self, name: str, events: Events) -> Change | None:
+    def _solve(self, name: str, events: Events) -> WeightChange | None:
         """Make a weight anew from what all batches tell; None where it already reads what it always read."""
         if all(_alike(dense, cut) for dense, cut in events.values()):
             return None
@@ -119,7 +119,7 @@ class Layerwise:
         read.weight.data.add_(weight)
         if constant:
             self.constants.add(name, shift)
-        return Change(weight, shift if constant else None)
+        return WeightChange(weight, shift if constant else None)
 
     def _matrix(self, read: Read) -> Tensor:
         """(groups, features + 1, outputs), in float64; the bias last."""
@@ -170,7 +170,7 @@ class Layerwise:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class WeightChange:
     """What was added to a weight, and to its bias or to what stands for it."""
 
     weight: Tensor
@@ -185,7 +185,7 @@ class Change:
         return read.window.convolved(read.x, self.weight, self.shift, read.groups)
 
 
-def _answer(event: Any, change: Change | None) -> Any:
+def _answer(event: Any, change: WeightChange | None) -> Any:
     """The sum as it is with the change, where a run waits at one."""
     if not isinstance(event, Joined):
         return None

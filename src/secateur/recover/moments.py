@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from secateur.apply.kept import kept_by_axis
-from secateur.graph.readers import matrix_of, weight_of
+from secateur.apply.kept_by_axis import kept_by_axis
+from secateur.graph.consumers import matrix_of, weight_of
 from secateur.recover.constants import Constants
 from secateur.recover.task import Task
 from secateur.recover.walking import Ends

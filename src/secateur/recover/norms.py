@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from secateur.statistics.batches import Batch
+from secateur.statistics.batches import CalibrationBatch
 
 
-def estimate_norms(model: nn.Module, batches: Sequence[Batch]) -> int:
+def estimate_norms(model: nn.Module, batches: Sequence[CalibrationBatch]) -> int:
     """Replace the running mean and variance of each batch norm by their averages over the batches, in place.
 
     Every batch counts by the number of its examples. Gives the number of norms.

@@ -20,7 +20,7 @@ RIDGES = (1e-6, 1e-4, 1e-2, 1e-1, 1.0)
 HELD_OUT = 5  # of so many batches one is held out; of fewer, one of so many rows
 BLOCK = 4096
 
-Rows: TypeAlias = "Callable[[], Iterable[tuple[Tensor, Tensor]]]"
+SolvedRows: TypeAlias = "Callable[[], Iterable[tuple[Tensor, Tensor]]]"
 """Gives batches of what is read, (rows, groups, features), and of what is to come out, (rows, groups, outputs)."""
 
 
@@ -51,7 +51,7 @@ class _Moments:
         return self.gram, self.cross
 
 
-def solved(rows: Rows, start: Tensor, *, constant: bool = True, block: int = BLOCK) -> tuple[Tensor, float]:
+def solved(rows: SolvedRows, start: Tensor, *, constant: bool = True, block: int = BLOCK) -> tuple[Tensor, float]:
     """W: (groups, features + 1, outputs), the constant's row last, from `start`; and the ridge that was chosen.
 
     Without `constant` that row stays as it is. More than `block` features are solved for block by block, each for what
@@ -64,7 +64,7 @@ def solved(rows: Rows, start: Tensor, *, constant: bool = True, block: int = BLO
     return weight, ridge
 
 
-def _block(rows: Rows, weight: Tensor, part: slice, constant: bool) -> tuple[Tensor, float]:
+def _block(rows: SolvedRows, weight: Tensor, part: slice, constant: bool) -> tuple[Tensor, float]:
     """Solve for the change of a block of features, and of the constant, in what is left to explain."""
     fit, held = _Moments(), _Moments()
     for fitted, seen, wanted in _split(rows()):

@@ -32,7 +32,7 @@ from secateur.recover.walking import rehearsed
 from secateur.statistics.batches import batches
 from secateur.statistics.sums import PLACES, Statistics
 
-Found: TypeAlias = "tuple[dict[Added, Tensor], dict[str, Any]]"
+StepSums: TypeAlias = "tuple[dict[Added, Tensor], dict[str, Any]]"
 """Parameters that a step adds, with their values, and figures that it reports."""
 
 
@@ -43,7 +43,7 @@ class Step(Protocol):
     name: ClassVar[str]
     needs: ClassVar[frozenset[str]]
 
-    def __call__(self, task: Task) -> Found:
+    def __call__(self, task: Task) -> StepSums:
         """Change the weights of the task's model in place."""
         ...
 
@@ -59,7 +59,7 @@ class Norms:
     name: ClassVar[str] = "norms"
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, task: Task) -> Found:
+    def __call__(self, task: Task) -> StepSums:
         return {}, {"norms": estimate_norms(task.model, task.batches)}
 
 
@@ -75,7 +75,7 @@ class MeanShift:
     name: ClassVar[str] = "shift"
     needs: ClassVar[frozenset[str]] = frozenset({"moments"})
 
-    def __call__(self, task: Task) -> Found:
+    def __call__(self, task: Task) -> StepSums:
         with _constants(task, self.add_bias) as (ends, constants):
             changed = FromMoments(task, ends, constants).shift()
             return constants.tidy(), {"biases": changed}
@@ -96,7 +96,7 @@ class MomentLeastSquares:
     name: ClassVar[str] = "lsq_moments"
     needs: ClassVar[frozenset[str]] = frozenset({"gram"})
 
-    def __call__(self, task: Task) -> Found:
+    def __call__(self, task: Task) -> StepSums:
         with _constants(task, self.add_bias) as (ends, constants):
             changed = FromMoments(task, ends, constants).least_squares(self.ridge)
             return constants.tidy(), {"weights": changed}
@@ -120,7 +120,7 @@ class LeastSquares:
     name: ClassVar[str] = "lsq"
     needs: ClassVar[frozenset[str]] = frozenset()
 
-    def __call__(self, task: Task) -> Found:
+    def __call__(self, task: Task) -> StepSums:
         plain = _outputs(task)
         with _constants(task, self.add_bias) as (ends, constants):
             before = {slot.name: slot.tensor.detach().clone() for slot in slots(task.model)}

@@ -9,7 +9,7 @@ from torch import nn
 
 from secateur.graph.graph import Graph
 from secateur.plan.plan import Plan
-from secateur.statistics.batches import Batch
+from secateur.statistics.batches import CalibrationBatch
 from secateur.statistics.sums import Statistics
 
 
@@ -20,7 +20,7 @@ class Task:
     graph: Graph
     model: nn.Module
     plan: Plan
-    batches: Sequence[Batch]
+    batches: Sequence[CalibrationBatch]
     statistics: Statistics | None = None
     seed: int = 0
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur.graph.graph import Graph
-from secateur.statistics.batches import Batch
+from secateur.statistics.batches import CalibrationBatch
 from secateur.statistics.listening import Listener, Read
 
 _MARK = "_secateur_tail"
@@ -175,7 +175,7 @@ class Walk(Listener):
                 self._ends.bare.add(name)
 
 
-def rehearsed(graph: Graph, model: nn.Module, batch: Batch) -> Ends:
+def rehearsed(graph: Graph, model: nn.Module, batch: CalibrationBatch) -> Ends:
     """Run the cut model on a batch to see where each weight's result goes."""
     ends = Ends()
     walk = Walk(model, graph, lambda read: None, lambda joined: joined.total, None, ends)

@@ -10,7 +10,7 @@ from secateur.latency.timing import Timing
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredModel:
     """A model in numbers: parameters, MACs of a call, bytes of its safetensors file, milliseconds of a call."""
 
     params: int
@@ -20,11 +20,11 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
+class MetricScores:
     """The mean of a metric over the test data, before the cut, right after it (unless it came in stages), and
     after fine-tuning if there was any.
 
-    >>> Scores("accuracy", 0.99, 0.5, 0.98).show(0.98)
+    >>> MetricScores("accuracy", 0.99, 0.5, 0.98).show(0.98)
     '98.00 %'
     """
 
@@ -48,7 +48,8 @@ class Scores:
 class Report:
     """Two models side by side; `print` gives the table. `batch` is the batch size that the latency was measured at.
 
-    >>> before, after = Measured(100, 400, 600, Timing(2.0, 1.9, 2.1)), Measured(50, 100, 400, Timing(1.0, 0.9, 1.1))
+    >>> before = MeasuredModel(100, 400, 600, Timing(2.0, 1.9, 2.1))
+    >>> after = MeasuredModel(50, 100, 400, Timing(1.0, 0.9, 1.1))
     >>> print(Report(before, after, batch=1))
                       before     after
     parameters           100        50  50.0 %
@@ -57,10 +58,10 @@ class Report:
     latency, batch 1  2.0 ms    1.0 ms  2.00x faster
     """
 
-    dense: Measured
-    pruned: Measured
+    dense: MeasuredModel
+    pruned: MeasuredModel
     batch: int
-    scores: Scores | None = None
+    scores: MetricScores | None = None
 
     @property
     def speedup(self) -> float:

@@ -24,7 +24,7 @@ class NoBatches(InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class CalibrationBatch:
     """What the model is called with, what the loss compares its output to (None: nothing was given), and how many
     examples these are, by the first dimension of the first tensor."""
 
@@ -33,7 +33,7 @@ class Batch:
     examples: int
 
     @staticmethod
-    def of(item: Any, number: int) -> Batch:
+    def of(item: Any, number: int) -> CalibrationBatch:
         """From what the user's data gave: a pair, or a tensor or dict of inputs.
 
         Raises `InputError` for anything else, or a batch without examples.
@@ -49,25 +49,25 @@ class Batch:
         first = next((t for t in tensors_in((call.args, dict(call.kwargs))) if t.dim()), None)
         if first is None or not len(first):
             raise InputError(f"batch {number} of data holds no examples")
-        return Batch(Call(call.args, call.kwargs), changed(targets, usual), len(first))
+        return CalibrationBatch(Call(call.args, call.kwargs), changed(targets, usual), len(first))
 
-    def first(self, n: int) -> Batch:
+    def first(self, n: int) -> CalibrationBatch:
         """Its first n examples."""
-        return Batch(self.call.map(lambda t: t[:n] if t.dim() and len(t) == self.examples else t), None, n)
+        return CalibrationBatch(self.call.map(lambda t: t[:n] if t.dim() and len(t) == self.examples else t), None, n)
 
-    def to(self, device: torch.device | None) -> Batch:
+    def to(self, device: torch.device | None) -> CalibrationBatch:
         """On the device of the model."""
         if device is None:
             return self
         moved = changed(self.targets, lambda t: t.to(device))
-        return Batch(self.call.map(lambda t: t.to(device)), moved, self.examples)
+        return CalibrationBatch(self.call.map(lambda t: t.to(device)), moved, self.examples)
 
 
 def _is_input(item: Any) -> bool:
     return not isinstance(item, (tuple, list)) and is_object(item) and bool(tensors_in(item))
 
 
-def batches(data: Iterable[Any], device: torch.device | None = None) -> Iterator[Batch]:
+def batches(data: Iterable[Any], device: torch.device | None = None) -> Iterator[CalibrationBatch]:
     """The batches of the user's data, on the device of the model. Raises `InputError` where there are none."""
     if isinstance(data, (torch.Tensor, Mapping, str, bytes)) or not isinstance(data, Iterable):
         raise InputError(
@@ -75,9 +75,9 @@ def batches(data: Iterable[Any], device: torch.device | None = None) -> Iterator
         )
     number = -1
     for number, item in enumerate(data):
-        yield Batch.of(item, number).to(device)
+        yield CalibrationBatch.of(item, number).to(device)
     if number < 0:
         raise NoBatches
 
 
-__all__ = ["Batch", "NoBatches", "batches"]
+__all__ = ["CalibrationBatch", "NoBatches", "batches"]

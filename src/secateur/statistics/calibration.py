@@ -21,8 +21,8 @@ from secateur.base.process import trainable
 from secateur.base.progress import bar
 from secateur.errors import InputError, PruningError
 from secateur.graph.graph import Graph
-from secateur.statistics.batches import Batch, NoBatches, batches
-from secateur.statistics.collectors import Collector, Gates, Gradients, Gram, Moments
+from secateur.statistics.batches import CalibrationBatch, NoBatches, batches
+from secateur.statistics.collectors import Collector, Gates, GradientSums, Gram, Moments
 from secateur.statistics.curvature import add_curvature
 from secateur.statistics.listening import Listener, Read
 from secateur.statistics.processes import everywhere, several, summed, together
@@ -110,7 +110,7 @@ class _Task:
     seed: int
     progress: bool
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[CalibrationBatch]:
         """On the device of the model. One of several processes may have none."""
         device = next((p.device for p in self.graph.model.parameters()), None)
         try:
@@ -172,12 +172,12 @@ def _collectors(task: _Task, sums: Mapping[str, Sums]) -> list[Collector]:
         "moments": Moments,
         "gram": lambda own: Gram(own, task.places, task.seed),
         "gates": lambda own: Gates(own, task.graph),
-        "gradients": Gradients,
+        "gradients": GradientSums,
     }
     return [made[need](own) for need, own in sums.items() if need in made]
 
 
-def _run(task: _Task, batch: Batch, collectors: Collection[Collector]) -> None:
+def _run(task: _Task, batch: CalibrationBatch, collectors: Collection[Collector]) -> None:
     model = task.graph.model
     differentiate = any(collector.gradients for collector in collectors)
     if not collectors:

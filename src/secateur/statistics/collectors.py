@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from secateur.graph.graph import Graph
 from secateur.graph.parts import PrunableAxis
 from secateur.graph.units import per_unit, readers_by_axis
-from secateur.statistics.batches import Batch
+from secateur.statistics.batches import CalibrationBatch
 from secateur.statistics.layout import Layout, Places, layouts
 from secateur.statistics.listening import Read
 from secateur.statistics.patches import rows
@@ -31,7 +31,7 @@ class Collector(Protocol):
         """See what a weight reads; what it gives is read instead."""
         ...
 
-    def before(self, batch: Batch) -> None:
+    def before(self, batch: CalibrationBatch) -> None:
         """Called before a batch runs."""
         ...
 
@@ -60,7 +60,7 @@ class Moments:
         add(read.reader.weight, "zeros", (x == 0).sum(others))
         return None
 
-    def before(self, batch: Batch) -> None:
+    def before(self, batch: CalibrationBatch) -> None:
         """Nothing: reads tell all."""
 
     def after(self, model: nn.Module, examples: int) -> None:
@@ -80,7 +80,7 @@ class Gram:
         self._sums, self._places, self._seed = sums, places, seed
         self._generators: dict[str, torch.Generator] = {}
 
-    def before(self, batch: Batch) -> None:
+    def before(self, batch: CalibrationBatch) -> None:
         """Nothing: reads tell all."""
 
     def hear(self, read: Read) -> Tensor | None:
@@ -122,7 +122,7 @@ class Gates:
         self._dims = {name: site.dims for name, site in graph.sites.items()}
         self._heard: dict[str, Tensor] = {}
 
-    def before(self, batch: Batch) -> None:
+    def before(self, batch: CalibrationBatch) -> None:
         """Find out where examples lie, with the first batch that has several."""
         if self._layouts is None and batch.examples > 1:
             self._layouts = layouts(self._graph, batch)
@@ -197,7 +197,7 @@ def _together(gates: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(gates)).sum(0)
 
 
-class Gradients:
+class GradientSums:
     """Of every parameter: sums over batches of its gradient and of the gradient's square."""
 
     gradients = True
@@ -208,7 +208,7 @@ class Gradients:
     def hear(self, read: Read) -> Tensor | None:
         """Nothing: gradients tell all."""
 
-    def before(self, batch: Batch) -> None:
+    def before(self, batch: CalibrationBatch) -> None:
         """Nothing: gradients tell all."""
 
     def after(self, model: nn.Module, examples: int) -> None:

@@ -17,11 +17,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from secateur.errors import PruningError
 
 if TYPE_CHECKING:
-    from secateur.statistics.batches import Batch
+    from secateur.statistics.batches import CalibrationBatch
     from secateur.statistics.sums import Sums
 
 
-def add_curvature(sums: Sums, model: nn.Module, batch: Batch, loss: Callable[[Any, Any], Tensor], seed: str) -> None:
+def add_curvature(
+    sums: Sums, model: nn.Module, batch: CalibrationBatch, loss: Callable[[Any, Any], Tensor], seed: str
+) -> None:
     """Add z * Hz of every parameter w, with signs drawn by seed and name, to ("w", "curvature").
 
     Raises `PruningError` where an op of the model cannot be differentiated twice.

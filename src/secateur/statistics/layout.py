@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from secateur.graph.graph import Graph
-from secateur.statistics.batches import Batch
+from secateur.statistics.batches import CalibrationBatch
 from secateur.statistics.listening import Listener, Read
 
 Places: TypeAlias = "tuple[str, int]"
@@ -41,7 +41,7 @@ class Layout:
         return apart.flatten(2).sum(2)
 
 
-def layouts(graph: Graph, batch: Batch) -> dict[Places, Layout]:
+def layouts(graph: Graph, batch: CalibrationBatch) -> dict[Places, Layout]:
     """The layout of what is read, read by read; those that mix examples, or do not tell them apart, are left out."""
     half = batch.examples // 2
     assert half, "one example tells nothing"
@@ -62,7 +62,7 @@ class _Profile:
     along: Mapping[int, Tensor]
 
 
-def _profiles(graph: Graph, batch: Batch) -> dict[Places, _Profile]:
+def _profiles(graph: Graph, batch: CalibrationBatch) -> dict[Places, _Profile]:
     seen: dict[Places, _Profile] = {}
 
     def note(read: Read) -> None:

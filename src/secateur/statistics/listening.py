@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.graph.consumers import Consumer
 from secateur.graph.graph import Graph
-from secateur.graph.readers import Reader
 from secateur.statistics.patches import Window
 from secateur.trace.interceptor import Functions, Interceptor, uncompiled
 
@@ -33,7 +33,7 @@ class Read:
     transposed convolution, whose results overlap.
     """
 
-    reader: Reader
+    reader: Consumer
     number: int
     x: Tensor
     channel: int
@@ -90,7 +90,7 @@ class Listener(Interceptor):
     def __init__(
         self,
         model: nn.Module,
-        readers: Mapping[str, Reader],
+        readers: Mapping[str, Consumer],
         hear: Callable[[Read], Tensor | None],
         *,
         parts: bool = False,
@@ -145,7 +145,7 @@ class Listener(Interceptor):
         self._numbers[reader.weight] += 1
         return Read(reader, number, data, channel, weight, arguments.get("bias"), window, where is _transposed)
 
-    def _reader_of(self, where: Any, arguments: Arguments) -> tuple[Reader, nn.Parameter, str, str] | None:
+    def _reader_of(self, where: Any, arguments: Arguments) -> tuple[Consumer, nn.Parameter, str, str] | None:
         """Which weight reads, and the arguments that what is read and the weight (or a view of it) are."""
         for x, w in (("x", "w"), ("w", "x")):
             weight = arguments.get(w)

@@ -22,7 +22,7 @@ from secateur.errors import FileError, InputError
 from secateur.graph.fingerprint import fingerprint_of, of_steps
 from secateur.graph.graph import Graph
 from secateur.statistics import processes
-from secateur.statistics.batches import Batch
+from secateur.statistics.batches import CalibrationBatch
 
 FORMAT = "1"
 Key = tuple[str, str]
@@ -97,7 +97,7 @@ class DataHash:
     def __init__(self) -> None:
         self._seen: list[str] = []
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: CalibrationBatch) -> None:
         self._seen.append(of_values((batch.call.args, dict(batch.call.kwargs), batch.targets)))
 
     def text(self) -> str:
@@ -105,7 +105,7 @@ class DataHash:
         return digest(" ".join(processes.gathered(digest(" ".join(self._seen)))))
 
 
-def hashed(found: Iterable[Batch]) -> str:
+def hashed(found: Iterable[CalibrationBatch]) -> str:
     """The hash of batches that nothing is done with. Those of several processes are hashed together."""
 
     def run() -> DataHash:

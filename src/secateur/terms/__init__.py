@@ -1,7 +1,7 @@
 """Types for tensor dimensions: terms over axes, and their unification.
 
     term := Axis(n)               n units that live and die one by one
-          | Each(n, outer)        an axis whose n units are chosen anew for every unit of `outer`; the counts are equal
+          | PerUnit(n, outer)     an axis whose n units are chosen anew for every unit of `outer`; the counts are equal
           | Case(selector, axes)  for each unit of the axis `selector` another axis; the counts are equal
           | Cat(term, ...)        laid end to end
           | Product(term, ...)    row-major, outer first
@@ -25,11 +25,11 @@ from secateur.terms.term import (
     Axis,
     Case,
     Cat,
-    Each,
     Kept,
+    PerUnit,
     Product,
+    Reason,
     Term,
-    Why,
     axes,
     cat,
     factors,
@@ -56,11 +56,11 @@ __all__ = [
     "Axis",
     "Case",
     "Cat",
-    "Each",
     "Kept",
+    "PerUnit",
     "Product",
+    "Reason",
     "Term",
-    "Why",
     "axes",
     "cat",
     "collapse",

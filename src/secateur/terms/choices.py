@@ -1,4 +1,4 @@
-"""Choices of one's own: an `Each` that chooses anew for every outer unit, a `Case` for each unit of its selector.
+"""Choices of one's own: an `PerUnit` that chooses anew for every outer unit, a `Case` for each unit of its selector.
 
 Both last only while the units that they depend on can be told apart.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from secateur.terms.term import ONE, Axis, Case, Each, Term, axes, factors, find, in_case, leaves, product
+from secateur.terms.term import ONE, Axis, Case, PerUnit, Term, axes, factors, find, in_case, leaves, product
 from secateur.terms.unification import bind, merge
 
 
@@ -22,20 +22,20 @@ def pick(dims: Sequence[Term], i: int) -> list[list[Term]]:
     if isinstance(selector, Case) or not isinstance(selector, Axis):
         return [others] * selector.n
     for axis in [leaf for dim in others for leaf in leaves(dim)]:
-        if isinstance(axis, Each) and axis.ref is None and axis.frozen is None and _chosen_by(axis, selector):
+        if isinstance(axis, PerUnit) and axis.ref is None and axis.frozen is None and _chosen_by(axis, selector):
             bind(axis, Case(selector, [_free_of(axis, selector) for _ in range(selector.n)]))
     return [[in_case(dim, selector, k) for dim in others] for k in range(selector.n)]
 
 
-def _chosen_by(axis: Each, selector: Axis) -> bool:
+def _chosen_by(axis: PerUnit, selector: Axis) -> bool:
     """Whether each unit of the selector may have an axis of its own: they were factored out of one."""
     outer = set(axes(axis.outer)) if axis.outer is not None else set()
     return bool(outer) and (selector in outer or any(find(part) is selector for part in axis.beside))
 
 
-def _free_of(axis: Each, selector: Axis) -> Axis:
+def _free_of(axis: PerUnit, selector: Axis) -> Axis:
     outer = [part for part in factors(axis.outer or ONE) if part is not selector]
-    return Each(axis.n, product(outer)) if outer else Axis(axis.n)
+    return PerUnit(axis.n, product(outer)) if outer else Axis(axis.n)
 
 
 def mingle(dims: Sequence[Term], i: int) -> None:
@@ -46,5 +46,5 @@ def mingle(dims: Sequence[Term], i: int) -> None:
     met = set(axes(dims[i]))
     for dim in (*dims[:i], *dims[i + 1 :]):
         for axis in axes(dim):
-            if isinstance(axis, Each) and axis.outer is not None and not met.isdisjoint(axes(axis.outer)):
+            if isinstance(axis, PerUnit) and axis.outer is not None and not met.isdisjoint(axes(axis.outer)):
                 axis.outer = None

@@ -23,27 +23,27 @@ from typing import TypeAlias
 
 from secateur.errors import InputError
 
-Dim: TypeAlias = "tuple[str, ...]"  # its letters; none for a dimension of size one
+EquationDim: TypeAlias = "tuple[str, ...]"  # its letters; none for a dimension of size one
 STAR = "*"
 _TOKEN = re.compile(r"\s*(?:(?P<group>\([^()]*\))|(?P<dim>[!~]?[A-Za-z_]\w*|\*|1))(?=[\s(]|$)")
 _LETTER = re.compile(r"[!~]?[A-Za-z_]\w*$")
 
 
 @dataclass(frozen=True, slots=True)
-class Equation:
+class OpEquation:
     """`operands` and `results` by their letters; `whole` and `averaged` are the letters marked `!` and `~`."""
 
     text: str
-    operands: tuple[tuple[Dim, ...], ...]
-    results: tuple[tuple[Dim, ...], ...]
+    operands: tuple[tuple[EquationDim, ...], ...]
+    results: tuple[tuple[EquationDim, ...], ...]
     whole: frozenset[str]
     averaged: frozenset[str]
 
     @staticmethod
-    def parse(text: str) -> Equation:
+    def parse(text: str) -> OpEquation:
         """Read an equation. Raises `InputError` with the part that is none.
 
-        >>> Equation.parse("n c *, c -> n c *").operands
+        >>> OpEquation.parse("n c *, c -> n c *").operands
         ((('n',), ('c',), ('*',)), (('c',),))
         """
         left, arrow, right = text.partition("->")
@@ -56,9 +56,9 @@ class Equation:
         both = marks["!"] & marks["~"]
         if both:
             raise InputError(f"{text!r} marks {min(both)!r} both ! and ~; ! alone says that its units stay")
-        return Equation(text, operands, results, frozenset(marks["!"]), frozenset(marks["~"]))
+        return OpEquation(text, operands, results, frozenset(marks["!"]), frozenset(marks["~"]))
 
-    def read(self, shapes: Sequence[Sequence[int]], made: Sequence[Sequence[int]]) -> Reading:
+    def read(self, shapes: Sequence[Sequence[int]], made: Sequence[Sequence[int]]) -> EquationReading:
         """The equation for tensors of these shapes. Raises `InputError` where it does not fit them."""
         if not len(shapes) <= len(self.operands) or len(made) != len(self.results):
             raise InputError(
@@ -69,9 +69,9 @@ class Equation:
         operands = [self._spread(dims, shape) for dims, shape in zip(self.operands, shapes, strict=False)]
         results = [self._spread(dims, shape) for dims, shape in zip(self.results, made, strict=True)]
         sizes = self._sizes([*zip(operands, shapes, strict=True), *zip(results, made, strict=True)])
-        return Reading(tuple(operands), tuple(results), sizes)
+        return EquationReading(tuple(operands), tuple(results), sizes)
 
-    def _spread(self, dims: tuple[Dim, ...], shape: Sequence[int]) -> tuple[Dim, ...]:
+    def _spread(self, dims: tuple[EquationDim, ...], shape: Sequence[int]) -> tuple[EquationDim, ...]:
         """With one letter for every dimension that `*` stands for, counted from the right."""
         count = len(shape) - len(dims) + ((STAR,) in dims)
         if count < 0 or (count > 0 and (STAR,) not in dims):
@@ -81,7 +81,7 @@ class Equation:
         star = [(f"*{place}",) for place in range(count, 0, -1)]
         return tuple(dim for old in dims for dim in (star if old == (STAR,) else [old]))
 
-    def _sizes(self, tensors: Sequence[tuple[Sequence[Dim], Sequence[int]]]) -> dict[str, int]:
+    def _sizes(self, tensors: Sequence[tuple[Sequence[EquationDim], Sequence[int]]]) -> dict[str, int]:
         """The size of every letter; one unknown letter of a group is what the others leave."""
         found = sorted(((d, n) for dims, shape in tensors for d, n in zip(dims, shape, strict=True)), key=_width)
         sizes: dict[str, int] = {}
@@ -100,19 +100,19 @@ class Equation:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class EquationReading:
     """An equation with `*` spread out, and the sizes of its letters."""
 
-    operands: tuple[tuple[Dim, ...], ...]
-    results: tuple[tuple[Dim, ...], ...]
+    operands: tuple[tuple[EquationDim, ...], ...]
+    results: tuple[tuple[EquationDim, ...], ...]
     sizes: Mapping[str, int]
 
 
-def _width(item: tuple[Dim, int]) -> int:
+def _width(item: tuple[EquationDim, int]) -> int:
     return len(item[0])
 
 
-def _dims(part: str, text: str, marks: Mapping[str, set[str]]) -> Iterator[Dim]:
+def _dims(part: str, text: str, marks: Mapping[str, set[str]]) -> Iterator[EquationDim]:
     at, seen_star = 0, False
     while part[at:].strip():
         token = _TOKEN.match(part, at)
@@ -131,7 +131,7 @@ def _dims(part: str, text: str, marks: Mapping[str, set[str]]) -> Iterator[Dim]:
         at = token.end() if token is not None else at
 
 
-def _shown(dims: Sequence[Dim]) -> str:
+def _shown(dims: Sequence[EquationDim]) -> str:
     return " ".join("1" if not dim else dim[0] if len(dim) == 1 else f"({' '.join(dim)})" for dim in dims)
 
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 
-from secateur.terms.term import Cat, Each, Product, Term, Why, axes, find
+from secateur.terms.term import Cat, PerUnit, Product, Reason, Term, axes, find
 
 
-def reason(why: Why) -> str:
+def reason(why: Reason) -> str:
     """The text of a reason."""
     return why if isinstance(why, str) else why()
 
 
-def freeze(term: Term, why: Why) -> None:
+def freeze(term: Term, why: Reason) -> None:
     """Every unit of the term stays. The first reason is kept."""
     for axis in axes(term):
         if axis.frozen is None:
             axis.frozen = reason(why)
 
 
-def mark_inexact(term: Term, why: Why, *, unsafe: bool) -> None:
+def mark_inexact(term: Term, why: Reason, *, unsafe: bool) -> None:
     """Dropping units changes the function beyond silencing them: by a mean or variance, or `unsafe`ly by more."""
     for axis in axes(term):
         if axis.frozen is None and (axis.inexact is None or (unsafe and not axis.unsafe)):
@@ -54,5 +54,5 @@ def mark_kind(term: Term, kind: str) -> None:
 def collapse(term: Term) -> None:
     """One choice for all: whatever in the term was chosen anew per outer unit no longer is."""
     for axis in axes(term):
-        if isinstance(axis, Each):
+        if isinstance(axis, PerUnit):
             axis.outer = None

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from secateur.terms.sight import places, sightings, sights
-from secateur.terms.term import Axis, Case, Cat, Each, Kept, Product, Term, axes, factors, find, same
+from secateur.terms.term import Axis, Case, Cat, Kept, PerUnit, Product, Term, axes, factors, find, same
 
 
 def size(term: Term, counts: Mapping[Axis, int]) -> int:
@@ -32,8 +32,8 @@ def kept_size(term: Term, keep: Kept) -> int:
 def positions(term: Term, keep: Kept) -> list[int]:
     """The flat positions of a term that stay when its axes keep the given units, in order.
 
-    An `Each` with an outer term keeps a list per outer unit; everything else keeps a list. The k-th place of a pruned
-    `Each` holds the k-th unit that its outer unit keeps, whichever of the two digits comes first.
+    A `PerUnit` with an outer term keeps a list per outer unit; everything else keeps a list. The k-th place of a
+    pruned `PerUnit` holds the k-th unit that its outer unit keeps, whichever of the two digits comes first.
 
     >>> from secateur.terms import product
     >>> a, b = Axis(2), Axis(3)
@@ -71,12 +71,12 @@ def _columns(term: Product, keep: Kept) -> list[list[int]]:
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in term.parts]
 
 
-def _waiting(term: Term, keep: Kept) -> list[Each]:
-    """The Eachs in a term that keep a list per outer unit, and cannot see that unit within the term."""
+def _waiting(term: Term, keep: Kept) -> list[PerUnit]:
+    """The `PerUnit` axes in a term that keep a list per outer unit, and cannot see that unit within the term."""
     return list(dict.fromkeys(a for a, count in sights(term) if not count and _per_outer(keep.get(a, ()))))
 
 
-def _dependent_columns(term: Product, keep: Kept, waiting: Sequence[Sequence[Each]]) -> list[list[int]]:
+def _dependent_columns(term: Product, keep: Kept, waiting: Sequence[Sequence[PerUnit]]) -> list[list[int]]:
     """The same where a factor's units depend on the units of others: those come first."""
     sizes = [kept_size(part, keep) for part in term.parts]
     ranks = list(zip(*itertools.product(*map(range, sizes)), strict=True)) or [()] * len(sizes)
@@ -87,14 +87,14 @@ def _dependent_columns(term: Product, keep: Kept, waiting: Sequence[Sequence[Eac
             outers = [_outer_column(term.parts, done, axis) for axis in waiting[i]]
             if i not in done and None not in outers:
                 done[i] = _column(part, keep, waiting[i], outers, ranks[i])  # type: ignore[arg-type]
-        assert len(done) > before, (term, "an Each without its outer units")
+        assert len(done) > before, (term, "a PerUnit without its outer units")
     return [done[i] for i in range(len(sizes))]
 
 
 def _column(
-    part: Term, keep: Kept, waiting: Sequence[Each], outers: Sequence[Sequence[int]], ranks: Sequence[int]
+    part: Term, keep: Kept, waiting: Sequence[PerUnit], outers: Sequence[Sequence[int]], ranks: Sequence[int]
 ) -> list[int]:
-    """One factor's digits, where `outers` gives for each Each that waits its outer unit in every row."""
+    """One factor's digits, where `outers` gives for each `PerUnit` that waits its outer unit in every row."""
     tables: dict[tuple[int, ...], list[int]] = {}
     column = []
     for row, rank in enumerate(ranks):
@@ -106,8 +106,8 @@ def _column(
     return column
 
 
-def _outer_column(parts: Sequence[Term], done: Mapping[int, Sequence[int]], axis: Each) -> list[int] | None:
-    """The outer unit of an Each in every row, once the digits that tell it are done."""
+def _outer_column(parts: Sequence[Term], done: Mapping[int, Sequence[int]], axis: PerUnit) -> list[int] | None:
+    """The outer unit of a `PerUnit` in every row, once the digits that tell it are done."""
     assert axis.outer is not None
     span = next(places(parts, axis.outer), None)
     if span is not None:

@@ -1,24 +1,24 @@
-"""Which outer units are in sight where an `Each` stands: its units can be told apart only there."""
+"""Which outer units are in sight where an `PerUnit` stands: its units can be told apart only there."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from secateur.terms.term import Axis, Cat, Each, Product, Term, axes, factors, find, product, same
+from secateur.terms.term import Axis, Cat, PerUnit, Product, Term, axes, factors, find, product, same
 
 
-def loose(dims: Sequence[Term]) -> list[Each]:
-    """The Eachs in these dimensions whose outer units are not in sight there, or more than once."""
-    if not any(isinstance(axis, Each) and axis.outer is not None for dim in dims for axis in axes(dim)):
+def loose(dims: Sequence[Term]) -> list[PerUnit]:
+    """The `PerUnit` axes in these dimensions whose outer units are not in sight there, or more than once."""
+    if not any(isinstance(axis, PerUnit) and axis.outer is not None for dim in dims for axis in axes(dim)):
         return []
     return list(dict.fromkeys(axis for axis, count in sights(product(dims)) if count != 1))
 
 
-def sights(term: Term, beside: Sequence[Sequence[Term]] = ()) -> Iterator[tuple[Each, int]]:
-    """Wherever an Each with outer units stands in a term: it, and how often these stand beside it on the way there."""
+def sights(term: Term, beside: Sequence[Sequence[Term]] = ()) -> Iterator[tuple[PerUnit, int]]:
+    """Each `PerUnit` with outer units in a term, and how often these stand next to it on the way there."""
     term = find(term)
     if isinstance(term, Axis):
-        if isinstance(term, Each) and term.outer is not None:
+        if isinstance(term, PerUnit) and term.outer is not None:
             yield term, sum(sightings(parts, term.outer) for parts in beside)
         return
     for i, part in enumerate(term.parts):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-Why: TypeAlias = "str | Callable[[], str]"  # a reason, or how to make one: finding a source line costs time
+Reason: TypeAlias = "str | Callable[[], str]"  # a reason, or how to make one: finding a source line costs time
 
 CHANNEL, HEAD, HEAD_DIM, EXPERT = KINDS = ("channel", "head", "head_dim", "expert")  # what the units of an axis are
 
@@ -37,7 +37,7 @@ class Axis:
         return f"a{self.serial}:{self.n}{'!' if self.frozen else ''}"
 
 
-class Each(Axis):
+class PerUnit(Axis):
     """The inner axis of a product with `outer`: every outer unit keeps its own choice, all of them equally many.
 
     `outer = None` (see `collapse`) makes it an ordinary axis: one choice for all.

@@ -8,7 +8,22 @@ from collections.abc import Sequence
 
 from secateur.terms.marks import collapse, freeze, keep_at_least, keep_multiple, mark_inexact, mark_kind, reason
 from secateur.terms.sight import loose
-from secateur.terms.term import ONE, Axis, Case, Cat, Each, Product, Term, Why, axes, cat, find, leaves, product, same
+from secateur.terms.term import (
+    ONE,
+    Axis,
+    Case,
+    Cat,
+    PerUnit,
+    Product,
+    Reason,
+    Term,
+    axes,
+    cat,
+    find,
+    leaves,
+    product,
+    same,
+)
 
 
 def bind(axis: Axis, term: Term) -> None:
@@ -27,7 +42,7 @@ def bind(axis: Axis, term: Term) -> None:
     axis.ref = term
 
 
-def unify(x: Term, y: Term, why: Why = "unified") -> None:
+def unify(x: Term, y: Term, why: Reason = "unified") -> None:
     """Make two terms of one size the same, unit by unit; freeze both where they have no common refinement.
 
     >>> c, a, b = Axis(5), Axis(2), Axis(3)
@@ -62,29 +77,29 @@ def _share_reason(x: Term, y: Term) -> None:
 
 
 def _unify_axes(x: Axis, y: Axis) -> None:
-    x_outer = x.outer if isinstance(x, Each) else None
-    y_outer = y.outer if isinstance(y, Each) else None
+    x_outer = x.outer if isinstance(x, PerUnit) else None
+    y_outer = y.outer if isinstance(y, PerUnit) else None
     if x_outer is None or y_outer is None or not same(x_outer, y_outer):
         collapse(x)
         collapse(y)
     bind(x, y)
 
 
-def _unify_products(x: Product, y: Product, why: Why) -> None:
+def _unify_products(x: Product, y: Product, why: Reason) -> None:
     sizes = _refine([part.n for part in x.parts], [part.n for part in y.parts])
     xs = factor(x, sizes, why) if sizes else None
     ys = factor(y, sizes, why) if sizes else None
     _unify_parts(x, y, xs, ys, why)
 
 
-def _unify_cats(x: Term, y: Term, why: Why) -> None:
+def _unify_cats(x: Term, y: Term, why: Reason) -> None:
     offsets = sorted({*_bounds(x), *_bounds(y)})
     xs = cut(x, offsets, why)
     ys = cut(y, offsets, why)
     _unify_parts(x, y, xs, ys, why)
 
 
-def _unify_parts(x: Term, y: Term, xs: list[Term] | None, ys: list[Term] | None, why: Why) -> None:
+def _unify_parts(x: Term, y: Term, xs: list[Term] | None, ys: list[Term] | None, why: Reason) -> None:
     """Part by part; where either term has no such parts, both freeze."""
     if xs is None or ys is None:
         freeze(x, why)
@@ -98,7 +113,7 @@ def _bounds(term: Term) -> list[int]:
     return list(itertools.accumulate(part.n for part in term.parts)) if isinstance(term, Cat) else [term.n]
 
 
-def cut(term: Term, offsets: Sequence[int], why: Why = "cut") -> list[Term] | None:
+def cut(term: Term, offsets: Sequence[int], why: Reason = "cut") -> list[Term] | None:
     """Split a term into consecutive pieces that end at the given offsets (ascending, the last is its size).
 
     Returns None, with the term frozen, where a boundary falls inside a unit of a product.
@@ -117,7 +132,7 @@ def cut(term: Term, offsets: Sequence[int], why: Why = "cut") -> list[Term] | No
     return _cut_cat(term, offsets, why) if isinstance(term, Cat) else _cut_product(term, offsets, why)
 
 
-def _cut_with_nothing(term: Term, offsets: Sequence[int], why: Why) -> list[Term] | None:
+def _cut_with_nothing(term: Term, offsets: Sequence[int], why: Reason) -> list[Term] | None:
     """Some pieces are empty."""
     ends = sorted({*offsets} - {0})
     pieces = cut(term, ends, why) if ends else []
@@ -129,13 +144,13 @@ def _cut_with_nothing(term: Term, offsets: Sequence[int], why: Why) -> list[Term
 
 def _cut_axis(axis: Axis, offsets: Sequence[int]) -> list[Term]:
     widths = [b - a for a, b in itertools.pairwise([0, *offsets])]
-    outer = axis.outer if isinstance(axis, Each) else None
-    parts = [Axis(n) if outer is None else Each(n, outer) for n in widths]
+    outer = axis.outer if isinstance(axis, PerUnit) else None
+    parts = [Axis(n) if outer is None else PerUnit(n, outer) for n in widths]
     bind(axis, Cat(tuple(parts)))
     return list(parts)
 
 
-def _cut_cat(term: Cat, offsets: Sequence[int], why: Why) -> list[Term] | None:
+def _cut_cat(term: Cat, offsets: Sequence[int], why: Reason) -> list[Term] | None:
     ends, pieces, current, start = set(offsets), [], [], 0
     for part in term.parts:
         inner = [o - start for o in offsets if start < o < start + part.n]
@@ -152,7 +167,7 @@ def _cut_cat(term: Cat, offsets: Sequence[int], why: Why) -> list[Term] | None:
     return pieces
 
 
-def _cut_product(term: Product, offsets: Sequence[int], why: Why) -> list[Term] | None:
+def _cut_product(term: Product, offsets: Sequence[int], why: Reason) -> list[Term] | None:
     head, rest = term.parts[0], product(term.parts[1:])
     if any(o % rest.n for o in offsets):
         freeze(term, why)
@@ -178,10 +193,10 @@ def _refine(a: Sequence[int], b: Sequence[int]) -> list[int] | None:
     return out[::-1]
 
 
-def factor(term: Term, sizes: Sequence[int], why: Why = "factored") -> list[Term] | None:
+def factor(term: Term, sizes: Sequence[int], why: Reason = "factored") -> list[Term] | None:
     """Write a term as a product of terms of the given sizes, outermost first.
 
-    The last factor of a free axis is chosen anew for each unit of the one before it (`Each`), until something says
+    The last factor of a free axis is chosen anew for each unit of the one before it (`PerUnit`), until something says
     otherwise. Returns None, with the term frozen, where the sizes do not fit its structure.
 
     >>> [part.n for part in factor(Axis(12), [3, 4])]
@@ -198,7 +213,7 @@ def factor(term: Term, sizes: Sequence[int], why: Why = "factored") -> list[Term
     return _factor_product(term, sizes, why) if isinstance(term, Product) else _factor_cat(term, sizes, why)
 
 
-def _factor_with_ones(term: Term, sizes: Sequence[int], why: Why) -> list[Term] | None:
+def _factor_with_ones(term: Term, sizes: Sequence[int], why: Reason) -> list[Term] | None:
     real = [size for size in sizes if size != 1]
     parts = factor(term, real, why) if real else []
     if parts is None:
@@ -208,17 +223,17 @@ def _factor_with_ones(term: Term, sizes: Sequence[int], why: Why) -> list[Term] 
 
 
 def _factor_axis(axis: Axis, sizes: Sequence[int]) -> list[Term]:
-    outer = axis.outer if isinstance(axis, Each) else None
+    outer = axis.outer if isinstance(axis, PerUnit) else None
     if outer is not None:
-        parts: list[Axis] = [Each(n, outer) for n in sizes]
+        parts: list[Axis] = [PerUnit(n, outer) for n in sizes]
     else:
         parts = [Axis(n) for n in sizes[:-1]]
-        parts.append(Each(sizes[-1], parts[-1], tuple(parts)))
+        parts.append(PerUnit(sizes[-1], parts[-1], tuple(parts)))
     bind(axis, Product(tuple(parts)))
     return list(parts)
 
 
-def _factor_product(term: Product, sizes: Sequence[int], why: Why) -> list[Term] | None:
+def _factor_product(term: Product, sizes: Sequence[int], why: Reason) -> list[Term] | None:
     fine = _refine([part.n for part in term.parts], sizes)
     flat = _split_factors(term, fine, why) if fine else None
     groups = _group(flat, sizes) if flat else None
@@ -227,7 +242,7 @@ def _factor_product(term: Product, sizes: Sequence[int], why: Why) -> list[Term]
     return groups
 
 
-def _split_factors(term: Product, fine: Sequence[int], why: Why) -> list[Term] | None:
+def _split_factors(term: Product, fine: Sequence[int], why: Reason) -> list[Term] | None:
     flat: list[Term] = []
     rest = iter(fine)
     for part in term.parts:
@@ -255,7 +270,7 @@ def _group(flat: Sequence[Term], sizes: Sequence[int]) -> list[Term] | None:
     return out
 
 
-def _factor_cat(term: Cat, sizes: Sequence[int], why: Why) -> list[Term] | None:
+def _factor_cat(term: Cat, sizes: Sequence[int], why: Reason) -> list[Term] | None:
     """Product(Cat(a, b), c) = Cat(Product(a, c), Product(b, c)): each part must hold whole rows, all alike."""
     row = math.prod(sizes[1:])
     if any(part.n % row for part in term.parts):
@@ -280,7 +295,7 @@ def _factor_cat(term: Cat, sizes: Sequence[int], why: Why) -> list[Term] | None:
     return [cat(heads), *inner]
 
 
-def reshape(dims: Sequence[Term], shape: Sequence[int], why: Why = "reshape") -> list[Term]:
+def reshape(dims: Sequence[Term], shape: Sequence[int], why: Reason = "reshape") -> list[Term]:
     """The terms of a row-major tensor after `reshape` to `shape`.
 
     >>> [dim.n for dim in reshape([Axis(2), Axis(6)], [4, 3])]
@@ -311,7 +326,7 @@ def reshape(dims: Sequence[Term], shape: Sequence[int], why: Why = "reshape") ->
 
 
 def settle(dims: Sequence[Term]) -> None:
-    """Collapse each Each that can no longer tell in these dimensions which outer unit it belongs to, and each Case."""
+    """Collapse each `PerUnit` that can no longer tell in these dimensions which outer unit it belongs to; and each Case."""
     cases = [leaf for dim in dims for leaf in leaves(dim) if isinstance(leaf, Case)]
     if cases:
         seen = {axis for dim in dims for axis in axes(dim)}

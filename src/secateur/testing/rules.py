@@ -22,8 +22,8 @@ from secateur.planning import plan
 from secateur.proof.verify import TOLERANCE, Verification, verify
 from secateur.trace.tracing import trace
 
-Change: TypeAlias = "Callable[[Tensor], Tensor]"
-Read: TypeAlias = "Callable[[Tensor, Sequence[Tensor]], Tensor]"
+Alteration: TypeAlias = "Callable[[Tensor], Tensor]"
+ResultReader: TypeAlias = "Callable[[Tensor, Sequence[Tensor]], Tensor]"
 EXAMPLE = torch.ones(1)
 
 
@@ -78,7 +78,7 @@ def _by_unit(result: Tensor, weights: Sequence[Tensor]) -> Tensor:
 class _Around(nn.Module):
     """One op whose float arguments are parameters, and whose float results become one number."""
 
-    def __init__(self, op: Callable[..., Any], call: tuple[Any, Any], change: Change, read: Read):
+    def __init__(self, op: Callable[..., Any], call: tuple[Any, Any], change: Alteration, read: ResultReader):
         super().__init__()
         self._op = lambda *args, **kwargs: op(*args, **kwargs)  # a function is copied with the network; an op is not
         self._change, self._read = change, read

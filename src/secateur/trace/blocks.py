@@ -67,21 +67,21 @@ class _Passage:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class RanCall:
     """A call that was recorded, and how many tensors it gave."""
 
     call: Call
     outputs: int
 
 
-class Watch:
+class CallWatch:
     """Follows the calls of modules while a recorder runs, which notes `macs` and its `path`."""
 
     def __init__(self, macs: Sequence[object], path: Sequence[object]):
         self._macs = macs
         self._path = path
         self.passages: dict[int, list[_Passage]] = {}
-        self.ran: list[Ran] = []
+        self.ran: list[RanCall] = []
         self._running: list[_Visit] = []
         self._call = 0
 
@@ -95,7 +95,7 @@ class Watch:
 
     def gave(self, call: Call, tensors: Sequence[torch.Tensor]) -> None:
         """A call has run and given these tensors, which therefore are read."""
-        self.ran.append(Ran(call, len(tensors)))
+        self.ran.append(RanCall(call, len(tensors)))
         for typed in filter(None, map(get, tensors)):
             typed.read = True
 
@@ -208,7 +208,9 @@ def _arrange(
 # --- after the runs ---------------------------------------------------------------------------------------------------
 
 
-def blocks_of(model: nn.Module, graph: Graph, watch: Watch, roles: Mapping[tuple[str, int], str]) -> tuple[Block, ...]:
+def blocks_of(
+    model: nn.Module, graph: Graph, watch: CallWatch, roles: Mapping[tuple[str, int], str]
+) -> tuple[Block, ...]:
     """The blocks, in the order of the model, and modules of the same classes with what keeps them from being one."""
     names: dict[int, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):

@@ -20,10 +20,10 @@ from secateur.graph.blocks import units
 from secateur.graph.graph import Graph
 from secateur.graph.parts import Block
 from secateur.plan.parts import Gives
-from secateur.trace.blocks import Ran, Watch, blocks_of
-from secateur.trace.ground import Ground
+from secateur.trace.blocks import CallWatch, RanCall, blocks_of
+from secateur.trace.devices import RunDevice
 from secateur.trace.interceptor import Interceptor
-from secateur.trace.staging import Stage, staged
+from secateur.trace.staging import StandIns, staged
 
 
 class _Walk(Interceptor):
@@ -40,11 +40,11 @@ class _Walk(Interceptor):
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class BlockSearch:
     """The blocks of a Graph, found when it is first asked. Those without which its model does not run must stay."""
 
     graph: Graph
-    watch: Watch
+    watch: CallWatch
     roles: Mapping[tuple[str, int], str]
 
     def __call__(self) -> tuple[Block, ...]:
@@ -56,7 +56,7 @@ class Search:
             return blocks
         if self.graph.source.uniform:
             blocks = _counted(self.graph.model, blocks)
-        return _proved(self.graph.model, blocks, self.watch.ran, Ground(self.graph.source.run))
+        return _proved(self.graph.model, blocks, self.watch.ran, RunDevice(self.graph.source.run))
 
 
 def _counted(model: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
@@ -76,7 +76,7 @@ def _meets(name: str, others: Collection[str]) -> bool:
     return inside(name, others) or any(inside(other, {name}) for other in others)
 
 
-def _proved(model: nn.Module, blocks: Sequence[Block], ran: Sequence[Ran], ground: Ground) -> tuple[Block, ...]:
+def _proved(model: nn.Module, blocks: Sequence[Block], ran: Sequence[RanCall], ground: RunDevice) -> tuple[Block, ...]:
     """Blocks of one level are bypassed all at once, which leaves little to run; only where that fails they are halved
     until the culprits are found.
     """
@@ -88,13 +88,13 @@ def _proved(model: nn.Module, blocks: Sequence[Block], ran: Sequence[Ran], groun
     if not free:
         return tuple(blocks)
     faults: dict[str, str] = {}
-    with staged(model, ground, Stage()), ground.running(), torch.no_grad():
+    with staged(model, ground, StandIns()), ground.running(), torch.no_grad():
         for level in levels.values():
             faults |= _faults(model, level, ran, ground)
     return tuple(replace(block, why=faults[block.name]) if block.name in faults else block for block in blocks)
 
 
-def _faults(model: nn.Module, blocks: Sequence[Block], ran: Sequence[Ran], ground: Ground) -> dict[str, str]:
+def _faults(model: nn.Module, blocks: Sequence[Block], ran: Sequence[RanCall], ground: RunDevice) -> dict[str, str]:
     error = _fault(model, {block.name: block.gives for block in blocks}, ran, ground)
     if error is None:
         return {}
@@ -104,7 +104,7 @@ def _faults(model: nn.Module, blocks: Sequence[Block], ran: Sequence[Ran], groun
     return {**_faults(model, blocks[:half], ran, ground), **_faults(model, blocks[half:], ran, ground)}
 
 
-def _fault(model: nn.Module, removed: dict[str, Gives], ran: Sequence[Ran], ground: Ground) -> str | None:
+def _fault(model: nn.Module, removed: dict[str, Gives], ran: Sequence[RanCall], ground: RunDevice) -> str | None:
     """What goes wrong without these blocks."""
     with kept(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -23,11 +23,11 @@ from secateur.anatomy.holders import assign, below, holders, values
 from secateur.anatomy.slots import slots
 from secateur.base.names import plain_of
 from secateur.errors import InputError
-from secateur.graph.sizes import Attribute, Dim, Equation, Expr
+from secateur.graph.sizes import Attribute, Dim, Expr, SizeEquation
 from secateur.terms import Term
 from secateur.trace.names import Quotient, followed, whole
-from secateur.trace.sized import shape_args
-from secateur.trace.sizes import Ledger, Num, escape, expression, open_ledger, plain
+from secateur.trace.size_functions import shape_args
+from secateur.trace.tracked_ints import Ledger, Num, escape, expression, open_ledger, plain
 from secateur.trace.typed import get
 
 UNWRITTEN = frozenset(("_attn_implementation_internal", "_experts_implementation_internal"))  # what no file keeps
@@ -54,12 +54,12 @@ class Built:
 
     model: nn.Module
     said: Ledger
-    sizes: Sizes
+    sizes: ConstructorSizes
 
     @staticmethod
     def of(model: nn.Module, config: Any) -> Built:
         """The model that the class of `model` makes of `config`. Raises `InputError` where it makes none."""
-        said, sizes = Ledger(whole=whole), Sizes()
+        said, sizes = Ledger(whole=whole), ConstructorSizes()
         with followed(model, map(type, below(config))), open_ledger(said), sizes:
             built = rebuilt(model, _with_factors(config))
             _let_quotients_escape(built)
@@ -167,7 +167,7 @@ def _let_quotients_escape(built: nn.Module) -> None:
 # --- equations ------------------------------------------------------------------------------------------------------
 
 
-class Sizes(TorchFunctionMode):
+class ConstructorSizes(TorchFunctionMode):
     """Sees the tensors that the constructor makes: the expressions of their sizes, by storage."""
 
     def __init__(self) -> None:
@@ -200,16 +200,16 @@ def _flat(arguments: Sequence[Any]) -> Iterator[Any]:
             yield value
 
 
-def _of_tensors(model: nn.Module, built: Built, unreached: Sequence[str]) -> Iterator[Equation]:
+def _of_tensors(model: nn.Module, built: Built, unreached: Sequence[str]) -> Iterator[SizeEquation]:
     missed = dict.fromkeys(unreached, ", which no call reached")
     for name, term, size in built.sizes_of(model):
-        yield Equation(Dim(term), size, f"the constructor, for {name}{missed.get(name, '')}")
+        yield SizeEquation(Dim(term), size, f"the constructor, for {name}{missed.get(name, '')}")
 
 
-def _of_integers(model: nn.Module, built: Built) -> Iterator[Equation]:
+def _of_integers(model: nn.Module, built: Built) -> Iterator[SizeEquation]:
     for name, mine, its in built.integers_of(model):
         if mine != its:
-            yield Equation(mine, its, f"the constructor, for {name}")
+            yield SizeEquation(mine, its, f"the constructor, for {name}")
 
 
 def _pairs(mine: Any, its: Any) -> Iterator[tuple[Any, int]]:

@@ -21,9 +21,9 @@ from secateur.graph.sizes import Dim, leaves
 from secateur.terms import Axis, axes
 from secateur.trace.op import Op
 from secateur.trace.recorder import Recorder
-from secateur.trace.registry import Rule
-from secateur.trace.sized import SIZED
-from secateur.trace.sizes import source_line
+from secateur.trace.registry import OpRule
+from secateur.trace.size_functions import SIZED
+from secateur.trace.tracked_ints import source_line
 from secateur.trace.typed import Typed, get
 
 Node: TypeAlias = "tuple[Typed, int]"  # a dimension of a tensor
@@ -57,7 +57,7 @@ class Explainer(Recorder):
         self.seen: list[_Seen] = []
         self._known: set[tuple[Axis, str]] = set()
 
-    def _apply(self, rule: Rule | None, op: Op) -> None:
+    def _apply(self, rule: OpRule | None, op: Op) -> None:
         before = _Before(op.tensors())
         super()._apply(rule, op)
         self._note(op.name, before, op.outs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from secateur.graph.algebra import Opaque, Ratio
-from secateur.graph.sizes import Attribute, Dim, Expr, Guard, evaluate, holds, leaves
+from secateur.graph.sizes import Attribute, Dim, Expr, SizeGuard, evaluate, holds, leaves
 from secateur.terms import Axis, axes, size
 from secateur.trace.solve import Solution, Tie
 
@@ -69,7 +69,7 @@ def _whole(ratio: Ratio) -> Check:
     return check
 
 
-def _kept(guard: Guard, solution: Solution, old: Mapping[Attribute, int]) -> Check:
+def _kept(guard: SizeGuard, solution: Solution, old: Mapping[Attribute, int]) -> Check:
     def check(counts: Counts) -> bool:
         def value(leaf: Dim | Attribute) -> int:
             if isinstance(leaf, Dim):

@@ -12,21 +12,21 @@ from torch import nn
 
 from secateur.base.names import plain_of
 from secateur.cost.parts import MacsTerm, Storage
+from secateur.graph.consumers import Consumer
 from secateur.graph.facts import reason_of, stuck_in
 from secateur.graph.graph import Graph
-from secateur.graph.parts import ALONE, SIZE_ALONE, Frozen, GraphSite, Group, PrunableAxis, SiteUse, Source
-from secateur.graph.readers import Reader
+from secateur.graph.parts import ALONE, SIZE_ALONE, Frozen, GraphSite, Group, PrunableAxis, SiteUse, TraceSource
 from secateur.terms import EXPERT, Axis, axes, find, freeze, merged, settle
-from secateur.trace.life import Held
 from secateur.trace.recorder import Recorder
-from secateur.trace.sizes import Ledger
 from secateur.trace.solve import Solution, Solver
-from secateur.trace.staging import Stage
+from secateur.trace.staging import StandIns
+from secateur.trace.storage_lifetimes import LiveStorage
+from secateur.trace.tracked_ints import Ledger
 
 
-def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[str], source: Source) -> Graph:
+def build(model: nn.Module, stage: StandIns, recorder: Recorder, unreached: list[str], source: TraceSource) -> Graph:
     """Solve the sizes of a recorded run and gather what remains."""
-    from secateur.trace.folds import place_folds
+    from secateur.trace.attention_scaling import place_folds
     from secateur.trace.forbidding import forbidden
     from secateur.trace.unread import follow
 
@@ -74,9 +74,9 @@ def build(model: nn.Module, stage: Stage, recorder: Recorder, unreached: list[st
     )
 
 
-def _solved(candidates: Sequence[Axis], stage: Stage, ledger: Ledger, source: Source) -> Solver:
+def _solved(candidates: Sequence[Axis], stage: StandIns, ledger: Ledger, source: TraceSource) -> Solver:
     """Solve the sizes. What would be a quotient of counts in a config is a ratio, of widths say, and stays as it is."""
-    from secateur.graph.sizes import Equation
+    from secateur.graph.sizes import SizeEquation
     from secateur.trace.solve import Solver
 
     solver = Solver(candidates, stage.attributes)
@@ -84,13 +84,13 @@ def _solved(candidates: Sequence[Axis], stage: Stage, ledger: Ledger, source: So
     quotients = [a for a, ratio in solution.attributes.items() if solver.reduced(ratio).under.variables]
     if not source.uniform or not quotients:
         return solver
-    pinned = [Equation(a, stage.attributes[a], f"{a} is a ratio of sizes") for a in quotients]
+    pinned = [SizeEquation(a, stage.attributes[a], f"{a} is a ratio of sizes") for a in quotients]
     again = Solver(candidates, stage.attributes)
     again.run(replace(ledger, equations=[*pinned, *ledger.equations]))
     return again
 
 
-def _readers(recorder: Recorder, sites: Mapping[str, GraphSite]) -> dict[str, Reader]:
+def _readers(recorder: Recorder, sites: Mapping[str, GraphSite]) -> dict[str, Consumer]:
     """Those of which the whole weight sums over channels."""
     found = {}
     for name, reader in recorder.readers.items():
@@ -101,7 +101,7 @@ def _readers(recorder: Recorder, sites: Mapping[str, GraphSite]) -> dict[str, Re
 
 
 def _settle_sites(sites: Mapping[str, GraphSite], unread: Mapping[str, str]) -> None:
-    """Parameters are sliced one dimension at a time, so an Each must find its outer axis in its own dimension.
+    """Parameters are sliced one dimension at a time, so a `PerUnit` must find its outer axis in its own dimension.
 
     unread: why parameters stay of which no call read the values.
     """
@@ -156,7 +156,7 @@ def _merged(recorded: Sequence[Any], live: set[Axis]) -> tuple[MacsTerm, ...]:
     return tuple(out)
 
 
-def _storages(held: Sequence[Held]) -> tuple[Storage, ...]:
+def _storages(held: Sequence[LiveStorage]) -> tuple[Storage, ...]:
     return tuple(
         Storage(h.coefficient, tuple(map(merged, h.terms)), len(held) if h.gone is None else h.gone) for h in held
     )

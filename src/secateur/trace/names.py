@@ -22,10 +22,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
-from secateur.graph.sizes import Call, Expr
-from secateur.trace.sizes import Num, expression, plain
+from secateur.graph.sizes import Arithmetic, Expr
+from secateur.trace.tracked_ints import Num, expression, plain
 
-Names: TypeAlias = "dict[str, Any]"  # the globals of a file
+NameTable: TypeAlias = "dict[str, Any]"  # the globals of a file
 
 
 class Quotient:
@@ -62,10 +62,10 @@ def whole(op: str, left: Any, right: Any) -> Quotient | None:
         and plain(right)
         and not plain(left) % plain(right)
     ):
-        return Quotient(plain(left) // plain(right), Call("//", expression(left), expression(right)))
+        return Quotient(plain(left) // plain(right), Arithmetic("//", expression(left), expression(right)))
     number, factor = (left, right) if isinstance(left, Num) else (right, left)
     if op == "*" and type(factor) is float and factor.is_integer() and factor > 0:
-        return Quotient(plain(number) * int(factor), Call("*", expression(number), int(factor)))
+        return Quotient(plain(number) * int(factor), Arithmetic("*", expression(number), int(factor)))
     return None
 
 
@@ -150,7 +150,7 @@ _THE_REAL = object()  # what a name means that is not among the globals
 class _Replaced:
     """A name of a file that some traces hold replaced."""
 
-    names: Names
+    names: NameTable
     name: str
     old: Any
     traces: int = 0
@@ -174,7 +174,7 @@ def followed(model: nn.Module, kinds: Iterable[type] = ()) -> Iterator[None]:
                 _put_back(one)
 
 
-def _replace(names: Names, name: str, new: Any) -> _Replaced:
+def _replace(names: NameTable, name: str, new: Any) -> _Replaced:
     one = _replaced.setdefault((id(names), name), _Replaced(names, name, names.get(name, _THE_REAL)))
     one.traces += 1
     names[name] = new
@@ -192,7 +192,7 @@ def _put_back(one: _Replaced) -> None:
         one.names[one.name] = one.old
 
 
-def _meanings(model: nn.Module, kinds: Iterable[type]) -> list[tuple[Names, str, Any]]:
+def _meanings(model: nn.Module, kinds: Iterable[type]) -> list[tuple[NameTable, str, Any]]:
     """What shall mean something else, and what: (globals, name, meaning)."""
     code = _code_of(model, kinds)
     files = {id(names): names for names in map(_globals_of, code)}
@@ -208,11 +208,11 @@ def _meanings(model: nn.Module, kinds: Iterable[type]) -> list[tuple[Names, str,
     return [*found, *((n, name, prod) for n in (*files.values(), vars(numpy)) for name in _bound(n, (original, prod)))]
 
 
-def _is_real(names: Names, name: str) -> bool:
+def _is_real(names: NameTable, name: str) -> bool:
     return name not in names or (id(names), name) in _replaced
 
 
-def _bound(names: Names, values: tuple[Any, ...]) -> list[str]:
+def _bound(names: NameTable, values: tuple[Any, ...]) -> list[str]:
     return [name for name, value in names.items() if any(value is one for one in values)]
 
 
@@ -227,7 +227,7 @@ def _code_of(model: nn.Module, further: Iterable[type]) -> list[type | FunctionT
     return [held for held in (*bases, *functions) if (held.__module__ or "").partition(".")[0] not in _NOT_THEIRS]
 
 
-def _globals_of(held: type | FunctionType) -> Names:
+def _globals_of(held: type | FunctionType) -> NameTable:
     return held.__globals__ if isinstance(held, FunctionType) else vars(sys.modules[held.__module__])
 
 
@@ -247,7 +247,7 @@ def _only_calls_int(held: type | FunctionType) -> bool:
     return True
 
 
-def _codes(value: Any, names: Names) -> list[CodeType]:
+def _codes(value: Any, names: NameTable) -> list[CodeType]:
     """The code of a function, or of the methods of a class, that is in the file with these globals."""
     if isinstance(value, type):
         methods = (getattr(held, "__func__", None) or getattr(held, "fget", held) for held in vars(value).values())

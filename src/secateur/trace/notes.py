@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from secateur.graph.parts import At, Reading, Sample, Step
-from secateur.graph.readers import Reader
+from secateur.graph.consumers import Consumer
+from secateur.graph.parts import At, Reading, Sample, TracedStep
 from secateur.graph.sizes import Dim
 from secateur.plan.parts import Renorm
-from secateur.terms import Term, Why, freeze, keep_at_least, mingle, reason, unify
-from secateur.trace.folds import Query
+from secateur.terms import Reason, Term, freeze, keep_at_least, mingle, reason, unify
+from secateur.trace.attention_heads import Attention
+from secateur.trace.attention_scaling import Query
 from secateur.trace.interceptor import Interceptor
-from secateur.trace.kinds import Attention
-from secateur.trace.life import Life
-from secateur.trace.sizes import Ledger, Num, Shape, source_line
+from secateur.trace.storage_lifetimes import Life
+from secateur.trace.tracked_ints import Ledger, Num, Shape, source_line
 from secateur.trace.typed import Typed, fresh, get, put
 
 BAKE = "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight') makes it a plain weight"
@@ -44,12 +44,12 @@ class Notes(Interceptor):
         self.unknown: Counter[str] = Counter()
         self.untrained: str | None = None  # why a call in training mode failed
         self.renorms: dict[str, Renorm] = {}
-        self.readers: dict[str, Reader] = {}
+        self.readers: dict[str, Consumer] = {}
         self.samples: dict[str, Sample] = {}  # the shapes that an op without a rule was first met with
         self.reached: set[str] = set()
         self.measured: set[str] = set()  # tensors of the model whose size was read
         self.written: dict[int, StorageWeakRef] = {}  # overwritten in place with what is no longer zero
-        self.path: list[Step] = []
+        self.path: list[TracedStep] = []
         self.readings: dict[At, Reading] = {}
         self.ran = ""  # the name of the call that just ran
         self.numbered: dict[str, int] = {}  # how many calls each module made in the calls that were asked for
@@ -89,7 +89,7 @@ class Notes(Interceptor):
         """What helps where a parametrization is in the way."""
         return f" ({BAKE})" if ".parametrizations." in self.module_path() else ""
 
-    def reason(self, why: Why) -> str:
+    def reason(self, why: Reason) -> str:
         return reason(why)
 
     def keep_two(self, term: Term) -> None:
@@ -129,7 +129,7 @@ class Notes(Interceptor):
             return
         held = self.typed(bias).at if bias is not None else None
         name = held[-1].name if held is not None and held[-1] is not None else None
-        self.readers.setdefault(place.name, Reader(place.name, place.dim, channels, name, groups))
+        self.readers.setdefault(place.name, Consumer(place.name, place.dim, channels, name, groups))
 
     def reading(self) -> Reading:
         """What is noted of the call that just ran."""

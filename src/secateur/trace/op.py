@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from secateur.graph.sizes import Dim, Equation
-from secateur.terms import ONE, Axis, Term, Why, cut, factor, find, freeze, mark_inexact, settle, unify
+from secateur.graph.sizes import Dim, SizeEquation
+from secateur.terms import ONE, Axis, Reason, Term, cut, factor, find, freeze, mark_inexact, settle, unify
 from secateur.trace.notes import Notes
 from secateur.trace.typed import Origin, Origins, Place, Typed, fresh, get, put
 
@@ -89,7 +89,7 @@ class Op:
                 found += [v for v in value if isinstance(v, torch.Tensor)]
         return found
 
-    def why(self, text: str) -> Why:
+    def why(self, text: str) -> Reason:
         """A reason with this op's name, source line and module path, made only if it is needed."""
         return lambda: f"{text}{self.recorder.mend()} ({self.name}, {self.recorder.where()})"
 
@@ -98,7 +98,7 @@ class Op:
 
     def same_size(self, x: Term, y: Term) -> None:
         """Two terms stay equally long, whichever of their units stay."""
-        self.recorder.ledger.equations.append(Equation(Dim(x), Dim(y), f"{self.name} at {self.recorder.where()}"))
+        self.recorder.ledger.equations.append(SizeEquation(Dim(x), Dim(y), f"{self.name} at {self.recorder.where()}"))
 
     def freeze(self, term: Term, text: str) -> None:
         freeze(term, self.why(text))

@@ -15,11 +15,12 @@ import torch
 from secateur.base import meta
 from secateur.errors import InputError
 from secateur.graph.parts import Sample
-from secateur.trace import sized, stacked
-from secateur.trace.blocks import SUMS, Watch
+from secateur.trace import size_functions as sized
+from secateur.trace import stacked
+from secateur.trace.blocks import SUMS, CallWatch
 from secateur.trace.notes import Notes
 from secateur.trace.op import Op
-from secateur.trace.registry import ATEN, FUNCTIONS, Rule
+from secateur.trace.registry import ATEN, FUNCTIONS, OpRule
 from secateur.trace.rules import pointwise, routing
 from secateur.trace.typed import get
 
@@ -32,10 +33,10 @@ LAYOUT_OPS = SIZED_OPS | frozenset(
     f"aten::{name}"
     for name in "clone alias contiguous permute transpose t unsqueeze squeeze detach _reshape_alias copy_".split()
 )
-_aten_rules: dict[Any, tuple[Rule | None, tuple[str, ...], str, bool]] = {}
+_aten_rules: dict[Any, tuple[OpRule | None, tuple[str, ...], str, bool]] = {}
 
 
-def _aten_rule(func: Any) -> tuple[Rule | None, tuple[str, ...], str, bool]:
+def _aten_rule(func: Any) -> tuple[OpRule | None, tuple[str, ...], str, bool]:
     """The rule, the argument names and the shortcut's key of an aten overload, and whether it draws random numbers."""
     if func not in _aten_rules:
         name = func._schema.name
@@ -57,7 +58,7 @@ class Recorder(Notes):
 
     def __init__(self, module_names: dict[int, str], device: torch.device | None, *, lift: bool = False):
         super().__init__(module_names, device, lift=lift)
-        self.watch = Watch(self.macs, self.path)
+        self.watch = CallWatch(self.macs, self.path)
 
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         rule, names = FUNCTIONS[func]
@@ -108,7 +109,7 @@ class Recorder(Notes):
         if self.counting and not self.ledger.uncounted and name not in LAYOUT_OPS:
             self.path.append((name, tuple(a for a in args if type(a) is float)))
 
-    def _apply(self, rule: Rule | None, op: Op) -> None:
+    def _apply(self, rule: OpRule | None, op: Op) -> None:
         """What no rule knows, and what a rule did not expect, freezes and is reported."""
         if rule is None:
             self.unknown[op.name] += 1

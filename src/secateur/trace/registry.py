@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-Rule: TypeAlias = "Callable[[Any], None]"
+OpRule: TypeAlias = "Callable[[Any], None]"
 """What an op says: it receives an `Op`."""
 Decorator: TypeAlias = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 
-ATEN: dict[str, Rule] = {}
-FUNCTIONS: dict[Callable[..., Any], tuple[Rule, tuple[str, ...]]] = {}
+ATEN: dict[str, OpRule] = {}
+FUNCTIONS: dict[Callable[..., Any], tuple[OpRule, tuple[str, ...]]] = {}
 # Torch functions that are Python inside, replaced by an equivalent of plain ops while a trace runs.
 PLAIN: dict[Callable[..., Any], Callable[..., Any]] = {}
 # Torch functions whose arguments are put in a plainer way first.
@@ -24,10 +24,10 @@ PLAINER: dict[Callable[..., Any], Callable[..., tuple[Any, ...]]] = {}
 IN_DOUBLE: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
+def rule(*names: str) -> Callable[[OpRule], OpRule]:
     """Register a rule for aten ops, named without overload; it also serves their in-place forms."""
 
-    def register(function: Rule) -> Rule:
+    def register(function: OpRule) -> OpRule:
         for name in names:
             if name in ATEN:
                 raise ValueError(f"two rules for {name}")
@@ -37,10 +37,10 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
     return register
 
 
-def function_rule(function: Callable[..., Any], parameters: str) -> Callable[[Rule], Rule]:
+def function_rule(function: Callable[..., Any], parameters: str) -> Callable[[OpRule], OpRule]:
     """Register a rule for a torch function whose inside is not to be looked at; `parameters` names its arguments."""
 
-    def register(body: Rule) -> Rule:
+    def register(body: OpRule) -> OpRule:
         if function in FUNCTIONS:
             raise ValueError(f"two rules for {function}")
         FUNCTIONS[function] = (body, tuple(parameters.split()))

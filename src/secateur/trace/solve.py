@@ -1,6 +1,6 @@
 """Size equations, solved once for every plan.
 
-After a trace there are equations between sizes (`Equation`), comparisons (`Guard`) and values that escaped
+After a trace there are equations between sizes (`SizeEquation`), comparisons (`SizeGuard`) and values that escaped
 (`Escape`). Here they become, in this order,
 
 1. definitions of attributes: `attn.num_heads` is the size of that axis, whatever the plan;
@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from typing import TypeGuard
 
 from secateur.graph.algebra import Monomial, Opaque, Poly, Ratio, balanced
-from secateur.graph.sizes import Attribute, Call, Dim, Equation, Expr, Guard, evaluate, leaves
+from secateur.graph.sizes import Arithmetic, Attribute, Dim, Expr, SizeEquation, SizeGuard, evaluate, leaves
 from secateur.terms import Axis, Case, Cat, Term, find
-from secateur.trace.sizes import Escape, Ledger
+from secateur.trace.tracked_ints import Escape, Ledger
 
 NOT_PRUNABLE = "the size enters the arithmetic: {}"
 
@@ -45,7 +45,7 @@ class Solution:
 
     ties: dict[Axis, Tie] = field(default_factory=dict)
     attributes: dict[Attribute, Ratio] = field(default_factory=dict)
-    guards: list[Guard] = field(default_factory=list)
+    guards: list[SizeGuard] = field(default_factory=list)
     unsafe: dict[Axis, str] = field(default_factory=dict)
 
 
@@ -63,8 +63,10 @@ class Solver:
     def run(self, ledger: Ledger) -> Solution:
         """Solve everything; see the module's docstring for the order."""
         equations = [e for e in ledger.equations if self._varies(e.left) or self._varies(e.right)]
-        equations += [Equation(g.left, g.right, g.where) for g in ledger.guards if _is_equation(g)]
-        floors = [Guard("==", e.left, e.right, True, e.where) for e in equations if _floors(e.left) or _floors(e.right)]
+        equations += [SizeEquation(g.left, g.right, g.where) for g in ledger.guards if _is_equation(g)]
+        floors = [
+            SizeGuard("==", e.left, e.right, True, e.where) for e in equations if _floors(e.left) or _floors(e.right)
+        ]
         for _ in range(2):  # an attribute may be defined by means of others
             equations = [equation for equation in equations if not self._define(equation)]
         equations = [equation for equation in equations if not self._define(equation, several=True)]
@@ -155,7 +157,7 @@ class Solver:
 
     # --- 1: attributes ---
 
-    def _define(self, equation: Equation, *, several: bool = False) -> bool:
+    def _define(self, equation: SizeEquation, *, several: bool = False) -> bool:
         """`attribute == size`, and the like with one unknown attribute, defines the attribute.
 
         Of `several` unknown ones the largest gives way, for small ones tend to count things other than units; those
@@ -185,7 +187,7 @@ class Solver:
 
     def isolate(self, side: Expr, unknown: Attribute, value: Ratio) -> Ratio | None:
         """Solve `side == value` for the one unknown in it, by undoing one operation after another."""
-        while isinstance(side, Call):
+        while isinstance(side, Arithmetic):
             in_left = unknown in set(leaves(side.left))
             if in_left and unknown in set(leaves(side.right)):
                 return None
@@ -211,9 +213,9 @@ class Solver:
 
     # --- 2: values that escaped ---
 
-    def _remember(self, equation: Equation) -> None:
+    def _remember(self, equation: SizeEquation) -> None:
         for side, other in ((equation.left, equation.right), (equation.right, equation.left)):
-            if isinstance(side, Call) and isinstance(other, (Dim, Attribute)):
+            if isinstance(side, Arithmetic) and isinstance(other, (Dim, Attribute)):
                 try:
                     self.known[self.ratio(side).key] = self.ratio(other)
                 except Opaque:
@@ -233,14 +235,14 @@ class Solver:
 
     # --- 3: constraints ---
 
-    def _difficulty(self, equation: Equation) -> int:
+    def _difficulty(self, equation: SizeEquation) -> int:
         try:
             left, right = balanced(*map(self.reduced, (self.ratio(equation.left), self.ratio(equation.right))))
         except Opaque:
             return 0
         return len(left.variables) + len(right.variables)
 
-    def _hold(self, equation: Equation) -> None:
+    def _hold(self, equation: SizeEquation) -> None:
         try:
             left, right = balanced(*map(self.reduced, (self.ratio(equation.left), self.ratio(equation.right))))
         except Opaque:
@@ -318,7 +320,7 @@ class Solver:
 
     # --- guards ---
 
-    def _open(self, guard: Guard) -> bool:
+    def _open(self, guard: SizeGuard) -> bool:
         """Whether the outcome of a comparison could depend on the plan."""
         try:
             return bool(self.reduced(self.ratio(guard.left) - self.ratio(guard.right)).variables)
@@ -326,19 +328,19 @@ class Solver:
             return bool(self._variables(guard.left, guard.right))
 
 
-def _is_equation(guard: Guard) -> bool:
+def _is_equation(guard: SizeGuard) -> bool:
     """Whether a comparison equates sizes. Many plans leave no remainder: one of them is looked for."""
     equal = (guard.op, guard.outcome) in (("==", True), ("!=", False))
     return equal and not (_has_remainder(guard.left) or _has_remainder(guard.right))
 
 
 def _has_remainder(expr: Expr) -> bool:
-    return isinstance(expr, Call) and (expr.op == "%" or _has_remainder(expr.left) or _has_remainder(expr.right))
+    return isinstance(expr, Arithmetic) and (expr.op == "%" or _has_remainder(expr.left) or _has_remainder(expr.right))
 
 
 def _floors(expr: Expr, *, inside: bool = False) -> bool:
     """Whether a quotient is computed with further: ratios are exact, so that only a plan can tell what it rounds to."""
-    if not isinstance(expr, Call):
+    if not isinstance(expr, Arithmetic):
         return False
     return (inside and expr.op in ("//", "%")) or _floors(expr.left, inside=True) or _floors(expr.right, inside=True)
 

@@ -14,7 +14,7 @@ import torch
 
 from secateur.terms import settle
 from secateur.trace.op import Op
-from secateur.trace.registry import Rule
+from secateur.trace.registry import OpRule
 from secateur.trace.typed import Rows, Typed, get, leaves
 
 Carry: TypeAlias = "Callable[[Op, list[Rows]], list[Rows] | None]"
@@ -41,7 +41,7 @@ def stack(out: torch.Tensor, rows: list[Rows]) -> None:
     typed.rows = rows
 
 
-def apply(rule: Rule, op: Op) -> None:
+def apply(rule: OpRule, op: Op) -> None:
     """Run a rule; where it leaves the rows of a stacked operand apart, it sees the first of them."""
     source = op["self"]
     typed = get(source) if op.name in CARRIES and isinstance(source, torch.Tensor) else None

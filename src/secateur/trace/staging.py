@@ -19,11 +19,11 @@ from secateur.anatomy.holders import Holder, assign, holders, values
 from secateur.anatomy.keeping import kept
 from secateur.anatomy.slots import replace_held
 from secateur.base.names import is_public
-from secateur.graph.sizes import Attribute, Call, Dim, Equation, Expr
+from secateur.graph.sizes import Arithmetic, Attribute, Dim, Expr, SizeEquation
 from secateur.plan.parts import Cache
 from secateur.terms import ONE, Axis, Term, product
-from secateur.trace.ground import Ground
-from secateur.trace.sizes import Num, Shape
+from secateur.trace.devices import RunDevice
+from secateur.trace.tracked_ints import Num, Shape
 from secateur.trace.typed import Place, Typed, drop, get, put
 
 # Sizes that torch's own modules keep; everything else they hold (strides, paddings, ...) is no size of a parameter.
@@ -56,7 +56,7 @@ class Site:
 
 
 @dataclass
-class Stage:
+class StandIns:
     """What stands in for the model's tensors and integers."""
 
     sites: dict[str, Site] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Stage:
 
 
 @contextmanager
-def staged(model: nn.Module, ground: Ground, stage: Stage) -> Iterator[None]:
+def staged(model: nn.Module, ground: RunDevice, stage: StandIns) -> Iterator[None]:
     """Swap stand-ins in, and everything back on the way out."""
     try:
         with kept(model):
@@ -88,7 +88,7 @@ def staged(model: nn.Module, ground: Ground, stage: Stage) -> Iterator[None]:
             drop(tensor)
 
 
-def _stand_in(path: str, module: nn.Module, ground: Ground, stage: Stage) -> None:
+def _stand_in(path: str, module: nn.Module, ground: RunDevice, stage: StandIns) -> None:
     prefix = f"{path}." if path else ""
     tables: list[tuple[Any, str]] = [(module._parameters, "parameter"), (module._buffers, "buffer")]
     for table, kind in tables:
@@ -102,7 +102,7 @@ def _stand_in(path: str, module: nn.Module, ground: Ground, stage: Stage) -> Non
             module.__dict__[leaf] = _replaced(prefix + leaf, "attribute", value, ground, stage)
 
 
-def _replaced(name: str, kind: str, tensor: torch.Tensor, ground: Ground, stage: Stage) -> torch.Tensor:
+def _replaced(name: str, kind: str, tensor: torch.Tensor, ground: RunDevice, stage: StandIns) -> torch.Tensor:
     seen = stage.stand_ins.get(id(tensor))
     if seen is not None:
         first, made = seen
@@ -119,7 +119,7 @@ def _replaced(name: str, kind: str, tensor: torch.Tensor, ground: Ground, stage:
     return made
 
 
-def _left(name: str, kind: str, tensor: torch.Tensor, stage: Stage) -> None:
+def _left(name: str, kind: str, tensor: torch.Tensor, stage: StandIns) -> None:
     """A tensor that nothing can stand in for: it runs itself, and stays whole."""
     site = stage.sites[name] = _site(
         name, kind, tensor, f"{name} belongs to a script (torch.jit), which stays as it is"
@@ -149,7 +149,7 @@ def _whole(name: str) -> str:
     return f"{name} holds integers"
 
 
-def tag(holder: Holder, stage: Stage) -> None:
+def tag(holder: Holder, stage: StandIns) -> None:
     """Give the integers of a module, or of an object below it, their history."""
     ours = type(holder.owner).__module__.startswith("torch.nn")
     for name, value in list(values(holder.owner).items()):
@@ -168,14 +168,14 @@ def _tagged(value: int, attribute: Attribute, attributes: dict[Attribute, int]) 
     return Num(value, attribute)
 
 
-def layer_equations(model: nn.Module) -> Iterator[Equation]:
+def layer_equations(model: nn.Module) -> Iterator[SizeEquation]:
     """What torch's own layers state about the sizes of their parameters, while the stand-ins are in."""
     for path, module in model.named_modules():
         for name, size in _sizes_of(path, module):
             value = module.__dict__.get(name)
             elsewhere = isinstance(size, Dim) and isinstance(value, int) and size.term.n != int.__index__(value)
             if isinstance(value, int) and not elsewhere:
-                yield Equation(Attribute(path, name), size, f"{type(module).__name__}.{name}")
+                yield SizeEquation(Attribute(path, name), size, f"{type(module).__name__}.{name}")
 
 
 def _terms(module: nn.Module, leaf: str) -> list[Term]:
@@ -219,7 +219,7 @@ def _sizes_of(path: str, module: nn.Module) -> Iterator[tuple[str, Expr]]:
         yield from (("hidden_size", Dim(rows[1])), ("input_size", Dim(_terms(module, "weight_ih")[1])))
     elif isinstance(module, nn.MultiheadAttention):
         width, heads = Attribute(path, "embed_dim"), Attribute(path, "num_heads")
-        yield "head_dim", Call("//", width, heads)
+        yield "head_dim", Arithmetic("//", width, heads)
         for name in ("kdim", "vdim"):
             yield name, width if module._qkv_same_embed_dim else Dim(_terms(module, f"{name[0]}_proj_weight")[1])
 
@@ -232,7 +232,7 @@ def _recurrent_sizes(module: nn.modules.rnn.RNNBase, gates: int) -> Iterator[tup
     for name in module._flat_weights_names:
         terms = _terms(module, name)
         if terms and name.startswith("weight_hh"):
-            yield "hidden_size", Call("//", Dim(terms[0]), gates)
+            yield "hidden_size", Arithmetic("//", Dim(terms[0]), gates)
         elif terms and name.startswith("weight_hr"):
             yield "proj_size", Dim(terms[0])
     if inputs := _terms(module, "weight_ih_l0"):

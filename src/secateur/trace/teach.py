@@ -15,10 +15,10 @@ from torch.utils import _pytree as pytree
 
 from secateur.errors import InputError
 from secateur.terms import ONE, Term, collapse, mingle, product
-from secateur.terms.equation import Equation, Reading
+from secateur.terms.equation import EquationReading, OpEquation
 from secateur.trace.op import Op
 from secateur.trace.recorder import forget_rules
-from secateur.trace.registry import ATEN, FUNCTIONS, Rule
+from secateur.trace.registry import ATEN, FUNCTIONS, OpRule
 
 MANY = 64  # arguments of a function that takes any number of them
 _taught: set[str] = set()  # names of ops whose rules come from users, which may be taught anew
@@ -72,7 +72,7 @@ def rule(target: Any, equation: str | None = None, *, keeps_zero: bool = False) 
     return _teach(target, _by_equation(equation, keeps_zero))
 
 
-def _teach(target: Any, body: Rule) -> Any:
+def _teach(target: Any, body: OpRule) -> Any:
     if isinstance(target, str):
         return _name(target, body)
     if (name := _op_name(target)) is not None:
@@ -97,7 +97,7 @@ def _op_name(target: Any) -> str | None:
     return target._qualname if isinstance(target, CustomOpDef) else None
 
 
-def _name(name: str, body: Rule) -> None:
+def _name(name: str, body: OpRule) -> None:
     namespace, found, _ = name.partition("::")
     if not namespace or not found:
         raise InputError(f"{name!r} is no name of an op; it has a namespace: 'mylib::scale'")
@@ -127,7 +127,7 @@ def _forward_names(function: type[torch.autograd.Function]) -> tuple[str, ...]:
     return names if own_context else names[1:]
 
 
-def _visible(function: Callable[..., Any], names: tuple[str, ...], body: Rule, source: Any) -> Callable[..., Any]:
+def _visible(function: Callable[..., Any], names: tuple[str, ...], body: OpRule, source: Any) -> Callable[..., Any]:
     """The same function, but one that a `TorchFunctionMode` sees."""
 
     @functools.wraps(function)
@@ -158,8 +158,8 @@ class _Place:
     zero: bool
 
 
-def _by_equation(text: str, keeps_zero: bool) -> Rule:
-    equation = Equation.parse(text)
+def _by_equation(text: str, keeps_zero: bool) -> OpRule:
+    equation = OpEquation.parse(text)
 
     def taught(op: Op) -> None:
         tensors = op.tensors()
@@ -180,7 +180,7 @@ def _by_equation(text: str, keeps_zero: bool) -> Rule:
     return taught
 
 
-def _places(op: Op, reading: Reading, tensors: Sequence[torch.Tensor]) -> dict[str, list[_Place]] | None:
+def _places(op: Op, reading: EquationReading, tensors: Sequence[torch.Tensor]) -> dict[str, list[_Place]] | None:
     """Where every letter stands, dimensions taken apart into their letters."""
     places: dict[str, list[_Place]] = {}
     for tensor, dims in zip(tensors, reading.operands, strict=True):
@@ -197,7 +197,7 @@ def _places(op: Op, reading: Reading, tensors: Sequence[torch.Tensor]) -> dict[s
     return places
 
 
-def _meet(op: Op, letter: str, places: Sequence[_Place], equation: Equation, reading: Reading) -> None:
+def _meet(op: Op, letter: str, places: Sequence[_Place], equation: OpEquation, reading: EquationReading) -> None:
     """Same letter, same fate; and what becomes of it."""
     for place in places[1:]:
         op.unify(places[0].term, place.term)
@@ -211,7 +211,7 @@ def _meet(op: Op, letter: str, places: Sequence[_Place], equation: Equation, rea
             _read(op, letter, places, reading, "units that are no longer zero are summed", unsafe=True)
 
 
-def _read(op: Op, letter: str, places: Sequence[_Place], reading: Reading, text: str, *, unsafe: bool) -> None:
+def _read(op: Op, letter: str, places: Sequence[_Place], reading: EquationReading, text: str, *, unsafe: bool) -> None:
     """Units whose number, or whose values once silenced, enter the result: a check must read the kept ones only."""
     _mingle(op, places)
     out = [d for d, letters in enumerate(reading.results[0]) if letter in letters]
@@ -232,7 +232,7 @@ def _mingle(op: Op, places: Sequence[_Place]) -> None:
         mingle(op.dims(place.tensor), place.dim)
 
 
-def _roles(op: Op, places: dict[str, list[_Place]], reading: Reading) -> None:
+def _roles(op: Op, places: dict[str, list[_Place]], reading: EquationReading) -> None:
     """A weight that is summed over makes the letters it leaves; what is not summed over scales, or shifts them."""
     kept = {letter for dims in reading.results for dim in dims for letter in dim}
     sums = {letter for letter in places if letter not in kept}
@@ -254,7 +254,11 @@ def _made(op: Op, letters: Sequence[str], n: int, places: dict[str, list[_Place]
 
 
 def _zero(
-    letters: Sequence[str], places: dict[str, list[_Place]], equation: Equation, reading: Reading, keeps_zero: bool
+    letters: Sequence[str],
+    places: dict[str, list[_Place]],
+    equation: OpEquation,
+    reading: EquationReading,
+    keeps_zero: bool,
 ) -> bool:
     found = [place for letter in letters for place in places.get(letter, ())]
     if any(letter in equation.averaged for letter in letters):

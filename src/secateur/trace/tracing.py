@@ -19,20 +19,20 @@ from secateur.base.nested import is_object, tensors_in
 from secateur.base.process import trainable
 from secateur.errors import InputError, PruningError, TraceError
 from secateur.graph.graph import Graph
-from secateur.graph.parts import Source
-from secateur.trace.bypassing import Search
+from secateur.graph.parts import TraceSource
+from secateur.trace.bypassing import BlockSearch
 from secateur.trace.constructing import construct
+from secateur.trace.devices import RUNS, RunDevice
 from secateur.trace.explain import Explainer, Explanation
 from secateur.trace.gathering import build
-from secateur.trace.ground import RUNS, Ground
 from secateur.trace.lending import Lent
 from secateur.trace.names import followed
 from secateur.trace.recorder import Recorder
-from secateur.trace.siblings import trace_missed
-from secateur.trace.sizes import open_ledger
-from secateur.trace.staging import Stage, layer_equations, staged
+from secateur.trace.staging import StandIns, layer_equations, staged
+from secateur.trace.tracked_ints import open_ledger
 from secateur.trace.training import branches, keeps_tensors, leaves_out
 from secateur.trace.typed import Typed, fresh, put
+from secateur.trace.unreached import trace_missed
 from secateur.trace.unread import note_facts, read_in
 
 
@@ -93,7 +93,7 @@ def trace_calls(
     uniform: bool = False,
 ) -> Graph:
     """One Graph of all these calls, in one kind of run; `lift` makes every float tensor float64."""
-    return _traced(model, Source(tuple(calls), outputs, run, lift, uniform), Recorder)[0]
+    return _traced(model, TraceSource(tuple(calls), outputs, run, lift, uniform), Recorder)[0]
 
 
 def explained(graph: Graph) -> Explanation | None:
@@ -114,10 +114,10 @@ def _outline(graph: Graph) -> Any:
 
 
 def _traced(
-    model: nn.Module, source: Source, kind: type[Recorder], prepare: Callable[[Stage], None] | None = None
+    model: nn.Module, source: TraceSource, kind: type[Recorder], prepare: Callable[[StandIns], None] | None = None
 ) -> tuple[Graph, Recorder]:
     """prepare: what is to be done to the stand-ins before the model runs."""
-    ground, stage, calls, outputs = Ground(source.run, lift=source.lift), Stage(), source.calls, source.outputs
+    ground, stage, calls, outputs = RunDevice(source.run, lift=source.lift), StandIns(), source.calls, source.outputs
     recorder = kind({id(m): name for name, m in model.named_modules()}, ground.device, lift=source.lift)
     with (
         staged(model, ground, stage),
@@ -151,10 +151,10 @@ def _traced(
     unread -= read_in(recorder.ledger)
     stage.unread += [attribute for attribute in stage.attributes if attribute in unread]
     graph = build(model, stage, recorder, _unreached(stage, recorder), source)
-    return replace(graph, find_blocks=Search(graph, recorder.watch, recorder.roles), explain=explained), recorder
+    return replace(graph, find_blocks=BlockSearch(graph, recorder.watch, recorder.roles), explain=explained), recorder
 
 
-def _lent(model: nn.Module, recorder: Recorder, ground: Ground) -> AbstractContextManager[None]:
+def _lent(model: nn.Module, recorder: Recorder, ground: RunDevice) -> AbstractContextManager[None]:
     """What `forward` writes to the model's own tensors, which a real run computes with, is undone in the end."""
     if ground.run != "real" or ground.lift:
         return nullcontext()
@@ -163,7 +163,7 @@ def _lent(model: nn.Module, recorder: Recorder, ground: Ground) -> AbstractConte
 
 
 def _record(
-    model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: Ground
+    model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: RunDevice
 ) -> None:
     given = call
     call = call.map(lambda t: _input(t, recorder, ground))
@@ -190,7 +190,7 @@ def _check_found(output: Any) -> None:
         )
 
 
-def _input(tensor: torch.Tensor, recorder: Recorder, ground: Ground) -> torch.Tensor:
+def _input(tensor: torch.Tensor, recorder: Recorder, ground: RunDevice) -> torch.Tensor:
     made = ground.stand_in(tensor, shared=False)
     put(made, Typed(fresh(tensor.shape, "model input")))
     if recorder.counting:
@@ -204,7 +204,7 @@ def _refusal(error: Exception, call: Call) -> TraceError | InputError:
 
 
 def _try_training(
-    model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: Ground
+    model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: RunDevice
 ) -> None:
     """Auxiliary heads run in training mode only."""
     try:
@@ -214,6 +214,6 @@ def _try_training(
         recorder.untrained = f"{type(cause).__name__}: {str(cause).strip().partition(chr(10))[0]}"
 
 
-def _unreached(stage: Stage, recorder: Recorder) -> list[str]:
+def _unreached(stage: StandIns, recorder: Recorder) -> list[str]:
     parameters = [name for name, site in stage.sites.items() if site.kind == "parameter"]
     return [name for name in parameters if name not in recorder.reached]

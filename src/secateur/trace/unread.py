@@ -22,9 +22,9 @@ from secateur.errors import InputError
 from secateur.graph.algebra import Opaque
 from secateur.graph.sizes import Attribute, Dim, Expr, leaves
 from secateur.trace.constructing import Built, offer_head_dims
-from secateur.trace.sizes import Ledger
 from secateur.trace.solve import Solver
-from secateur.trace.staging import Fact, Stage
+from secateur.trace.staging import Fact, StandIns
+from secateur.trace.tracked_ints import Ledger
 
 ROUNDS = 3  # in which one number leads to another
 
@@ -35,7 +35,7 @@ def read_in(ledger: Ledger) -> set[Attribute]:
     return {leaf for expr in exprs for leaf in leaves(expr) if isinstance(leaf, Attribute)}
 
 
-def note_facts(model: nn.Module, stage: Stage, unread: Collection[Attribute]) -> None:
+def note_facts(model: nn.Module, stage: StandIns, unread: Collection[Attribute]) -> None:
     """Keep what the constructor says of a model, while the stand-ins of a trace are in; nothing where it cannot."""
     if not unread or not is_pretrained(model):
         return
@@ -46,7 +46,7 @@ def note_facts(model: nn.Module, stage: Stage, unread: Collection[Attribute]) ->
         stage.offered.update(offered)
 
 
-def follow(solver: Solver, stage: Stage) -> tuple[Attribute, ...]:
+def follow(solver: Solver, stage: StandIns) -> tuple[Attribute, ...]:
     """Define those of the unread attributes that facts determine. Gives the others, of which nothing is known."""
     made = {fact.thing: fact.made for fact in stage.facts if isinstance(fact.thing, Attribute)}
     config = {leaf for fact in stage.facts for leaf in leaves(fact.made)}
@@ -63,7 +63,7 @@ def follow(solver: Solver, stage: Stage) -> tuple[Attribute, ...]:
 class _Local:
     """The numbers of a config as one module has them, which an attribute of it may follow from."""
 
-    def __init__(self, solver: Solver, stage: Stage, attribute: Attribute, config: Collection[Dim | Attribute]):
+    def __init__(self, solver: Solver, stage: StandIns, attribute: Attribute, config: Collection[Dim | Attribute]):
         here = [f for f in stage.facts if not attribute.module or inside(f.module, {attribute.module})]
         self._facts = [f for f in here if isinstance(f.thing, Dim) or f.thing not in stage.unread]
         self._outer, self._attribute, self._solver = solver.solution.attributes, attribute, copy.copy(solver)

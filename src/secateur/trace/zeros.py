@@ -18,9 +18,9 @@ from secateur.errors import PruningError
 from secateur.graph.graph import Graph
 from secateur.trace.op import Op
 from secateur.trace.recorder import Recorder
-from secateur.trace.registry import FUNCTIONS, Rule
+from secateur.trace.registry import FUNCTIONS, OpRule
 from secateur.trace.rules import conv, linear, pointwise, reduce, shape, spatial
-from secateur.trace.staging import Stage
+from secateur.trace.staging import StandIns
 from secateur.trace.typed import get
 
 # Rules whose results are zero where their operands say so, but for these few.
@@ -33,7 +33,7 @@ Use = tuple[str, int]
 class Zeros(Recorder):
     """A recorder that believes in zeros only where they follow from what it was started with."""
 
-    def _apply(self, rule: Rule | None, op: Op) -> None:
+    def _apply(self, rule: OpRule | None, op: Op) -> None:
         super()._apply(rule, op)
         if rule is FUNCTIONS[F.batch_norm][0]:
             return _normalised(op)
@@ -69,7 +69,7 @@ def still_exact(graph: Graph, flags: Mapping[Use, bool]) -> set[frozenset[Use]]:
     """
     from secateur.trace.tracing import _traced
 
-    def prepare(stage: Stage) -> None:
+    def prepare(stage: StandIns) -> None:
         for name, made in stage.stand_ins.values():
             _mark(made, [flags.get((name, dim), True) for dim in range(made.dim())])
 

@@ -14,7 +14,7 @@ from secateur.train.options import Gradients, TrainOptions
 
 if TYPE_CHECKING:
     from secateur.train.driver import prune_and_fit
-    from secateur.train.fitted import Fitted
+    from secateur.train.outcome import Fitted
 
 LATER = ("Fitted", "prune_and_fit")
 """They stand on all that cuts, which stands on parts of this package."""

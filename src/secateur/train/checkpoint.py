@@ -30,7 +30,7 @@ from secateur.base.text import columns, first_line
 from secateur.base.writing import read_tensors, save_json, save_tensors
 from secateur.errors import FileError, InputError
 from secateur.files.model_file import ALIASES, save
-from secateur.train.numbers import check_whole
+from secateur.train.number_options import check_whole
 from secateur.train.packing import pack, unpack
 
 FORMAT = 1

@@ -27,7 +27,7 @@ from secateur.apply.ready import plans_of
 from secateur.errors import InputError, nearest
 from secateur.plan.plan import Plan
 from secateur.train.losses import scores_in
-from secateur.train.numbers import check_number
+from secateur.train.number_options import check_number
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,17 +24,17 @@ from secateur.data.batches import Source
 from secateur.files.model_file import save
 from secateur.plan.parts import Totals
 from secateur.probing.metric import Metric
+from secateur.train.checked_options import check_options
 from secateur.train.checkpoint import Checkpointing, Checkpoints, Saved
 from secateur.train.distill import Distillation
-from secateur.train.fitted import Fitted
 from secateur.train.history import History, Progress, Watch
 from secateur.train.iterate import Iteration, Stage
-from secateur.train.judge import Judge, Record
 from secateur.train.logs import LogLike, opened_log
 from secateur.train.options import TrainOptions
-from secateur.train.passed import check_options
+from secateur.train.outcome import Fitted
 from secateur.train.randomness import Dice
-from secateur.train.stages import Loop, Penalties, Trainer, check_penalties
+from secateur.train.stage_verdict import Record, StageJudge
+from secateur.train.stages import Loop, Penalties, StageTrainer, check_penalties
 from secateur.train.start import run
 from secateur.train.training import Job
 from secateur.train.underway import Keeper
@@ -81,8 +81,8 @@ def prune_and_fit(
     check_options(cutting, SET_HERE, OWN)
     check_penalties(penalties)
     checkpoint = Checkpointing.of(checkpoint)
-    trainer = Trainer(batches, epochs, TrainOptions.of(options), penalties, Distillation.of(teacher))
-    judge = Judge(metric, max_drop, higher_is_better, dense).check()
+    trainer = StageTrainer(batches, epochs, TrainOptions.of(options), penalties, Distillation.of(teacher))
+    judge = StageJudge(metric, max_drop, higher_is_better, dense).check()
     loop = Loop(model, example_inputs, target, cutting, trainer, judge)
     store = checkpoint.opened(loop.identity()) if checkpoint is not None else None
     saved = store.newest() if store is not None else None

@@ -19,7 +19,7 @@ from secateur.train.logs import LogLike, opened_log
 from secateur.train.losses import cross_entropy
 from secateur.train.options import OPTIMIZERS, TrainOptions
 from secateur.train.start import run
-from secateur.train.stepping import Penalty, listed
+from secateur.train.stepping import StepPenalty, listed
 from secateur.train.training import Job
 from secateur.train.underway import Keeper
 
@@ -31,7 +31,7 @@ def fit(
     epochs: int,
     options: TrainOptions | None = None,
     optimizer: torch.optim.Optimizer | None = None,
-    penalties: Sequence[Penalty] = (),
+    penalties: Sequence[StepPenalty] = (),
     teacher: nn.Module | Distillation | None = None,
     checkpoint: Checkpointing | None = None,
     log: LogLike = None,

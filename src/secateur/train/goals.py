@@ -19,8 +19,8 @@ from secateur.plan.compose import same_axes
 from secateur.plan.plan import Plan
 from secateur.planning import plan
 from secateur.planning.planning import build_plan
+from secateur.planning.selection.limits_by_axis import Wishes
 from secateur.planning.selection.select import Select
-from secateur.planning.selection.wishes import Wishes
 from secateur.planning.targets import Target, parse_targets
 from secateur.train.widths import EXACT, Follow, Widths, as_it_was, cuts, selection
 
@@ -28,7 +28,7 @@ CHANNELS = "channels"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class StageRequest:
     """What a step asks of `plan`: targets, and a selection. `cuts`: the selection alone asks for less than is there."""
 
     targets: tuple[str, ...]
@@ -82,13 +82,13 @@ class Goals:
                 limits[target.kind] = min(limits.get(target.kind, limit), limit)
         return limits
 
-    def asked(self, graph: Graph, names: Mapping[str, str], step: int) -> Asked:
+    def asked(self, graph: Graph, names: Mapping[str, str], step: int) -> StageRequest:
         """What a step asks of the plan for a graph. names: of its axes, those that they had at first."""
         ranges, limits = self._widths.at(step), self.limits(step)
         here = {name: ranges[old] for name, old in names.items() if old in ranges}
         have = counts(graph, limits)
         targets = [_text(kind, limit, have[kind]) for kind, limit in limits.items() if have[kind] > limit]
-        return Asked(tuple(targets), selection(graph, self._select, here), cuts(graph, here))
+        return StageRequest(tuple(targets), selection(graph, self._select, here), cuts(graph, here))
 
     def check(self, graph: Graph, *, fresh: bool) -> None:
         """Raise `TargetError` where the end is out of reach, or, for a fresh start, where nothing is left to do."""
@@ -208,4 +208,4 @@ def _everything(graph: Graph) -> Plan:
     return build_plan(graph, kept, graph.cost.full)
 
 
-__all__ = ["Asked", "Goals", "counts", "names_after", "own_names"]
+__all__ = ["Goals", "StageRequest", "counts", "names_after", "own_names"]

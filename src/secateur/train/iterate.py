@@ -30,8 +30,8 @@ from secateur.pruning import Cutting, Pruned
 from secateur.recover import Recover
 from secateur.statistics.sums import Loss
 from secateur.train.goals import Goals, names_after, own_names
-from secateur.train.judge import Judge, Record, table
 from secateur.train.schedules import Factory, factory, led
+from secateur.train.stage_verdict import Record, StageJudge, table
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def iterate(
     _check_steps(steps, start)
     cutting = Cutting(example_inputs, further(calls), outputs, uniform, importance, scope, data, loss, recover, seed)
     _check_serves(cutting, steps - start)
-    judge = Judge(metric, max_drop, higher_is_better, dense).check()
+    judge = StageJudge(metric, max_drop, higher_is_better, dense).check()
     make = factory(schedule)
     graph = cutting.traced(model)
     goals = Goals(graph, target, Select.of(select), lambda end: led(make, end, steps), steps)
@@ -134,7 +134,9 @@ class Iteration(Iterator[Stage]):
     stopped: str | None
     """Why it is over: "target" (met), "max_drop", or "steps": they ended before the schedule did. None before that."""
 
-    def __init__(self, graph: Graph, goals: Goals, cutting: Cutting, judge: Judge, carry: Any = (), start: int = 0):
+    def __init__(
+        self, graph: Graph, goals: Goals, cutting: Cutting, judge: StageJudge, carry: Any = (), start: int = 0
+    ):
         self.model, self.stopped = graph.model, None
         self.done = start
         self._graph: Graph | None = graph

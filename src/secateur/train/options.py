@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from secateur.errors import InputError, nearest
 from secateur.models.functions import load_function
 from secateur.train.accelerating import check_precision
-from secateur.train.numbers import check_number, check_whole
+from secateur.train.number_options import check_number, check_whole
 
 Loss = Callable[[Any, Any], Tensor]
 """(output, targets) -> a tensor of one element."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from secateur.train.held import held
+from secateur.train.reachable import held
 
 Own = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 

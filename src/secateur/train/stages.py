@@ -24,18 +24,18 @@ from secateur.train.distill import Distillation
 from secateur.train.epochs import Later
 from secateur.train.identity import of_code
 from secateur.train.iterate import Iteration, iterate
-from secateur.train.judge import Judge
 from secateur.train.options import TrainOptions
 from secateur.train.randomness import Dice
-from secateur.train.stepping import Penalty, listed
+from secateur.train.stage_verdict import StageJudge
+from secateur.train.stepping import StepPenalty, listed
 from secateur.train.training import Job
 
-Penalties: TypeAlias = Callable[[Graph], Sequence[Penalty]]
+Penalties: TypeAlias = Callable[[Graph], Sequence[StepPenalty]]
 """From the Graph of a stage's model to what pulls while it is trained."""
 
 
 @dataclass(frozen=True)
-class Trainer:
+class StageTrainer:
     """How each stage is trained."""
 
     batches: Source
@@ -63,8 +63,8 @@ class Loop:
     example_inputs: Any
     target: Any
     cutting: Mapping[str, Any]
-    trainer: Trainer
-    judge: Judge
+    trainer: StageTrainer
+    judge: StageJudge
 
     @property
     def steps(self) -> int:
@@ -103,7 +103,7 @@ class Loop:
         """The stages after stage `start`, whose model this is."""
         return iterate(model, self.example_inputs, self.target, carry=[optimizer], start=start, **self.cutting)
 
-    def penalties(self, model: nn.Module) -> tuple[Penalty, ...]:
+    def penalties(self, model: nn.Module) -> tuple[StepPenalty, ...]:
         """What pulls while a model is trained."""
         if self.trainer.penalties is None:
             return ()
@@ -138,4 +138,4 @@ def _text(value: Any) -> str:
     return of_code(value) if callable(value) else "none" if value is None else str(value)
 
 
-__all__ = ["Loop", "Penalties", "Trainer", "check_penalties"]
+__all__ = ["Loop", "Penalties", "StageTrainer", "check_penalties"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-class Penalty(Protocol):
+class StepPenalty(Protocol):
     """What pulls parameters towards zero; see `secateur.train.penalties`."""
 
     def __call__(self) -> Tensor: ...
@@ -27,7 +27,7 @@ class Penalty(Protocol):
     def add_gradients_(self) -> None: ...
 
 
-def listed(penalties: Any) -> tuple[Penalty, ...]:
+def listed(penalties: Any) -> tuple[StepPenalty, ...]:
     """Penalties as a tuple. Raises `InputError` for what is no list of penalties."""
     if not isinstance(penalties, Iterable):
         raise InputError(f"penalties is {penalties!r}; give a list: penalties=[ScaleL1(graph, 1e-4)]")
@@ -47,7 +47,7 @@ class Stepper:
     optimizer: Any
     loss: Loss
     clip: float | None
-    penalties: Sequence[Penalty]
+    penalties: Sequence[StepPenalty]
     lessons: Lessons | None
 
     def step(self, group: Sequence[Any], factor: float, check: Callable[[float], None]) -> list[float]:

@@ -17,7 +17,7 @@ from secateur.train.distill import Distillation
 from secateur.train.losses import cross_entropy
 from secateur.train.options import Loss, TrainOptions
 from secateur.train.randomness import Dice
-from secateur.train.stepping import Penalty
+from secateur.train.stepping import StepPenalty
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Job:
     batches: Source
     epochs: int
     options: TrainOptions
-    penalties: tuple[Penalty, ...] = ()
+    penalties: tuple[StepPenalty, ...] = ()
     teaching: Distillation | None = None
     optimizer: torch.optim.Optimizer | None = None
 

@@ -17,10 +17,10 @@ from typing import TypeAlias
 from secateur.graph.graph import Graph
 from secateur.graph.parts import Group, PrunableAxis
 from secateur.planning.selection.catalogue import Catalogue
+from secateur.planning.selection.limits_by_axis import Wishes
 from secateur.planning.selection.rules import SIZES, Rule
 from secateur.planning.selection.select import Select
 from secateur.planning.selection.selector import Condition, Selector
-from secateur.planning.selection.wishes import Wishes
 from secateur.planning.solver.bundles import Bundle, bundled
 from secateur.planning.solver.ladders import ladders
 from secateur.planning.solver.spread import spread
@@ -35,7 +35,7 @@ _SIZED = (*SIZES, "ceiling")
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class WidthRange:
     """Of the units of an axis, at least and at most so many remain."""
 
     least: int
@@ -53,7 +53,7 @@ class Widths:
         ways = zip(ends, rungs, _bundles(graph, free), strict=True)
         self._courses = [_Course(graph, end, int(last), between, channels, follow) for end, last, between in ways]
 
-    def at(self, step: int) -> dict[str, Range]:
+    def at(self, step: int) -> dict[str, WidthRange]:
         """The range of each axis after a step, by its name."""
         return {name: limits for course in self._courses for name, limits in course.at(step).items()}
 
@@ -71,7 +71,7 @@ class _Course:
         top = max(level / steps for level, steps in zip(end.levels[0], end.steps, strict=True))
         self._ways = [(share, follow(share)) for share in (channels, top)]
 
-    def at(self, step: int) -> dict[str, Range]:
+    def at(self, step: int) -> dict[str, WidthRange]:
         """The range of each axis of the bundle after a step."""
         levels = self._levels(step)
         exact = self._bottom == self._end  # nothing but the schedule decides
@@ -80,7 +80,7 @@ class _Course:
         for group, least, most in zip(self._groups, bottoms, levels, strict=True):
             for axis in group.axes:
                 unit = axis.size // group.steps
-                found[axis.name] = Range(least * unit, most * unit)
+                found[axis.name] = WidthRange(least * unit, most * unit)
         return found
 
     def _levels(self, step: int) -> Sequence[int]:
@@ -126,30 +126,30 @@ def _of_size(term: Axis, size: int) -> Axis:
 # --- what a step asks of a plan ---
 
 
-def selection(graph: Graph, select: Select, ranges: Mapping[str, Range]) -> Select:
+def selection(graph: Graph, select: Select, ranges: Mapping[str, WidthRange]) -> Select:
     """What `select` says but sizes, as far as it still means something, and the ranges by the names of this graph."""
     rules = [_rule(axis, limits) for axis, limits in _by_group(graph, ranges)]
     return Select(align=select.align, floor=0.0, rules=[*_still_meant(graph, select), *rules])
 
 
-def cuts(graph: Graph, ranges: Mapping[str, Range]) -> bool:
+def cuts(graph: Graph, ranges: Mapping[str, WidthRange]) -> bool:
     """Whether the ranges alone ask for less than the graph has."""
     return any(limits.most < axis.size for axis, limits in _by_group(graph, ranges))
 
 
-def _by_group(graph: Graph, ranges: Mapping[str, Range]) -> Iterator[tuple[PrunableAxis, Range]]:
+def _by_group(graph: Graph, ranges: Mapping[str, WidthRange]) -> Iterator[tuple[PrunableAxis, WidthRange]]:
     """The range of one axis of each group, which the others are tied to. What nobody knows stays as it is."""
     for group in graph.groups:
         axis = next((axis for axis in group.axes if axis.name in ranges), group.axes[0])
-        yield axis, _possible(axis, group, ranges.get(axis.name, Range(axis.size, axis.size)))
+        yield axis, _possible(axis, group, ranges.get(axis.name, WidthRange(axis.size, axis.size)))
 
 
-def _possible(axis: PrunableAxis, group: Group, limits: Range) -> Range:
+def _possible(axis: PrunableAxis, group: Group, limits: WidthRange) -> WidthRange:
     """The range in counts that the axis can have; a small axis may be tied otherwise than it was in the original."""
     counts = [axis.size // group.steps * level for level in range(1, group.steps + 1)]
     able = [n for n in counts if n == axis.size or (n >= axis.least and n % axis.multiple == 0)]
     most = max((n for n in able if n <= limits.most), default=able[0])
-    return Range(min(limits.least, most), most)
+    return WidthRange(min(limits.least, most), most)
 
 
 def _still_meant(graph: Graph, select: Select) -> Iterator[Rule]:
@@ -165,7 +165,7 @@ def _still_meant(graph: Graph, select: Select) -> Iterator[Rule]:
                     yield Rule(Selector.parse("*"), {"protect": True}, rule.name)
 
 
-def _rule(axis: PrunableAxis, limits: Range) -> Rule:
+def _rule(axis: PrunableAxis, limits: WidthRange) -> Rule:
     """A rule that asks for a range in counts, or for one exact count."""
     match = Selector(((Condition("axis", axis.name),),))
     if limits.least == limits.most:
@@ -175,4 +175,4 @@ def _rule(axis: PrunableAxis, limits: Range) -> Rule:
     return Rule(match, {"floor": limits.least if limits.least > 1 else 0.0, "ceiling": ceiling}, "the schedule")
 
 
-__all__ = ["EXACT", "Follow", "Range", "Widths", "as_it_was", "cuts", "selection"]
+__all__ = ["EXACT", "Follow", "WidthRange", "Widths", "as_it_was", "cuts", "selection"]

@@ -19,7 +19,7 @@ from secateur.planning.solver.bundles import Bundle, bundled
 from secateur.planning.solver.isomorphic import classes, keys, signature
 from secateur.planning.solver.ladders import ladders
 from secateur.planning.solver.rungs import Rungs
-from secateur.planning.solver.worth import worth
+from secateur.planning.solver.step_weights import worth
 
 CUT = [name for name, net in NETS.items() if net.axes]
 

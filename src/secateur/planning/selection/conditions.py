@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from secateur.cost.form import Counts
+from secateur.cost.size_polynomials import Counts
 from secateur.errors import InputError
 from secateur.graph.algebra import Ratio
 from secateur.graph.graph import Graph
 from secateur.graph.parts import Group, PrunableAxis
-from secateur.graph.sizes import Attribute, Dim, Expr, Guard, evaluate, holds, leaves
+from secateur.graph.sizes import Attribute, Dim, Expr, SizeGuard, evaluate, holds, leaves
 from secateur.terms import Axis, axes, size
 
 Levels = Mapping[int, Any]  # steps that stay of some groups, one number or an array of choices; all of the others
@@ -56,10 +56,10 @@ def count_at(graph: Graph, axis: PrunableAxis, level: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Condition:
+class CountCondition:
     """Something that must be true of the levels of some groups. asks: a comparison, or an attribute's value."""
 
-    asks: Guard | Ratio
+    asks: SizeGuard | Ratio
     groups: frozenset[int]
     where: str
 
@@ -83,17 +83,17 @@ class Conditions:
     graph: Graph
 
     @cached_property
-    def all(self) -> list[Condition]:
+    def all(self) -> list[CountCondition]:
         """Those that read something that can change."""
         return [condition for condition in self._found() if condition.groups]
 
-    def _found(self) -> Iterator[Condition]:
+    def _found(self) -> Iterator[CountCondition]:
         for attribute, ratio in self.graph.attributes.items():
             if ratio.under.value != 1:
-                yield Condition(ratio, self._groups(ratio.variables), f"{attribute} is a whole number")
+                yield CountCondition(ratio, self._groups(ratio.variables), f"{attribute} is a whole number")
         for guard in self.graph.guards:
             read = {axis for side in (guard.left, guard.right) for axis in self._read(side)}
-            yield Condition(guard, self._groups(read), f"the comparison at {guard.where}")
+            yield CountCondition(guard, self._groups(read), f"the comparison at {guard.where}")
 
     def _read(self, expr: Expr) -> Iterator[Axis]:
         for leaf in leaves(expr):
@@ -110,7 +110,7 @@ class Conditions:
         known = (axis for axis in (*self.graph.axes, *self.graph.ghosts) if axis.group >= 0)
         return {axis.term: axis.group for axis in known}
 
-    def broken(self, counts: Counts) -> Iterator[Condition]:
+    def broken(self, counts: Counts) -> Iterator[CountCondition]:
         """Those that are not true of these counts."""
         levels = self.levels(counts)
         for condition in self.all:
@@ -142,8 +142,8 @@ class Conditions:
         return InputError(f"no count of {axis.name!r} from {least} to {most} keeps this true: {asks}")
 
     @cached_property
-    def _alone(self) -> dict[int, list[Condition]]:
-        found: dict[int, list[Condition]] = {}
+    def _alone(self) -> dict[int, list[CountCondition]]:
+        found: dict[int, list[CountCondition]] = {}
         for condition in self.all:
             if len(condition.groups) == 1:
                 found.setdefault(min(condition.groups), []).append(condition)

@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 from secateur.base.paths import PathLike
 from secateur.errors import InputError, nearest
 from secateur.graph.graph import Graph
+from secateur.planning.selection.limits_by_axis import General, Wishes
 from secateur.planning.selection.rules import SETTINGS, Rule, RuleLike, setting
 from secateur.planning.selection.selector import Condition, Selector
-from secateur.planning.selection.wishes import General, Wishes
 
 GENERAL = ("align", "floor", "ceiling")  # words for axes of which no rule says otherwise
 SelectLike: TypeAlias = "Select | RuleLike | Sequence[RuleLike] | None"

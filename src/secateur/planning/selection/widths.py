@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from secateur.cost.form import polynomial
+from secateur.cost.size_polynomials import polynomial
 from secateur.graph.graph import Graph
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from secateur.cost.cost import Cost
-from secateur.cost.form import Counts, Slopes
+from secateur.cost.size_polynomials import Counts, Slopes
 from secateur.errors import TargetError
 from secateur.graph.frozen_text import holding_out
 from secateur.graph.graph import Graph
@@ -22,8 +22,8 @@ from secateur.planning.solver.bundles import Bundle
 from secateur.planning.solver.isomorphic import classes, keys
 from secateur.planning.solver.knapsack import solve
 from secateur.planning.solver.rungs import Chosen, Rungs
+from secateur.planning.solver.shared_order import walked
 from secateur.planning.solver.spread import spread
-from secateur.planning.solver.walk import walked
 from secateur.planning.targets import Target
 
 SCOPES = ("global", "axis", "isomorphic")

@@ -9,11 +9,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from secateur.cost.form import Counts, Slopes
+from secateur.cost.size_polynomials import Counts, Slopes
 from secateur.planning.solver.rungs import Chosen, Rungs
 
 
-class Cost(Protocol):
+class CostFunction(Protocol):
     """A cost as a function of the counts of axes, never less where a count is more."""
 
     def many(self, counts: Counts) -> Counts: ...
@@ -25,7 +25,7 @@ class Cost(Protocol):
 class Budget:
     """At most `limit` of a cost."""
 
-    cost: Cost
+    cost: CostFunction
     limit: float
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from secateur.base.text import listed
 from secateur.errors import InputError
 from secateur.graph.graph import Graph
-from secateur.planning.selection.wishes import Wishes
+from secateur.planning.selection.limits_by_axis import Wishes
 from secateur.planning.solver.ladders import Ladder
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from secateur.cost.form import Slopes
+from secateur.cost.size_polynomials import Slopes
 from secateur.planning.solver.budgets import Budgets
 from secateur.planning.solver.rungs import Chosen
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from secateur.cost.form import Counts
+from secateur.cost.size_polynomials import Counts
 from secateur.errors import TargetError
 from secateur.graph.graph import Graph
 from secateur.planning.selection.widths import Floor

@@ -20,7 +20,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from secateur.cost.form import Slopes
+from secateur.cost.size_polynomials import Slopes
 from secateur.graph.graph import Graph
 from secateur.graph.parts import PrunableAxis
 from secateur.planning.solver.bundles import Bundle

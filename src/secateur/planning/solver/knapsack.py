@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from secateur.cost.form import Slopes
+from secateur.cost.size_polynomials import Slopes
 from secateur.planning.solver.budgets import Budgets, given_back, less
 from secateur.planning.solver.descent import Steps
 from secateur.planning.solver.exchange import exchanged, within_reach

@@ -12,7 +12,7 @@ import torch
 
 from secateur.graph.graph import Graph
 from secateur.graph.parts import Group, PrunableAxis
-from secateur.planning.selection.wishes import Said, Wishes
+from secateur.planning.selection.limits_by_axis import Said, Wishes
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Ladder:
 
 
 @runtime_checkable
-class Measured(Protocol):
+class MeasuredHarm(Protocol):
     """What knows by measurement how much it harms to cut a group, as `secateur.probing.Sensitivity` does."""
 
     def check(self, graph: Graph, groups: Sequence[Group]) -> None:
@@ -50,7 +50,7 @@ class Measured(Protocol):
 
 
 def ladders(
-    graph: Graph, scores: Mapping[str, torch.Tensor], wishes: Wishes, scope: str, measured: Measured | None = None
+    graph: Graph, scores: Mapping[str, torch.Tensor], wishes: Wishes, scope: str, measured: MeasuredHarm | None = None
 ) -> list[Ladder]:
     """One ladder per group."""
     rungs = _by_scores(graph, scores, wishes, scope)
@@ -63,7 +63,7 @@ def ladders(
     return rungs
 
 
-def _repriced(group: Group, ladder: Ladder, measured: Measured) -> Ladder:
+def _repriced(group: Group, ladder: Ladder, measured: MeasuredHarm) -> Ladder:
     if group.axes[0].name in measured.stays:
         return Ladder(ladder.levels[:1], ())
     return Ladder(ladder.levels, measured.prices(group, ladder.levels))

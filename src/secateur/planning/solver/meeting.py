@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from secateur.base.text import listed
-from secateur.cost.form import Counts
+from secateur.cost.size_polynomials import Counts
 from secateur.errors import InputError, TargetError
-from secateur.planning.selection.conditions import Condition, Conditions, count_at
+from secateur.planning.selection.conditions import Conditions, CountCondition, count_at
 from secateur.planning.selection.widths import Floor
 from secateur.planning.solver.allocate import Limits
 from secateur.planning.solver.bundles import Bundle
@@ -26,7 +26,7 @@ TRIES = 64  # plans that are made before a search is given up
 SHOWN = 6  # counts that a message proposes
 
 
-class Search:
+class CountsSearch:
     """For counts under targets and above floors. asked: groups that stay on their highest rung."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Search:
         raise refusal or self._refused(broken[0], self._conditions.levels(found))
 
     def _ways(
-        self, first: Condition, broken: Sequence[Condition], bundles: Sequence[Bundle], levels: dict[int, int]
+        self, first: CountCondition, broken: Sequence[CountCondition], bundles: Sequence[Bundle], levels: dict[int, int]
     ) -> Iterator[list[Bundle]]:
         """Bundles in which a broken condition holds, and with it others that read the same groups."""
         alike = [condition for condition in broken if condition.groups == first.groups]
@@ -80,7 +80,7 @@ class Search:
                 made[leader] = bundles[leader].only(left)
                 yield made
 
-    def _true(self, conditions: Sequence[Condition], bundle: Bundle, levels: dict[int, int]) -> np.ndarray:
+    def _true(self, conditions: Sequence[CountCondition], bundle: Bundle, levels: dict[int, int]) -> np.ndarray:
         """Of each rung of a bundle, whether conditions hold there while all others stay where they are."""
         columns = dict(zip(bundle.groups, np.array(bundle.levels).T, strict=True))
         left = np.ones(len(bundle.levels), dtype=bool)
@@ -88,10 +88,10 @@ class Search:
             left &= condition.holds(self._graph, {g: columns.get(g, levels[g]) for g in condition.groups})
         return left
 
-    def _refused(self, condition: Condition, levels: dict[int, int]) -> InputError:
+    def _refused(self, condition: CountCondition, levels: dict[int, int]) -> InputError:
         return InputError(f"no plan keeps this true: {condition.where}{self._instead(condition, levels)}")
 
-    def _instead(self, condition: Condition, levels: dict[int, int]) -> str:
+    def _instead(self, condition: CountCondition, levels: dict[int, int]) -> str:
         """The nearest counts of each group at which the condition is true, all others being as they are."""
         told = []
         for g in sorted(condition.groups):
@@ -105,7 +105,7 @@ class Search:
         return f"\nthe rest being as asked, {'; or '.join(told)}" if told else ""
 
 
-def _of(condition: Condition, levels: dict[int, int]) -> dict[int, int]:
+def _of(condition: CountCondition, levels: dict[int, int]) -> dict[int, int]:
     return {g: levels[g] for g in condition.groups}
 
 
@@ -121,4 +121,4 @@ def _rungs(bundles: Sequence[Bundle], levels: dict[int, int]) -> Iterator[tuple[
         yield (0,) * len(bundles)
 
 
-__all__ = ["Search"]
+__all__ = ["CountsSearch"]

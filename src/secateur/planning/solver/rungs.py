@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from secateur.cost.form import Counts, Slopes
+from secateur.cost.size_polynomials import Counts, Slopes
 from secateur.graph.graph import Graph
 from secateur.planning.solver.bundles import Bundle
 

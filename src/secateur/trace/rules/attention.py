@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from secateur.terms import Term
-from secateur.trace.folds import Query
+from secateur.trace.attention_scaling import Query
 from secateur.trace.op import Op
 from secateur.trace.registry import function_rule, plain_form
 from secateur.trace.rules.linear import contract
 from secateur.trace.rules.reduce import shared
-from secateur.trace.sizes import plain, uncounted
+from secateur.trace.tracked_ints import plain, uncounted
 
 
 @function_rule(F.scaled_dot_product_attention, "query key value attn_mask dropout_p is_causal scale enable_gqa")

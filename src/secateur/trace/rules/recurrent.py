@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from secateur.graph.sizes import Dim, Equation
+from secateur.graph.sizes import Dim, SizeEquation
 from secateur.terms import ONE, Axis, Term, axes, cat, collapse, keep_at_least, loose, mingle, product
 from secateur.trace.op import Op
 from secateur.trace.registry import function_rule, rule
@@ -163,7 +163,7 @@ def _tie(op: Op, made: Sequence[tuple[Term, Term]]) -> None:
     """One `hidden_size` (and one `proj_size`) for all layers and directions."""
     for cell in made[1:]:
         for term, first in zip(cell, made[0], strict=True):
-            equation = Equation(Dim(term), Dim(first), f"one size for all of {op.name} at {op.recorder.where()}")
+            equation = SizeEquation(Dim(term), Dim(first), f"one size for all of {op.name} at {op.recorder.where()}")
             op.recorder.ledger.equations.append(equation)
 
 

@@ -10,7 +10,7 @@ import torch
 from secateur.terms import ONE, Axis, Term, axes, cat, find, pick, product, reshape
 from secateur.trace.op import Op
 from secateur.trace.registry import plain_form, rule
-from secateur.trace.sizes import plain
+from secateur.trace.tracked_ints import plain
 from secateur.trace.typed import Origins, Place, elsewhere, is_blank, mark_blank
 
 

@@ -11,7 +11,7 @@ from secateur.errors import InputError
 from secateur.graph.graph import Graph
 from secateur.planning.selection.select import SelectLike
 from secateur.train.penalties.penalty import Penalty, check_strength
-from secateur.train.penalties.places import Held, Place, along, chosen, places_of
+from secateur.train.penalties.places import HeldUnits, UnitPlace, along, chosen, places_of
 
 
 class GroupLasso(Penalty):
@@ -66,7 +66,7 @@ class GroupLasso(Penalty):
 class _Sums:
     """A parameter, the dimensions of it in which units lie, and where the sums along each of them begin."""
 
-    held: Held
+    held: HeldUnits
     dims: tuple[int, ...]
     starts: tuple[int, ...]
 
@@ -103,7 +103,7 @@ class _Units:
     length: int = 0
 
     @staticmethod
-    def of(axes: list[list[Place]]) -> _Units:
+    def of(axes: list[list[UnitPlace]]) -> _Units:
         """The units of axes, each with its places."""
         sums, starts = _laid_out([place for places in axes for place in places])
         units, positions, roots, first = [], [], [], 0
@@ -126,7 +126,7 @@ class _Units:
         return _Units(self.sums, units, positions, roots, self.length)
 
 
-def _laid_out(places: list[Place]) -> tuple[tuple[_Sums, ...], dict[tuple[str, int], int]]:
+def _laid_out(places: list[UnitPlace]) -> tuple[tuple[_Sums, ...], dict[tuple[str, int], int]]:
     """Parameters with their dimensions one after the other, and where each begins."""
     held = {place.held.name: place.held for place in places}
     dims = {name: sorted({place.dim for place in places if place.held.name == name}) for name in held}

@@ -13,7 +13,7 @@ from secateur.errors import InputError
 from secateur.graph.graph import Graph
 from secateur.plan.plan import Plan, needs_plan
 from secateur.train.penalties.penalty import Penalty, check_strength
-from secateur.train.penalties.places import Held, along
+from secateur.train.penalties.places import HeldUnits, along
 
 
 class GrowingL2(Penalty):
@@ -77,7 +77,7 @@ class GrowingL2(Penalty):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave, on the same units."""
         super().load_state_dict(state)
-        self.held = [Held.of(self.model, name) for name in state["dropped"]]
+        self.held = [HeldUnits.of(self.model, name) for name in state["dropped"]]
         self._masks = [mask.float() for mask in state["dropped"].values()]
 
     def _pairs(self) -> list[tuple[Tensor, Tensor]]:
@@ -87,18 +87,18 @@ class GrowingL2(Penalty):
         return list(zip(parameters, self._masks, strict=True))
 
 
-def _dropped(graph: Graph, plan: Plan) -> Iterator[tuple[Held, Tensor]]:
+def _dropped(graph: Graph, plan: Plan) -> Iterator[tuple[HeldUnits, Tensor]]:
     """Trained parameters of which a plan drops something, and where."""
     for name, site in graph.sites.items():
         if site.kind != "parameter":
             continue
-        held = Held.of(graph.model, name)
+        held = HeldUnits.of(graph.model, name)
         mask = torch.ones(held.shape) if inside(name, plan.removed) else _mask(held, plan)
         if held.parameter.requires_grad and mask is not None:
             yield held, mask
 
 
-def _mask(held: Held, plan: Plan) -> Tensor | None:
+def _mask(held: HeldUnits, plan: Plan) -> Tensor | None:
     """1 where something is dropped, 0 elsewhere; None where nothing is."""
     if held.name not in plan.sites:
         return None

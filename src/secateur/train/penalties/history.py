@@ -16,7 +16,7 @@ from secateur.errors import InputError
 from secateur.graph.graph import Graph
 from secateur.planning.selection.select import SelectLike
 from secateur.train.penalties.penalty import unwrapped
-from secateur.train.penalties.places import Place, chosen, places_of
+from secateur.train.penalties.places import UnitPlace, chosen, places_of
 
 NAMES = {0.0: "least", 0.1: "10 %", 0.25: "25 %", 0.5: "median", 0.75: "75 %", 0.9: "90 %", 1.0: "largest"}
 QUANTILES = tuple(NAMES)
@@ -129,7 +129,7 @@ class ScaleHistory:
         save_json(path, figure.to_html(include_plotlyjs=True))
 
 
-def _by_unit(place: Place) -> Tensor:
+def _by_unit(place: UnitPlace) -> Tensor:
     """The sum of absolute scales of each unit in one parameter."""
     values = place.held.parameter.detach().to("cpu", torch.float64).abs().movedim(place.dim, 0)
     return values.reshape(len(values), -1).sum(1)[place.positions].sum(1)

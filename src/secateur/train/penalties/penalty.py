@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from secateur.errors import InputError, PruningError
-from secateur.train.penalties.places import Held
+from secateur.train.penalties.places import HeldUnits
 
 
 class Penalty(ABC):
@@ -22,7 +22,7 @@ class Penalty(ABC):
 
     >>> class L2(Penalty):
     ...     def __init__(self, model):
-    ...         self.model, self.held = model, [Held.of(model, name) for name, _ in model.named_parameters()]
+    ...         self.model, self.held = model, [HeldUnits.of(model, name) for name, _ in model.named_parameters()]
     ...     def __call__(self):
     ...         return sum(held.parameter.square().sum() for held in self.held) / 2
     ...     def _add(self, factor):
@@ -35,7 +35,7 @@ class Penalty(ABC):
     """
 
     model: nn.Module
-    held: Sequence[Held]
+    held: Sequence[HeldUnits]
     steps: int = 0  # of the optimizer, for penalties that change with time
     _clock: int | None = None  # which optimizer's, where several are attached: the newest
 

@@ -15,7 +15,7 @@ from secateur.planning.selection.select import Select, SelectLike
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldUnits:
     """A parameter by its place in a model; whoever replaces it is noticed."""
 
     name: str
@@ -24,13 +24,13 @@ class Held:
     shape: torch.Size
 
     @staticmethod
-    def of(model: nn.Module, name: str) -> Held:
+    def of(model: nn.Module, name: str) -> HeldUnits:
         """The parameter of that name."""
         path, _, leaf = name.rpartition(".")
         module = model.get_submodule(path)
         parameter = module._parameters[leaf]
         assert parameter is not None, name
-        return Held(name, module, leaf, parameter.shape)
+        return HeldUnits(name, module, leaf, parameter.shape)
 
     @property
     def parameter(self) -> nn.Parameter:
@@ -54,10 +54,10 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class UnitPlace:
     """Where an axis lies in one dimension of a parameter. positions: (units, positions of each unit)."""
 
-    held: Held
+    held: HeldUnits
     dim: int
     role: str
     positions: Tensor
@@ -74,16 +74,16 @@ def chosen(graph: Graph, select: SelectLike) -> list[PrunableAxis]:
     return axes
 
 
-def places_of(graph: Graph, axis: PrunableAxis) -> list[Place]:
+def places_of(graph: Graph, axis: PrunableAxis) -> list[UnitPlace]:
     """Where an axis lies in parameters that are trained."""
     found = []
     for use in axis.sites:
         site = graph.sites[use.name]
         if site.kind == "parameter":
-            held = Held.of(graph.model, use.name)
+            held = HeldUnits.of(graph.model, use.name)
             if held.parameter.requires_grad:
                 positions = positions_by_unit(site.dims[use.dim], axis.term)
-                found.append(Place(held, use.dim, use.role, positions))
+                found.append(UnitPlace(held, use.dim, use.role, positions))
     return found
 
 
@@ -92,4 +92,4 @@ def along(values: Tensor, dim: int, dims: int) -> Tensor:
     return values.view([-1 if d == dim else 1 for d in range(dims)])
 
 
-__all__ = ["Held", "Place", "along", "chosen", "places_of"]
+__all__ = ["HeldUnits", "UnitPlace", "along", "chosen", "places_of"]

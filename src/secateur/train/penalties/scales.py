@@ -11,7 +11,7 @@ from secateur.errors import InputError
 from secateur.graph.graph import Graph
 from secateur.planning.selection.select import SelectLike
 from secateur.train.penalties.penalty import Penalty, check_strength
-from secateur.train.penalties.places import Held, Place, along, chosen, places_of
+from secateur.train.penalties.places import HeldUnits, UnitPlace, along, chosen, places_of
 
 
 class ScaleL1(Penalty):
@@ -57,9 +57,9 @@ class ScaleL1(Penalty):
         return [v if m is None else v * m for m, v in zip(self._masks, values, strict=True)]
 
 
-def _masks(places: list[Place]) -> dict[Held, Tensor | None]:
+def _masks(places: list[UnitPlace]) -> dict[HeldUnits, Tensor | None]:
     """Each scale with the places, along its dimensions, of all units on it; None where they are everywhere."""
-    found: dict[Held, Tensor] = {}
+    found: dict[HeldUnits, Tensor] = {}
     for place in places:
         shape = place.held.shape
         mask = found.setdefault(place.held, torch.zeros(shape, dtype=torch.bool))

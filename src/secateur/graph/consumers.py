@@ -10,7 +10,7 @@ from secateur.terms import Term
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class Consumer:
     """A parameter that a linear layer, a convolution or a matrix product sums over along `dim`.
 
     `channels` is the term of the channels of what it is multiplied by; in a grouped convolution that is groups times
@@ -43,4 +43,4 @@ def weight_of(matrix: Tensor, like: Tensor, dim: int) -> Tensor:
     return matrix.transpose(1, 2).reshape(like.shape)
 
 
-__all__ = ["Reader", "matrix_of", "weight_of"]
+__all__ = ["Consumer", "matrix_of", "weight_of"]

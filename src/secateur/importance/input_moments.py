@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from secateur.graph.readers import Reader
+from secateur.graph.consumers import Consumer
 
 if TYPE_CHECKING:
     from secateur.statistics.sums import Statistics
 
 
-class Heard:
+class InputMoments:
     """Moments of the channels x_j, j < channels, that a weight reads: over all examples and places, (channels,)
     each."""
 
-    def __init__(self, reader: Reader, weight: Tensor, statistics: Statistics):
+    def __init__(self, reader: Consumer, weight: Tensor, statistics: Statistics):
         self._reader, self._weight, self._statistics = reader, weight, statistics
 
     @property
@@ -69,4 +69,4 @@ class Heard:
         return found
 
 
-__all__ = ["Heard"]
+__all__ = ["InputMoments"]

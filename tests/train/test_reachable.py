@@ -12,7 +12,7 @@ import pytest
 from torch import nn
 from torch.utils.data import DataLoader
 
-from secateur.train.held import FEW, held
+from secateur.train.reachable import FEW, held
 
 GLOBAL = Random(0)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from secateur.plan.plan import Plan
 from secateur.train.history import History
-from secateur.train.judge import Record, table
+from secateur.train.stage_verdict import Record, table
 
 
 @dataclass(frozen=True)

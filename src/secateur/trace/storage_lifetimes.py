@@ -17,7 +17,7 @@ from secateur.trace.typed import get
 
 
 @dataclass(slots=True)
-class Held:
+class LiveStorage:
     """A storage of `coefficient` bytes times the sizes of the terms. `gone`: how many were born before it was gone."""
 
     coefficient: int
@@ -29,10 +29,10 @@ class Life:
     """Storages in the order of their birth."""
 
     def __init__(self) -> None:
-        self.held: list[Held] = []
+        self.held: list[LiveStorage] = []
         self._known: set[int] = set()
         self._constants: list[StorageWeakRef] = []  # lest another storage get the id of one
-        self._alive: dict[int, tuple[Held, StorageWeakRef]] = {}
+        self._alive: dict[int, tuple[LiveStorage, StorageWeakRef]] = {}
 
     def keep(self, tensors: Iterable[torch.Tensor]) -> None:
         """Tensors that are there before and after: no storage of theirs is ever born."""
@@ -67,11 +67,11 @@ class Life:
             self._alive.pop(key)[0].gone = len(self.held)
 
 
-def _held(tensor: torch.Tensor, size: int) -> Held:
+def _held(tensor: torch.Tensor, size: int) -> LiveStorage:
     typed, count = get(tensor), tensor.numel()
     if typed is None or not count or size % count:
-        return Held(size, ())
-    return Held(size // count, tuple(typed.counted()))
+        return LiveStorage(size, ())
+    return LiveStorage(size // count, tuple(typed.counted()))
 
 
-__all__ = ["Held", "Life"]
+__all__ = ["Life", "LiveStorage"]

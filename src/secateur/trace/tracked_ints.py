@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from secateur.graph.sizes import Call, Equation, Expr, Guard
+from secateur.graph.sizes import Arithmetic, Expr, SizeEquation, SizeGuard
 
 
 class Escape(NamedTuple):
@@ -37,8 +37,8 @@ class Escape(NamedTuple):
 class Ledger:
     """What became of the sizes of one trace."""
 
-    equations: list[Equation] = field(default_factory=list)
-    guards: list[Guard] = field(default_factory=list)
+    equations: list[SizeEquation] = field(default_factory=list)
+    guards: list[SizeGuard] = field(default_factory=list)
     escapes: list[Escape] = field(default_factory=list)
     uncounted: bool = False  # whether what runs now is no work of the model's own
     whole: Callable[[str, Any, Any], Any] | None = None  # gives `left op right` a history where floats come in
@@ -94,7 +94,7 @@ class Num(int):
         return int.__hash__(self)
 
     def __neg__(self) -> Num:
-        return Num(-plain(self), Call("-", 0, self.expr))
+        return Num(-plain(self), Arithmetic("-", 0, self.expr))
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
@@ -144,7 +144,7 @@ def _arithmetic(method: str, op: str, reflected: bool) -> Callable[[Num, Any], A
             return _met(self, op, other, reflected, base)
         mine, its = self.expr, expression(other)
         value = base(self, plain(other))
-        return Num(value, Call(op, its, mine) if reflected else Call(op, mine, its))
+        return Num(value, Arithmetic(op, its, mine) if reflected else Arithmetic(op, mine, its))
 
     return apply
 
@@ -170,7 +170,7 @@ def _compared(method: str, op: str) -> Callable[[Num, Any], Any]:
     def apply(self: Num, other: Any) -> Any:
         outcome = base(self, other)
         if _active and outcome is not NotImplemented:
-            _note(Guard(op, self.expr, expression(other), outcome, ""))
+            _note(SizeGuard(op, self.expr, expression(other), outcome, ""))
         return outcome
 
     return apply
@@ -179,23 +179,23 @@ def _compared(method: str, op: str) -> Callable[[Num, Any], Any]:
 def _true(self: Num) -> bool:
     outcome = plain(self) != 0
     if _active:
-        _note(Guard("!=", self.expr, 0, outcome, ""))
+        _note(SizeGuard("!=", self.expr, 0, outcome, ""))
     return outcome
 
 
-def _note(guard: Guard) -> None:
+def _note(guard: SizeGuard) -> None:
     if not _trivial(guard):
         _active[-1].guards.append(guard._replace(where=source_line()))
 
 
-def _trivial(guard: Guard) -> bool:
+def _trivial(guard: SizeGuard) -> bool:
     """Comparisons of sizes with zero and below say nothing: no axis loses its last unit, none gains."""
     return type(guard.right) is int and guard.right <= 0 and _positive(guard.left)
 
 
 def _positive(expr: Expr) -> bool:
     """Whether an expression stays above zero whatever is cut: a remainder, a difference or a quotient may vanish."""
-    if isinstance(expr, Call):
+    if isinstance(expr, Arithmetic):
         return expr.op in "+*" and _positive(expr.left) and _positive(expr.right)
     return not isinstance(expr, int) or expr > 0
 

@@ -17,7 +17,7 @@ ROUNDING = 1e-9  # 0.90 - 0.88 is more than 0.02 in floats
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class StageJudge:
     """A metric, and by how much it may drop. dense: its value at first, where that is known already."""
 
     metric: Metric | None = None
@@ -25,7 +25,7 @@ class Judge:
     higher_is_better: bool = True
     dense: float | None = None
 
-    def check(self) -> Judge:
+    def check(self) -> StageJudge:
         """Raise `InputError` for what is no metric, no allowance, or one without the other."""
         if self.metric is not None:
             check_metric(self.metric)
@@ -119,4 +119,4 @@ def table(records: Sequence[Record], *, judged: bool) -> list[str]:
     return columns([head, *rows], right=range(2, 8))
 
 
-__all__ = ["Judge", "Record", "table"]
+__all__ = ["Record", "StageJudge", "table"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from secateur.cli.calibration import Calibration
 from secateur.cli.command import CheckFailed
 from secateur.cli.inspect import traced
-from secateur.cli.measuring import Judge
+from secateur.cli.measuring import MetricReader
 from secateur.cli.options import CutOptions
 from secateur.cli.origin import Loaded
 from secateur.cli.plan import planned
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What to cut, by which data."""
 
     cutting: CutOptions
     drop: DropOptions
-    judge: Judge | None
+    judge: MetricReader | None
     calibration: Calibration
     seed: int
 

@@ -13,7 +13,7 @@ from secateur.base.precision import wide
 RUNS = ("meta", "real", "fake")
 
 
-class Ground:
+class RunDevice:
     """One kind of run. `device` is where stray tensors must be moved, or None; `lift` puts all in float64."""
 
     def __init__(self, run: str, *, lift: bool = False):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from secateur.cli.measuring import Judge
+from secateur.cli.measuring import MetricReader
 from secateur.cli.origin import Loaded
 from secateur.cli.train import as_history, told
-from secateur.cli.trainer import Trainer
+from secateur.cli.trainer import CommandTrainer
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from secateur.report import Scores
+    from secateur.report import MetricScores
     from secateur.train import History
 
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Tuning:
     """How to fine-tune; then what came of it. `stages`: of a loop, what is known of each."""
 
-    trainer: Trainer
+    trainer: CommandTrainer
     history: History | None = None
-    scores: Scores | None = None
+    scores: MetricScores | None = None
     stages: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any] | None:
@@ -41,14 +41,14 @@ class Tuning:
         return f"fine-tuning: {told(self.history, self.trainer.epochs)}{many}"
 
 
-def tuned(dense: Loaded, small: nn.Module, judge: Judge | None, tuning: Tuning) -> Tuning:
+def tuned(dense: Loaded, small: nn.Module, judge: MetricReader | None, tuning: Tuning) -> Tuning:
     """Judge before and after the cut, fine-tune, and judge again."""
-    from secateur.report import Scores
+    from secateur.report import MetricScores
 
     if judge is None:
         return tuning
     judge.rehearse(dense.model)
-    scores = Scores(judge.name, judge.score(dense.model, "before"), judge.score(small, "after the cut"))
+    scores = MetricScores(judge.name, judge.score(dense.model, "before"), judge.score(small, "after the cut"))
     trainer = tuning.trainer
     if not trainer.epochs:
         return replace(tuning, scores=scores)

@@ -19,7 +19,7 @@ from secateur.trace.recorder import Recorder
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
+class UnreachedModule:
     """A module that was not reached, beside a `sibling` that was."""
 
     module: nn.Module
@@ -35,7 +35,7 @@ class Seen:
     output: Any
 
 
-def missed(model: nn.Module, unreached: Collection[str]) -> Iterator[Missed]:
+def missed(model: nn.Module, unreached: Collection[str]) -> Iterator[UnreachedModule]:
     """Members of a module list or dict none of whose parameters was reached, where all of a like member's were.
 
     >>> experts = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
@@ -50,7 +50,7 @@ def missed(model: nn.Module, unreached: Collection[str]) -> Iterator[Missed]:
             for child, names in members:
                 sibling = next((other for other in reached if _alike(child, other)), None)
                 if names and names <= set(unreached) and sibling is not None:
-                    yield Missed(child, sibling)
+                    yield UnreachedModule(child, sibling)
 
 
 def _names(path: str, module: nn.Module) -> set[str]:

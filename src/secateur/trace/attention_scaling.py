@@ -23,7 +23,7 @@ from secateur.trace.typed import Origin, Origins, Place, Typed
 
 NONE = -1  # the row number of an element that has another origin
 ALONE, BOTH = 0.5, 0.25  # powers: of a query, and of query and key alike
-Rows: TypeAlias = "dict[Place, frozenset[int]]"
+ParameterRows: TypeAlias = "dict[Place, frozenset[int]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Query:
 class _Factor:
     """Rows that are to be multiplied by a power of new size over old size."""
 
-    rows: Rows
+    rows: ParameterRows
     power: float
 
 
@@ -92,9 +92,9 @@ def _clash(numbers: frozenset[int], power: float, place: Place, other: _Factor) 
     return not numbers.isdisjoint(theirs) and (theirs, other.power) != (numbers, power)
 
 
-def _used(others: Iterable[Typed], wanted: set[str]) -> Rows:
+def _used(others: Iterable[Typed], wanted: set[str]) -> ParameterRows:
     """The rows of the `wanted` parameters that make something besides queries."""
-    used: Rows = {}
+    used: ParameterRows = {}
     for typed in others:
         for dim, place in enumerate(held.scaled if held is not None else None for held in typed.at or ()):
             if place is not None and place.name in wanted:
@@ -107,14 +107,14 @@ def _used(others: Iterable[Typed], wanted: set[str]) -> Rows:
     return used
 
 
-def _add(total: Rows, more: Rows) -> None:
+def _add(total: ParameterRows, more: ParameterRows) -> None:
     for place, numbers in more.items():
         total[place] = total.get(place, frozenset()) | numbers
 
 
-def _made_of(origins: Origins) -> Rows | None:
+def _made_of(origins: Origins) -> ParameterRows | None:
     """The rows that all of a tensor's elements are made of; None where some come from elsewhere."""
-    made: Rows = {}
+    made: ParameterRows = {}
     for origin in origins:
         if not origin.parameters and bool((_numbers(origin) != NONE).any()):
             return None
@@ -122,7 +122,7 @@ def _made_of(origins: Origins) -> Rows | None:
     return made or None
 
 
-def _rows(origin: Origin) -> Rows:
+def _rows(origin: Origin) -> ParameterRows:
     """Of each parameter dimension of an origin, the rows that are left after its steps."""
     seen = torch.zeros(origin.shape[origin.channel] + 1, dtype=torch.bool)
     seen[_numbers(origin).reshape(-1)] = True  # the last place is that of `NONE`

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from secateur.recover.strands import Strand
+from secateur.recover.coroutines import Strand
 
 
 def counting(log: list[str], name: str) -> Any:

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from typer import Option
 
-from secateur.cli.asked import Asked, proved
 from secateur.cli.command import CheckFailed
+from secateur.cli.fine_tune import Tuning
 from secateur.cli.inspect import traced
-from secateur.cli.measuring import Judge
+from secateur.cli.measuring import MetricReader
 from secateur.cli.options import CutOptions
 from secateur.cli.origin import Loaded
 from secateur.cli.plan import check, selection
+from secateur.cli.request import Request, proved
 from secateur.cli.searching import DropOptions
 from secateur.cli.sensitivity import judging
 from secateur.cli.train import needed
-from secateur.cli.tuning import Tuning
 from secateur.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ class LoopOptions:
 
 
 def looped(
-    dense: Loaded, asked: Asked, tuning: Tuning, loop: LoopOptions, *, verify: bool | None
+    dense: Loaded, asked: Request, tuning: Tuning, loop: LoopOptions, *, verify: bool | None
 ) -> tuple[Pruned, Tuning]:
     """The last good model of the loop, and how it came to be.
 
     Raises `CheckFailed` where no stage is good enough.
     """
-    from secateur.report import Scores
+    from secateur.report import MetricScores
 
     judge = needed(asked.judge)
     judge.rehearse(dense.model)
@@ -78,12 +78,12 @@ def looped(
     result = _as_pruned(dense, fitted, uniform=asked.cutting.uniform)
     if verify:
         result = _proved(dense, result)
-    scores = Scores(judge.name, before, after_finetuning=judge.score(fitted.model, "after fine-tuning"))
+    scores = MetricScores(judge.name, before, after_finetuning=judge.score(fitted.model, "after fine-tuning"))
     stages = tuple(record.as_dict() for record in fitted.stages)
     return result, replace(tuning, history=fitted.history, scores=scores, stages=stages)
 
 
-def _fitted(dense: Loaded, asked: Asked, tuning: Tuning, loop: LoopOptions, judge: Judge) -> Fitted:
+def _fitted(dense: Loaded, asked: Request, tuning: Tuning, loop: LoopOptions, judge: MetricReader) -> Fitted:
     from secateur.train import prune_and_fit
 
     trainer, cutting, calibration = tuning.trainer, asked.cutting, asked.calibration

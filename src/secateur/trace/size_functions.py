@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 import torch
 
-from secateur.graph.sizes import Call, Dim, Equation, Guard
+from secateur.graph.sizes import Arithmetic, Dim, SizeEquation, SizeGuard
 from secateur.terms import ONE, Axis, Term, collapse, cut, factor, find, freeze, mark_inexact, product, same
 from secateur.trace.notes import Notes
-from secateur.trace.sizes import Num, escape, expression, plain
+from secateur.trace.tracked_ints import Num, escape, expression, plain
 from secateur.trace.typed import Typed, get, is_blank, mark_blank, put
 
 Args: TypeAlias = "tuple[Any, ...]"
@@ -67,7 +67,7 @@ def demand(recorder: Notes, wanted: Any, term: Term, name: str) -> None:
         return freeze(term, lambda: f"a size from data at {recorder.where()}")
     if isinstance(wanted, Num):
         if plain(wanted) != -1:
-            recorder.ledger.equations.append(Equation(wanted.expr, Dim(term), f"{name} at {recorder.where()}"))
+            recorder.ledger.equations.append(SizeEquation(wanted.expr, Dim(term), f"{name} at {recorder.where()}"))
     elif wanted != -1 and term.n != 1:
         freeze(term, lambda: f"{name}(..., {wanted}) is written at {recorder.where()}")
 
@@ -255,7 +255,9 @@ def _histc(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Non
     low, high = _argument(args, kwargs, 2, "min", 0), _argument(args, kwargs, 3, "max", 0)
     _bins(recorder, bins, out, "histc")
     if isinstance(high, Num) and plain(high) == plain(bins) - 1 and not low:
-        recorder.ledger.equations.append(Equation(high.expr, Call("-", Dim(_last(recorder, out)), 1), "histc"))
+        recorder.ledger.equations.append(
+            SizeEquation(high.expr, Arithmetic("-", Dim(_last(recorder, out)), 1), "histc")
+        )
     else:
         for bound in (low, high):
             escape(bound, "used in histc")
@@ -298,7 +300,7 @@ def _chunk(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Non
     for piece in out[1:]:
         term = recorder.typed(piece).found()[dim]
         if isinstance(count, int) and term.n == first.n:
-            equation = Equation(Dim(term), Dim(first), f"chunk at {recorder.where()}")
+            equation = SizeEquation(Dim(term), Dim(first), f"chunk at {recorder.where()}")
             recorder.ledger.equations.append(equation)
         else:
             for uneven in (first, term):
@@ -364,7 +366,7 @@ def _span(recorder: Notes, source: torch.Tensor, dim: int, start: Any, stop: Any
         if pieces is None:
             escape(bound, "used in a slice that cuts through units")
         elif at < 0:
-            wanted = Num(-at, Call("-", 0, expression(bound))) if isinstance(bound, Num) else -at
+            wanted = Num(-at, Arithmetic("-", 0, expression(bound))) if isinstance(bound, Num) else -at
             demand(recorder, wanted, pieces[1], "slice")
         else:
             demand(recorder, bound, pieces[0], "slice")
@@ -377,7 +379,7 @@ def _beyond(recorder: Notes, bound: Any, at: int, term: Term) -> None:
     if at == term.n:
         demand(recorder, bound, term, "slice")
     elif at > term.n:
-        recorder.ledger.guards.append(Guard(">=", bound.expr, Dim(term), True, recorder.where()))
+        recorder.ledger.guards.append(SizeGuard(">=", bound.expr, Dim(term), True, recorder.where()))
     else:
         escape(bound, "used as a slice bound at the front")
 

@@ -19,7 +19,7 @@ Products: TypeAlias = "Iterable[tuple[int, Sequence[Term]]]"
 """Products of sizes, each with its coefficient."""
 
 
-class Form:
+class SizePolynomial:
     """A sum of products of term sizes, laid out so that one evaluation is a handful of array operations."""
 
     def __init__(self, products: Products, number: Mapping[Axis, int]):

@@ -13,9 +13,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur.graph.sizes import COMPARE, EVALUATE, Attribute, Call, Dim, evaluate, leaves
+from secateur.graph.sizes import COMPARE, EVALUATE, Arithmetic, Attribute, Dim, evaluate, leaves
 from secateur.terms import Axis
-from secateur.trace.sizes import Ledger, Num, escape, expression, open_ledger, plain, source_line
+from secateur.trace.tracked_ints import Ledger, Num, escape, expression, open_ledger, plain, source_line
 
 WIDTH, HEADS = Attribute("m", "width"), Attribute("m", "heads", 1)
 VALUES: dict[Any, int] = {WIDTH: 12, HEADS: 3}
@@ -62,18 +62,18 @@ def test_arithmetic_remembers_what_it_computed(formula: tuple[Callable[[], int],
 @pytest.mark.parametrize(
     ("use", "expected"),
     [
-        (lambda n: n + 1, Call("+", WIDTH, 1)),
-        (lambda n: 1 + n, Call("+", 1, WIDTH)),
-        (lambda n: 30 - n, Call("-", 30, WIDTH)),
-        (lambda n: n // Num(3, HEADS), Call("//", WIDTH, HEADS)),
-        (lambda n: n % 5, Call("%", WIDTH, 5)),
-        (lambda n: -n, Call("-", 0, WIDTH)),
-        (lambda n: n**2, Call("*", Call("*", 1, WIDTH), WIDTH)),
-        (lambda n: divmod(n, 5)[0], Call("//", WIDTH, 5)),
-        (lambda n: divmod(25, n)[1], Call("%", 25, WIDTH)),
-        (lambda n: n * True, Call("*", WIDTH, 1)),
-        (lambda n: sum([n, 2]), Call("+", Call("+", 0, WIDTH), 2)),
-        (lambda n: math.prod([n, 2]), Call("*", Call("*", 1, WIDTH), 2)),
+        (lambda n: n + 1, Arithmetic("+", WIDTH, 1)),
+        (lambda n: 1 + n, Arithmetic("+", 1, WIDTH)),
+        (lambda n: 30 - n, Arithmetic("-", 30, WIDTH)),
+        (lambda n: n // Num(3, HEADS), Arithmetic("//", WIDTH, HEADS)),
+        (lambda n: n % 5, Arithmetic("%", WIDTH, 5)),
+        (lambda n: -n, Arithmetic("-", 0, WIDTH)),
+        (lambda n: n**2, Arithmetic("*", Arithmetic("*", 1, WIDTH), WIDTH)),
+        (lambda n: divmod(n, 5)[0], Arithmetic("//", WIDTH, 5)),
+        (lambda n: divmod(25, n)[1], Arithmetic("%", 25, WIDTH)),
+        (lambda n: n * True, Arithmetic("*", WIDTH, 1)),
+        (lambda n: sum([n, 2]), Arithmetic("+", Arithmetic("+", 0, WIDTH), 2)),
+        (lambda n: math.prod([n, 2]), Arithmetic("*", Arithmetic("*", 1, WIDTH), 2)),
         (lambda n: max(n, 5), WIDTH),
         (lambda n: +n, WIDTH),
         (abs, WIDTH),
@@ -81,7 +81,7 @@ def test_arithmetic_remembers_what_it_computed(formula: tuple[Callable[[], int],
         (math.ceil, WIDTH),
         (math.floor, WIDTH),
         (math.trunc, WIDTH),
-        (lambda n: -(-n // 5), Call("-", 0, Call("//", Call("-", 0, WIDTH), 5))),
+        (lambda n: -(-n // 5), Arithmetic("-", 0, Arithmetic("//", Arithmetic("-", 0, WIDTH), 5))),
     ],
 )
 def test_the_expression_of_a_result(use: Callable[[Num], Any], expected: object) -> None:
@@ -93,7 +93,11 @@ def test_the_expression_of_a_result(use: Callable[[Num], Any], expected: object)
 
 def test_leaves_and_names() -> None:
     axis = Dim(Axis(4))
-    assert list(leaves(Call("+", Call("*", WIDTH, axis), Call("-", 3, HEADS)))) == [WIDTH, axis, HEADS]
+    assert list(leaves(Arithmetic("+", Arithmetic("*", WIDTH, axis), Arithmetic("-", 3, HEADS)))) == [
+        WIDTH,
+        axis,
+        HEADS,
+    ]
     assert [str(WIDTH), str(HEADS), str(Attribute("", "width"))] == ["m.width", "m.heads[1]", "width"]
 
 
@@ -127,7 +131,7 @@ def test_a_value_that_leaves_our_sight_escapes(use: Callable[[Num], Any], expect
     assert result == expected
     assert not isinstance(result, Num)
     assert {escaped.expr for escaped in ledger.escapes} == {WIDTH}
-    assert all("trace/test_sizes.py:" in escaped.where for escaped in ledger.escapes)
+    assert all("trace/test_tracked_ints.py:" in escaped.where for escaped in ledger.escapes)
 
 
 def test_only_numbers_with_a_history_escape() -> None:
@@ -147,7 +151,7 @@ def test_a_comparison_is_a_guard_with_its_outcome(op: str, other: int) -> None:
     (guard,) = ledger.guards
     assert (guard.op, guard.left, guard.right, guard.outcome) == (op, WIDTH, other, COMPARE[op](12, other))
     assert outcome is guard.outcome
-    assert "test_sizes.py:" in guard.where
+    assert "test_tracked_ints.py:" in guard.where
 
 
 @pytest.mark.parametrize(
@@ -200,4 +204,4 @@ def test_a_source_line_is_outside_of_torch() -> None:
         def forward(self) -> str:
             return torch.utils._pytree.tree_map(lambda _: source_line(), [0])[0]
 
-    assert Asks()().split(":")[0].endswith("trace/test_sizes.py")
+    assert Asks()().split(":")[0].endswith("trace/test_tracked_ints.py")
