@@ -326,7 +326,7 @@ def reshape(dims: Sequence[Term], shape: Sequence[int], why: Reason = "reshape")
 
 
 def settle(dims: Sequence[Term]) -> None:
-    """Collapse each `PerUnit` that can no longer tell in these dimensions which outer unit it belongs to; and each Case."""
+    """Collapse each `PerUnit` that cannot tell in these dimensions which outer unit it belongs to, and each `Case`."""
     cases = [leaf for dim in dims for leaf in leaves(dim) if isinstance(leaf, Case)]
     if cases:
         seen = {axis for dim in dims for axis in axes(dim)}
