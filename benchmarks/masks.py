@@ -165,7 +165,7 @@ def _cut(sparsity: float, criterion: Any) -> dict[str, Any]:
     return {
         "weights": weights,
         "sparsity": masks.sparsity,
-        "units_cut": sum(axis.size - axis.count for axis in plan.axes.values()),
+        "units_cut": sum(axis.size - axis.kept_count for axis in plan.axes.values()),
         "params": {"before": plan.before.params, "after": plan.after.params},
         "macs": {"before": plan.before.macs, "after": plan.after.macs},
         "error": float((before - after).norm() / before.norm()),

@@ -105,7 +105,7 @@ def cost(name: str = "densenet201", repeats: int = 101) -> None:
 def _cost_of(graph: Any, plan: Any) -> tuple[int, int]:
     """Parameters and MACs of a plan, from the counts that it leaves."""
 
-    counts = np.array([plan.axes[axis.name].count for axis in graph.axes])
+    counts = np.array([plan.axes[axis.name].kept_count for axis in graph.axes])
     return graph.cost.params(counts), graph.cost.macs(counts)
 
 

@@ -80,8 +80,8 @@ def test_06_floors_and_alignment_hold(target: str) -> None:
     select = secateur.Select(floor=0.25, align=8)
     plan = secateur.plan(secateur.trace(net, torch.zeros(1, 3, 8, 8)), target, select=select)
     for axis in plan.axes.values():
-        assert axis.count >= axis.size // 4
-        assert axis.count % 8 == 0
+        assert axis.kept_count >= axis.size // 4
+        assert axis.kept_count % 8 == 0
 
 
 def test_07_a_plan_replays_after_a_partial_cut(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class Pruned:
             "removed": list(self.plan.removed),
             "added": [added.name for added in self.plan.added],
             "recovery": [{"step": step.step, "options": dict(step.options)} for step in self.plan.recovery],
-            "axes": {name: {"before": axis.size, "after": axis.count} for name, axis in self.plan.dropped()},
+            "axes": {name: {"before": axis.size, "after": axis.kept_count} for name, axis in self.plan.dropped()},
             "coverage": {"params": self.graph.coverage.params, "macs": self.graph.coverage.macs},
             "untrained": self.graph.untrained,
             "proof": {"proved": self.proved, "because": self.unproved},

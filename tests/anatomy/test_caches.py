@@ -82,4 +82,4 @@ def test_what_forward_only_replaces_is_no_cache() -> None:
     model.constants, model.named = [torch.full((5,), 2.0)], {"shift": torch.ones(5)}
     result = secateur.prune(model, X, "channels=0.6", importance="random", verify=True)
     assert result.plan.caches == ()
-    assert result.plan.axes["a"].count == 4
+    assert result.plan.axes["a"].kept_count == 4

@@ -30,7 +30,7 @@ def test_its_programs_run_one_after_the_other(tmp_path: Path, monkeypatch: pytes
     for program in PROGRAMS:
         exec(program, names)
     assert len(PROGRAMS) == 3
-    assert names["r"].plan.axes["conv1"].count == 48
+    assert names["r"].plan.axes["conv1"].kept_count == 48
 
 
 def smaller(randn: Any) -> Any:

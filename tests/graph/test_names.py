@@ -48,7 +48,7 @@ def test_units_are_dropped_through_any_weight_that_holds_them(name: str) -> None
 @pytest.mark.parametrize("name", NAMES)
 def test_widths_go_by_the_same_names(name: str) -> None:
     result = secateur.prune(ScaledResidual(), X, select=Select(widths={name: 8}))
-    assert {axis: plan.count for axis, plan in result.plan.dropped()} == {NAMES[name]: 8}
+    assert {axis: plan.kept_count for axis, plan in result.plan.dropped()} == {NAMES[name]: 8}
 
 
 @pytest.mark.parametrize("name", ["scale", "scale[0]", "norm.weight", "out.weight[1]"])

@@ -183,7 +183,7 @@ def check(case: Case, how: str) -> int:
         assert difference(whole, small, inputs) < 1e-9
         assert worn(small).keys() == worn(whole).keys()
         assert sum(p.numel() for p in small.parameters()) == plan.after.params
-        dropped += sum(axis.size - axis.count for axis in plan.axes.values())
+        dropped += sum(axis.size - axis.kept_count for axis in plan.axes.values())
     assert difference(model, plain, inputs) < 1e-12
     return dropped
 

@@ -21,7 +21,7 @@ def planned(name: str, target: str | None = None, **options: Any) -> Plan:
 
 
 def lost(plan: Plan) -> dict[str, int]:
-    return {name: axis.size - axis.count for name, axis in plan.dropped()}
+    return {name: axis.size - axis.kept_count for name, axis in plan.dropped()}
 
 
 # --- what a plan is -------------------------------------------------------------------------------------------------
@@ -110,20 +110,20 @@ def test_planning_leaves_random_state_and_model_alone() -> None:
 def test_the_worst_units_of_the_whole_network_go_first() -> None:
     scores = {"conv1": torch.arange(8.0) + 100, "conv2": torch.arange(12.0)}
     plan = planned("plain_cnn", "params=0.8", importance=scores, select=Select(floor=0))
-    assert plan.axes["conv1"].count == 8
-    assert plan.axes["conv2"].kept == tuple(range(12 - plan.axes["conv2"].count, 12))
+    assert plan.axes["conv1"].kept_count == 8
+    assert plan.axes["conv2"].kept == tuple(range(12 - plan.axes["conv2"].kept_count, 12))
 
 
 def test_scope_axis_takes_the_same_share_of_each() -> None:
     scores = {"conv1": torch.arange(8.0) + 100, "conv2": torch.arange(12.0)}
     plan = planned("plain_cnn", "params=0.5", importance=scores, scope="axis")
-    shares = [axis.count / axis.size for axis in plan.axes.values()]
+    shares = [axis.kept_count / axis.size for axis in plan.axes.values()]
     assert max(shares) - min(shares) <= 1 / 8
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.99, 7), (0.875, 7), (0.874, 6), (0.5, 4), (0.01, 1), (1.0, 8)])
 def test_channels_are_rounded_down_and_never_to_nothing(share: float, expected: int) -> None:
-    assert planned("plain_cnn", f"channels={share}").axes["conv1"].count == expected
+    assert planned("plain_cnn", f"channels={share}").axes["conv1"].kept_count == expected
 
 
 def test_units_of_groups_are_chosen_for_each_group() -> None:
@@ -167,13 +167,13 @@ def test_what_a_tied_axis_loses_is_chosen_by_score() -> None:
 
 def test_a_target_takes_more_than_hands_did() -> None:
     plan = planned("plain_cnn", "channels=0.5", drop={"conv1": [0, 7]})
-    assert (plan.axes["conv1"].count, plan.axes["conv2"].count) == (4, 6)
+    assert (plan.axes["conv1"].kept_count, plan.axes["conv2"].kept_count) == (4, 6)
     assert {0, 7}.isdisjoint(plan.axes["conv1"].kept or ())
 
 
 def test_a_width_below_what_hands_leave() -> None:
     plan = planned("plain_cnn", drop={"conv1": [0, 7]}, select=Select(widths={"conv1": 3}))
-    assert plan.axes["conv1"].count == 3
+    assert plan.axes["conv1"].kept_count == 3
     assert {0, 7}.isdisjoint(plan.axes["conv1"].kept or ())
 
 
@@ -236,7 +236,7 @@ def guarded(limit: int) -> nn.Module:
 @pytest.mark.parametrize(("limit", "expected"), [(3, 4), (4, 5), (6, 7), (20, 4)])
 def test_an_axis_goes_no_lower_than_a_comparison_allows(limit: int, expected: int) -> None:
     graph = secateur.trace(guarded(limit), torch.zeros(1, 3))
-    assert secateur.plan(graph, "channels=0.5").axes["a"].count == expected
+    assert secateur.plan(graph, "channels=0.5").axes["a"].kept_count == expected
 
 
 def test_a_width_that_turns_a_comparison_is_refused_with_its_line() -> None:

@@ -281,10 +281,10 @@ def test_a_model_without_axes() -> None:
 def test_what_matters_stays_and_what_does_not_goes(deaf: Graph) -> None:
     found = sensitivity(deaf, Judge(deaf))
     assert [curve.name for curve in found.ranked()] == ["loud", "quiet"]
-    counts = {n: axis.count for n, axis in secateur.plan(deaf, "macs=0.7", allocation=found).axes.items()}
+    counts = {n: axis.kept_count for n, axis in secateur.plan(deaf, "macs=0.7", allocation=found).axes.items()}
     assert counts["quiet"] < 10
     assert counts["loud"] == 20
-    by_weights = {n: axis.count for n, axis in secateur.plan(deaf, "macs=0.7").axes.items()}
+    by_weights = {n: axis.kept_count for n, axis in secateur.plan(deaf, "macs=0.7").axes.items()}
     assert by_weights["loud"] < 20  # weights alone do not tell
 
 
@@ -324,7 +324,7 @@ def test_prices_follow_the_measured_curve(deaf: Graph, case: str, higher: bool) 
 
 def test_what_costs_nothing_goes_evenly(deaf: Graph) -> None:
     found = sensitivity(deaf, lambda model: 0.0)
-    counts = [axis.count for axis in secateur.plan(deaf, "macs=0.5", allocation=found).axes.values()]
+    counts = [axis.kept_count for axis in secateur.plan(deaf, "macs=0.5", allocation=found).axes.values()]
     assert max(counts) - min(counts) <= 1
 
 
@@ -334,7 +334,7 @@ def test_groups_that_were_not_measured_are_named(deaf: Graph) -> None:
     with pytest.raises(InputError, match="the allocation says nothing of loud\nmeasure again with"):
         secateur.plan(deaf, "macs=0.9", allocation=found)
     plan = secateur.plan(deaf, "macs=0.9", allocation=found, select=Select(protect=["loud"]))
-    assert plan.axes["loud"].count == 20
+    assert plan.axes["loud"].kept_count == 20
     with pytest.raises(InputError, match="nothing was measured of 'loud': quiet"):
         found.curve("loud")
 

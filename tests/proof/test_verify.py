@@ -42,7 +42,7 @@ def test_a_cut_of_dead_units_is_proved() -> None:
 def test_a_cut_of_more_than_half_is_proved() -> None:
     model = silent(net(), [0, 1, 2, 3, 4, 5, 6])
     plan = masks_of(model).plan(X)
-    assert plan.axes["3"].count == 1
+    assert plan.axes["3"].kept_count == 1
     assert secateur.verify(model, secateur.cut(model, plan), plan, X).passed
 
 

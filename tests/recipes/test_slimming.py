@@ -67,7 +67,7 @@ def test_no_layer_loses_all_of_its_channels(build: Any) -> None:
         norms[1].mul_(1e-3)
     graph = secateur.trace(model, IMAGE)
     made = below_threshold(graph, sum(axis.size - 2 for axis in graph.axes) * 9 // 10)
-    assert min(axis.count for axis in made.axes.values()) == LEAST
+    assert min(axis.kept_count for axis in made.axes.values()) == LEAST
     assert secateur.cut(model, made)(IMAGE).shape == (1, 10)
 
 
@@ -94,7 +94,7 @@ def test_as_cheap_is_the_least_cut_that_is(share: float) -> None:
     graph = secateur.trace(model, IMAGE)
     limit = int(share * graph.total_macs)
     made = as_cheap(graph, limit)
-    gone = sum(axis.size - axis.count for axis in made.axes.values())
+    gone = sum(axis.size - axis.kept_count for axis in made.axes.values())
     assert made.after.macs <= limit < below_threshold(graph, gone - 1).after.macs
 
 

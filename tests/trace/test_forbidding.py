@@ -55,7 +55,7 @@ def test_the_others_are_cut() -> None:
             return self.c(self.b(y)) * (1.0 if y.shape[1] >= 12 else 2.0)
 
     result = secateur.prune(Two(), X, "channels=0.5")
-    assert {name: axis.count for name, axis in result.plan.dropped()} == {"b": 5}
+    assert {name: axis.kept_count for name, axis in result.plan.dropped()} == {"b": 5}
     assert "allows no smaller count" in str(result)
     with pytest.raises(TargetError, match=r"a.weight\[0\] is frozen: the comparison at"):
         secateur.prune(Two(), X, "params=0.1")
@@ -63,7 +63,7 @@ def test_the_others_are_cut() -> None:
 
 def test_one_smaller_count_is_taken_and_the_report_says_what_holds_back() -> None:
     result = secateur.prune(WidthAware(lambda n: n > 10), X, "channels=0.5")
-    assert result.plan.axes["inp"].count == 11
+    assert result.plan.axes["inp"].kept_count == 11
     assert "held inp keeps 11 of 12 by the comparison at" in str(result)
     assert "held" not in secateur.prune(WidthAware(lambda n: n > 3), X, "channels=0.5").plan.notes
 

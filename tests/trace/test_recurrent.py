@@ -101,7 +101,7 @@ def test_fewer_projected_units_than_units() -> None:
 def test_layers_share_one_count() -> None:
     graph = secateur.trace(NETS["tagger"].make(), IDS)
     plan = secateur.plan(graph, drop={"rnn.weight_ih_l0": [1, 2], "rnn.weight_ih_l1": [0, 7]})
-    assert {axis.count for axis in plan.axes.values() if axis.size == 8} == {6}
+    assert {axis.kept_count for axis in plan.axes.values() if axis.size == 8} == {6}
     assert secateur.cut(graph.model, plan).rnn.hidden_size == 6
 
 

@@ -36,7 +36,7 @@ def test_whole_experts_go_and_rows_stay_aligned() -> None:
     model = grouped()
     result = secateur.prune(model, TOKENS, "channels=0.7", importance="random", verify=True)
     assert {a.name: a.size for a in result.graph.axes} == {"up[0]": 4, "up[1]": 8, "down": 12}
-    assert {name: axis.count for name, axis in result.plan.axes.items()} == {"up[0]": 2, "up[1]": 4, "down": 8}
+    assert {name: axis.kept_count for name, axis in result.plan.axes.items()} == {"up[0]": 2, "up[1]": 4, "down": 8}
     assert result.model(TOKENS).shape == (10, 5)
     laws.check_cost(result.model, result.plan, TOKENS)
 

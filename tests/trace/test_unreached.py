@@ -52,7 +52,7 @@ def test_experts_that_are_not_reached_are_prunable() -> None:
 def test_pruned_on_few_tokens_verified_on_many() -> None:
     model = mixture()
     plan = secateur.plan(secateur.trace(model, torch.randn(2, 6)), "channels=0.5", importance="random")
-    assert plan.axes["experts.5.up"].count == 4
+    assert plan.axes["experts.5.up"].kept_count == 4
     verification = secateur.verify(model, secateur.cut(model, plan), plan, torch.randn(16, 6))
     assert verification.passed
 

@@ -121,7 +121,7 @@ def test_a_loop_goes_on_from_a_model_that_was_cut(target: Any, start: int) -> No
 def test_floors_are_shares_of_the_original() -> None:
     iteration = iterate(mlp(40, 40), X, "macs=0.03", steps=5, select=secateur.Select(floor=0.1), schedule="exponential")
     for stage in iteration:
-        assert all(axis.count >= 4 for axis in stage.plan.axes.values())
+        assert all(axis.kept_count >= 4 for axis in stage.plan.axes.values())
 
 
 def test_sizes_of_a_selection_follow_the_schedule() -> None:

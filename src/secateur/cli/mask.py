@@ -228,7 +228,7 @@ def _kept_original(model: nn.Module, plan: Plan | None, folder: Path) -> dict[st
 def _cut(plan: Plan) -> dict[str, Any]:
     """What became smaller."""
     return {
-        "units": sum(axis.size - axis.count for axis in plan.axes.values()),
+        "units": sum(axis.size - axis.kept_count for axis in plan.axes.values()),
         "params": {"before": plan.before.params, "after": plan.after.params},
         "macs": {"before": plan.before.macs, "after": plan.after.macs},
     }

@@ -46,7 +46,7 @@ def combine(parts: Mapping[str | Criterion, float], *, by: str = "sum", seed: in
     >>> import secateur, torch
     >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
     >>> both = combine({"l1": 0.7, "fpgm": 0.3}, by="rank")
-    >>> secateur.plan(graph, "channels=0.5", importance=both).axes["0"].count
+    >>> secateur.plan(graph, "channels=0.5", importance=both).axes["0"].kept_count
     4
     """
     if by not in ("sum", "rank"):

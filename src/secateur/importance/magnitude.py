@@ -30,7 +30,7 @@ class Lp:
 
     >>> import secateur, torch
     >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
-    >>> secateur.plan(graph, "channels=0.5", importance=Lp(p=3)).axes["0"].count
+    >>> secateur.plan(graph, "channels=0.5", importance=Lp(p=3)).axes["0"].kept_count
     4
     """
 

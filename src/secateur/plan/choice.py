@@ -77,7 +77,7 @@ class Choice:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is cut."""
-        return not self.removed and all(axis.count == axis.size for axis in self.axes.values())
+        return not self.removed and all(axis.kept_count == axis.size for axis in self.axes.values())
 
     def term(self, code: Code) -> Term:
         """The term that a code stands for."""
@@ -95,7 +95,7 @@ class Choice:
 
     @cached_property
     def _counts(self) -> dict[Axis, int]:
-        return {self._terms[name]: axis.count for name, axis in self.axes.items()}
+        return {self._terms[name]: axis.kept_count for name, axis in self.axes.items()}
 
     def positions(self, name: str) -> list[list[int] | None]:
         """Of a site, the positions that stay in each dimension; None where all do."""
@@ -124,7 +124,7 @@ class Choice:
 
     def dropped(self) -> Iterator[tuple[str, AxisPlan]]:
         """The axes that lose units."""
-        return ((name, axis) for name, axis in self.axes.items() if axis.count < axis.size)
+        return ((name, axis) for name, axis in self.axes.items() if axis.kept_count < axis.size)
 
 
 def _whole(n: int, kept: Any) -> bool:

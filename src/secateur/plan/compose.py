@@ -253,7 +253,7 @@ def _names(first: Choice, second: Choice) -> dict[str, str]:
 def _left(code: Code, plan: Choice) -> Code:
     """A term without the factors that the plan cuts down to one unit."""
     if isinstance(code, str):
-        return 1 if plan.axes[code].count == 1 else code
+        return 1 if plan.axes[code].kept_count == 1 else code
     if isinstance(code, int):
         return code
     ((kind, parts),) = code.items()
@@ -302,8 +302,8 @@ def _axis(name: str, first: Choice, second: Choice) -> AxisPlan:
     a, b = first.axes.get(name), second.axes.get(name)
     if a is None or b is None:
         return a or b  # type: ignore[return-value]
-    if b.size != a.count or (a.outer is None and b.outer is not None):
-        raise PruningError(f"the second plan expects {b.size} units of {name!r}, the first leaves {a.count}")
+    if b.size != a.kept_count or (a.outer is None and b.outer is not None):
+        raise PruningError(f"the second plan expects {b.size} units of {name!r}, the first leaves {a.kept_count}")
     if a.kept is None or b.kept is None:
         return AxisPlan(a.size, a.kept if b.kept is None else b.kept, a.outer)
     return AxisPlan(a.size, _per_outer(a, b, first) if a.outer is not None else _picked(a.kept, b.kept), a.outer)
@@ -319,7 +319,7 @@ def _per_outer(a: AxisPlan, b: AxisPlan, first: Choice) -> tuple[tuple[int, ...]
     assert a.kept is not None
     assert b.kept is not None
     survivors = positions(first.term(a.outer), first.kept_units)
-    rows: list[Any] = [row[: b.count] for row in a.kept]  # type: ignore[index]
+    rows: list[Any] = [row[: b.kept_count] for row in a.kept]  # type: ignore[index]
     chosen = b.kept if b.outer is not None else [b.kept] * len(survivors)  # outer units left alone are no longer seen
     for again, place in zip(chosen, survivors, strict=True):
         rows[place] = _picked(a.kept[place], again)  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ class AxisPlan:
     outer: Code | None = None
 
     @property
-    def count(self) -> int:
+    def kept_count(self) -> int:
         """How many units stay (for each outer unit)."""
         if self.kept is None:
             return self.size

@@ -84,13 +84,13 @@ def _folds(cut: Sequence[tuple[str, AxisPlan]], tensors: Mapping[str, int]) -> l
     names = [name for name, _ in cut]
     if len(names) <= FOLD_ABOVE:
         return [(name, [place]) for place, name in enumerate(names)]
-    equal = folded(names, [(axis.size, axis.count, _outer_size(axis), tensors[name]) for name, axis in cut])
+    equal = folded(names, [(axis.size, axis.kept_count, _outer_size(axis), tensors[name]) for name, axis in cut])
     return equal if len(equal) <= ROWS else folded(names, [(axis.size, _outer_size(axis)) for _, axis in cut])
 
 
 def _cells(members: Sequence[AxisPlan]) -> tuple[str, str, str]:
     """Units, how many stay, and what share that is."""
-    first, counts = members[0], [axis.count for axis in members]
+    first, counts = members[0], [axis.kept_count for axis in members]
     each = "" if first.outer is None else f"{_outer_size(first)}x"
     remains = share(sum(counts) / (first.size * len(members)))
     return f"{each}{first.size}", each + span(counts), remains
@@ -104,7 +104,7 @@ def _drops(members: Sequence[tuple[str, AxisPlan]]) -> str:
     """The units that go; how many where several axes or outer units drop their own."""
     axis = members[0][1]
     if len(members) > 1 or axis.outer is not None:
-        return f"{span(axis.size - axis.count for _, axis in members)} of each"
+        return f"{span(axis.size - axis.kept_count for _, axis in members)} of each"
     kept = set(axis.kept or ())
     return listed([str(unit) for unit in range(axis.size) if unit not in kept], SHOWN)
 

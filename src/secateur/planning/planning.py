@@ -73,7 +73,7 @@ def plan(
 
     >>> import secateur
     >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
-    >>> plan(graph, "params=0.6").axes["0"].count
+    >>> plan(graph, "params=0.6").axes["0"].kept_count
     4
     """
     if not isinstance(graph, Graph):

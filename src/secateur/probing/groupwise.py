@@ -75,7 +75,7 @@ def sensitivity(
     >>> found = sensitivity(graph, lambda model: (model(x) - y).square().mean(), ratios=[0.5])
     >>> found.dense, [(point.ratio, point.kept) for point in found.curve("0").points]
     (0.0, [(0.5, 4)])
-    >>> secateur.plan(graph, "params=0.6", allocation=found).axes["0"].count
+    >>> secateur.plan(graph, "params=0.6", allocation=found).axes["0"].kept_count
     4
     """
     _check(graph, evaluate, finish, ratios)

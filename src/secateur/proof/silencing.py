@@ -100,13 +100,13 @@ class Silencing:
 def _keep(graph: Graph, plan: Plan) -> dict[Any, Any]:
     """The plan's kept units by the axes of a graph. Raises `InputError` where it cuts an axis that the graph lacks."""
     for name, axis in plan.axes.items():
-        if axis.kept is not None and name not in graph.by_name and axis.count != axis.size:
+        if axis.kept is not None and name not in graph.by_name and axis.kept_count != axis.size:
             raise InputError(f"the plan cuts {name!r}, which is not a prunable axis of this model on these inputs")
     return {a.term: plan.axes[a.name].kept for a in graph.axes if a.name in plan.axes and _cuts(plan.axes[a.name])}
 
 
 def _cuts(axis: AxisPlan) -> bool:
-    return axis.kept is not None and axis.count != axis.size
+    return axis.kept is not None and axis.kept_count != axis.size
 
 
 def _giving_back(gives: Gives) -> Callable[..., Any]:

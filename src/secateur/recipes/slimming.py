@@ -237,7 +237,7 @@ def as_cheap(graph: Graph, macs: int, importance: str | Criterion = SUM) -> Plan
 
 def remains(made: Plan) -> dict[str, list[int]]:
     """Channels by axis, before and after."""
-    return {name: [axis.size, axis.count] for name, axis in made.axes.items()}
+    return {name: [axis.size, axis.kept_count] for name, axis in made.axes.items()}
 
 
 def scales(model: nn.Module) -> list[Tensor]:

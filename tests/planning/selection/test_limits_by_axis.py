@@ -19,7 +19,7 @@ EVERYTHING = "channels=0.01"
 
 def counts(name: str, rules: Any, target: str | None = None, **options: Any) -> dict[str, int]:
     plan = secateur.plan(graph_of(name), target, select=rules, **options)
-    return {axis: plan.axes[axis].count for axis in NETS[name].axes}
+    return {axis: plan.axes[axis].kept_count for axis in NETS[name].axes}
 
 
 def cnn(rules: Any, target: str | None = None, **options: Any) -> tuple[int, int]:
@@ -240,7 +240,7 @@ def test_together_is_one_share_and_meets_the_target(target: str, scope: str) -> 
             plan = secateur.plan(graph, target, select=Select(floor=0, rules=["*: together"]), scope=scope)
         except secateur.TargetError:
             continue
-        kept = {axis.name: plan.axes[axis.name].count for axis in graph.axes}
+        kept = {axis.name: plan.axes[axis.name].kept_count for axis in graph.axes}
         assert far_apart(graph, kept) == [], name
         kind, _, share = target.partition("=")
         if kind != "channels":

@@ -15,7 +15,7 @@ EVERYTHING = "channels=0.01"
 
 def counts(name: str, select: Select, target: str | None = EVERYTHING, **options: Any) -> dict[str, int]:
     plan = secateur.plan(graph_of(name), target, select=select, **options)
-    return {axis: plan.axes[axis].count for axis in NETS[name].axes}
+    return {axis: plan.axes[axis].kept_count for axis in NETS[name].axes}
 
 
 # --- floors: caps are kept (defect 6) -------------------------------------------------------------------------------

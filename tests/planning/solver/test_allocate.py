@@ -22,7 +22,7 @@ OPTIONS = [(target, select, scope) for target in TARGETS for select in SELECTS f
 
 
 def counts_of(plan: Plan, graph: Graph) -> np.ndarray:
-    return np.array([plan.axes[axis.name].count for axis in graph.axes], dtype=np.int64)
+    return np.array([plan.axes[axis.name].kept_count for axis in graph.axes], dtype=np.int64)
 
 
 def planned(name: str, target: str, select: Select, scope: str) -> Plan | None:

@@ -93,7 +93,7 @@ def traced(blocks: int) -> Graph:
 
 
 def kept(plan: Plan, axes: list[PrunableAxis]) -> float:
-    return sum(plan.axes[axis.name].count for axis in axes) / sum(axis.size for axis in axes)
+    return sum(plan.axes[axis.name].kept_count for axis in axes) / sum(axis.size for axis in axes)
 
 
 def by_class(graph: Graph) -> list[list[PrunableAxis]]:
@@ -132,7 +132,7 @@ def test_what_a_rule_fixes_has_no_say_in_the_share() -> None:
     stream, inner = by_class(graph)
     select = Select.of(["blocks.0.0: keep=1"])
     plan = secateur.plan(graph, "params=0.6", importance=unequal(graph), scope="isomorphic", select=select)
-    assert plan.axes["blocks.0.0"].count == 24
+    assert plan.axes["blocks.0.0"].kept_count == 24
     assert kept(plan, stream) == pytest.approx(kept(plan, inner[1:]), abs=1 / 16)
 
 

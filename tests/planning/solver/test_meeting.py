@@ -34,7 +34,7 @@ def asking(check: Check, wide: int = 24, narrow: int = 6) -> Graph:
 
 def counts(graph: Graph, *args: Any, **options: Any) -> tuple[int, int]:
     plan = secateur.plan(graph, *args, **options)
-    return plan.axes["a"].count, plan.axes["c"].count
+    return plan.axes["a"].kept_count, plan.axes["c"].kept_count
 
 
 CHECKS: dict[str, Check] = {

@@ -54,7 +54,7 @@ def grouped(groups: int, each: int) -> tuple[nn.Module, Tensor]:
 
 
 def sized(graph: Graph, axes: tuple[int, ...], plan: secateur.Plan | None = None) -> int:
-    counts = (plan.axes[graph.axes[i].name].count if plan else graph.axes[i].size for i in axes)
+    counts = (plan.axes[graph.axes[i].name].kept_count if plan else graph.axes[i].size for i in axes)
     return math.prod(counts)
 
 
@@ -70,7 +70,7 @@ def test_no_width_keeps_more_than_its_share_and_none_could_keep_more(name: str) 
         assert all(sized(graph, w.axes, plan) <= limit + 1e-9 for w, limit in limits.items())
         for g, group in enumerate(graph.groups):
             mine = [w for w in limits if any(graph.axes[i].group == g for i in w.axes)]
-            level = plan.axes[group.axes[0].name].count * group.steps // group.axes[0].size
+            level = plan.axes[group.axes[0].name].kept_count * group.steps // group.axes[0].size
             more = [sized(graph, w.axes, plan) * (level + 1) / level for w in mine if _once(graph, w.axes, g)]
             assert level == group.steps or any(n > limits[w] for n, w in zip(more, mine, strict=False)) or not more
 
@@ -121,14 +121,16 @@ def test_one_factor_takes_the_share_where_that_comes_near(
 ) -> None:
     graph = secateur.trace(made[0], (made[1],))
     plan = secateur.plan(graph, f"channels={share}")
-    assert sorted(plan.axes[axis.name].count for axis in graph.axes) == sorted(expected)
+    assert sorted(plan.axes[axis.name].kept_count for axis in graph.axes) == sorted(expected)
 
 
 def heads(select: Any = None, share: float = 0.7, **sizes: int) -> dict[str, int]:
     model, x = attention(**({"heads": 12, "size": 64} | sizes))
     graph = secateur.trace(model, (x,))
     plan = secateur.plan(graph, f"channels={share}", select=select)
-    return {f"{axis.name} {axis.kind}": plan.axes[axis.name].count for axis in graph.axes if axis.kind != "channel"}
+    return {
+        f"{axis.name} {axis.kind}": plan.axes[axis.name].kept_count for axis in graph.axes if axis.kind != "channel"
+    }
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ def test_what_goes_together_goes_by_the_same_share() -> None:
 def test_the_share_of_a_width_is_the_same_in_every_scope(scope: str) -> None:
     model, x = multiplied(2, 2)
     plan = secateur.plan(secateur.trace(model, (x,)), "channels=0.7", scope=scope)
-    assert sorted(axis.count for axis in plan.axes.values()) == [2, 2, 14]
+    assert sorted(axis.kept_count for axis in plan.axes.values()) == [2, 2, 14]
 
 
 @pytest.mark.parametrize(("floor", "least"), [(16, 16), (0.5, 384), (1, 768)])
