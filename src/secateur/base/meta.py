@@ -12,21 +12,15 @@ from typing import Any, TypeAlias
 
 import torch
 
+from secateur.base.table import Table
+
 Shortcut: TypeAlias = "Callable[..., Any]"
-SHORTCUTS: dict[str, Shortcut] = {}
+SHORTCUTS: Table[str, Shortcut] = Table("shortcuts for")
 
 
 def shortcut(*names: str) -> Callable[[Shortcut], Shortcut]:
     """Register a shortcut for aten overloads."""
-
-    def register(function: Shortcut) -> Shortcut:
-        for name in names:
-            if name in SHORTCUTS:
-                raise ValueError(f"two shortcuts for {name}")
-            SHORTCUTS[name] = function
-        return function
-
-    return register
+    return SHORTCUTS.register(*names)
 
 
 def like(x: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,7 @@ from secateur.anatomy.keeping import kept
 from secateur.base import meta
 from secateur.base.nested import tensors_in
 from secateur.base.process import every_module_hooked, trainable
+from secateur.base.table import Table
 from secateur.base.text import counted, paged
 from secateur.errors import InputError
 
@@ -34,7 +35,7 @@ ShapeTuple: TypeAlias = "tuple[int, ...]"
 
 # --- what PyTorch has no formula for: functions of shapes, in its operations (two for one multiply-add) --------------
 
-FORMULAS: dict[str, Callable[..., int]] = {}
+FORMULAS: Table[str, Callable[..., int]] = Table("formulas for")
 
 
 def formula(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
@@ -45,7 +46,7 @@ def formula(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
             args, kwargs = pytree.tree_map_only(torch.Tensor, lambda tensor: tuple(tensor.shape), (args, kwargs))
             return function(*args, **kwargs)
 
-        FORMULAS.update(dict.fromkeys(names, of_tensors))
+        FORMULAS.register(*names)(of_tensors)
         return function
 
     return register

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from secateur.base.table import Table
 from secateur.base.text import listed
 from secateur.data.batches import Data, Request
 from secateur.data.cifar import load_cifar
@@ -14,12 +15,15 @@ from secateur.data.functions import load_from_function
 from secateur.data.mnist import FASHION_MNIST, MNIST
 from secateur.errors import InputError, nearest
 
-DATASETS: dict[str, Callable[[Request], Data]] = {
-    "mnist": MNIST.load,
-    "fashion-mnist": FASHION_MNIST.load,
-    "cifar10-jpeg": load_cifar,
-    "folder": load_folder,
-}
+DATASETS: Table[str, Callable[[Request], Data]] = Table(
+    "data sets named",
+    {
+        "mnist": MNIST.load,
+        "fashion-mnist": FASHION_MNIST.load,
+        "cifar10-jpeg": load_cifar,
+        "folder": load_folder,
+    },
+)
 """The built-in names."""
 
 

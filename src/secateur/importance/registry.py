@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from secateur.base.table import Table
 from secateur.errors import InputError, nearest
 from secateur.importance.activations import MeanActivation, NonZero, Variance, Wanda
 from secateur.importance.batch_norm import BatchNormScale
@@ -18,29 +19,32 @@ from secateur.importance.magnitude import L1, L2, Lp
 from secateur.importance.obs import OptimalBrainSurgeon
 from secateur.importance.random import Random
 
-CRITERIA: dict[str, Callable[[int], Criterion]] = {
-    "l1": lambda seed: L1(),
-    "l2": lambda seed: L2(),
-    "lp": lambda seed: Lp(),
-    "group_l1": lambda seed: GroupNorm(1),
-    "group_l2": lambda seed: GroupNorm(2),
-    "bn_scale": lambda seed: BatchNormScale(),
-    "lamp": lambda seed: Lamp(),
-    "fpgm": lambda seed: GeometricMedian(),
-    "taylor": lambda seed: Taylor(),
-    "taylor_batch": lambda seed: TaylorBatch(),
-    "taylor_weight": lambda seed: TaylorWeight(),
-    "fisher": lambda seed: Fisher(),
-    "obd": lambda seed: OptimalBrainDamage(),
-    "hessian": lambda seed: Hessian(),
-    "snip": lambda seed: Snip(),
-    "apoz": lambda seed: NonZero(),
-    "activation": lambda seed: MeanActivation(),
-    "vbp": lambda seed: Variance(),
-    "wanda": lambda seed: Wanda(),
-    "obs": lambda seed: OptimalBrainSurgeon(),
-    "random": Random,
-}
+CRITERIA: Table[str, Callable[[int], Criterion]] = Table(
+    "criteria named",
+    {
+        "l1": lambda seed: L1(),
+        "l2": lambda seed: L2(),
+        "lp": lambda seed: Lp(),
+        "group_l1": lambda seed: GroupNorm(1),
+        "group_l2": lambda seed: GroupNorm(2),
+        "bn_scale": lambda seed: BatchNormScale(),
+        "lamp": lambda seed: Lamp(),
+        "fpgm": lambda seed: GeometricMedian(),
+        "taylor": lambda seed: Taylor(),
+        "taylor_batch": lambda seed: TaylorBatch(),
+        "taylor_weight": lambda seed: TaylorWeight(),
+        "fisher": lambda seed: Fisher(),
+        "obd": lambda seed: OptimalBrainDamage(),
+        "hessian": lambda seed: Hessian(),
+        "snip": lambda seed: Snip(),
+        "apoz": lambda seed: NonZero(),
+        "activation": lambda seed: MeanActivation(),
+        "vbp": lambda seed: Variance(),
+        "wanda": lambda seed: Wanda(),
+        "obs": lambda seed: OptimalBrainSurgeon(),
+        "random": Random,
+    },
+)
 
 
 def named_criterion(importance: str | Criterion, seed: int) -> Criterion:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.anatomy.running import seeded
+from secateur.base.table import Table
 from secateur.base.text import listed
 from secateur.errors import InputError, nearest
 from secateur.graph.graph import Graph
@@ -133,13 +134,16 @@ def _loudness(name: str, weight: Tensor, known: KnownWeights) -> Tensor:
     return by_group.view(*by_group.shape, *[1] * (weight.dim() - 2))
 
 
-CRITERIA: dict[str, WeightCriterion] = {
-    "magnitude": Magnitude(),
-    "taylor": WeightTaylor(),
-    "snip": WeightSnip(),
-    "wanda": WeightWanda(),
-    "random": WeightRandom(),
-}
+CRITERIA: Table[str, WeightCriterion] = Table(
+    "criteria named",
+    {
+        "magnitude": Magnitude(),
+        "taylor": WeightTaylor(),
+        "snip": WeightSnip(),
+        "wanda": WeightWanda(),
+        "random": WeightRandom(),
+    },
+)
 """The names that `criterion=` takes."""
 
 

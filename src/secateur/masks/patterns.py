@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from secateur.base.table import Table
 from secateur.errors import InputError, nearest
 
 
@@ -117,7 +118,9 @@ class NofM:
         return kept.reshape(last).movedim(-1, 1)
 
 
-PATTERNS: dict[str, Pattern] = {"unstructured": Unstructured(), "4x1": Blocks(4), "2:4": NofM(2, 4)}
+PATTERNS: Table[str, Pattern] = Table(
+    "patterns named", {"unstructured": Unstructured(), "4x1": Blocks(4), "2:4": NofM(2, 4)}
+)
 """The names that `pattern=` takes."""
 
 DEFAULT = 0.9

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from secateur.base.table import Table
 from secateur.errors import InputError, nearest
 from secateur.models.functions import check_arguments, load_function
 
@@ -96,7 +97,9 @@ def _from_file(spec: str, arguments: dict[str, Any]) -> object:
     return _call(lambda: factory(**arguments), spec)
 
 
-SOURCES: dict[str, Callable[[str, dict[str, Any]], object]] = {"torchvision": _from_torchvision, "timm": _from_timm}
+SOURCES: Table[str, Callable[[str, dict[str, Any]], object]] = Table(
+    "sources of models named", {"torchvision": _from_torchvision, "timm": _from_timm}
+)
 """What may stand before the colon -> (name, arguments) -> model."""
 
 

@@ -10,18 +10,22 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from secateur.base.table import Table
 from secateur.errors import InputError, nearest
 
-RECIPES: dict[str, str] = {
-    "taylor": "secateur.recipes.taylor",
-    "l1-filters": "secateur.recipes.l1_filters",
-    "slimming": "secateur.recipes.slimming",
-    "masked-mlp": "secateur.recipes.masked_mlp",
-    "masked-convnet": "secateur.recipes.masked_convnet",
-    "magnitude": "secateur.recipes.magnitude",
-    "torch-pruning": "secateur.recipes.torch_pruning",
-    "modnet": "secateur.recipes.modnet",
-}
+RECIPES: Table[str, str] = Table(
+    "recipes named",
+    {
+        "taylor": "secateur.recipes.taylor",
+        "l1-filters": "secateur.recipes.l1_filters",
+        "slimming": "secateur.recipes.slimming",
+        "masked-mlp": "secateur.recipes.masked_mlp",
+        "masked-convnet": "secateur.recipes.masked_convnet",
+        "magnitude": "secateur.recipes.magnitude",
+        "torch-pruning": "secateur.recipes.torch_pruning",
+        "modnet": "secateur.recipes.modnet",
+    },
+)
 """The name of a recipe -> its module."""
 
 

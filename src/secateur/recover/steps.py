@@ -19,6 +19,7 @@ from secateur.apply.ready import PLANS, plans_of
 from secateur.apply.recovered import recovered_
 from secateur.base.nested import tensors_in
 from secateur.base.process import trainable
+from secateur.base.table import Table
 from secateur.errors import InputError, nearest
 from secateur.graph.graph import Graph
 from secateur.plan.parts import Added, Recovery
@@ -134,9 +135,9 @@ class LeastSquares:
             return constants.tidy(), figures
 
 
-STEPS: dict[str, Callable[[], Step]] = {
-    step.name: step for step in (Norms, MeanShift, LeastSquares, MomentLeastSquares)
-}
+STEPS: Table[str, Callable[[], Step]] = Table("recovery steps named")
+for _step in (Norms, MeanShift, LeastSquares, MomentLeastSquares):
+    STEPS[_step.name] = _step
 Recover: TypeAlias = "str | Step | Sequence[str | Step]"
 
 

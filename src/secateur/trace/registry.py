@@ -10,50 +10,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from secateur.base.table import Table
+
 OpRule: TypeAlias = "Callable[[Any], None]"
 """What an op says: it receives an `Op`."""
 Decorator: TypeAlias = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 
-ATEN: dict[str, OpRule] = {}
-FUNCTIONS: dict[Callable[..., Any], tuple[OpRule, tuple[str, ...]]] = {}
+ATEN: Table[str, OpRule] = Table("rules for")
+FUNCTIONS: Table[Callable[..., Any], tuple[OpRule, tuple[str, ...]]] = Table("rules for")
 # Torch functions that are Python inside, replaced by an equivalent of plain ops while a trace runs.
-PLAIN: dict[Callable[..., Any], Callable[..., Any]] = {}
+PLAIN: Table[Callable[..., Any], Callable[..., Any]] = Table("plain forms for")
 # Torch functions whose arguments are put in a plainer way first.
-PLAINER: dict[Callable[..., Any], Callable[..., tuple[Any, ...]]] = {}
+PLAINER: Table[Callable[..., Any], Callable[..., tuple[Any, ...]]] = Table("ways to put the arguments of")
 # What stands in for torch functions without a float64 form where everything is lifted to float64.
-IN_DOUBLE: dict[Callable[..., Any], Callable[..., Any]] = {}
+IN_DOUBLE: Table[Callable[..., Any], Callable[..., Any]] = Table("float64 forms of")
 
 
 def rule(*names: str) -> Callable[[OpRule], OpRule]:
     """Register a rule for aten ops, named without overload; it also serves their in-place forms."""
-
-    def register(function: OpRule) -> OpRule:
-        for name in names:
-            if name in ATEN:
-                raise ValueError(f"two rules for {name}")
-            ATEN[name] = function
-        return function
-
-    return register
+    return ATEN.register(*names)
 
 
 def function_rule(function: Callable[..., Any], parameters: str) -> Callable[[OpRule], OpRule]:
     """Register a rule for a torch function whose inside is not to be looked at; `parameters` names its arguments."""
 
     def register(body: OpRule) -> OpRule:
-        if function in FUNCTIONS:
-            raise ValueError(f"two rules for {function}")
         FUNCTIONS[function] = (body, tuple(parameters.split()))
-        return body
-
-    return register
-
-
-def _filed(table: dict[Callable[..., Any], Any], function: Callable[..., Any], what: str) -> Decorator:
-    def register(body: Callable[..., Any]) -> Callable[..., Any]:
-        if function in table:
-            raise ValueError(f"two {what} {function}")
-        table[function] = body
         return body
 
     return register
@@ -61,14 +43,14 @@ def _filed(table: dict[Callable[..., Any], Any], function: Callable[..., Any], w
 
 def plain_form(function: Callable[..., Any]) -> Decorator:
     """Register an equivalent of plain ops for a torch function that is Python inside."""
-    return _filed(PLAIN, function, "plain forms for")
+    return PLAIN.register(function)
 
 
 def plainer(function: Callable[..., Any]) -> Decorator:
     """Register what gives the arguments of a torch function in a plainer way, of the same meaning."""
-    return _filed(PLAINER, function, "ways to put the arguments of")
+    return PLAINER.register(function)
 
 
 def in_double(function: Callable[..., Any]) -> Decorator:
     """Register a float64 form of a torch function that has none."""
-    return _filed(IN_DOUBLE, function, "float64 forms of")
+    return IN_DOUBLE.register(function)

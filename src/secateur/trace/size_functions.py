@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from secateur.base.table import Table
 from secateur.graph.sizes import Arithmetic, Dim, SizeEquation, SizeGuard
 from secateur.terms import ONE, Axis, Term, collapse, cut, factor, find, freeze, mark_inexact, product, same
 from secateur.trace.notes import Notes
@@ -20,20 +21,12 @@ from secateur.trace.typed import Typed, get, is_blank, mark_blank, put
 
 Args: TypeAlias = "tuple[Any, ...]"
 Handler: TypeAlias = "Callable[[Notes, Args, dict[str, Any], Any], Any]"
-SIZED: dict[str, Handler] = {}
+SIZED: Table[str, Handler] = Table("handlers for")
 
 
 def sized(*names: str) -> Callable[[Handler], Handler]:
     """Register a handler for the torch functions and methods of these names."""
-
-    def register(handler: Handler) -> Handler:
-        for name in names:
-            if name in SIZED:
-                raise ValueError(f"two handlers for {name}")
-            SIZED[name] = handler
-        return handler
-
-    return register
+    return SIZED.register(*names)
 
 
 def after(recorder: Notes, func: Any, args: Args, kwargs: dict[str, Any], out: Any) -> Any:

@@ -12,26 +12,19 @@ from typing import TypeAlias
 
 import torch
 
+from secateur.base.table import Table
 from secateur.terms import settle
 from secateur.trace.op import Op
 from secateur.trace.registry import OpRule
 from secateur.trace.typed import Rows, Typed, get, leaves
 
 Carry: TypeAlias = "Callable[[Op, list[Rows]], list[Rows] | None]"
-CARRIES: dict[str, Carry] = {}
+CARRIES: Table[str, Carry] = Table("ways to carry rows through")
 
 
 def carry(*names: str) -> Callable[[Carry], Carry]:
     """Register what aten ops make of stacked rows: those of each result, or None where they must become one."""
-
-    def register(function: Carry) -> Carry:
-        for name in names:
-            if name in CARRIES:
-                raise ValueError(f"two ways to carry rows through {name}")
-            CARRIES[name] = function
-        return function
-
-    return register
+    return CARRIES.register(*names)
 
 
 def stack(out: torch.Tensor, rows: list[Rows]) -> None:

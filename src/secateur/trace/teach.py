@@ -103,6 +103,7 @@ def _name(name: str, body: OpRule) -> None:
         raise InputError(f"{name!r} is no name of an op; it has a namespace: 'mylib::scale'")
     if name in ATEN and name not in _taught:
         raise InputError(f"{name} has a rule of secateur's own")
+    ATEN.pop(name, None)
     _taught.add(name)
     ATEN[name] = body
     forget_rules()

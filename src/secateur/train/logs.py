@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from secateur.base.table import Table
 from secateur.errors import FileError, InputError, nearest
 
 Write: TypeAlias = Callable[[int, Mapping[str, float]], None]
@@ -132,8 +133,11 @@ def _missing(package: str) -> InputError:
     return InputError(f"{package} is not installed; install it with: pip install 'secateur[log]'")
 
 
-KINDS: dict[str, Callable[[str, Mapping[str, Any], int], contextlib.AbstractContextManager[Log]]] = {
-    "tensorboard": _tensorboard,
-    "trackio": _trackio,
-}
+KINDS: Table[str, Callable[[str, Mapping[str, Any], int], contextlib.AbstractContextManager[Log]]] = Table(
+    "logs named",
+    {
+        "tensorboard": _tensorboard,
+        "trackio": _trackio,
+    },
+)
 """The names that a log may have."""

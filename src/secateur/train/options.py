@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.base.table import Table
 from secateur.errors import InputError, nearest
 from secateur.models.functions import load_function
 from secateur.train.accelerating import check_precision
@@ -28,10 +29,13 @@ class _Optimizer:
     lr: float
 
 
-OPTIMIZERS: dict[str, _Optimizer] = {
-    "sgd": _Optimizer(partial(torch.optim.SGD, momentum=0.9, nesterov=True), lr=0.02),
-    "adamw": _Optimizer(torch.optim.AdamW, lr=1e-3),
-}
+OPTIMIZERS: Table[str, _Optimizer] = Table(
+    "optimizers named",
+    {
+        "sgd": _Optimizer(partial(torch.optim.SGD, momentum=0.9, nesterov=True), lr=0.02),
+        "adamw": _Optimizer(torch.optim.AdamW, lr=1e-3),
+    },
+)
 """The names that `TrainOptions.optimizer` may have; SGD has a Nesterov momentum of 0.9."""
 
 

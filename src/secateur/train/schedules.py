@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import TypeAlias
 
+from secateur.base.table import Table
 from secateur.errors import InputError, nearest
 
 Schedule: TypeAlias = Callable[[int], float]
@@ -66,12 +67,15 @@ def exponential(end: float, steps: int, start: float = 1.0) -> Schedule:
     return _schedule(end, steps, start, lambda x: start * (end / start) ** x)
 
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {
-    "one_shot": one_shot,
-    "linear": linear,
-    "cubic": cubic,
-    "exponential": exponential,
-}
+SCHEDULES: Table[str, Callable[..., Schedule]] = Table(
+    "schedules named",
+    {
+        "one_shot": one_shot,
+        "linear": linear,
+        "cubic": cubic,
+        "exponential": exponential,
+    },
+)
 """The names that `schedule=` may have -> functions of (end, steps, start=1.0)."""
 
 

@@ -9,13 +9,18 @@ The second leaves the loss alone, so it works with any trainer, and acts after g
 parameters on prunable axes only: what is frozen, protected or not selected keeps its gradient bit by bit.
 """
 
+from collections.abc import Callable
+
+from secateur.base.table import Table
 from secateur.train.penalties.groups import GroupLasso
 from secateur.train.penalties.growing import GrowingL2
 from secateur.train.penalties.history import ScaleHistory
 from secateur.train.penalties.penalty import Penalty, total
 from secateur.train.penalties.scales import ScaleL1
 
-PENALTIES: dict[str, type[ScaleL1] | type[GroupLasso]] = {"scale_l1": ScaleL1, "group_lasso": GroupLasso}
+PENALTIES: Table[str, Callable[..., Penalty]] = Table(
+    "penalties named", {"scale_l1": ScaleL1, "group_lasso": GroupLasso}
+)
 """Penalties by the names that `--penalty` takes, made of (graph, strength, select=None)."""
 
 __all__ = ["PENALTIES", "GroupLasso", "GrowingL2", "Penalty", "ScaleHistory", "ScaleL1", "total"]
