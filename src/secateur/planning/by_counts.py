@@ -1,4 +1,4 @@
-"""TODO."""
+"""Plans by how many units each axis keeps, whatever a target says: each keeps those with the highest scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from secateur.cost.size_polynomials import Counts
 from secateur.graph.graph import Graph
 from secateur.importance import score
 from secateur.plan.plan import Plan
-from secateur.planning.planning import build_plan
+from secateur.planning.building import build_plan
 from secateur.planning.solver.ladders import kept_units
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from secateur.anatomy.counting import renumbering
 from secateur.base.process import trainable
 from secateur.cost.cost import Cost
 from secateur.cost.size_polynomials import Counts
@@ -19,9 +18,8 @@ from secateur.graph.graph import Graph
 from secateur.graph.parts import Group, PrunableAxis
 from secateur.importance import Criterion, Scores, by_own_names, by_weights, is_ready, is_relative, score
 from secateur.plan.choice import UNREAD
-from secateur.plan.codes import encoded
-from secateur.plan.parts import AttributeChange, AxisPlan, Code, Renorm, Scale, Totals
 from secateur.plan.plan import Plan, with_notes
+from secateur.planning.building import build_plan
 from secateur.planning.depth import shortened, split_by_hand
 from secateur.planning.reached import check_cut, held_back
 from secateur.planning.selection.limits_by_axis import Wishes
@@ -34,9 +32,7 @@ from secateur.planning.solver.step_weights import worth
 from secateur.planning.stale import stale
 from secateur.planning.targets import Target, parse_targets
 from secateur.statistics.sums import Statistics
-from secateur.terms import Axis, axes, find, size
 
-KEEPING = "drop other blocks, or leave uniform out and save with secateur.save(model, 'small.safetensors')"
 Drop = Mapping[str, Sequence[int] | str]
 
 
@@ -55,61 +51,74 @@ def plan(
 ) -> Plan:
     """Choose which units stay, so that every target is met from below as closely as the steps allow.
 
-    target: `"macs=0.5"`, `"params=1.76e6"`, `"memory=20e6"` (bytes, see `secateur.cost.memory`), `"channels=0.7"`,
-    `"depth=0.75"` (blocks) or a list of them; always what remains. Channels are shares of every width, rounded down;
-    axes that multiply to one, as heads and head dimensions do, make it up between them. importance: see
-    `secateur.importance`; ready scores may score blocks too, by name. select: limits, as a `Select` or as rules such
-    as `"layer4.*: keep=0.5"`; a target holds for the whole model, and axes whose size no rule fixes make up for the
-    others. drop: units to cut by hand, by axis name, or "all" of a block: `{"conv1": [2, 6], "layer1.1": "all"}`.
-    scope: "global" keeps the greatest sum of scores in the whole network that meets all targets, "axis" the same
-    share of each axis, "isomorphic" the same share of each class of axes that play the same part, the highest scores
-    of the class (Fang et al., ECCV 2024; see `planning.solver.isomorphic`). allocation: what `secateur.sensitivity`
-    measured; importance orders the units within an axis, and the least sum of measured harm decides how much each
-    axis loses. statistics: what `secateur.statistics.calibrate` collected, for an importance that needs it. The same
-    seed gives the same plan.
+    Of all plans that meet the targets, `scope="global"` looks for the one that keeps the greatest sum of scores.
 
-    Raises `TargetError` for a target that is malformed or out of reach (with the smallest value that is not), and
-    `InputError` for unknown names or a model without prunable axes.
+    Args:
+        graph: What `secateur.trace` found out about the model.
+        target: What may remain, as a share of up to 1 or a count: `"macs=0.5"`, `"params=1.76e6"`, `"memory=20e6"`
+            (bytes, see `secateur.cost.memory`), `"channels=0.7"`, `"depth=0.75"` (blocks), or a list of them. Channels
+            are shares of every width, rounded down; axes that multiply to one, as heads and head dimensions do, make
+            it up between them. `secateur.cost.kinds` lists all kinds.
+        importance: A criterion or its name (see `secateur.importance`), or ready scores by the name of an axis. Ready
+            scores may score blocks too, by name.
+        select: Limits, as a `Select` or as rules such as `"layer4.*: keep=0.5"`. A target holds for the whole model:
+            axes whose size no rule fixes make up for the others.
+        drop: Units to cut by hand, by axis name, or "all" of a block: `{"conv1": [2, 6], "layer1.1": "all"}`.
+        scope: "global": the whole network together; "axis": the same share of each axis; "isomorphic": the same share
+            of each class of axes that play the same part, the highest scores of the class.
+        allocation: What `secateur.sensitivity` measured. Importance orders the units within an axis, and the least sum
+            of measured harm decides how much each axis loses.
+        statistics: What `secateur.statistics.calibrate` collected, for an importance that needs it.
+        seed: The same seed gives the same plan.
 
-    >>> import secateur
-    >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
-    >>> plan(graph, "params=0.6").axes["0"].kept_count
-    4
+    Returns:
+        The Plan. Nothing is cut yet: `secateur.cut(model, plan)` does that.
+
+    Raises:
+        TargetError: A target is malformed or out of reach; the message says the smallest value that is not.
+        InputError: A name is unknown, or the model has no prunable axis.
+
+    Example:
+        >>> import secateur
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> plan(secateur.trace(net, torch.zeros(1, 4)), "params=0.6").axes["0"].kept_count
+        4
+
+    Reference:
+        "isomorphic": Fang et al., "Isomorphic Pruning for Vision Models", ECCV 2024.
     """
-    if not isinstance(graph, Graph):
-        kind = type(graph).__name__
-        raise InputError(f"graph is a {kind}; make one first: secateur.trace(model, example_inputs)")
-    if not isinstance(seed, int):
-        raise InputError(f"seed={seed!r} is no whole number")
-    select = Select.of(select)
-    targets = parse_targets(target)
-    _check_arguments(graph, targets, scope)
-    _check_allocation(allocation, scope)
+    select, targets = Select.of(select), parse_targets(target)
+    _check_arguments(graph, scope, allocation, seed)
+    _check_targets(graph, targets)
     wishes = select.on(graph)
     wishes.check()
     if not targets and not drop and not wishes.act:
         raise InputError("nothing to do: give a target such as 'macs=0.5', drop={...} or Select(widths={...})")
-    blocks, drop = split_by_hand(drop or {})
+    blocks, units = split_by_hand(drop or {})
     scored = by_own_names(graph, importance) if is_ready(importance) else importance
     wishes = shortened(wishes, targets, by_hand=blocks, importance=scored, statistics=statistics, seed=seed)
     graph = wishes.graph
     _check_memory(graph, targets)
-    scores = score(graph, scored, statistics=statistics, seed=seed)
-    rungs = ladders(graph, scores, wishes, scope, allocation)
-    if drop:
-        scores, rungs = _by_hand(graph, drop, wishes, scores, rungs)
-    relative = scope != "isomorphic" and is_relative(importance)  # shares of a class are of its units
-    counted = worth(graph, relative=relative) if allocation is None else [1] * len(graph.groups)
-    bundles = bundled(graph, rungs, wishes, counted)
-    asked = _as_asked(graph, drop, targets, rungs)
-    counts = CountsSearch(wishes.conditions, wishes.floors, targets, scope, asked).counts(bundles)
+    scores, rungs = _by_hand(wishes, units, score(graph, scored, statistics=statistics, seed=seed), scope, allocation)
+    counted = _step_weights(graph, importance, scope, allocation)
+    asked = _as_asked(graph, units, targets, rungs)
+    search = CountsSearch(wishes.conditions, wishes.floors, targets, scope, asked)
+    counts = search.counts(bundled(graph, rungs, wishes, counted))
     if select == Select():  # else it may be what was asked for
         check_cut(wishes, targets, counts)
     kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
     made = build_plan(graph, kept, counts, tuple(map(str, targets)))
-    chosen = _chosen(graph, scored, statistics)
-    held = {**held_back(wishes, targets, counts), **_stale(graph, counts)}
-    return with_notes(made, **chosen, **_spread(scope, allocation), seed=str(seed), **_way(graph), **held)
+    chosen = {**_chosen(graph, scored, statistics), **_spread(scope, allocation), "seed": str(seed)}
+    return with_notes(made, **chosen, **_way(graph), **held_back(wishes, targets, counts), **_stale(graph, counts))
+
+
+def _step_weights(
+    graph: Graph, importance: str | Criterion | Scores, scope: str, allocation: MeasuredHarm | None
+) -> list[int]:
+    """How often a step of each group counts; measured harm is of whole steps."""
+    if allocation is not None:
+        return [1] * len(graph.groups)
+    return worth(graph, relative=scope != "isomorphic" and is_relative(importance))  # shares of a class: of its units
 
 
 def _chosen(graph: Graph, importance: str | Criterion | Scores, statistics: Statistics | None) -> dict[str, str]:
@@ -135,7 +144,12 @@ def _way(graph: Graph) -> dict[str, str]:
     return {"uniform": "yes"} if graph.source.uniform else {}
 
 
-def _check_arguments(graph: Graph, targets: Sequence[Target], scope: str) -> None:
+def _check_arguments(graph: Any, scope: str, allocation: Any, seed: Any) -> None:
+    if not isinstance(graph, Graph):
+        kind = type(graph).__name__
+        raise InputError(f"graph is a {kind}; make one first: secateur.trace(model, example_inputs)")
+    if not isinstance(seed, int):
+        raise InputError(f"seed={seed!r} is no whole number")
     if scope not in SCOPES:
         raise InputError(f"scope={scope!r}; one of {', '.join(map(repr, SCOPES))}")
     if not graph.axes and not any(block.why is None for block in graph.blocks):
@@ -143,6 +157,11 @@ def _check_arguments(graph: Graph, targets: Sequence[Target], scope: str) -> Non
         raise InputError(
             f"this model has no prunable axis\n{reasons}\nprint(graph) lists everything that is frozen and why"
         )
+    _check_allocation(allocation, scope)
+
+
+def _check_targets(graph: Graph, targets: Sequence[Target]) -> None:
+    """Raise `TargetError` for a count that is more than the model has."""
     kinds = {kind: getattr(graph.totals, kind) for kind in Cost.KINDS}
     for target in targets:
         if target.kind in kinds and target.value > 1 and target.value > kinds[target.kind]:
@@ -178,13 +197,17 @@ def _check_allocation(allocation: Any, scope: str) -> None:
 
 
 def _by_hand(
-    graph: Graph,
-    drop: Mapping[str, Sequence[int]],
     wishes: Wishes,
+    drop: Mapping[str, Sequence[int]],
     scores: dict[str, torch.Tensor],
-    rungs: list[Ladder],
+    scope: str,
+    allocation: MeasuredHarm | None,
 ) -> tuple[dict[str, torch.Tensor], list[Ladder]]:
     """Dropped units score below everything, and their groups start at what is left of them."""
+    graph = wishes.graph
+    rungs = ladders(graph, scores, wishes, scope, allocation)
+    if not drop:
+        return scores, rungs
     units: dict[str, list[int]] = {}
     for name, more in drop.items():
         units.setdefault(graph.axis(name).name, []).extend(_numbers(name, more))
@@ -265,77 +288,4 @@ def _checked_units(axis: PrunableAxis, name: str, units: Sequence[int]) -> list[
     return wanted
 
 
-# --- the Plan ---
-
-
-def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: tuple[str, ...] = ()) -> Plan:  # type: ignore[type-arg]
-    """The Plan that keeps these units of each axis."""
-    by_axis = counts_by_axis(graph, counts)
-    names: dict[Axis, str] = {axis.term: axis.name for axis in graph.axes}
-    for axis in graph.axes:
-        for outer in axes(axis.outer) if axis.outer is not None else ():
-            names.setdefault(outer, f"fixed{outer.serial - min(a.term.serial for a in graph.axes)}")
-    cost, closes = graph.cost, graph.source.uniform and bool(graph.removed)
-
-    def name_of(axis: Axis) -> str | int:
-        return names.get(axis, axis.n)
-
-    plans = {n: AxisPlan(a.n, None) for a, n in names.items() if a not in by_axis}
-    for axis in graph.axes:
-        outer = encoded(find(axis.outer), name_of) if axis.outer is not None else None
-        plans[axis.name] = AxisPlan(axis.size, kept[axis.name], outer)
-    return Plan(
-        axes=plans,
-        sites=_sites(graph, by_axis, name_of),
-        attributes=_attributes(graph, by_axis),
-        scales=_scales(graph, by_axis),
-        renorms=_renorms(graph, by_axis),
-        before=graph.totals,
-        after=Totals(cost.params(counts), cost.macs(counts), None if graph.removed else cost.memory(counts)),
-        target=target,
-        caches=graph.caches,
-        removed=graph.removed,
-        renumbered=renumbering(graph.model, graph.removed, graph.model.config, KEEPING) if closes else None,
-    )
-
-
-def _sites(graph: Graph, counts: Mapping[Axis, int], name_of) -> dict[str, tuple[Code, ...]]:  # type: ignore[no-untyped-def]
-    """Every site that holds a prunable axis, by its terms."""
-    out = {}
-    for name, site in graph.sites.items():
-        dims = [find(dim) for dim in site.dims]
-        if any(axis in counts for dim in dims for axis in axes(dim)):
-            out[name] = tuple(encoded(dim, name_of) for dim in dims)
-    return out
-
-
-def _attributes(graph: Graph, counts: Mapping[Axis, int]) -> tuple[AttributeChange, ...]:
-    changes = []
-    for attribute, ratio in graph.attributes.items():
-        old, new = graph.attribute_values.get(attribute), ratio.at(lambda axis: counts.get(axis, axis.n))
-        if old is not None and new != old:
-            changes.append(AttributeChange(attribute.module, attribute.name, attribute.at, old, new))
-    return tuple(changes)
-
-
-def _renorms(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Renorm, ...]:
-    """Those whose slices lose something."""
-
-    def shorter(renorm: Renorm) -> bool:
-        dims = (dim for i, dim in enumerate(graph.sites[renorm.of].dims) if i != renorm.dim)
-        return any(size(dim, counts) < find(dim).n for dim in dims)
-
-    return tuple(filter(shorter, graph.renorms))
-
-
-def _scales(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Scale, ...]:
-    scales = []
-    for fold in graph.folds:
-        new = size(fold.term, counts)
-        old = find(fold.term).n
-        if new != old:
-            scales.append(Scale(fold.name, fold.dim, fold.rows, (new / old) ** fold.power))
-    return tuple(scales)
-
-
-__all__ = ["build_plan", "plan"]
+__all__ = ["plan"]

@@ -21,7 +21,7 @@ from secateur.errors import InputError
 from secateur.graph.graph import Graph
 from secateur.plan.parts import AxisPlan, Gives
 from secateur.plan.plan import Plan
-from secateur.planning.planning import build_plan
+from secateur.planning.building import build_plan
 from secateur.proof.ondemand import Fill
 from secateur.proof.units import Units, by_axis
 from secateur.terms import PerUnit

@@ -18,7 +18,7 @@ from secateur.graph.graph import Graph
 from secateur.plan.compose import same_axes
 from secateur.plan.plan import Plan
 from secateur.planning import plan
-from secateur.planning.planning import build_plan
+from secateur.planning.building import build_plan
 from secateur.planning.selection.limits_by_axis import Wishes
 from secateur.planning.selection.select import Select
 from secateur.planning.targets import Target, parse_targets

@@ -1,0 +1,89 @@
+"""`build_plan`: from the units that stay to a Plan, with everything that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from secateur.anatomy.counting import renumbering
+from secateur.cost.size_polynomials import Counts
+from secateur.graph.blocks import counts_by_axis
+from secateur.graph.graph import Graph
+from secateur.plan.codes import encoded
+from secateur.plan.parts import AttributeChange, AxisPlan, Code, Renorm, Scale, Totals
+from secateur.plan.plan import Plan
+from secateur.terms import Axis, axes, find, size
+
+KEEPING = "drop other blocks, or leave uniform out and save with secateur.save(model, 'small.safetensors')"
+
+
+def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: tuple[str, ...] = ()) -> Plan:  # type: ignore[type-arg]
+    """The Plan that keeps these units of each axis."""
+    by_axis = counts_by_axis(graph, counts)
+    names: dict[Axis, str] = {axis.term: axis.name for axis in graph.axes}
+    for axis in graph.axes:
+        for outer in axes(axis.outer) if axis.outer is not None else ():
+            names.setdefault(outer, f"fixed{outer.serial - min(a.term.serial for a in graph.axes)}")
+    cost, closes = graph.cost, graph.source.uniform and bool(graph.removed)
+
+    def name_of(axis: Axis) -> str | int:
+        return names.get(axis, axis.n)
+
+    plans = {n: AxisPlan(a.n, None) for a, n in names.items() if a not in by_axis}
+    for axis in graph.axes:
+        outer = encoded(find(axis.outer), name_of) if axis.outer is not None else None
+        plans[axis.name] = AxisPlan(axis.size, kept[axis.name], outer)
+    return Plan(
+        axes=plans,
+        sites=_sites(graph, by_axis, name_of),
+        attributes=_attributes(graph, by_axis),
+        scales=_scales(graph, by_axis),
+        renorms=_renorms(graph, by_axis),
+        before=graph.totals,
+        after=Totals(cost.params(counts), cost.macs(counts), None if graph.removed else cost.memory(counts)),
+        target=target,
+        caches=graph.caches,
+        removed=graph.removed,
+        renumbered=renumbering(graph.model, graph.removed, graph.model.config, KEEPING) if closes else None,
+    )
+
+
+def _sites(graph: Graph, counts: Mapping[Axis, int], name_of) -> dict[str, tuple[Code, ...]]:  # type: ignore[no-untyped-def]
+    """Every site that holds a prunable axis, by its terms."""
+    out = {}
+    for name, site in graph.sites.items():
+        dims = [find(dim) for dim in site.dims]
+        if any(axis in counts for dim in dims for axis in axes(dim)):
+            out[name] = tuple(encoded(dim, name_of) for dim in dims)
+    return out
+
+
+def _attributes(graph: Graph, counts: Mapping[Axis, int]) -> tuple[AttributeChange, ...]:
+    changes = []
+    for attribute, ratio in graph.attributes.items():
+        old, new = graph.attribute_values.get(attribute), ratio.at(lambda axis: counts.get(axis, axis.n))
+        if old is not None and new != old:
+            changes.append(AttributeChange(attribute.module, attribute.name, attribute.at, old, new))
+    return tuple(changes)
+
+
+def _renorms(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Renorm, ...]:
+    """Those whose slices lose something."""
+
+    def shorter(renorm: Renorm) -> bool:
+        dims = (dim for i, dim in enumerate(graph.sites[renorm.of].dims) if i != renorm.dim)
+        return any(size(dim, counts) < find(dim).n for dim in dims)
+
+    return tuple(filter(shorter, graph.renorms))
+
+
+def _scales(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Scale, ...]:
+    scales = []
+    for fold in graph.folds:
+        new = size(fold.term, counts)
+        old = find(fold.term).n
+        if new != old:
+            scales.append(Scale(fold.name, fold.dim, fold.rows, (new / old) ** fold.power))
+    return tuple(scales)
+
+
+__all__ = ["build_plan"]
