@@ -139,6 +139,8 @@ def test_a_checkpoint_is_loaded_and_a_run_goes_on_from_it(tmp_path: Path) -> Non
     options = {"save_strategy": "steps", "save_steps": 3}
     whole = bert()
     trainer(tmp_path, whole, PruningCallback("params=0.6", every=2, steps=2), **options).train()
+    with pytest.raises(InputError, match="the config of this BertForSequenceClassification does not describe it"):
+        whole.save_pretrained(tmp_path / "small")
     folder = tmp_path / "checkpoint-3"
     half = secateur.load(bert(), folder / "model.safetensors")
     assert len(plans_of(half)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +31,11 @@ def made_from(model: nn.Module, config: Any) -> Any:
 
     with no_init_weights(), torch.device("meta"):
         return type(model)(config)
+
+
+def reloaded(config: Any) -> Any:
+    """A config as it comes back from its file: some of it is computed when it is made."""
+    return type(config).from_dict(json.loads(config.to_json_string()))
 
 
 @contextmanager

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from secateur.anatomy.building import anew
+from secateur.anatomy.building import anew, reloaded
 from secateur.anatomy.holders import Holder, holders, put_at, values
 from secateur.anatomy.slots import slots
 from secateur.base.names import is_public
@@ -95,11 +94,6 @@ def renumbering(model: nn.Module, removed: Collection[str], config: Any, mend: s
 
 
 # --- configs --------------------------------------------------------------------------------------------------------
-
-
-def reloaded(config: Any) -> Any:
-    """A config as it comes back from its file: some of it is computed when it is made."""
-    return type(config).from_dict(json.loads(config.to_json_string()))
 
 
 def _of(config: Any) -> Iterator[Holder]:

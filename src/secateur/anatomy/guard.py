@@ -2,7 +2,8 @@
 
 `from_pretrained` builds a model from its config and fills it with what the file holds by name. What the file lacks, as
 the weights of a block that was by-passed, it draws at random; what the config does not know, as a bias that recovery
-added, it leaves out; both with a line in a log. So such a model refuses to be saved that way, however it is asked:
+added, it leaves out; both with a line in a log. Where a shape differs it stops, and advises an option that draws those
+weights at random too. So such a model refuses to be saved that way, however it is asked:
 `push_to_hub` and `Trainer.save_model` go through `save_pretrained` too. Copies and pickles of the model keep the guard.
 """
 
@@ -10,16 +11,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any
+from weakref import WeakSet
 
 from torch import nn
 
+from secateur.anatomy.building import is_pretrained, made_from, reloaded
 from secateur.anatomy.bypass import is_bypass
+from secateur.anatomy.slots import slots
 from secateur.base.names import inside
-from secateur.base.text import listed
+from secateur.base.text import first_line, listed
 from secateur.errors import InputError
 
 SAVING = ("save_pretrained", "push_to_hub")  # the second makes a repository before it saves
 SHOWN = 4
+_trained: WeakSet[nn.Module] = WeakSet()  # models of which checkpoints are written for `secateur.load`
 INSTEAD = "save it with secateur.save(model, 'small.safetensors'), or prune it with uniform=True"
 
 
@@ -60,6 +65,14 @@ def unguard(model: nn.Module) -> None:
                 del module.__dict__[method]
 
 
+def allow_checkpoints(model: nn.Module, allow: bool) -> None:
+    """Whether a model may be saved that its config does not describe: whoever saves it then adds the plans."""
+    if allow:
+        _trained.add(model)
+    else:
+        _trained.discard(model)
+
+
 def check_saves(model: nn.Module, added: Iterable[str] = ()) -> None:
     """Raise `InputError` where `from_pretrained` would make something else of what `save_pretrained` writes."""
     kind = type(model).__name__
@@ -73,6 +86,31 @@ def check_saves(model: nn.Module, added: Iterable[str] = ()) -> None:
     check_bare(model)
     here = dict(model.named_parameters(remove_duplicate=False))
     check_added(model, [name for name in added if name in here])
+    if is_pretrained(model) and model not in _trained:
+        check_described(model)
+
+
+def check_described(model: Any) -> None:
+    """Raise `InputError` where the class makes tensors of other shapes from the config, as a file gives it back."""
+    fault = f"the config of this {type(model).__name__} does not describe it"
+    remedy = f"{INSTEAD}; the result of prune has save('folder'), which looks for a config that does"
+    try:
+        other = made_from(model, reloaded(model.config))
+    except Exception as error:
+        cause = error.__cause__ or error  # huggingface_hub wraps what a config says
+        raise InputError(f"{fault}: {type(cause).__name__}: {first_line(cause)}\n{remedy}") from error
+    wrong = [*_other_shapes(model, other)]
+    if wrong:
+        raise InputError(f"{fault}: {listed(wrong, SHOWN)}\n{remedy}")
+
+
+def _other_shapes(model: nn.Module, other: nn.Module) -> Iterator[str]:
+    """Saved tensors of which the class makes others. What only one side has is what somebody added or took away."""
+    theirs = {slot.name: tuple(slot.tensor.shape) for slot in slots(other)}
+    for slot in slots(model):
+        shape = tuple(slot.tensor.shape)
+        if slot.persistent and slot.tensor.numel() and theirs.get(slot.name, shape) != shape:  # shards may be empty
+            yield f"{slot.name} is {shape}, the constructor makes {theirs[slot.name]}"
 
 
 def bypassed(model: nn.Module) -> Iterator[str]:

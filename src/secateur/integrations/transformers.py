@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from secateur.anatomy.guard import allow_checkpoints
 from secateur.apply.ready import plans_of
 from secateur.errors import InputError
 from secateur.files.model_file import save
@@ -46,6 +47,7 @@ class PruningCallback(InPlaceCallback, TrainerCallback):
         pace.check_reaches("epochs", int(state.num_train_epochs))
         done = state.global_step if pace.unit == "steps" else round(state.epoch or 0)
         self.pruning.begin(model, lambda: _first_example(kwargs.get("train_dataloader")), done)
+        allow_checkpoints(model, True)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._after("steps", state.global_step, control, kwargs)
@@ -69,6 +71,7 @@ class PruningCallback(InPlaceCallback, TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.pruning.end(kwargs["model"])
+        allow_checkpoints(kwargs["model"], False)
 
 
 def _check_arguments(args: TrainingArguments) -> None:
