@@ -315,6 +315,61 @@ def test_a_plan_of_another_model_is_refused_and_nothing_changes(case: str, funct
     assert as_found(model) == before
 
 
+class Deeper(nn.Module):
+    """Two layers, or one more between them: the second has all that a plan of the first names."""
+
+    def __init__(self, deeper: bool = False, free: bool = False) -> None:
+        super().__init__()
+        self.a, self.b, self.out = nn.Linear(4, 8), nn.Linear(8, 6), nn.Linear(6, 3)
+        if deeper:
+            self.extra = nn.Linear(8, 8)
+        if free:
+            self.shift = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        x = self.extra(x) if hasattr(self, "extra") else x
+        out: Tensor = self.out(self.b(x))
+        return out + self.shift if hasattr(self, "shift") else out
+
+
+def forms_of(plan: Plan) -> list[Plan]:
+    """A plan, as a file gives it back, and as an earlier version wrote it."""
+    return [plan, Plan.from_json(plan.to_json()), replace(plan, uncut=None)]
+
+
+@BOTH
+def test_a_plan_of_a_part_of_the_model_is_refused_and_nothing_changes(function: Cut) -> None:
+    plan = secateur.plan(secateur.trace(Deeper(), torch.zeros(1, 4)), "channels=0.5")
+    for one in forms_of(plan):
+        model = Deeper(deeper=True)
+        before = as_found(model)
+        with pytest.raises(InputError, match=r"the plan is not of this model: .*extra.weight|it has 187 parameters"):
+            function(model, one)
+        assert as_found(model) == before
+        assert function(Deeper(), one).out.in_features == 3
+
+
+@BOTH
+def test_a_plan_of_a_model_with_more_parameters_is_refused(function: Cut) -> None:
+    plan = secateur.plan(secateur.trace(Deeper(free=True), torch.zeros(1, 4)), "channels=0.5")
+    assert plan.uncut == {"shift": (3,), "out.bias": (3,)}
+    for one in forms_of(plan):
+        with pytest.raises(InputError, match=r"not of this model, which has no 'shift'|it has 115 parameters"):
+            function(Deeper(), one)
+
+
+def test_a_composed_plan_knows_the_other_parameters() -> None:
+    model, x = Deeper(free=True), torch.zeros(1, 4)
+    first = secateur.plan(secateur.trace(model, x), drop={"a": [0, 1]})
+    second = secateur.plan(secateur.trace(secateur.cut(model, first), x), drop={"b": [0, 1]})
+    whole = first.then(second)
+    assert whole.uncut == first.uncut
+    secateur.cut(model, whole)
+    with pytest.raises(InputError, match="the plan is not of this model"):
+        secateur.cut(Deeper(deeper=True, free=True), whole)
+
+
 @BOTH
 def test_a_plan_is_not_carried_out_twice(function: Cut) -> None:
     plan = planned("plain_cnn")

@@ -49,6 +49,7 @@ def plain(plan: Plan, masked: Container[str]) -> Plan:
     return replace(
         plan,
         sites={own: codes for name, codes in plan.sites.items() if (own := plain_name(name, masked)) is not None},
+        uncut=None if plan.uncut is None else {named(name): shape for name, shape in plan.uncut.items()},
         scales=tuple(replace(scale, name=named(scale.name)) for scale in plan.scales),
         renorms=tuple(replace(one, name=named(one.name), of=named(one.of)) for one in plan.renorms),
         added=tuple(replace(added, name=named(added.name), like=named(added.like)) for added in plan.added),

@@ -22,10 +22,12 @@ from secateur.apply.additions import put as fill
 from secateur.apply.change import Change
 from secateur.apply.tensors import Cutter, alike
 from secateur.base.names import inside
+from secateur.base.text import counted, listed
 from secateur.errors import InputError, nearest
 from secateur.plan.parts import AttributeChange, Pick
 from secateur.plan.plan import Plan, needs_plan
 
+AS_IT_IS = "make a plan on a trace of the model as it is now"
 PLANS = "_secateur_plans"  # the plans that a model went through, oldest first
 
 
@@ -97,6 +99,7 @@ def new_tensors(body: Body, plan: Plan) -> dict[int, torch.Tensor]:
     _check_attributes(body, plan)
     _check_removed(body, plan)
     _check_renumbered(body, plan)
+    _check_parameters(body, plan)
     cutter = Cutter(plan)
     made: dict[int, torch.Tensor] = {}
     for name in plan.sites:
@@ -137,18 +140,40 @@ def check_fits(model: nn.Module, plan: Plan) -> None:
     _check_tensors(body, plan)
     _check_renorms(body, plan)
     _check_removed(body, plan)
+    _check_parameters(body, plan)
 
 
 def _check_tensors(body: Body, plan: Plan) -> None:
     for name in plan.sites:
         if name not in body.tensors:
             raise InputError(f"the plan cuts {name!r}, which this model does not have{nearest(name, body.tensors)}")
-        have, want = tuple(body.tensors[name].shape), plan.old_shape(name)
-        if have != want:
-            raise InputError(
-                f"the plan is not of this model: {name}\n  plan   {want}\n  model  {have}\n"
-                "make a plan on a trace of the model as it is now"
-            )
+        _check_shape(name, body.tensors[name], plan.old_shape(name))
+
+
+def _check_shape(name: str, tensor: torch.Tensor, want: tuple[int, ...]) -> None:
+    have = tuple(tensor.shape)
+    if have != want:
+        raise InputError(f"the plan is not of this model: {name}\n  plan   {want}\n  model  {have}\n{AS_IT_IS}")
+
+
+def _check_parameters(body: Body, plan: Plan) -> None:
+    """The model has the parameters of the one that was traced, and no more: a layer more may not take what is cut."""
+    held = {name: tensor for name, tensor in body.tensors.items() if isinstance(tensor, nn.Parameter)}
+    if plan.uncut is None:  # a plan of an earlier version, which tells how many there are
+        count = sum({id(tensor): tensor.numel() for tensor in held.values()}.values())
+        if count != plan.before.params:
+            told = f"it has {count:,} parameters, the plan expects {plan.before.params:,}"
+            raise InputError(f"the plan is not of this model: {told}\n{AS_IT_IS}")
+        return
+    for name, shape in plan.uncut.items():
+        if name not in body.tensors:
+            raise InputError(f"the plan is not of this model, which has no {name!r}{nearest(name, held)}\n{AS_IT_IS}")
+        _check_shape(name, body.tensors[name], shape)
+    known = {id(body.tensors[name]) for name in (*plan.sites, *plan.uncut)}
+    more = [n for n, tensor in held.items() if id(tensor) not in known and not inside(n, plan.removed)]
+    if more:
+        told = f"the plan does not know {counted(len(more), 'parameter tensor')}: {listed(more, 5)}"
+        raise InputError(f"the plan is not of this model: {told}\n{AS_IT_IS}")
 
 
 def _check_renorms(body: Body, plan: Plan) -> None:

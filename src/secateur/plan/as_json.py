@@ -48,6 +48,7 @@ def written(plan: Choice) -> str:
             **({"added": [[a.name, a.like, a.dim] for a in plan.added]} if plan.added else {}),
             **({"recovery": [[r.step, dict(r.options)] for r in plan.recovery]} if plan.recovery else {}),
             **({"renumbered": _renumbering_data(plan.renumbered)} if plan.renumbered is not None else {}),
+            **({"uncut": dict(plan.uncut)} if plan.uncut is not None else {}),
         },
         separators=(",", ":"),
     )
@@ -90,6 +91,7 @@ def _from_data(data: Mapping[str, Any]) -> dict[str, Any]:
         "added": tuple(Added(*added) for added in data.get("added", ())),
         "recovery": tuple(Recovery(step, dict(options)) for step, options in data.get("recovery", ())),
         "renumbered": _renumbering(data["renumbered"]) if "renumbered" in data else None,
+        "uncut": {name: tuple(shape) for name, shape in data["uncut"].items()} if "uncut" in data else None,
     }
 
 

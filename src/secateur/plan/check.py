@@ -18,6 +18,7 @@ A plan that `secateur.plan` made always passes; one from a file may be damaged o
 9. Gaps are closed in lists that lose members, all of them by number; what follows are integers by rule 4, and lists of
    plain values of which some stay, in their order. Nothing of it lies in a module that is removed.
 10. Totals are whole numbers from 0 up; bytes of memory may be unknown.
+11. A parameter that is not cut has a name that no site has, and a shape of whole numbers from 0 up.
 """
 
 from __future__ import annotations
@@ -76,6 +77,9 @@ def check_plan(plan: Choice) -> None:
         if not all(map(_is_place, known)):
             told = f"{totals.params!r} parameters, {totals.macs!r} MACs and {totals.memory!r} bytes"
             raise FileError(f"the plan counts {told} {when} the cut; totals are whole numbers from 0 up")
+    for name, shape in (plan.uncut or {}).items():  # Rule 11
+        if name in plan.sites or not all(map(_is_place, shape)):
+            raise FileError(f"the plan leaves {name!r} of shape {shape!r} as it is; it cuts it, or that is not a shape")
 
 
 def _is_count(value: Any) -> bool:

@@ -39,7 +39,8 @@ class Choice:
     `removed`: modules that are bypassed, with what they gave back of their arguments; where `renumbered` closes the
     gaps that they leave in lists, they are taken out instead. `added`: parameters that the cut model has and the
     original has not. `recovery`: the steps, in order, that changed its weights afterwards; a cut by the plan takes none
-    of them.
+    of them. `uncut`: all other parameters of the model, with their shapes, none of whose dimensions can be cut; None in
+    a plan that an earlier version made.
     """
 
     axes: Mapping[str, AxisPlan]
@@ -56,6 +57,7 @@ class Choice:
     added: tuple[Added, ...] = ()
     recovery: tuple[Recovery, ...] = ()
     renumbered: Renumbering | None = None
+    uncut: Mapping[str, tuple[int, ...]] | None = None
 
     @cached_property
     def names(self) -> Names:

@@ -99,6 +99,7 @@ def _rest(first: Choice, second: Choice) -> dict[str, Any]:
         "added": (*first.added, *second.added),
         "recovery": (*first.recovery, *second.recovery),
         "renumbered": _renumbered(first.renumbered, second.renumbered),
+        "uncut": None if first.uncut is None else {n: s for n, s in first.uncut.items() if n not in second.sites},
     }
 
 
@@ -120,6 +121,7 @@ def _as_before(second: C, first: C) -> C:
     return replace(
         second,
         sites={old(name): codes for name, codes in second.sites.items()},
+        uncut=None if second.uncut is None else {old(name): shape for name, shape in second.uncut.items()},
         attributes=tuple(map(change, second.attributes)),
         scales=tuple(replace(scale, name=old(scale.name)) for scale in second.scales),
         renorms=tuple(replace(one, name=old(one.name), of=old(one.of)) for one in second.renorms),
@@ -168,6 +170,7 @@ def _left_by(plan: C, removed: Collection[str]) -> C:
         removed={name: gives for name, gives in plan.removed.items() if not inside(name, removed)},
         added=tuple(added for added in plan.added if not inside(added.name, removed)),
         renumbered=_without(plan.renumbered, removed),
+        uncut=None if plan.uncut is None else {n: s for n, s in plan.uncut.items() if not inside(n, removed)},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from secateur.anatomy.counting import renumbering
 from secateur.cost.size_polynomials import Counts
@@ -32,9 +32,10 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
     for axis in graph.axes:
         outer = encoded(find(axis.outer), name_of) if axis.outer is not None else None
         plans[axis.name] = AxisPlan(axis.size, kept[axis.name], outer)
+    sites = _sites(graph, by_axis, name_of)
     return Plan(
         axes=plans,
-        sites=_sites(graph, by_axis, name_of),
+        sites=sites,
         attributes=_attributes(graph, by_axis),
         scales=_scales(graph, by_axis),
         renorms=_renorms(graph, by_axis),
@@ -44,6 +45,7 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
         caches=graph.caches,
         removed=graph.removed,
         renumbered=renumbering(graph.model, graph.removed, graph.model.config, KEEPING) if closes else None,
+        uncut=_uncut(graph, sites),
     )
 
 
@@ -55,6 +57,12 @@ def _sites(graph: Graph, counts: Mapping[Axis, int], name_of) -> dict[str, tuple
         if any(axis in counts for dim in dims for axis in axes(dim)):
             out[name] = tuple(encoded(dim, name_of) for dim in dims)
     return out
+
+
+def _uncut(graph: Graph, sites: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """The parameters that are no such site, with their shapes."""
+    parameters = {name: site.shape for name, site in graph.sites.items() if site.kind == "parameter"}
+    return {name: tuple(shape) for name, shape in parameters.items() if name not in sites}
 
 
 def _attributes(graph: Graph, counts: Mapping[Axis, int]) -> tuple[AttributeChange, ...]:
