@@ -332,6 +332,21 @@ def test_what_no_config_describes_is_refused_before_it_is_cut(case: str) -> None
         secateur.prune(model, FAMILIES[name].call(), uniform=True, **options)
 
 
+@pytest.mark.parametrize("way", ["by_file", "by_loader"])
+@pytest.mark.parametrize("name", ["depth, renumbered", "equal widths", "layers of two kinds"])
+def test_a_load_leaves_the_config_of_other_models(name: str, way: str, tmp_path: Path, monkeypatch: Any) -> None:
+    kind, result = CUTS[name][0], made(name)
+    original = build(kind)
+    before = original.config.to_dict()
+    monkeypatch.setitem(globals(), "build", lambda kind: type(original)(original.config))
+    again = WAYS[way](result, kind, tmp_path).eval()
+    assert original.config.to_dict() == before
+    assert again.config.to_dict() == result.model.config.to_dict()
+    assert {id(module.config) for module in again.modules() if hasattr(module, "config")} == {id(again.config)}
+    assert same(again, result.model)
+    assert same(secateur.cut(original, plans_of(result.model)[0]), again)
+
+
 # --- a model that would not come back refuses -----------------------------------------------------------------------
 
 GAPS = r"goes on without .*layers\.1, which its config still counts(.|\n)*secateur\.save\(model, 'small\.safetensors'\)"

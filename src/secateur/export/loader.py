@@ -71,7 +71,7 @@ __CHECKED__    for name in sorted(removed):
             if name not in ("_parameters", "_buffers", "_modules"):
                 vars(module)[name] = _swapped(value, replaced)
     modules = dict(model.named_modules(remove_duplicate=False))
-    for path, name, index, _, value in changes:
+__OWN__    for path, name, index, _, value in changes:
         table, leaf = _attributes(modules[path], name)
         if index is None:
             table[leaf] = value
@@ -81,7 +81,7 @@ __CHECKED__    for name in sorted(removed):
 __CLOSED__    return model
 
 
-__LISTS__def _swapped(value, replaced, depth=3):
+__OWN_DEF____LISTS__def _swapped(value, replaced, depth=3):
     """The same with new tensors: modules may keep theirs in lists, tuples and dicts, too."""
     if isinstance(value, torch.Tensor):
         return replaced.get(id(value), value)
@@ -170,6 +170,32 @@ def _check(model, places, sources, stored, changes, removed):
         now[path, name, index] = after
 '''
 
+# What a file needs whose plans change objects that modules hold, such as a config.
+_OWNING = {
+    "import json\n": "import copy\nimport json\n",
+    "__OWN__": """\
+    _own(model, {name.partition(".")[0] for _, name, *_ in (*changes, *__PICKS__) if "." in name})
+""",
+    "__OWN_DEF__": '''\
+def _own(model, names):
+    """Copies of the objects that modules hold under these names: other models may hold the same ones."""
+    kept = {id(one): one for one in (*model.modules(), *(table[leaf] for table, leaf in _places(model).values()))}
+    memo = dict(kept)
+    for module in model.modules():
+        for name in names & vars(module).keys():
+            try:
+                copy.deepcopy(vars(module)[name], memo)
+            except Exception:  # it cannot be copied, and is changed as it is
+                return
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if id(value) in memo and id(value) not in kept:
+                vars(module)[name] = memo[id(value)]
+
+
+''',
+}
+
 # What a file needs whose plans close gaps in lists of layers.
 _CLOSING = {
     "__OPENED__": """\
@@ -253,12 +279,20 @@ def loader_source(path: str | os.PathLike[str]) -> str:
         ...
     secateur.errors.FileError: no file nowhere.safetensors
     """
-    closes = any(plan.renumbered is not None for plan in read_plans(path))
-    source = _LOADER
-    for mark, text in _CLOSING.items():
-        source = source.replace(mark, text if closes else "")
+    plans = read_plans(path)
+    closes = any(plan.renumbered is not None for plan in plans)
+    source = _with(_LOADER, _OWNING, closes or any("." in one.name for plan in plans for one in plan.attributes))
+    source = _with(source, _CLOSING, closes).replace("__PICKS__", "picks" if closes else "()")
     name = json.dumps(os.fspath(path)).replace("\\\\", "\\\\\\\\")
     return source.replace("__FILE__", name).replace("__FORMAT__", str(FORMAT)).replace("__BYPASS__", _plain(Bypass))
+
+
+def _with(source: str, texts: dict[str, str], wanted: bool) -> str:
+    """The source with these texts in the places of their marks, or without."""
+    for mark, text in texts.items():
+        left = "" if mark.startswith("__") else mark
+        source = source.replace(mark, text if wanted else left, 1)
+    return source
 
 
 def _plain(kind: type) -> str:

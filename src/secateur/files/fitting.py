@@ -18,6 +18,7 @@ from secateur.anatomy.caches import forget
 from secateur.anatomy.guard import guard
 from secateur.anatomy.holders import owner_of, put_at, values
 from secateur.anatomy.lists import drop, is_list, pick_at
+from secateur.anatomy.own_objects import own_objects
 from secateur.anatomy.slots import Slot, replace_held, slots
 from secateur.apply.additions import places
 from secateur.apply.ready import PLANS, plans_of
@@ -70,17 +71,19 @@ class FittedFile:
 
     def put(self) -> None:
         """Change the model. Plain dict entries are set, so no code of the model runs that could refuse."""
+        own = own_objects(self.model, (owner for owner, *_ in (*self.values, *self.picks)))
+        own.put()
         modules = dict(self.model.named_modules(remove_duplicate=False))
         put_bypasses(modules, self.removed)
         new = {id(slot.tensor): tensor for slot, tensor in self.tensors}  # an added one is in the place of None
         for slot, tensor in self.tensors:
             slot.table[slot.leaf] = tensor
         for owner, leaf, change in self.values:
-            put_at(owner, leaf, change.index, change.new)
+            put_at(own.of(owner), leaf, change.index, change.new)
         for holder, members in self.closed.items():
             drop(modules[holder], members)
         for owner, leaf, kept in self.picks:
-            pick_at(owner, leaf, kept)
+            pick_at(own.of(owner), leaf, kept)
         replace_held(self.model, new)
         forget(self.model, (cache for plan in self.plans for cache in plan.caches))
         if self.plans:

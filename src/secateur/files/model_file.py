@@ -84,8 +84,8 @@ def load(model: nn.Module, path: PathLike, *, device: torch.device | str | None 
     The plans of the file are followed in order, then every name and shape of the file is held against the model;
     nothing of the model is touched before all of it fits. Values keep the dtype of the file. They go to `device`, by
     default to where the model's tensors are (a model on the meta device: to the CPU). Parameters are new objects, so
-    an optimizer is to be built afterwards; a config that the plans change is changed in place, so a model that goes on
-    being used needs one of its own. Plans that the model went through already are not followed twice.
+    an optimizer is to be built afterwards; a config that the plans change becomes a copy of the model's own, so another
+    model that holds it too stays as it is. Plans that the model went through already are not followed twice.
 
     Raises `FileError` for a file that is missing, damaged or hostile, of another architecture (which parameter
     differs, with both shapes) or of a newer format; `InputError` for a model that cannot be loaded into.
