@@ -284,8 +284,8 @@ CHECKPOINTS: dict[str, Row] = {
     ),
     "weights no dict": (FileError, weights(lambda path: torch.save([1], path)), ["holds list, not a state dict"]),
     "a folder of weights": (FileError, weights(lambda path: path.mkdir()), ["in.pt is a folder"]),
-    "no path": (FileError, Work(lambda net, folder: secateur.load(net, None)), ["None names no file"]),
-    "empty path": (FileError, Work(lambda net, folder: secateur.save(net, "")), ["'' names no file: it is empty"]),
+    "no path": (FileError, Work(lambda net, folder: secateur.load(net, None)), ["None cannot name a file"]),
+    "empty path": (FileError, Work(lambda net, folder: secateur.save(net, "")), ["'' cannot name a file: it is empty"]),
     "path too long": (
         FileError,
         Work(lambda net, folder: secateur.save(net, folder / ("a" * 999))),

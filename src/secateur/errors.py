@@ -1,4 +1,4 @@
-"""What goes wrong, by whom it can be mended. Every message states the fact, the value and the mend."""
+"""The errors that secateur raises. Every message states the fact, the value, and the remedy on a line of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class PruningError(Exception):
 
 
 class InputError(PruningError, ValueError):
-    """The caller gave something that cannot be used; the message says what would."""
+    """The caller passed something that cannot be used; the message says what can."""
 
 
 class TargetError(InputError):
@@ -19,7 +19,7 @@ class TargetError(InputError):
 
 
 class TraceError(PruningError):
-    """The model could not be run on the example inputs, so nothing is known about it."""
+    """The model could not be run on the example inputs, so it could not be traced."""
 
 
 class FileError(InputError):
@@ -27,7 +27,7 @@ class FileError(InputError):
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
-    """The `; did you mean ...?` part of a message about an unknown name; empty when nothing is near.
+    """The `; did you mean ...?` part of a message about an unknown name; empty if no known name is similar.
 
     >>> nearest("layer1.conv", ["layer1.conv1", "fc"])
     "; did you mean 'layer1.conv1'?"

@@ -30,11 +30,11 @@ def test_a_dimension_of_one_broadcasts_and_trailing_operands_may_be_missing() ->
     [
         ("n c", "'n c' has no '->'; write 'n c \\*, c -> n c \\*'"),
         ("n -> c -> n", "has more than one '->'"),
-        ("n c? -> n", "no equation at 'c\\? '|no equation at 'c\\?'"),
-        ("n * * -> n", "no equation at '\\*'"),
-        ("n (c -> n", "no equation at '\\(c'"),
-        ("n () -> n", "no equation at '\\(\\)'"),
-        ("n 12 -> n", "no equation at '12'"),
+        ("n c? -> n", "not a valid equation at 'c\\? '|not a valid equation at 'c\\?'"),
+        ("n * * -> n", "not a valid equation at '\\*'"),
+        ("n (c -> n", "not a valid equation at '\\(c'"),
+        ("n () -> n", "not a valid equation at '\\(\\)'"),
+        ("n 12 -> n", "not a valid equation at '12'"),
         ("!n ~n -> n", "marks 'n' both ! and ~"),
     ],
 )

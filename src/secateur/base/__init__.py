@@ -1,3 +1,5 @@
-"""Helpers that know nothing of models, axes or plans: text, names, paths, files written whole or not at all, hashes,
-progress, containers of tensors, the state of the process. May import nothing of secateur but `errors`.
+"""Small helpers that do not depend on models, axes or plans: text tables, dotted names, paths, atomic file writes,
+hashes, progress bars, nested containers of tensors, and the state of the process.
+
+This package may import only `secateur.errors`. Add a helper here when at least two other packages need it.
 """

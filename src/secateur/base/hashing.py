@@ -1,4 +1,4 @@
-"""Short hashes by which files of measured values know what they were measured of: old ones never pass for new ones."""
+"""Short hashes that are stored with measured values, so that values of another model or function are not reused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHORT = 16
 
 
 def of_tensors(named: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """Names, types, shapes and values of tensors, in this order, as a short hash."""
+    """Return a short hash of the names, dtypes, shapes and values of tensors, in the given order."""
     running = hashlib.sha256()
     for name, tensor in named:
         _add(running, name, tensor)
@@ -25,7 +25,7 @@ def of_tensors(named: Iterable[tuple[str, torch.Tensor]]) -> str:
 
 
 def of_weights(model: nn.Module) -> str:
-    """The parameters and buffers of a model as a short hash."""
+    """Return a short hash of the parameters and buffers of a model."""
     return of_tensors(sorted([*model.named_parameters(), *model.named_buffers()], key=lambda item: item[0]))
 
 
@@ -37,7 +37,7 @@ def _add(running: Any, name: str, tensor: torch.Tensor) -> None:
 
 
 def of_values(values: Any) -> str:
-    """Tensors, numbers and texts in nested containers; of anything else, what it prints as."""
+    """Return a short hash of nested containers of tensors, numbers and strings; other objects count by their `repr`."""
     running = hashlib.sha256()
     leaves, structure = pytree.tree_flatten(values)
     running.update(repr(structure).encode())
@@ -50,10 +50,10 @@ def of_values(values: Any) -> str:
 
 
 def of_function(function: Callable[..., Any] | None) -> str:
-    """A function by its name and, where Python can say, its source, its defaults and what it closes over.
+    """Return a short hash of a function: its name, its defaults and closure and, where available, its source code.
 
-    What it calls is taken by name: if another function changes, this one's fingerprint does not. A module is what it
-    prints as, with the source of its class and its tensors.
+    Functions that it calls count by their name only: when their code changes, this hash does not. A module counts by
+    its `repr`, the source of its class and its tensors.
 
     >>> import torch.nn.functional as F
     >>> of_function(F.cross_entropy) == of_function(F.cross_entropy), of_function(F.mse_loss) == of_function(F.l1_loss)
@@ -69,7 +69,7 @@ def of_function(function: Callable[..., Any] | None) -> str:
 
 
 def _source(function: Any) -> str:
-    """The source text; of an object, that of its class. Built-in functions have none: their name must do."""
+    """The source code of a function, or of the class of an object; empty for built-in functions, which have none."""
     try:
         return inspect.getsource(function if hasattr(function, "__qualname__") else type(function))
     except (OSError, TypeError):
@@ -77,7 +77,7 @@ def _source(function: Any) -> str:
 
 
 def _bound(function: Any) -> list[Any]:
-    """What a function brings along beside its arguments."""
+    """The values that a function uses in addition to its arguments: its defaults and closure, or its `self`."""
     if isinstance(function, FunctionType):
         cells = [cell.cell_contents for cell in function.__closure__ or ()]
         return [function.__defaults__, function.__kwdefaults__, *cells]
@@ -85,12 +85,16 @@ def _bound(function: Any) -> list[Any]:
 
 
 def _held(value: Any) -> str:
-    """What prints with its address is another in each process, so at worst nothing is found again."""
+    """The hash of a bound value.
+
+    An object whose `repr` shows its address hashes differently in each process. Stored values are then not found
+    again, which costs time but is never wrong.
+    """
     return f"{called(value)} {_source(value)}" if callable(value) else of_values(value)
 
 
 def called(function: Callable[..., Any] | None) -> str:
-    """What a function of the user's is called: the place where it is defined, and its name there.
+    """The qualified name of a function: its module, and its name there.
 
     >>> called(called), called(None)
     ('secateur.base.hashing.called', 'nothing')
@@ -102,7 +106,7 @@ def called(function: Callable[..., Any] | None) -> str:
 
 
 def digest(text: str) -> str:
-    """A short hash."""
+    """Return a short hash of a string."""
     return hashlib.sha256(text.encode()).hexdigest()[:SHORT]
 
 

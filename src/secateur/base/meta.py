@@ -1,8 +1,8 @@
-"""Shapes of common ops on meta tensors, without their kernels.
+"""Results of common ops on meta tensors, made without running PyTorch's meta kernels.
 
-Torch's own meta kernels of many ops are decompositions in Python that cost a hundred times what one empty tensor does,
-and the first of them imports the compiler. Each entry gives what the op would give, or `NotImplemented` where it is not
-the plain case.
+Many of PyTorch's meta kernels are decompositions in Python. They cost about a hundred times as much as one empty
+tensor, and the first of them imports the compiler. Each shortcut returns the result that the op would return, or
+`NotImplemented` where the call is not a simple one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def shortcut(*names: str) -> Callable[[Shortcut], Shortcut]:
 
 
 def like(x: torch.Tensor) -> torch.Tensor:
-    """An empty tensor like x. (`empty_like` on meta tensors is Python inside.)"""
+    """An empty tensor like x. (`empty_like` on meta tensors runs Python code, which is slow.)"""
     return torch.empty(x.shape, dtype=x.dtype, device=x.device) if x.is_contiguous() else torch.empty_like(x)
 
 
@@ -131,7 +131,7 @@ def convolution(
     output_padding: Sequence[int],
     groups: int,
 ) -> Any:
-    """Lengths as in torch.nn.Conv2d's and ConvTranspose2d's documentation."""
+    """The output lengths follow the formulas in the documentation of torch.nn.Conv2d and ConvTranspose2d."""
     count = w.dim() - 2
     channels = w.shape[0] if transposed else w.shape[1] * groups
     fits = x.dim() == w.dim() and x.dtype == w.dtype and x.shape[1] == channels
@@ -155,14 +155,14 @@ def linear(x: torch.Tensor, w: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
 
 @shortcut("scaled_dot_product_attention")
 def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-    one = q.dim() == k.dim() == 4 and q.shape[0] == k.shape[0]  # or as many queries to each of several keys
+    one = q.dim() == k.dim() == 4 and q.shape[0] == k.shape[0]  # or each key head serves equally many query heads
     shared = one and (k.shape[1] == 1 or (kwargs.get("enable_gqa") and not q.shape[1] % k.shape[1]))
     lengths = q.shape[-1] == k.shape[-1] and k.shape[-2] == v.shape[-2]
     fits = lengths and (q.shape[:-2] == k.shape[:-2] or shared) and k.shape[:-2] == v.shape[:-2]
     if not fits:
         return NotImplemented
     shape = (*q.shape[:-1], v.shape[-1])
-    if q.dim() == 4 and q.shape[-1] == v.shape[-1]:  # as the fused kernels lay it out: what follows is then a view
+    if q.dim() == 4 and q.shape[-1] == v.shape[-1]:  # the layout of the fused kernels: a later reshape is a view
         batch, heads, length, width = shape
         return torch.empty((batch, length, heads, width), dtype=q.dtype, device=q.device).transpose(1, 2)
     return torch.empty(shape, dtype=q.dtype, device=q.device)
@@ -182,7 +182,7 @@ def norm(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
 
 @shortcut("lstm", "gru", "rnn_tanh", "rnn_relu")
 def recurrent(x: torch.Tensor, *args: Any) -> Any:
-    """Of a whole layer, or of a packed one, whose batch sizes come before its states."""
+    """A recurrent layer, on padded input or on packed input, where the batch sizes come before the states."""
     states, *_, bidirectional = args[1:8] if isinstance(args[2], (tuple, list)) else args[:7]
     held = states if isinstance(states, (tuple, list)) else (states,)
     width = held[0].shape[-1] * (2 if bidirectional else 1)
@@ -196,7 +196,7 @@ def recurrent_cell(x: torch.Tensor, states: torch.Tensor | Sequence[torch.Tensor
 
 
 def shorted(key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The result of a call on meta tensors, or `NotImplemented` where there is no shortcut for it."""
+    """Return the result of a call on meta tensors, or `NotImplemented` where it has no shortcut."""
     short = SHORTCUTS.get(key)
     if short is None or not args:
         return NotImplemented
@@ -205,7 +205,7 @@ def shorted(key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def key(func: Any) -> str:
-    """The name under which an aten overload may have a shortcut."""
+    """The name under which the shortcut of an aten overload is registered."""
     overload = func._overloadname
     name = func._schema.name
     return name if overload == "default" else f"{name}.{overload}"

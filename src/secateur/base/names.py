@@ -1,4 +1,4 @@
-"""How a pattern means a name: by a glob over dotted names, where the name of a module means all that lies in it."""
+"""Dotted names: patterns that match them, and the modules that they lie in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STORED = re.compile(r"(^|\.)parametrizations\.(\w+)\.original$")
 
 
 def plain_of(name: str) -> str:
-    """What a parameter was called before its weight was computed from it, as where it wears a mask.
+    """The name that a parameter had before it was parametrized, for example by a mask.
 
     >>> plain_of("conv1.parametrizations.weight.original"), plain_of("conv1.weight")
     ('conv1.weight', 'conv1.weight')
@@ -20,7 +20,7 @@ def plain_of(name: str) -> str:
 
 
 def enclosing(name: str) -> Iterator[str]:
-    """A dotted name and the modules around it, outermost first.
+    """Yield the modules around a dotted name, outermost first, and then the name itself.
 
     >>> list(enclosing("layer1.0.conv1"))
     ['layer1', 'layer1.0', 'layer1.0.conv1']
@@ -30,7 +30,9 @@ def enclosing(name: str) -> Iterator[str]:
 
 
 def means(pattern: str, name: str) -> bool:
-    """A pattern means a name, or every name inside the module it names. The [0] of an axis is no set of letters.
+    """Whether a glob matches a dotted name, or the name of a module around it.
+
+    The brackets in the name of an axis, such as `[0]`, are taken literally and not as a set of characters.
 
     >>> means("layer*", "layer1.0.conv1"), means("attn.qkv[0]", "attn.qkv[0]"), means("conv1", "layer1.0.conv1")
     (True, True, False)
@@ -41,21 +43,21 @@ def means(pattern: str, name: str) -> bool:
 
 
 def above(name: str) -> Iterator[str]:
-    """The modules that a module lies in, the innermost first."""
+    """Yield the modules around a module, innermost first."""
     while name := name.rpartition(".")[0]:
         yield name
 
 
 def inside(name: str, modules: Collection[str]) -> bool:
-    """Whether a dotted name lies in one of these modules, or is one."""
+    """Whether a dotted name is one of these modules or lies inside one of them."""
     if not modules:
         return False
     return any(name[:i] in modules for i in (*(i for i, letter in enumerate(name) if letter == "."), len(name)))
 
 
-DEPTH = 3  # self.config.text_config.rope_parameters, and no deeper
+DEPTH = 3  # attributes are read to this depth, as in self.config.text_config.rope_parameters
 
 
 def is_public(name: Any) -> bool:
-    """Whether this can be the name of an attribute that is no private one."""
+    """Whether this is a string that can name a public attribute."""
     return isinstance(name, str) and not name.startswith("_") and name.isidentifier()

@@ -1,10 +1,15 @@
-"""Tensors in whatever a model takes or returns: containers, dataclasses, and objects that hold some.
+"""The tensors inside the inputs and outputs of a model: in containers, dataclasses and other objects.
 
-Looked into, in this order: what torch's pytree knows (lists, tuples, dicts, named tuples and every class that is
-registered there, as the outputs of Hugging Face models are), other mappings, and the attributes and slots of any other
-object (a dataclass, frozen or not, DETR's NestedTensor, a batch of graphs, a distribution). Modules, classes and
-functions are not data, and are passed by. The caches that Hugging Face models return are states and no outputs: what
-they hold follows a cut, so `tensors_in` passes them by.
+Three kinds of values are searched, in this order:
+
+1. containers registered with torch's pytree: lists, tuples, dicts, named tuples and, for example, the outputs of
+   Hugging Face models;
+2. other mappings;
+3. the attributes and slots of any other object: a dataclass (frozen or not), DETR's NestedTensor, a batch of graphs, a
+   distribution.
+
+Modules, classes and functions are not data and are skipped. `tensors_in` also skips the key-value caches that Hugging
+Face models return: they are state, not outputs, and their contents shrink with a cut.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ NO_DATA = (nn.Module, type, types.ModuleType, types.FunctionType, types.MethodTy
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:
-    """The tensors in a value, in order; objects that are met again are passed by.
+    """The tensors in a value, in order. An object that occurs more than once is searched once.
 
     >>> tensors_in({"a": [torch.zeros(1)], "b": None, "c": types.SimpleNamespace(x=torch.ones(2))})
     [tensor([0.]), tensor([1., 1.])]
@@ -44,17 +49,17 @@ def _tensors(value: Any, met: set[int]) -> Iterator[torch.Tensor]:
 
 
 def is_object(value: Any) -> bool:
-    """Whether tensors may be inside: not so for numbers, strings, arrays, modules, classes and functions."""
+    """Whether an object may hold tensors. Numbers, strings, arrays, modules, classes and functions do not count."""
     return not isinstance(value, (*PLAIN, *NO_DATA, np.ndarray, np.generic))
 
 
 def is_cache(value: Any) -> bool:
-    """Whether this is what Hugging Face models keep keys and values in from call to call."""
+    """Whether this is a key-value cache of a Hugging Face model."""
     return any(kind.__name__ == "Cache" and kind.__module__.startswith("transformers.") for kind in type(value).__mro__)
 
 
 def _parts(value: Any) -> dict[Any, Any]:
-    """What an object holds: the entries of a mapping, the attributes and filled slots of any other."""
+    """The parts of an object: the entries of a mapping; the attributes and filled slots of anything else."""
     if isinstance(value, Mapping):
         return dict(value)
     held = dict(getattr(value, "__dict__", {}))
@@ -71,7 +76,7 @@ def _slots(kind: type) -> Collection[str]:
 
 
 def changed(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """The same value with every tensor changed. Objects that hold some are copied, and stay as they are.
+    """Return a copy of a value in which every tensor is replaced by `change(tensor)`. The value itself stays unchanged.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -106,7 +111,7 @@ def _copied(value: Any, change: Callable[[torch.Tensor], torch.Tensor], made: di
         elif name in getattr(new, "__dict__", {}):
             new.__dict__[name] = other
         else:
-            object.__setattr__(new, name, other)  # slots, also of frozen classes
+            object.__setattr__(new, name, other)  # works for slots and for frozen dataclasses
     return new
 
 

@@ -1,4 +1,4 @@
-"""Paths as users give them."""
+"""Checks the paths that users pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = 60
 
 
 def path_of(given: PathLike) -> Path:
-    """A path, whether or not something is there. Raises `FileError` for what can name no file.
+    """Return a path, whether or not a file exists there. Raises `FileError` for a value that cannot name a file.
 
     >>> path_of("small.safetensors").suffix
     '.safetensors'
@@ -24,10 +24,10 @@ def path_of(given: PathLike) -> Path:
         if not str(given):
             raise ValueError("it is empty")
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
-            path.stat()  # Path.exists would hide what is wrong with the name itself
+            path.stat()  # Path.exists would hide that the name itself is invalid
     except (TypeError, ValueError, OSError) as error:
         shown = repr(given)
         shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}... ({len(shown):,} characters)"
         fact = error.strerror if isinstance(error, OSError) else error
-        raise FileError(f"{shown} names no file: {fact}\ngive a path, such as 'small.safetensors'") from error
+        raise FileError(f"{shown} cannot name a file: {fact}\ngive a path, such as 'small.safetensors'") from error
     return path

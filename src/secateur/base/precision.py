@@ -1,4 +1,4 @@
-"""TODO."""
+"""Computing in double precision, and rounding back."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ WIDE = {
     **dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), torch.float64),
     **dict.fromkeys((torch.complex64, torch.complex32), torch.complex128),
 }
-"""What each lower precision is lifted to."""
+"""The type in which values of each lower precision are computed."""
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """A copy without history, in float64 or complex128 where it holds numbers of a lower precision."""
+    """Return a detached copy, in float64 or complex128 if the tensor has a lower precision."""
     return tensor.detach().to(WIDE.get(tensor.dtype, tensor.dtype), copy=True)
 
 
 def narrow(tensor: Tensor) -> Tensor:
-    """A copy without history, in the precision that the tensor has."""
+    """Return a detached copy in the precision of the tensor."""
     return tensor.detach().clone()

@@ -1,4 +1,4 @@
-"""What the whole process shares: global hooks, random generators, inference mode. Our calls leave it as found."""
+"""State that the whole process shares: global hooks, random generators, inference mode. All of it is restored."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 @contextmanager
 def every_module_hooked(enter: Callable[..., Any], leave: Callable[..., Any]) -> Iterator[None]:
-    """Within, `enter(module, args)` and `leave(module, args, kwargs, output)` are called around every call of a module.
+    """Within the context, call `enter(module, args)` and `leave(module, args, kwargs, output)` around module calls.
 
-    The hooks are the process', so the modules' own stay as they are.
+    The hooks are global, so the hooks of the modules themselves stay unchanged.
     """
     before = modules.register_module_forward_pre_hook(enter)
     after = modules.register_module_forward_hook(leave, with_kwargs=True)
@@ -28,13 +28,15 @@ def every_module_hooked(enter: Callable[..., Any], leave: Callable[..., Any]) ->
     finally:
         before.remove()
         after.remove()
-        modules._global_forward_hooks_with_kwargs.pop(after.id, None)  # which its handle forgets, at least up to 2.14
+        modules._global_forward_hooks_with_kwargs.pop(after.id, None)  # `remove` forgets it, up to torch 2.14
 
 
 @contextmanager
 def same_random_numbers(devices: Iterable[torch.device | int] = ()) -> Iterator[None]:
-    """Whatever is drawn within, the generators of torch (on the CPU and on these devices), NumPy and Python go on from
-    where they were."""
+    """Within the context, random numbers may be drawn; afterwards the generators are set back to their earlier state.
+
+    That covers the generators of Python, NumPy and torch (on the CPU and on `devices`).
+    """
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=list(devices)):
         try:
@@ -45,14 +47,13 @@ def same_random_numbers(devices: Iterable[torch.device | int] = ()) -> Iterator[
 
 
 def trainable(function: F) -> F:
-    """Let a public call run under `torch.inference_mode` as it does under `torch.no_grad`: what tensors it makes can be
-    trained later."""
+    """Let a public function called under `torch.inference_mode` make ordinary tensors, which can be trained later."""
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_inference_mode_enabled():
             return function(*args, **kwargs)
-        with torch.inference_mode(False), torch.no_grad():  # leaving the one alone would turn gradients on
+        with torch.inference_mode(False), torch.no_grad():  # inference_mode(False) alone would enable gradients
             return function(*args, **kwargs)
 
     return called  # type: ignore[return-value]

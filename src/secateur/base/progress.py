@@ -1,7 +1,7 @@
-"""What is said on stderr of whatever takes more than a second.
+"""Progress on stderr, for work that takes more than a second.
 
-Bars where stderr is a terminal. Where it is none, as in a pipe or a job's log, `heartbeat` says in a plain line, at
-least every 30 seconds, what is being done and how far it has come.
+Progress bars are shown where stderr is a terminal. Elsewhere, as in a pipe or the log of a job, `heartbeat` writes a
+plain line at least every 30 seconds that names the current work and how far it is.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
-PERIOD = 25.0  # seconds; a line takes a moment to be told
+PERIOD = 25.0  # seconds; less than the 30 promised, because a line may be written late
 
 
 class ProgressStep(Protocol):
-    """Called after each step with what to show beside the bar; `done`: how many are, where that is not one more."""
+    """Called after each step with the text to show next to the bar, and `done` if more than one step was finished."""
 
     def __call__(self, beside: str, done: int | None = None) -> None: ...
 
 
 @dataclass
 class Doing:
-    """Something that is being done: `done` of `steps` steps (None: nobody knows), and what is to be said beside."""
+    """Work in progress: `done` of `steps` steps (None if the number is unknown), and a text to show next to it."""
 
     what: str
     steps: int | None = None
@@ -38,12 +38,12 @@ class Doing:
         return f"{self.what}{counted if self.steps or self.done else ''}{' ' + self.beside if self.beside else ''}"
 
 
-_doing: list[Doing] = []  # the innermost last
+_doing: list[Doing] = []  # nested work, innermost last
 
 
 @contextlib.contextmanager
 def doing(what: str, steps: int | None = None) -> Iterator[Doing]:
-    """Within, this is being done."""
+    """Announce work for the duration of the context."""
     begun = Doing(what, steps)
     _doing.append(begun)
     try:
@@ -54,7 +54,7 @@ def doing(what: str, steps: int | None = None) -> Iterator[Doing]:
 
 @contextlib.contextmanager
 def bar(what: str, steps: int | None, *, shown: bool = True) -> Iterator[ProgressStep]:
-    """A bar of `steps` steps (None: nobody knows) that is gone at the end; none unless `shown`."""
+    """Show a bar of `steps` steps (None if the number is unknown), removed at the end; nothing unless `shown`."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -75,7 +75,7 @@ def bar(what: str, steps: int | None, *, shown: bool = True) -> Iterator[Progres
 
 
 def watched(what: str, items: Iterable[T], steps: int) -> Iterator[T]:
-    """The same items, with a bar that moves as they are taken."""
+    """Yield the same items, with a bar that advances as they are taken."""
     with bar(what, steps) as step:
         for item in items:
             yield item
@@ -89,9 +89,12 @@ def heartbeat(
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], bool] | None = None,
 ) -> Iterator[None]:
-    """Within, a plain line every `PERIOD` seconds: what is being done, how far it has come, and for how long.
+    """Within the context, write a line every `PERIOD` seconds: the current work, how far it is, and how long it took.
 
-    say: where lines go, by default stderr. wait: returns after so many seconds, and whether it is over.
+    Args:
+        say: receives each line; by default it is written to stderr.
+        clock: returns the time in seconds.
+        wait: waits for a number of seconds and returns whether the context has ended.
 
     >>> with heartbeat():
     ...     pass
@@ -113,13 +116,13 @@ def heartbeat(
 
 
 def _to_stderr(line: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+    with contextlib.suppress(OSError, ValueError):  # stderr is closed
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
 
 def _lasting(seconds: float) -> str:
-    """How long something has taken.
+    """A duration as text.
 
     >>> _lasting(5), _lasting(65), _lasting(7325)
     ('5 s', '1 min 5 s', '2 h 2 min')

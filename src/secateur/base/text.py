@@ -1,4 +1,4 @@
-"""Plain text that lines up: columns, shares, lists that know when to stop, and names folded into globs."""
+"""Plain text for tables and messages: aligned columns, percentages, shortened lists, and names folded into globs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ WIDTH = 110  # of running text
 PAGE = 120  # of tables
 NO_BREAK = "\u00a0"
 _TAIL = re.compile(r"[\d*]*$")
-_INDEX = re.compile(r"(?<!\[)\d+(?!\d*\])")  # a number in a name, but not the [0] that tells axes of one module apart
+_INDEX = re.compile(r"(?<!\[)\d+(?!\d*\])")  # a number in a name, but not the [0] that distinguishes axes of one module
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = (), gap: str = "  ") -> list[str]:
-    """One line a row, with every column as wide as its widest cell; the columns in `right` end in line.
+    """Return one line per row, with every column as wide as its widest cell; columns in `right` are right-aligned.
 
     >>> columns([["a", "1"], ["bc", "10"]], right=[1])
     ['a    1', 'bc  10']
@@ -30,7 +30,7 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = (), gap: str
 
 
 def share(value: float) -> str:
-    """A share in percent that says 0 and 100 only where it is so.
+    """A fraction in percent. It shows 0 % and 100 % only where they are exact.
 
     >>> share(0.4957), share(0.99999), share(1.0), share(0.0)
     ('49.6 %', '>99.9 %', '100 %', '0 %')
@@ -52,7 +52,7 @@ def counted(n: int, one: str, many: str | None = None) -> str:
 
 
 def span(values: Iterable[int]) -> str:
-    """One number, or the least and the greatest of several.
+    """One number, or the smallest and the largest of several.
 
     >>> span([3, 3]), span([5, 3, 4])
     ('3', '3-5')
@@ -63,7 +63,7 @@ def span(values: Iterable[int]) -> str:
 
 
 def listed(items: Iterable[str], limit: int, rest: str = "") -> str:
-    """The first items, and how many more there are; `rest` says where they are all listed.
+    """The first `limit` items and how many more there are; `rest` names the place where all of them are listed.
 
     >>> listed("abcde", 3, "graph.why('*')")
     "a, b, c, ... and 2 more: graph.why('*')"
@@ -75,7 +75,7 @@ def listed(items: Iterable[str], limit: int, rest: str = "") -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without what follows on further lines.
+    """The first line of the message of an error.
 
     >>> first_line(ValueError("no\\nfor three reasons"))
     'no'
@@ -84,7 +84,7 @@ def first_line(error: BaseException) -> str:
 
 
 def abbreviated(name: str, width: int) -> str:
-    """A dotted name of at most `width` characters, if its parts but the last can be cut to initials and numbers.
+    """Shorten a dotted name to `width` characters, if possible, by cutting all parts but the last to their initials.
 
     >>> abbreviated("encoder.layers.block_12.attention.query", 28)
     'e.l.block_12.attention.query'
@@ -100,7 +100,7 @@ def abbreviated(name: str, width: int) -> str:
 
 
 def paged(rows: Sequence[Sequence[str]], right: Collection[int] = (), page: int = PAGE) -> list[str]:
-    """`columns`, with the dotted names of the first column abbreviated as far as the page demands."""
+    """`columns`, with the dotted names of the first column abbreviated as far as the page width requires."""
     rest = max(map(len, columns([row[1:] for row in rows]))) + 2
 
     def first(name: str) -> str:
@@ -111,7 +111,7 @@ def paged(rows: Sequence[Sequence[str]], right: Collection[int] = (), page: int 
 
 
 def wrapped(head: str, body: str, width: int = WIDTH) -> list[str]:
-    """`head` and `body` in lines of at most `width`, the body aligned behind the head; names are never broken.
+    """`head` and `body` in lines of at most `width` characters, the body indented to the head; names are not broken.
 
     >>> wrapped("  input  ", "a.weight[1], b.weight[1]", width=22)
     ['  input  a.weight[1],', '         b.weight[1]']
@@ -123,7 +123,7 @@ def wrapped(head: str, body: str, width: int = WIDTH) -> list[str]:
 
 
 def times(name: str, n: int) -> str:
-    """A folded name with the number of names it stands for, which no line break tears apart.
+    """A folded name and the number of names it stands for, joined by a no-break space.
 
     >>> times("block.*", 3).replace(NO_BREAK, " "), times("head", 1)
     ('block.* (x3)', 'head')
@@ -132,7 +132,9 @@ def times(name: str, n: int) -> str:
 
 
 def folded(names: Sequence[str], alike: Sequence[Hashable], least: int = 3) -> list[tuple[str, list[int]]]:
-    """Names that differ in one number and are alike otherwise as one glob, with their places; the others as they are.
+    """Fold names that differ in one number, and whose entries in `alike` are equal, into one glob; keep the others.
+
+    Returns pairs of a name or glob and the indices of the names that it stands for.
 
     >>> folded(["block.0.conv", "block.1.conv", "block.2.conv", "head"], [64, 64, 64, 10])
     [('block.*.conv', [0, 1, 2]), ('head', [3])]

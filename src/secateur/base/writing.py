@@ -1,4 +1,4 @@
-"""TODO."""
+"""Writes files atomically, and reads and writes safetensors files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from secateur.errors import FileError, InputError, nearest
 
 
 def save_json(path: PathLike, text: str) -> None:
-    """Write text to a file, whole or not at all. Raises `InputError` for a path that cannot be written to.
+    """Write text to a file atomically. Raises `InputError` for a path that cannot be written to.
 
     >>> save_json("nowhere/report.json", "{}")
     Traceback (most recent call last):
@@ -29,7 +29,7 @@ def save_json(path: PathLike, text: str) -> None:
 
 
 def save_tensors(path: PathLike, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
-    """Write named tensors and texts to a safetensors file, whole or not at all.
+    """Write named tensors and metadata strings to a safetensors file atomically.
 
     Raises `InputError` for a path that cannot be written to.
     """
@@ -38,13 +38,13 @@ def save_tensors(path: PathLike, tensors: Mapping[str, torch.Tensor], metadata: 
 
 
 def read_tensors(path: PathLike) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors and texts of a safetensors file. Raises `FileError` where it is missing or damaged."""
+    """Return the tensors and metadata of a safetensors file. Raises `FileError` where it is missing or damaged."""
     with opened_tensors(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
 
 
 def apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors that are views of one memory are copied, for a file holds each by itself."""
+    """Copy tensors that share memory with another one, because a safetensors file stores each tensor separately."""
     seen: set[tuple[torch.device, int]] = set()
     apart: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
@@ -56,7 +56,7 @@ def apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 @contextmanager
 def opened_tensors(path: PathLike) -> Iterator[Any]:
-    """The safetensors file at a path. Raises `FileError` where there is none."""
+    """Open the safetensors file at a path. Raises `FileError` where there is none or it cannot be read."""
     from safetensors import safe_open
 
     file = path_of(path)
@@ -67,7 +67,7 @@ def opened_tensors(path: PathLike) -> Iterator[Any]:
         raise FileError(f"no file {path}{near}")
     try:
         opened = safe_open(file, framework="pt")
-    except Exception as error:  # damaged bytes fail in whichever way the byte demands
+    except Exception as error:  # a damaged file can raise almost any error
         raise FileError(
             f"{path} ({file.stat().st_size:,} bytes) cannot be read: {type(error).__name__}: {error}\n"
             f"cause: {_cause(file)}\nmend:  copy it again, or save the model again with secateur.save"
@@ -81,7 +81,7 @@ def _cause(file: Path) -> str:
         head = stream.read(4)
     if head[:2] == b"PK" or head[:1] == b"\x80":
         return "it is a pickle, as torch.save writes it, and could run code; only safetensors files are read"
-    return "it is truncated, damaged, or no safetensors file"
+    return "it is truncated, damaged, or not a safetensors file"
 
 
 def write_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -90,7 +90,7 @@ def write_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[s
 
     try:
         save_file(tensors, path, metadata)
-    except SafetensorError as error:  # it writes by itself, and wraps what the system says
+    except SafetensorError as error:  # it opens the file itself and wraps system errors
         raise OSError(str(error)) from error
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"these tensors cannot be stored as safetensors: {type(error).__name__}: {error}") from error
@@ -98,7 +98,7 @@ def write_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[s
 
 @contextmanager
 def replacing(path: PathLike) -> Iterator[Path]:
-    """A new file beside `path` to write to, which takes its place in the end; nothing is left of it on a failure."""
+    """Yield a temporary file next to `path`, which replaces `path` at the end; on an error it is removed."""
     target = path_of(path)
     if target.is_dir():
         raise InputError(
@@ -109,10 +109,10 @@ def replacing(path: PathLike) -> Iterator[Path]:
         temporary.touch(exist_ok=False)
         rights = temporary.stat().st_mode
         yield temporary
-        temporary.chmod(rights)  # safetensors puts a file of its own in the place of the one that it is given
+        temporary.chmod(rights)  # safetensors replaces the file that it is given with a new one
         _flush(temporary)
         temporary.replace(target)
-        with suppress(OSError):  # not every system lets a folder be flushed
+        with suppress(OSError):  # not every system allows a folder to be flushed
             _flush(target.parent)
     except OSError as error:
         raise _unwritable(target, error) from error

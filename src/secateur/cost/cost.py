@@ -1,9 +1,9 @@
-"""What a pruned model costs, by exact integer arithmetic on its axes' counts: no model is built.
+"""The cost of a pruned model, by exact integer arithmetic on the counts of its axes: no model is built.
 
 MACs are the multiply-adds of convolutions, linear layers, matrix products and attention in the first traced call, at
-the batch size of its inputs; element-wise work, norms and softmax count nothing. Parameters count once however many
-modules share them. Neither says how long the model takes: that is measured, not computed. `secateur.cost.memory`
-says what memory is.
+the batch size of its inputs; element-wise ops, norms and softmax do not count. A parameter counts once, even if several
+modules share it. Neither number predicts how long the model takes: latency must be measured. Memory is defined in
+`secateur.cost.memory`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,24 @@ from secateur.terms import Axis
 
 
 class Cost:
-    """Parameters, MACs and memory as functions of the counts of axes. Those of a Graph are its `cost`.
+    """Parameters, MACs and memory as functions of the counts of axes. `graph.cost` is that of a Graph.
 
-    `parameters`, `macs` and `tensors` (bytes) are sums of products of sizes: (coefficient, terms) each.
+    The attributes `params`, `macs` and `memory` are functions of an integer array with one count per axis; `full` holds
+    the counts of the unpruned model.
 
-    >>> import secateur, torch
-    >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
-    >>> cost = graph.cost
-    >>> cost.params(cost.full), cost.macs(cost.full), cost.params(np.array([4]))
-    (58, 48, 30)
+    Args:
+        axes: the axes, in the order of the counts.
+        parameters: the number of parameters, as products of sizes: (coefficient, terms) each.
+        macs: the multiply-adds of one call, in the same form.
+        tensors: the bytes of all parameters and buffers, in the same form.
+        storages: the memory that one call allocates, in the order of allocation.
+
+    Example:
+        >>> import secateur, torch
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> cost = secateur.trace(net, torch.zeros(1, 4)).cost
+        >>> cost.params(cost.full), cost.macs(cost.full), cost.params(np.array([4]))
+        (58, 48, 30)
     """
 
     KINDS = ("params", "macs", "memory")
@@ -47,7 +56,7 @@ class Cost:
         self.memory = Memory(tensors, storages, number)
 
     def of_kind(self, kind: str) -> SizePolynomial | Memory:
-        """The cost of one kind."""
+        """Return the cost of one kind, such as "params"."""
         assert kind in self.KINDS, kind
         return getattr(self, kind)
 

@@ -1,10 +1,10 @@
-"""Parameters and multiply-adds of a model as it runs, layer by layer, whatever the trace thinks of it.
+"""Counts the parameters and multiply-adds of a model as it runs, layer by layer, independently of a trace.
 
-One run under PyTorch's own formulas (`torch.utils.flop_counter`), on the meta device where the model allows it; two of
-their operations are one multiply-add. What they leave out on some device or other is told by the formulas below, by the
-definition in `secateur.cost`: convolutions, linear layers, matrix products, attention and recurrent layers count,
-element-wise work does not. A convolution spends one multiply-add per output element (a transposed one: per input
-element), channel of its group and kernel element.
+The model runs once under PyTorch's FLOP formulas (`torch.utils.flop_counter`), on the meta device where the model
+allows it; two FLOPs are one multiply-add. The formulas below cover ops that PyTorch's formulas leave out on some
+devices. What counts is defined in `secateur.cost.cost`: convolutions, linear layers, matrix products, attention and
+recurrent layers, but not element-wise ops. A convolution takes one multiply-add per output element (per input element
+if transposed), channel of its group and kernel element.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from secateur.errors import InputError
 
 ShapeTuple: TypeAlias = "tuple[int, ...]"
 
-# --- what PyTorch has no formula for: functions of shapes, in its operations (two for one multiply-add) --------------
+# Ops that PyTorch has no formula for. Each function of shapes returns FLOPs: two for one multiply-add.
 
 FORMULAS: Table[str, Callable[..., int]] = Table("formulas for")
 
 
 def formula(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Register the operations of ops by their arguments' shapes."""
+    """Register a function from the shapes of the arguments of these ops to their FLOPs."""
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
         def of_tensors(*args: Any, **kwargs: Any) -> int:
@@ -54,7 +54,7 @@ def formula(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
 
 @formula("aten::_scaled_dot_product_flash_attention_for_cpu", "aten::_scaled_dot_product_fused_attention_overrideable")
 def _attention(q: ShapeTuple, k: ShapeTuple, v: ShapeTuple, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
-    """q: (*b, n, d), k: (*b, m, d), v: (*b, m, e): q k and its product with v, for every query head."""
+    """q: (*b, n, d), k: (*b, m, d), v: (*b, m, e): the product of q and k, and of the result and v, per query head."""
     return 2 * math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
 
 
@@ -66,7 +66,7 @@ def _matrix_vector(*shapes: Any, out_val: Any = None, **kwargs: Any) -> int:
 
 @formula("aten::_grouped_mm", "transformers::grouped_mm_fallback")
 def _grouped(x: ShapeTuple, w: ShapeTuple, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
-    """x: (t, i), w: (e, i, o): every row with the weight of its group"""
+    """x: (t, i), w: (e, i, o): every row is multiplied by the weight of its group"""
     return 2 * math.prod(x) * w[-1]
 
 
@@ -78,28 +78,34 @@ def _add_batches(c: ShapeTuple, x: ShapeTuple, y: ShapeTuple, *args: Any, out_va
 
 @formula("torchvision::deform_conv2d")
 def _deformable(x: ShapeTuple, w: ShapeTuple, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
-    """w: (o, i, *k): a convolution, wherever it samples"""
+    """w: (o, i, *k): as a convolution; the sampling positions do not matter"""
     return 2 * math.prod(out_val) * math.prod(w[1:])
 
 
 @formula("aten::_trilinear")
 def _bilinear(x: ShapeTuple, w: ShapeTuple, y: ShapeTuple, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
-    """x: (n, i), w: (o, i, j), y: (n, j): every pair of inputs times w"""
+    """x: (n, i), w: (o, i, j), y: (n, j): w is multiplied by every pair of inputs"""
     return 2 * math.prod(x[:-1]) * math.prod(w)
 
 
 @formula("aten::mkldnn_rnn_layer")
 def _recurrent(x: ShapeTuple, w: ShapeTuple, u: ShapeTuple, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
-    """x: (t, n, i), w: (gates * h, i), u: (gates * h, h): both at every step"""
+    """x: (t, n, i), w: (gates * h, i), u: (gates * h, h): both products at every step"""
     return 2 * x[0] * x[1] * (math.prod(w) + math.prod(u))
-
-
-# --- the count ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class LayerCount:
-    """A module with parameters or work of its own. Shapes are of its first call, or None if it was never called."""
+    """The parameters and MACs of one module, without those of its submodules.
+
+    Attributes:
+        name: the dotted name of the module; empty for the model itself.
+        type: the name of its class.
+        input_shape: the shape of the first tensor that it received in its first call; None if it was not called.
+        output_shape: the shape of the first tensor that it returned in its first call; None if it was not called.
+        params: the number of its parameters.
+        macs: the multiply-adds of all of its calls.
+    """
 
     name: str
     type: str
@@ -111,14 +117,20 @@ class LayerCount:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Totals, and the layers in the order of their calls. `print` shows a table."""
+    """The result of `secateur.count`. `print` shows it as a table.
+
+    Attributes:
+        params: the number of parameters of the model.
+        macs: the multiply-adds of one call, for the whole batch.
+        layers: the modules with parameters or MACs, in the order of their calls.
+    """
 
     params: int
     macs: int
     layers: tuple[LayerCount, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return the counts as plain data for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -127,18 +139,28 @@ class Count:
 
 @trainable
 def count(model: nn.Module, example_inputs: Any = None, *, call: Callable[[nn.Module], Any] | None = None) -> Count:
-    """Count parameters and MACs of one call of `model`, independently of the trace.
+    """Count the parameters and MACs of one call of a model, independently of the trace.
 
-    example_inputs: as `secateur.trace` takes them; `call`: in their place, a function that runs the model. MACs are
-    those of the whole batch. Shared parameters count once, for the module that holds them first. The model runs in
-    evaluation mode, unless the `Call` says otherwise; modes, buffers and random state are left as they were. Raises
-    `InputError` for inputs that the model refuses.
+    A shared parameter counts once, for the first module that holds it. The model runs in evaluation mode, unless the
+    `Call` asks for training mode; modes, buffers and random state are restored.
 
-    >>> print(count(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 4)))
-    layer    type    input  output  params  MACs
-    0        Linear  1 x 4   1 x 8      40    32
-    2        Linear  1 x 8   1 x 2      18    16
-    2 layers                            58    48
+    Args:
+        model: the model to count.
+        example_inputs: inputs as `secateur.trace` takes them. MACs are those of the whole batch.
+        call: a function that runs the model, instead of `example_inputs`.
+
+    Returns:
+        The totals, and the parameters and MACs of each layer.
+
+    Raises:
+        InputError: the model does not accept the inputs.
+
+    Example:
+        >>> print(count(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 4)))
+        layer    type    input  output  params  MACs
+        0        Linear  1 x 4   1 x 8      40    32
+        2        Linear  1 x 8   1 x 2      18    16
+        2 layers                            58    48
     """
     check_model(model)
     layers = tuple(_layers(model, _tallied(model, called(example_inputs, call))))
@@ -146,7 +168,7 @@ def count(model: nn.Module, example_inputs: Any = None, *, call: Callable[[nn.Mo
 
 
 def _tallied(model: nn.Module, call: Call) -> _Tally:
-    with suppress(Exception):  # whatever forward does with values that meta tensors lack; the real run decides
+    with suppress(Exception):  # forward may need values, which meta tensors lack; then the model runs for real
         return _run(model, call, torch.device("meta"))
     try:
         return _run(model, call, None)
@@ -156,15 +178,15 @@ def _tallied(model: nn.Module, call: Call) -> _Tally:
 
 @dataclass(slots=True)
 class _Visit:
-    """What a module did in all of its calls."""
+    """The work of one module in all of its calls."""
 
     inputs: ShapeTuple | None = None
     outputs: ShapeTuple | None = None
-    flops: int = 0  # without those of the modules that it called
+    flops: int = 0  # without those of its submodules
 
 
 class _Tally(TorchDispatchMode):
-    """Counts the ops that run, for the innermost module that runs them."""
+    """Adds the FLOPs of every op that runs to the innermost module that runs it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -176,7 +198,7 @@ class _Tally(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Nothing here is compiled; the guard against it would import the compiler, which takes seconds."""
+        """Nothing is compiled here; PyTorch's check would import the compiler, which takes seconds."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -204,12 +226,12 @@ class _Tally(TorchDispatchMode):
 
 
 def _shape(value: Any) -> ShapeTuple | None:
-    """Of the first tensor."""
+    """The shape of the first tensor in a value, or None."""
     return next((tuple(tensor.shape) for tensor in tensors_in(value)), None)
 
 
 def _run(model: nn.Module, call: Call, device: torch.device | None) -> _Tally:
-    """One call, on stand-ins on `device`, or on the model's own device."""
+    """Run the model once on substitute tensors on `device`, or on the tensors and device of the model itself."""
     call = call.map(lambda tensor: tensor.detach().to(device) if device is not None else tensor.detach().clone())
     tally = _Tally()
     with ExitStack() as stack:
@@ -224,7 +246,7 @@ def _run(model: nn.Module, call: Call, device: torch.device | None) -> _Tally:
 
 @contextmanager
 def _no_fast_path() -> Iterator[None]:
-    """`nn.MultiheadAttention` and the encoder layers as ops that can be counted, not as one fused op."""
+    """Make `nn.MultiheadAttention` and encoder layers run as ops that can be counted, not as one fused op."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -235,7 +257,7 @@ def _no_fast_path() -> Iterator[None]:
 
 @contextmanager
 def _standing_in(model: nn.Module, device: torch.device | None, training: bool) -> Iterator[None]:
-    """For one run: tensors on `device` (or copies of buffers in place) and the mode; everything is put back."""
+    """For one run, put tensors on `device` (or copy the buffers) and set the mode; everything is restored."""
     made: dict[int, torch.Tensor] = {}
     with kept(model):
         for module in model.modules():
@@ -246,7 +268,7 @@ def _standing_in(model: nn.Module, device: torch.device | None, training: bool) 
 
 
 def _tables(module: nn.Module) -> Sequence[dict[str, Any]]:
-    """Those that can be written to; a script keeps its own."""
+    """The tables of parameters and buffers of a module that can be written to; a scripted module has none."""
     if isinstance(module, torch.jit.ScriptModule):
         return ()
     return module._parameters, module._buffers, module.__dict__
@@ -263,7 +285,7 @@ def _replaced(tensor: torch.Tensor, device: torch.device | None, made: dict[int,
 
 
 def _layers(model: nn.Module, tally: _Tally) -> Iterator[LayerCount]:
-    """Modules with parameters or MACs of their own: as they were called, then those that were not."""
+    """Modules with parameters or MACs of their own, in the order of their calls; then those that were not called."""
     homes = _homes(model)
     params, flops = _own_params(model, homes), dict.fromkeys(homes.values(), 0)
     for key, visit in tally.visits.items():
@@ -278,8 +300,10 @@ def _layers(model: nn.Module, tally: _Tally) -> Iterator[LayerCount]:
 
 
 def _homes(model: nn.Module) -> dict[int, int]:
-    """The layer that a module is part of, by ids; that of most is itself. What computes a weight, such as a mask, is
-    part of the layer that has the weight."""
+    """From the id of a module to that of the layer that it is part of: usually itself.
+
+    A module that computes a weight, such as a mask, is part of the layer that has the weight.
+    """
     homes: dict[int, int] = {}
     for module in model.modules():
         home = homes.setdefault(id(module), id(module))
@@ -290,12 +314,12 @@ def _homes(model: nn.Module) -> dict[int, int]:
 
 
 def _kind(module: nn.Module) -> str:
-    """The name of its class, and not of the one that torch makes for a layer whose weights are computed."""
+    """The name of the class of a layer, and not of the class that torch makes for a parametrized layer."""
     return (type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)).__name__
 
 
 def _own_params(model: nn.Module, homes: Mapping[int, int]) -> dict[int, int]:
-    """Parameters by the id of the layer that holds them; shared ones belong to the first."""
+    """The number of parameters by the id of the layer that holds them; a shared one belongs to the first layer."""
     seen: set[int] = set()
     own = dict.fromkeys(homes.values(), 0)
     for module in model.modules():
@@ -305,11 +329,8 @@ def _own_params(model: nn.Module, homes: Mapping[int, int]) -> dict[int, int]:
     return own
 
 
-# --- text -----------------------------------------------------------------------------------------------------------
-
-
 def table(counts: Count) -> str:
-    """One line a layer, and the totals."""
+    """A table with one line per layer, and the totals."""
     rows = [["layer", "type", "input", "output", "params", "MACs"]]
     for layer in counts.layers:
         shapes = [_by(layer.input_shape), _by(layer.output_shape)]

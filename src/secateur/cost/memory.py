@@ -1,10 +1,13 @@
-"""How much memory a call needs, as a function of the counts of axes.
+"""The memory that a call needs, in bytes, as a function of the counts of axes.
 
-That is the bytes of all parameters and buffers, each shared one once, and the most that is alive at one time of what
-the first traced call makes, at the batch size of its inputs and without gradients: its inputs, which the caller holds,
-and every tensor that an op gives from then until nothing refers to it. Views and results written in place hold nothing
-of their own. An op's inputs and outputs live at one time. What a kernel uses in between, and what an allocator rounds
-up or keeps, does not count: this is what every machine needs, not what one of them takes.
+Memory is the sum of two parts:
+
+1. the bytes of all parameters and buffers, where a shared tensor counts once;
+2. the peak of the bytes that the first traced call holds at one time, at the batch size of its inputs and without
+   gradients: its inputs, and every tensor that an op returns, until nothing refers to it. Views and results written in
+   place take no memory of their own. The inputs and outputs of an op are alive at the same time.
+
+The workspace of kernels and the rounding or caching of an allocator do not count, because they differ between machines.
 """
 
 from __future__ import annotations
@@ -18,11 +21,11 @@ from secateur.cost.parts import Storage
 from secateur.cost.size_polynomials import Counts, Products, SizePolynomial, Slopes
 from secateur.terms import Axis
 
-NEAR = 0.01  # moments within about this share of the peak have a say in its slopes
+NEAR = 0.01  # moments at which memory is within about this share of the peak contribute to its slopes
 
 
 class Memory:
-    """Bytes of the tensors of a model, and the peak of what one call makes."""
+    """The bytes of the tensors of a model, plus the peak of what one call allocates."""
 
     def __init__(self, tensors: Products, storages: Sequence[Storage], number: Mapping[Axis, int]):
         self.weights = SizePolynomial(tensors, number)
@@ -33,15 +36,15 @@ class Memory:
         self._gone = np.array([s.gone for s in storages], dtype=np.intp)
 
     def __call__(self, counts: Counts) -> int:
-        """Bytes."""
+        """The bytes when axis i has counts[i] units."""
         return int(self.many(counts))
 
     def many(self, counts: Counts) -> Counts:
-        """For many sets of counts at once: (..., axes) -> (...)."""
+        """The bytes for many sets of counts at once: (..., axes) -> (...)."""
         return self.weights.many(counts) + self._alive(counts).max(-1, initial=0)
 
     def _alive(self, counts: Counts) -> Counts:
-        """Bytes alive when each storage is born: (..., storages)."""
+        """The bytes alive when each storage is allocated: (..., storages)."""
         sizes = np.broadcast_to(self._fixed, (*counts.shape[:-1], len(self._fixed))).copy()
         sizes[..., self._made.places] += self._made.parts(counts)
         made = np.moveaxis(sizes, -1, 0)
@@ -50,7 +53,10 @@ class Memory:
         return np.moveaxis(np.cumsum(made - freed[:-1], axis=0), 0, -1)
 
     def slopes(self, counts: Counts) -> Slopes:
-        """What one more unit of each axis adds, the moments near the peak weighed by how near they are."""
+        """The bytes that one more unit of each axis adds, to first order: (axes,).
+
+        Every moment near the peak contributes, with a weight that falls exponentially with its distance to the peak.
+        """
         slopes = self.weights.slopes(counts)
         alive = self._alive(counts)
         if not len(self._made.places):

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The entries that costs are computed from: the MACs of an op, and a piece of memory that a call allocates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from secateur.terms import Term
 
 @dataclass(frozen=True, slots=True)
 class MacsTerm:
-    """`coefficient` times the sizes of the terms multiply-adds, spent by `layer`."""
+    """Multiply-adds of `layer`: `coefficient` times the product of the sizes of the terms."""
 
     layer: str
     coefficient: int
@@ -18,7 +18,10 @@ class MacsTerm:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """`coefficient` times the sizes of the terms bytes that a call makes. `gone`: how many were made before it went."""
+    """Memory that a call allocates, in bytes: `coefficient` times the product of the sizes of the terms.
+
+    `gone` is the number of storages that had been allocated when this one was freed.
+    """
 
     coefficient: int
     terms: tuple[Term, ...]

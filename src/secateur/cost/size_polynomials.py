@@ -1,4 +1,4 @@
-"""Sums of products of term sizes, as functions of the counts of axes: a value, and what each unit is worth."""
+"""Sums of products of term sizes, as functions of the counts of axes, and their slopes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Products: TypeAlias = "Iterable[tuple[int, Sequence[Term]]]"
 
 
 class SizePolynomial:
-    """A sum of products of term sizes, laid out so that one evaluation is a handful of array operations."""
+    """A sum of products of term sizes, stored so that one evaluation takes a few array operations."""
 
     def __init__(self, products: Products, number: Mapping[Axis, int]):
         self.constant = 0
@@ -44,14 +44,14 @@ class SizePolynomial:
         self._product_slots = np.array(slots, dtype=np.intp)
         self._product_starts = np.array(starts, dtype=np.intp)
         self._product_lengths = np.diff(starts, append=len(slots))
-        self.places = np.array(places, dtype=np.intp)  # of the products that depend on counts
+        self.places = np.array(places, dtype=np.intp)  # indices of the products that depend on counts
         self._lay_out(len(number))
 
     def _slot(self, monomials: Monomials) -> int:
         return self._slots.setdefault(tuple(sorted(monomials.items())), len(self._slots))
 
     def _lay_out(self, one: int) -> None:
-        """Arrays of the terms' monomials; axis number `one` stands for the count 1."""
+        """Build the arrays of monomials of the terms; axis number `one` stands for the count 1."""
         factors: list[int] = []
         factor_starts: list[int] = []
         weights: list[int] = []
@@ -86,9 +86,10 @@ class SizePolynomial:
         return products * self._coefficients
 
     def slopes(self, counts: Counts, weights: Slopes | float = 1.0) -> Slopes:
-        """What one more unit of each axis adds, to first order; `weights` counts each of the `parts` so many times.
+        """The amount that one more unit of each axis adds, to first order: (axes,). `weights` multiplies the `parts`.
 
-        The derivative with respect to an axis is the sum, over all monomials with it, of their value by its count.
+        The derivative with respect to an axis is the sum, over all monomials that contain it, of their value divided by
+        its count.
         """
         if not len(self.places):
             return np.zeros(len(counts))

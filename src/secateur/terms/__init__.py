@@ -1,18 +1,22 @@
 """Types for tensor dimensions: terms over axes, and their unification.
 
-    term := Axis(n)               n units that live and die one by one
-          | PerUnit(n, outer)     an axis whose n units are chosen anew for every unit of `outer`; the counts are equal
-          | Case(selector, axes)  for each unit of the axis `selector` another axis; the counts are equal
-          | Cat(term, ...)        laid end to end
-          | Product(term, ...)    row-major, outer first
+    term := Axis(n)               n units, each of which can be kept or removed
+          | PerUnit(n, outer)     an axis whose n units are chosen separately for every unit of `outer`, equally many
+          | Case(selector, axes)  a different axis for each unit of the axis `selector`; equally many units are kept
+          | Cat(term, ...)        the concatenation of terms
+          | Product(term, ...)    the row-major product of terms, outermost first
 
-An axis that turns out to have parts is *bound* to a term over fresh axes, everywhere at once; `find` reads through
-bindings. Every binding removes one free axis, so unification ends. Where two terms have no common refinement both
-are frozen with a reason: nothing here ever guesses, and nothing here knows what a tensor is.
+An axis that turns out to have parts is *bound* to a term over new axes, which replaces it everywhere; `find` follows
+these bindings. Every binding removes one free axis, so unification terminates. Two terms without a common refinement
+are both frozen, with a reason: unification never guesses.
 
-Normal form (kept by `cat` and `product`): no Cat directly in a Cat, no Product directly in a Product, no empty part
-of a Cat, no factor of size one, at least two parts; a Case behind its selector is written out as a Cat. The term of
-size one is `ONE`.
+The functions `cat` and `product` keep terms in normal form: no Cat directly in a Cat, no Product directly in a Product,
+no empty part of a Cat, no factor of size one, and at least two parts. A Case that follows its selector is written as a
+Cat. The term of size one is `ONE`.
+
+This package may import only `secateur.errors`, and does not use torch. A new way in which dimensions relate needs
+either a function over these terms (see `reshape`) or, rarely, a new kind of term, which `unification`, `positions` and
+`sight` must then handle.
 """
 
 from secateur.terms.term import (

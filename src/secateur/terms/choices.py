@@ -1,6 +1,6 @@
-"""Choices of one's own: an `PerUnit` that chooses anew for every outer unit, a `Case` for each unit of its selector.
+"""Separate choices of units: a `PerUnit` chooses for every outer unit, a `Case` for every unit of its selector.
 
-Both last only while the units that they depend on can be told apart.
+Both exist only as long as the units that they depend on can be distinguished.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from secateur.terms.unification import bind, merge
 
 
 def pick(dims: Sequence[Term], i: int) -> list[list[Term]]:
-    """The other dimensions for each unit of dimension i, which are told apart from here on.
+    """Return the other dimensions once for each unit of dimension `i`, whose units are distinguished from here on.
 
-    What each of these units may choose for itself (the head dims of q, k and v, say) goes separate ways; the counts
-    stay equal, which is for the caller to say.
+    Axes that each of these units may choose for itself (such as the head dims of q, k and v) become separate axes.
+    The caller must make sure that they keep equally many units.
     """
     selector = find(dims[i])
     others = [dim for j, dim in enumerate(dims) if j != i]
@@ -28,7 +28,7 @@ def pick(dims: Sequence[Term], i: int) -> list[list[Term]]:
 
 
 def _chosen_by(axis: PerUnit, selector: Axis) -> bool:
-    """Whether each unit of the selector may have an axis of its own: they were factored out of one."""
+    """Whether each unit of the selector may have its own axis: both were factored out of the same axis."""
     outer = set(axes(axis.outer)) if axis.outer is not None else set()
     return bool(outer) and (selector in outer or any(find(part) is selector for part in axis.beside))
 
@@ -39,7 +39,7 @@ def _free_of(axis: PerUnit, selector: Axis) -> Axis:
 
 
 def mingle(dims: Sequence[Term], i: int) -> None:
-    """The units of one dimension meet each other: what was chosen anew for each of them no longer can be."""
+    """Record that the units of dimension `i` are combined: no axis can be chosen separately for each of them."""
     for leaf in [leaf for dim in dims for leaf in leaves(dim) if isinstance(leaf, Case)]:
         if leaf in set(leaves(dims[i])) or not set(axes(leaf.selector)).isdisjoint(axes(dims[i])):
             merge(leaf)

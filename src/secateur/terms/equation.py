@@ -1,16 +1,17 @@
-"""The notation in which a user says what an op does with units: `"b i, o i, o -> b o"`.
+"""The notation in which users describe what an op does with units: `"b i, o i, o -> b o"`.
 
-    equation := operands "->" operands        the op's tensors, in the order of its arguments, and its results
+    equation := operands "->" operands        the tensor arguments of the op, in order, and its results
     operands := operand ("," operand)*
     operand  := dim*                          one per dimension, separated by blanks
-    dim      := letter                        same letter, same fate; only in the operands: summed over
-              | "!" letter                    stays whole: its units are mixed, counted or told apart by their place
+    dim      := letter                        equal letters are pruned together; only in the operands: summed over
+              | "!" letter                    not prunable: its units are mixed, counted or distinguished by position
               | "~" letter                    a mean, variance or norm is taken over it
-              | "(" letter+ ")"               several in one dimension, outermost first: (h d)
-              | "*"                           any number of dimensions, alike wherever it stands
+              | "(" letter+ ")"               several letters in one dimension, outermost first: (h d)
+              | "*"                           any number of dimensions, the same wherever it occurs
               | "1"                           a dimension of size one
 
-A letter may be a word. A mark counts wherever its letter stands. A letter only in the results stays whole.
+A letter may be a word. A mark applies to every occurrence of its letter. A letter that occurs only in the results is
+not prunable.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TypeAlias
 
 from secateur.errors import InputError
 
-EquationDim: TypeAlias = "tuple[str, ...]"  # its letters; none for a dimension of size one
+EquationDim: TypeAlias = "tuple[str, ...]"  # the letters of a dimension; empty for a dimension of size one
 STAR = "*"
 _TOKEN = re.compile(r"\s*(?:(?P<group>\([^()]*\))|(?P<dim>[!~]?[A-Za-z_]\w*|\*|1))(?=[\s(]|$)")
 _LETTER = re.compile(r"[!~]?[A-Za-z_]\w*$")
@@ -31,7 +32,7 @@ _LETTER = re.compile(r"[!~]?[A-Za-z_]\w*$")
 
 @dataclass(frozen=True, slots=True)
 class OpEquation:
-    """`operands` and `results` by their letters; `whole` and `averaged` are the letters marked `!` and `~`."""
+    """A parsed equation: letters of `operands` and `results`; `whole` and `averaged` are those marked `!` and `~`."""
 
     text: str
     operands: tuple[tuple[EquationDim, ...], ...]
@@ -41,7 +42,7 @@ class OpEquation:
 
     @staticmethod
     def parse(text: str) -> OpEquation:
-        """Read an equation. Raises `InputError` with the part that is none.
+        """Parse an equation. Raises `InputError`, which names the part that is not valid.
 
         >>> OpEquation.parse("n c *, c -> n c *").operands
         ((('n',), ('c',), ('*',)), (('c',),))
@@ -59,7 +60,7 @@ class OpEquation:
         return OpEquation(text, operands, results, frozenset(marks["!"]), frozenset(marks["~"]))
 
     def read(self, shapes: Sequence[Sequence[int]], made: Sequence[Sequence[int]]) -> EquationReading:
-        """The equation for tensors of these shapes. Raises `InputError` where it does not fit them."""
+        """Apply the equation to tensors of these shapes. Raises `InputError` where it does not fit them."""
         if not len(shapes) <= len(self.operands) or len(made) != len(self.results):
             raise InputError(
                 f"the rule {self.text!r} does not fit:\n"
@@ -72,7 +73,7 @@ class OpEquation:
         return EquationReading(tuple(operands), tuple(results), sizes)
 
     def _spread(self, dims: tuple[EquationDim, ...], shape: Sequence[int]) -> tuple[EquationDim, ...]:
-        """With one letter for every dimension that `*` stands for, counted from the right."""
+        """Replace `*` by one letter for every dimension that it stands for, counted from the right."""
         count = len(shape) - len(dims) + ((STAR,) in dims)
         if count < 0 or (count > 0 and (STAR,) not in dims):
             raise InputError(
@@ -82,7 +83,7 @@ class OpEquation:
         return tuple(dim for old in dims for dim in (star if old == (STAR,) else [old]))
 
     def _sizes(self, tensors: Sequence[tuple[Sequence[EquationDim], Sequence[int]]]) -> dict[str, int]:
-        """The size of every letter; one unknown letter of a group is what the others leave."""
+        """The size of every letter; one unknown letter of a group gets the size that the others leave."""
         found = sorted(((d, n) for dims, shape in tensors for d, n in zip(dims, shape, strict=True)), key=_width)
         sizes: dict[str, int] = {}
         for dim, n in found:
@@ -94,8 +95,8 @@ class OpEquation:
                 if len(dim) == 1 and 1 in (known, n):  # broadcast
                     sizes[dim[0]] = max(known, n)
                     continue
-                told = ", ".join(f"{letter} is {sizes.get(letter, 'not known')}" for letter in dim) or "1 is 1"
-                raise InputError(f"the rule {self.text!r} does not fit: {told}, in a dimension of size {n}")
+                found = ", ".join(f"{letter} is {sizes.get(letter, 'not known')}" for letter in dim) or "1 is 1"
+                raise InputError(f"the rule {self.text!r} does not fit: {found}, in a dimension of size {n}")
         return sizes
 
 
@@ -120,8 +121,8 @@ def _dims(part: str, text: str, marks: Mapping[str, set[str]]) -> Iterator[Equat
         bad = token is None or (token["group"] and not (letters and all(map(_LETTER.match, letters))))
         if bad or (letters == [STAR] and seen_star):
             raise InputError(
-                f"{text!r} is no equation at {part[at:].strip()!r}: write letters or words between blanks, 1, one *, "
-                "!a, ~a or (a b)"
+                f"{text!r} is not a valid equation at {part[at:].strip()!r}: "
+                "write letters or words between blanks, 1, one *, !a, ~a or (a b)"
             )
         seen_star |= letters == [STAR]
         for letter in letters:
@@ -136,7 +137,7 @@ def _shown(dims: Sequence[EquationDim]) -> str:
 
 
 def guess(operands: Sequence[Sequence[int]], results: Sequence[Sequence[int]]) -> str:
-    """An equation for tensors of these shapes, in which equal sizes share a letter: a first draft for its author.
+    """Return a first draft of an equation for tensors of these shapes, in which equal sizes share a letter.
 
     >>> guess([(2, 8, 4, 4), (8,)], [(2, 8, 4, 4)])
     'a b c d, b -> a b c d'

@@ -1,4 +1,4 @@
-"""What is said of the axes of a term: frozen, inexact, how few may stay, what they are."""
+"""Marks on the axes of a term: frozen, inexact, how few units may stay, and the kind of the units."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ from secateur.terms.term import Cat, PerUnit, Product, Reason, Term, axes, find
 
 
 def reason(why: Reason) -> str:
-    """The text of a reason."""
+    """Return a reason as a string."""
     return why if isinstance(why, str) else why()
 
 
 def freeze(term: Term, why: Reason) -> None:
-    """Every unit of the term stays. The first reason is kept."""
+    """Mark every unit of a term as not prunable. An axis keeps its first reason."""
     for axis in axes(term):
         if axis.frozen is None:
             axis.frozen = reason(why)
 
 
 def mark_inexact(term: Term, why: Reason, *, unsafe: bool) -> None:
-    """Dropping units changes the function beyond silencing them: by a mean or variance, or `unsafe`ly by more."""
+    """Record that removing units of a term differs from setting them to zero, because a mean or variance is taken.
+
+    `unsafe` marks larger differences than that of a mean or variance.
+    """
     for axis in axes(term):
         if axis.frozen is None and (axis.inexact is None or (unsafe and not axis.unsafe)):
             axis.inexact, axis.unsafe = reason(why), unsafe
 
 
 def keep_at_least(term: Term, count: int) -> None:
-    """No axis of the term may fall below `count` units (or its size, if that is less)."""
+    """Require that every axis of the term keeps at least `count` units (or all, if it has fewer)."""
     for axis in axes(term):
         axis.least = max(axis.least, min(count, axis.n))
 
 
 def keep_multiple(term: Term, of: int) -> None:
-    """The size of the term stays a multiple: of a product, the innermost factor does."""
+    """Require that the size of the term stays a multiple of `of`; in a product, that of the innermost factor."""
     term = find(term)
     if isinstance(term, Product):
         keep_multiple(term.parts[-1], of)
@@ -46,13 +49,13 @@ def keep_multiple(term: Term, of: int) -> None:
 
 
 def mark_kind(term: Term, kind: str) -> None:
-    """Say what the units of the term are. What was said first is kept."""
+    """Set the kind of the units of a term. An axis keeps its first kind."""
     for axis in axes(term):
         axis.kind = axis.kind or kind
 
 
 def collapse(term: Term) -> None:
-    """One choice for all: whatever in the term was chosen anew per outer unit no longer is."""
+    """Make every `PerUnit` in the term an ordinary axis, with the same units kept for every outer unit."""
     for axis in axes(term):
         if isinstance(axis, PerUnit):
             axis.outer = None

@@ -1,4 +1,4 @@
-"""Which outer units are in sight where an `PerUnit` stands: its units can be told apart only there."""
+"""Where the outer units of a `PerUnit` are visible: only next to them does it have a separate choice of units."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from secateur.terms.term import Axis, Cat, PerUnit, Product, Term, axes, factors
 
 
 def loose(dims: Sequence[Term]) -> list[PerUnit]:
-    """The `PerUnit` axes in these dimensions whose outer units are not in sight there, or more than once."""
+    """The `PerUnit` axes in these dimensions whose outer units do not occur there exactly once."""
     if not any(isinstance(axis, PerUnit) and axis.outer is not None for dim in dims for axis in axes(dim)):
         return []
     return list(dict.fromkeys(axis for axis, count in sights(product(dims)) if count != 1))
 
 
 def sights(term: Term, beside: Sequence[Sequence[Term]] = ()) -> Iterator[tuple[PerUnit, int]]:
-    """Each `PerUnit` with outer units in a term, and how often these stand next to it on the way there."""
+    """Yield each `PerUnit` that has an outer term, and how often this outer term occurs in the products around it."""
     term = find(term)
     if isinstance(term, Axis):
         if isinstance(term, PerUnit) and term.outer is not None:
@@ -27,7 +27,7 @@ def sights(term: Term, beside: Sequence[Sequence[Term]] = ()) -> Iterator[tuple[
 
 
 def sightings(parts: Sequence[Term], outer: Term) -> int:
-    """How often the factors of `outer` stand side by side among these, or in every part of a Cat among these."""
+    """How often the factors of `outer` occur as a run among these parts, or in every part of a Cat among them."""
     count = sum(1 for _ in places(parts, outer))
     for part in parts:
         if isinstance(part, Cat) and not same(part, outer):
@@ -37,7 +37,7 @@ def sightings(parts: Sequence[Term], outer: Term) -> int:
 
 
 def places(parts: Sequence[Term], outer: Term) -> Iterator[range]:
-    """The runs of factors that are those of `outer`."""
+    """Yield the index ranges at which the factors of `outer` occur in `parts`."""
     wanted = factors(outer)
     for i in range(len(parts) - len(wanted) + 1):
         if all(map(same, parts[i : i + len(wanted)], wanted)):

@@ -1,4 +1,4 @@
-"""What a term is, how it is built in normal form, and how it is read."""
+"""The kinds of terms, how they are built in normal form, and how they are read."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-Reason: TypeAlias = "str | Callable[[], str]"  # a reason, or how to make one: finding a source line costs time
+Reason: TypeAlias = "str | Callable[[], str]"  # or a function that makes it: finding a source line is slow
 
-CHANNEL, HEAD, HEAD_DIM, EXPERT = KINDS = ("channel", "head", "head_dim", "expert")  # what the units of an axis are
+CHANNEL, HEAD, HEAD_DIM, EXPERT = KINDS = ("channel", "head", "head_dim", "expert")  # the kinds of units
 
 
 class Axis:
     """`n` units. `frozen` and `inexact` hold the first reason, or None; `least` is the smallest allowed count.
 
-    Counts that are not all of the units are multiples of `multiple`. `kind` says what the units are (heads, ...), where
-    something told; it changes nothing here.
+    Any count below `n` must be a multiple of `multiple`. `kind` names the units (one of `KINDS`), where it is known; it
+    does not influence unification.
     """
 
     __slots__ = ("frozen", "inexact", "kind", "least", "multiple", "n", "ref", "serial", "unsafe")
@@ -38,9 +38,9 @@ class Axis:
 
 
 class PerUnit(Axis):
-    """The inner axis of a product with `outer`: every outer unit keeps its own choice, all of them equally many.
+    """The inner axis of a product with `outer`: every outer unit has its own choice of units, all equally many.
 
-    `outer = None` (see `collapse`) makes it an ordinary axis: one choice for all.
+    With `outer = None` (see `collapse`) it is an ordinary axis: all outer units share one choice.
     """
 
     __slots__ = ("beside", "outer")
@@ -48,16 +48,17 @@ class PerUnit(Axis):
     def __init__(self, n: int, outer: Term | None, beside: Sequence[Term] = ()):
         super().__init__(n)
         self.outer = outer
-        self.beside = beside  # what it was factored out with
+        self.beside = beside  # the factors of the axis that it was factored out of
 
     def __repr__(self) -> str:
         return super().__repr__() + ("" if self.outer is None else "/each")
 
 
 class Case(Axis):
-    """Another axis for each unit of `selector`, as the q, k and v of a fused layer have; the counts are equal.
+    """A different axis for each unit of `selector`, such as the q, k and v of a fused layer; the counts are equal.
 
-    A stand-in where the selector is a dimension of its own. What cannot tell the cases apart merges them (`settle`).
+    It is used while the selector is a dimension of its own. Where the cases cannot be distinguished, `settle` merges
+    them into one axis.
     """
 
     __slots__ = ("cases", "selector")
@@ -72,7 +73,7 @@ class Case(Axis):
 
 
 class Cat:
-    """Terms laid end to end."""
+    """A concatenation of terms."""
 
     __slots__ = ("n", "parts")
 
@@ -85,7 +86,7 @@ class Cat:
 
 
 class Product:
-    """Terms as the digits of one index, outermost first."""
+    """A row-major product of terms: each is one digit of the index, outermost first."""
 
     __slots__ = ("n", "parts")
 
@@ -113,7 +114,7 @@ def _spliced(kind: type[Cat] | type[Product], terms: Iterable[Term]) -> Iterator
 
 
 def cat(terms: Iterable[Term]) -> Term:
-    """Terms laid end to end, in normal form.
+    """Return the concatenation of terms, in normal form.
 
     >>> cat([Axis(2), cat([Axis(3), Axis(4)])]).n
     9
@@ -123,7 +124,7 @@ def cat(terms: Iterable[Term]) -> Term:
 
 
 def product(terms: Iterable[Term]) -> Term:
-    """The row-major product of terms, in normal form.
+    """Return the row-major product of terms, in normal form.
 
     >>> product([Axis(2), ONE, Axis(3)]).n
     6
@@ -137,7 +138,7 @@ def product(terms: Iterable[Term]) -> Term:
 
 
 def _written_out(parts: tuple[Term, ...]) -> Term:
-    """Product(a, s, b, Case(s, (x, y))) = Product(a, Cat(Product(b, x), Product(b, y)))."""
+    """Rewrite a Case: Product(a, s, b, Case(s, (x, y))) = Product(a, Cat(Product(b, x), Product(b, y)))."""
     selectors = [find(part.selector) for part in parts if isinstance(part, Case)]
     at = next((i for i, part in enumerate(parts) if any(part is s for s in selectors)), None)
     if at is None or not any(isinstance(p, Case) and find(p.selector) is parts[at] for p in parts[at:]):
@@ -147,7 +148,7 @@ def _written_out(parts: tuple[Term, ...]) -> Term:
 
 
 def in_case(term: Term, selector: Term, k: int) -> Term:
-    """A term for unit k of a selector."""
+    """Return a term as it is for unit `k` of a selector."""
     term = find(term)
     if isinstance(term, Axis):
         return find(term.cases[k]) if isinstance(term, Case) and find(term.selector) is selector else term
@@ -156,7 +157,7 @@ def in_case(term: Term, selector: Term, k: int) -> Term:
 
 
 def find(term: Term) -> Term:
-    """What a term stands for now, bindings read through (and shortened on the way)."""
+    """Return what a term stands for now: follow its bindings (and shorten them on the way)."""
     if isinstance(term, Axis):
         return term if term.ref is None else _find_bound(term)
     if not _stale(term):
@@ -181,7 +182,7 @@ def _stale(term: Term) -> bool:
 
 
 def axes(term: Term) -> Iterator[Axis]:
-    """The free axes of a term, left to right."""
+    """Yield the free axes of a term, left to right."""
     for leaf in leaves(term):
         if isinstance(leaf, Case):
             for case in leaf.cases:
@@ -191,7 +192,7 @@ def axes(term: Term) -> Iterator[Axis]:
 
 
 def leaves(term: Term) -> Iterator[Axis]:
-    """The free axes of a term and its cases, left to right."""
+    """Yield the free axes and the cases of a term, left to right."""
     term = find(term)
     if isinstance(term, Axis):
         yield term
@@ -201,7 +202,7 @@ def leaves(term: Term) -> Iterator[Axis]:
 
 
 def same(x: Term, y: Term) -> bool:
-    """Whether two terms are equal part by part (not merely of equal size)."""
+    """Whether two terms are equal part by part (and not only of equal size)."""
     x, y = find(x), find(y)
     if x is y:
         return True
@@ -211,6 +212,6 @@ def same(x: Term, y: Term) -> bool:
 
 
 def factors(term: Term) -> tuple[Term, ...]:
-    """The factors of a product, or the term alone."""
+    """Return the factors of a product; any other term is its own single factor."""
     term = find(term)
     return term.parts if isinstance(term, Product) else (term,)

@@ -1,4 +1,4 @@
-"""Unification: making two terms one, and finding the parts or factors of a term that must have some."""
+"""Unification: makes two terms equal, and splits terms into parts or factors."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from secateur.terms.term import (
 
 
 def bind(axis: Axis, term: Term) -> None:
+    """Replace an axis by a term everywhere. The marks of the axis pass to the term."""
     if isinstance(term, Axis) and term is axis:
         return
     if axis.frozen is not None:
@@ -43,7 +44,7 @@ def bind(axis: Axis, term: Term) -> None:
 
 
 def unify(x: Term, y: Term, why: Reason = "unified") -> None:
-    """Make two terms of one size the same, unit by unit; freeze both where they have no common refinement.
+    """Make two terms of equal size the same, unit by unit; freeze both where they have no common refinement.
 
     >>> c, a, b = Axis(5), Axis(2), Axis(3)
     >>> unify(c, cat([a, b])); same(c, cat([a, b]))
@@ -61,7 +62,7 @@ def unify(x: Term, y: Term, why: Reason = "unified") -> None:
         axis, term = (x, y) if isinstance(x, Axis) else (y, x)
         assert isinstance(axis, Axis)
         collapse(axis)
-        settle([term])  # the axis says nothing of outer units, so only those inside the term count
+        settle([term])  # the axis has no outer units, so only outer units inside the term count
         bind(axis, term)
     elif isinstance(x, Product) and isinstance(y, Product):
         _unify_products(x, y, why)
@@ -70,7 +71,7 @@ def unify(x: Term, y: Term, why: Reason = "unified") -> None:
 
 
 def _share_reason(x: Term, y: Term) -> None:
-    """Single units are not bound, for size one broadcasts; but one stays for the reason of the other."""
+    """Let one axis of size one take over the frozen reason of the other; size one broadcasts, so nothing is bound."""
     for one, other in ((x, y), (y, x)):
         if isinstance(one, Axis) and isinstance(other, Axis) and one.frozen is None and other is not ONE:
             one.frozen = other.frozen
@@ -100,7 +101,7 @@ def _unify_cats(x: Term, y: Term, why: Reason) -> None:
 
 
 def _unify_parts(x: Term, y: Term, xs: list[Term] | None, ys: list[Term] | None, why: Reason) -> None:
-    """Part by part; where either term has no such parts, both freeze."""
+    """Unify two terms part by part; where either has no such parts, freeze both."""
     if xs is None or ys is None:
         freeze(x, why)
         freeze(y, why)
@@ -133,7 +134,7 @@ def cut(term: Term, offsets: Sequence[int], why: Reason = "cut") -> list[Term] |
 
 
 def _cut_with_nothing(term: Term, offsets: Sequence[int], why: Reason) -> list[Term] | None:
-    """Some pieces are empty."""
+    """`cut` where some of the pieces are empty."""
     ends = sorted({*offsets} - {0})
     pieces = cut(term, ends, why) if ends else []
     if pieces is None:
@@ -172,13 +173,13 @@ def _cut_product(term: Product, offsets: Sequence[int], why: Reason) -> list[Ter
     if any(o % rest.n for o in offsets):
         freeze(term, why)
         return None
-    collapse(rest)  # its outer units are about to be told apart
+    collapse(rest)  # its outer units end up in different pieces
     heads = cut(head, [o // rest.n for o in offsets], why)
     return None if heads is None else [product([h, rest]) for h in heads]
 
 
 def _refine(a: Sequence[int], b: Sequence[int]) -> list[int] | None:
-    """The coarsest factorisation that refines two factorisations of one number, or None."""
+    """Return the coarsest factorisation that refines two factorisations of one number, or None."""
 
     def stops(sizes: Sequence[int]) -> set[int]:
         return set(itertools.accumulate(reversed(sizes), lambda x, y: x * y))
@@ -196,8 +197,8 @@ def _refine(a: Sequence[int], b: Sequence[int]) -> list[int] | None:
 def factor(term: Term, sizes: Sequence[int], why: Reason = "factored") -> list[Term] | None:
     """Write a term as a product of terms of the given sizes, outermost first.
 
-    The last factor of a free axis is chosen anew for each unit of the one before it (`PerUnit`), until something says
-    otherwise. Returns None, with the term frozen, where the sizes do not fit its structure.
+    The last factor of a free axis is chosen separately for each unit of the factor before it (`PerUnit`), until another
+    constraint rules that out. Returns None, with the term frozen, where the sizes do not fit its structure.
 
     >>> [part.n for part in factor(Axis(12), [3, 4])]
     [3, 4]
@@ -271,7 +272,7 @@ def _group(flat: Sequence[Term], sizes: Sequence[int]) -> list[Term] | None:
 
 
 def _factor_cat(term: Cat, sizes: Sequence[int], why: Reason) -> list[Term] | None:
-    """Product(Cat(a, b), c) = Cat(Product(a, c), Product(b, c)): each part must hold whole rows, all alike."""
+    """Use Product(Cat(a, b), c) = Cat(Product(a, c), Product(b, c)): each part must hold whole rows, all equal."""
     row = math.prod(sizes[1:])
     if any(part.n % row for part in term.parts):
         freeze(term, why)
@@ -286,7 +287,7 @@ def _factor_cat(term: Cat, sizes: Sequence[int], why: Reason) -> list[Term] | No
         heads.append(split[0])
         rows.append(split[1])
     for other in rows:
-        collapse(other)  # the parts have outer units of their own
+        collapse(other)  # each part has its own outer units
         unify(rows[0], other, why)
     inner = factor(rows[0], sizes[1:], why)
     if inner is None:
@@ -296,7 +297,7 @@ def _factor_cat(term: Cat, sizes: Sequence[int], why: Reason) -> list[Term] | No
 
 
 def reshape(dims: Sequence[Term], shape: Sequence[int], why: Reason = "reshape") -> list[Term]:
-    """The terms of a row-major tensor after `reshape` to `shape`.
+    """Return the terms of a row-major tensor after a reshape to `shape`.
 
     >>> [dim.n for dim in reshape([Axis(2), Axis(6)], [4, 3])]
     [4, 3]
@@ -326,7 +327,7 @@ def reshape(dims: Sequence[Term], shape: Sequence[int], why: Reason = "reshape")
 
 
 def settle(dims: Sequence[Term]) -> None:
-    """Collapse each `PerUnit` that cannot tell in these dimensions which outer unit it belongs to, and each `Case`."""
+    """Collapse each `PerUnit` whose outer units do not occur in these dimensions, and merge each such `Case`."""
     cases = [leaf for dim in dims for leaf in leaves(dim) if isinstance(leaf, Case)]
     if cases:
         seen = {axis for dim in dims for axis in axes(dim)}
@@ -338,7 +339,7 @@ def settle(dims: Sequence[Term]) -> None:
 
 
 def merge(case: Case) -> None:
-    """One axis for all cases."""
+    """Unify all cases into one axis."""
     if case.ref is None:
         for other in case.cases[1:]:
             unify(case.cases[0], other)
@@ -346,7 +347,7 @@ def merge(case: Case) -> None:
 
 
 def merged(term: Term) -> Term:
-    """A term with all of its cases merged."""
+    """Return a term with all of its cases merged."""
     for leaf in list(leaves(term)):
         if isinstance(leaf, Case):
             merge(leaf)
