@@ -416,7 +416,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"target": "depth=0.3"},
         r"target depth=0.3 cannot be reached: at least 1 of 3 blocks must stay",
     ),
-    "an unknown block": ({"drop": {"7": "all"}}, r"'7' is no block that can be bypassed; blocks that can go: 1, 3"),
+    "an unknown block": ({"drop": {"7": "all"}}, r"'7' is not a block that can be bypassed; blocks that can go: 1, 3"),
     "a block that stays": ({"drop": {"2": "all"}}, r"the block '2' must stay: its output has another shape"),
     "another word": ({"drop": {"1": "half"}}, r"drop takes 'half' of '1'; give a list of units, or 'all' of a block"),
     "a protected block": (

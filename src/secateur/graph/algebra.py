@@ -1,8 +1,8 @@
 """Sizes as polynomials: integer coefficients over the counts of axes.
 
-A `Poly` maps monomials (sorted tuples of axes) to coefficients, a `Ratio` is one polynomial over another with their
-common monomial factor cancelled. Enough to decide whether `C // heads` and `head_dim` are the same number for every
-pruned model, and no more: what does not divide cleanly raises `Opaque`.
+A `Poly` maps monomials (sorted tuples of axes) to coefficients. A `Ratio` is one polynomial divided by another, with
+their common monomial factor cancelled. This is just enough to decide whether `C // heads` and `head_dim` are the same
+number for every pruned model; a size that does not divide exactly raises `Opaque`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def _serial(axis: Axis) -> int:
 
 
 class Opaque(Exception):
-    """A size that no polynomial describes."""
+    """Raised for a size that no polynomial describes."""
 
 
 class Poly(dict[Monomial, int]):
@@ -58,17 +58,17 @@ class Poly(dict[Monomial, int]):
 
     @property
     def value(self) -> int | None:
-        """The number, if it has no variables."""
+        """The number, if it has no variables; otherwise None."""
         return None if self.variables else self.get((), 0)
 
     def at(self, read: Callable[[Axis], int]) -> int:
-        """The value at a point."""
+        """The value when each axis has the count that `read` returns."""
         return sum(c * math.prod(map(read, m)) for m, c in self.items())
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """`over / under` in lowest terms, as far as monomials go."""
+    """`over / under`, with common monomial and integer factors cancelled."""
 
     over: Poly
     under: Poly
@@ -90,7 +90,7 @@ class Ratio:
         return self.over.variables | self.under.variables
 
     def at(self, read: Callable[[Axis], int]) -> int:
-        """The value at a point; raises `Opaque` where it is no integer."""
+        """The value when each axis has the count that `read` returns; raises `Opaque` if it is not an integer."""
         under = self.under.at(read)
         if not under:
             raise Opaque("division by zero")
@@ -136,7 +136,7 @@ def _divided(poly: Poly, common: Counter[Axis], divisor: int) -> Poly:
 
 
 def balanced(left: Ratio, right: Ratio) -> tuple[Poly, Poly]:
-    """`left == right` as two polynomials with nothing in common: equal terms on both sides are struck out."""
+    """Write `left == right` as an equation of two polynomials, without the terms that are equal on both sides."""
     over, under = left.over * right.under, right.over * left.under
     difference = over - under
     positive = Poly({m: c for m, c in difference.items() if c > 0})

@@ -1,4 +1,4 @@
-"""How the blocks of a Graph print: which can be dropped whole, what that saves, and why the others must stay."""
+"""Prints the blocks of a Graph: which can be dropped, what that saves, and why the others must stay."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from secateur.base.text import columns, counted, folded, listed, share, times, w
 from secateur.graph.facts import Facts
 from secateur.graph.parts import Block
 
-FOLD_ABOVE = 8  # as many blocks are listed one by one
+FOLD_ABOVE = 8  # up to this many blocks are listed one by one
 REASONS = 6
 
 
 def block_lines(graph: Facts) -> list[str]:
-    """A table of what goes with each block, or nothing where the model has none."""
+    """Return a table of the parameters and MACs in each block; empty if the model has no blocks."""
     counts = [block for block in graph.blocks if block.counts]
     free = [block for block in counts if block.why is None]
     if not free:
@@ -44,7 +44,7 @@ def _row(graph: Facts, name: str, members: list[Block]) -> tuple[str, str, str]:
 
 
 def block_data(block: Block) -> dict[str, Any]:
-    """A block as plain data."""
+    """Return a block as plain data."""
     return {
         "name": block.name,
         "kind": block.kind,

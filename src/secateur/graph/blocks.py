@@ -1,8 +1,8 @@
-"""Depth: blocks that can be bypassed, and the Graph that is left without some of them.
+"""Depth pruning: blocks that can be bypassed, and the Graph of the model without some of them.
 
-A residual block gives what it is given plus something of its own, so both have the same units and the rest of the
-network fits together without it. Bypassing never changes what is coupled: `without` only leaves out what lies in the
-block, and the units of all the others are chosen, cut and counted as on any other Graph.
+A residual block adds something to its input, so its input and output have the same units and the rest of the network
+still fits together without the block. Bypassing a block does not change which dimensions are coupled: `without` only
+leaves out what lies in the block. The remaining axes are chosen, cut and counted as on any other Graph.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ F = TypeVar("F", bound=Facts)
 
 
 def block_of(graph: Facts, name: str) -> Block:
-    """The block of that name. Raises `InputError` where there is none, or it must stay."""
+    """Return the block of that name. Raises `InputError` if there is none, or if it must stay."""
     blocks = {block.name: block for block in graph.blocks}
     if name not in blocks:
         free = [block.name for block in graph.blocks if block.why is None]
         known = f"; blocks that can go: {', '.join(free[:5])}" if free else "; this model has none that can go"
-        raise InputError(f"{name!r} is no block that can be bypassed{nearest(name, free) or known}")
+        raise InputError(f"{name!r} is not a block that can be bypassed{nearest(name, free) or known}")
     block = blocks[name]
     if block.why is not None:
         raise InputError(f"the block {name!r} must stay: {block.why}")
@@ -35,7 +35,7 @@ def block_of(graph: Facts, name: str) -> Block:
 
 
 def without(graph: F, names: Collection[str]) -> F:
-    """The Graph of the same model with these blocks bypassed. Raises `InputError` for a block that cannot go."""
+    """Return the Graph of the model with these blocks bypassed. Raises `InputError` for a block that must stay."""
     blocks = {name: block_of(graph, name) for name in names}
     blocks = {block.name: block for block in graph.blocks if block.name in blocks}
     outer = {name: block for name, block in blocks.items() if not any(h in blocks for h in above(name))}
@@ -73,7 +73,10 @@ def _outside(items, ranges):  # type: ignore[no-untyped-def]
 def _regrouped(
     graph: Facts, sites: Collection[str]
 ) -> tuple[tuple[Group, ...], tuple[PrunableAxis, ...], tuple[PrunableAxis, ...]]:
-    """Groups and axes of what stays, and the axes that go. Groups keep their steps: their ties were stated with all."""
+    """The groups and axes that remain, and the axes that are gone.
+
+    Groups keep their number of steps, because their ties were derived with all blocks present.
+    """
     staying: list[PrunableAxis] = []
     going: list[PrunableAxis] = []
     for axis in graph.axes:
@@ -90,7 +93,10 @@ def _regrouped(
 
 
 def counts_by_axis(graph: Facts, counts: Collection[int]) -> dict[Axis, int]:
-    """Counts in the order of `graph.axes` by axis. An axis that went with its block follows those it was tied to."""
+    """Return counts, given in the order of `graph.axes`, by axis.
+
+    An axis that lies only in removed blocks keeps the same share as the axes that it is tied to.
+    """
     found = {axis.term: int(n) for axis, n in zip(graph.axes, counts, strict=True)}
     for ghost in graph.ghosts:
         if ghost.group >= 0:
@@ -100,7 +106,7 @@ def counts_by_axis(graph: Facts, counts: Collection[int]) -> dict[Axis, int]:
 
 
 def units(names: Collection[str]) -> list[str]:
-    """Of nested blocks those that a depth target counts: the outermost that are no chain of two or more others."""
+    """Return the blocks that a depth target counts: the outermost ones that are not a chain of two or more others."""
     children: dict[str, list[str]] = {}
     for name in names:
         holder = next((h for h in above(name) if h in names), "")

@@ -1,4 +1,4 @@
-"""What reads units: the weights that sum over them. Calibration listens to these, recovery makes them anew."""
+"""Consumers: the weights that sum over units. Calibration records their inputs, and recovery recomputes them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from secateur.terms import Term
 class Consumer:
     """A parameter that a linear layer, a convolution or a matrix product sums over along `dim`.
 
-    `channels` is the term of the channels of what it is multiplied by; in a grouped convolution that is groups times
-    channels per group. Depthwise convolutions sum over no channels and are none.
+    `channels` is the term of the channel dimension of the layer's input; in a grouped convolution that is groups times
+    channels per group. A depthwise convolution does not sum over channels, so its weight is not a consumer.
     """
 
     weight: str
@@ -25,8 +25,10 @@ class Consumer:
 
 
 def matrix_of(weight: Tensor, dim: int, groups: int) -> Tensor:
-    """A weight that sums over `dim` as (groups, features, outputs); that of a transposed convolution (dim 0) gives all
-    places of its kernel as outputs."""
+    """Return a weight that sums over `dim` as a matrix of shape (groups, features, outputs).
+
+    In a transposed convolution (dim 0), every position of the kernel counts as an output.
+    """
     if weight.dim() > 2 and dim == 0:
         return weight.flatten(1).unsqueeze(0)
     if weight.dim() == 2:
@@ -35,7 +37,7 @@ def matrix_of(weight: Tensor, dim: int, groups: int) -> Tensor:
 
 
 def weight_of(matrix: Tensor, like: Tensor, dim: int) -> Tensor:
-    """The other way, in the shape of `like`."""
+    """Return a matrix from `matrix_of` as a weight in the shape of `like`."""
     if dim == 0:
         return matrix[0].reshape(like.shape)
     if like.dim() == 2:

@@ -1,4 +1,4 @@
-"""A Graph as plain data, and what share of the model lies on each of its axes."""
+"""A Graph as plain data, and the share of the model that lies on each of its axes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROLES = ("output", "input", "scale", "shift", "statistic")
 
 @dataclass(frozen=True)
 class Shares:
-    """What share of the parameters and MACs lies on each axis."""
+    """The shares of the parameters and MACs that lie on each axis."""
 
     graph: Facts
     _macs: dict[Axis, int] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Shares:
 
 
 def as_dict(graph: Facts) -> dict[str, Any]:
-    """Plain data for JSON: everything that `print(graph)` tells, unabridged.
+    """Return a Graph as plain data for JSON: everything that `print(graph)` shows, in full.
 
     >>> import secateur, torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
@@ -67,7 +67,7 @@ def as_dict(graph: Facts) -> dict[str, Any]:
 
 
 def overview(graph: Facts) -> dict[str, Any]:
-    """The size of a model, and the shares of it that lie on a prunable axis."""
+    """Return the size of a model, and the shares of it that lie on a prunable axis."""
     return {
         "model": type(graph.model).__name__,
         "params": graph.params,

@@ -1,4 +1,4 @@
-"""The data of a Graph: what a trace found out about a model."""
+"""The data of a Graph: everything that a trace found about a model."""
 
 from __future__ import annotations
 
@@ -36,46 +36,46 @@ from secateur.terms import ONE, Axis, Cat, Term, axes, find
 
 
 def _unexplained(graph: object) -> None:
-    """No trace says why."""
+    """The default for `Facts.explain`: no explanation is available."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Axes, sites, size equations and costs of a model."""
+    """The prunable axes, sites (dimensions of tensors), size equations and costs of a model."""
 
     axes: tuple[PrunableAxis, ...]
     groups: tuple[Group, ...]
     sites: Mapping[str, GraphSite]
     macs: tuple[MacsTerm, ...]
-    storages: tuple[Storage, ...]  # of the first call, in the order in which they are made
+    storages: tuple[Storage, ...]  # of the first call, in the order of allocation
     attributes: Mapping[Attribute, Ratio]
     attribute_values: Mapping[Attribute, int]
-    unread: tuple[Attribute, ...]  # of which no call says what they are
+    unread: tuple[Attribute, ...]  # integer attributes whose meaning no call reveals
     guards: tuple[SizeGuard, ...]
     caches: tuple[Cache, ...]
     folds: tuple[Fold, ...]
     renorms: tuple[Renorm, ...]
-    readers: Mapping[str, Consumer]  # by the name of their weight
+    readers: Mapping[str, Consumer]  # by the name of the weight
     frozen: tuple[Frozen, ...]
     aliases: Mapping[str, str]
     unreached: tuple[str, ...]
     unknown: Mapping[str, int]
-    samples: Mapping[str, Sample] = field(repr=False)  # of unknown ops
+    samples: Mapping[str, Sample] = field(repr=False)  # of ops without a rule
     readings: Mapping[At, Reading] = field(repr=False)
-    numbered: Mapping[str, int] = field(repr=False)  # how many calls the code of each module made
+    numbered: Mapping[str, int] = field(repr=False)  # the number of calls that the code of each module made
     source: TraceSource = field(repr=False)
     path: tuple[TracedStep, ...] = field(repr=False)  # the ops of the first call, with the floats in their arguments
     model: nn.Module = field(repr=False)
     find_blocks: Callable[[], tuple[Block, ...]] = field(default=tuple, repr=False)
     explain: Callable[[Any], Any] = field(default=_unexplained, repr=False)  # a Graph -> an `Explanation`, or None
-    removed: Mapping[str, Gives] = field(default_factory=dict)  # blocks that this Graph is without
-    ghosts: tuple[PrunableAxis, ...] = field(default=(), repr=False)  # axes that went with them
-    whole: Totals | None = None  # the size of the model with them
+    removed: Mapping[str, Gives] = field(default_factory=dict)  # blocks that this Graph leaves out
+    ghosts: tuple[PrunableAxis, ...] = field(default=(), repr=False)  # axes that lay only in these blocks
+    whole: Totals | None = None  # the size of the model with these blocks
     untrained: str | None = None  # why training mode, which differs from evaluation mode, could not be recorded
 
     @cached_property
     def by_name(self) -> dict[str, PrunableAxis]:
-        """Axes by every name that means them: their own, and each module or parameter that they come out of."""
+        """Axes by each of their names: their own, and the modules and parameters whose output they are."""
         names = {axis.name: axis for axis in self.axes}
         for axis in self.axes:
             for site in axis.sites:
@@ -85,7 +85,10 @@ class Facts:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """Modules that can be bypassed, or must stay and why. Runs the model without them when first asked for."""
+        """Modules that can be bypassed, and similar ones that must stay, with the reason.
+
+        The first access runs the model without each of these blocks.
+        """
         return self.find_blocks()
 
     @cached_property
@@ -100,14 +103,14 @@ class Facts:
 
     @property
     def totals(self) -> Totals:
-        """The size of the model that was traced, with blocks that this Graph is without."""
+        """The size of the traced model, including the blocks that this Graph leaves out."""
         return self.whole or Totals(self.params, self.total_macs, self.memory)
 
     @cached_property
     def memory(self) -> int | None:
-        """Bytes of the tensors of the model, and the peak of what the first traced call makes: `secateur.cost.memory`.
+        """The memory of the first traced call in bytes, as defined in `secateur.cost.memory`.
 
-        None without some blocks: what a call holds is known of the network as it was traced.
+        None if this Graph leaves out blocks, because the peak is known only for the network that was traced.
         """
         if self.removed:
             return None
@@ -115,7 +118,7 @@ class Facts:
 
     @cached_property
     def cost(self) -> Cost:
-        """Parameters, MACs and memory as functions of the counts of the axes, in their order."""
+        """Parameters, MACs and memory as functions of the counts of the axes, in the order of `axes`."""
         parameters = [(1, site.dims) for site in self.sites.values() if site.kind == "parameter"]
         tensors = [(site.each, site.dims) for site in self.sites.values() if site.kind != "attribute"]
         macs = [(m.coefficient, m.terms) for m in self.macs]
@@ -123,7 +126,7 @@ class Facts:
 
     @cached_property
     def coverage(self) -> Coverage:
-        """Shares of parameters and MACs on a prunable axis."""
+        """The shares of parameters and MACs that lie on a prunable axis."""
         live = {axis.term for axis in self.axes}
         params = sum(
             math.prod(site.shape) * covered(site.dims, live) for site in self.sites.values() if site.kind == "parameter"
@@ -133,7 +136,7 @@ class Facts:
 
 
 def covered(dims: Sequence[Term], live: set[Axis]) -> float:
-    """The share of a tensor's elements that lie on a prunable axis in some dimension."""
+    """The share of the elements of a tensor that lie on a prunable axis in at least one dimension."""
     outside = 1.0
     for dim in dims:
         outside *= 1 - _live_share(dim, live)
@@ -151,7 +154,7 @@ def _live_share(term: Term, live: set[Axis]) -> float:
 
 
 def stuck_in(term: Term, live: Collection[Axis]) -> Iterator[Axis]:
-    """The axes of a dimension that stay, single units of a longer one among them."""
+    """The axes of a dimension that are not prunable, including single units of a longer dimension."""
     return (axis for axis in axes(term) if axis not in live and (axis.n > 1 or (term.n > 1 and axis is not ONE)))
 
 

@@ -1,4 +1,4 @@
-"""Short hashes by which files of measured values know which Graph they were measured on."""
+"""Short hashes that identify the Graph on which stored values were measured."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from secateur.graph.facts import Facts
 
 
 def fingerprint_of(graph: Facts) -> dict[str, str]:
-    """The weights of the model of a graph and its axes, each as a short hash."""
+    """Return a short hash of the weights of the model of a Graph, and one of its axes."""
     axes = [[axis.name, axis.size, axis.group, list(map(str, axis.sites))] for axis in graph.axes]
     return {"weights": of_weights(graph.model), "axes": digest(json.dumps(axes))}
 
 
 def of_steps(graph: Facts) -> str:
-    """What a model does with its weights: its modules as they print, and the ops of the traced call."""
+    """Return a short hash of what a model does with its weights: the `repr` of its modules, and the traced ops."""
     return digest(json.dumps([repr(graph.model), graph.path]))

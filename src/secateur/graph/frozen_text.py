@@ -1,4 +1,4 @@
-"""What is not prunable, and why: frozen dimensions, parameters that no call reached, ops without a rule."""
+"""Prints what is not prunable, and why: frozen dimensions, parameters that no call reached, ops without a rule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from secateur.graph.facts import Facts
 from secateur.graph.parts import Frozen, Sample
 from secateur.terms.equation import guess
 
-ORDINARY = {  # reasons that are no news: what a line calls them, one and many
+ORDINARY = {  # reasons that need no attention: their singular and plural in the summary line
     "kernel size": ("kernel size", "kernel sizes"),
     "spatial": ("spatial size", "spatial sizes"),
     "model input": ("model input", "model inputs"),
@@ -21,7 +21,7 @@ REASONS = 12
 
 
 def placeless(reason: str) -> str:
-    """A reason without the module that it was met in, so that equal ones of several blocks count as one."""
+    """A reason without the name of its module, so that equal reasons in several blocks count as one."""
     return re.sub(r" in [^\s(),]+(?=\)?$)", "", reason)
 
 
@@ -48,13 +48,13 @@ def _by_reason(graph: Facts) -> dict[str, list[Frozen]]:
 
 
 def _ranked(graph: Facts, groups: dict[str, list[Frozen]]) -> list[tuple[int, str, list[Frozen]]]:
-    """The reasons and what they hold, those first that hold the most parameters."""
+    """The reasons, with their number of parameters and dimensions; most parameters first."""
     weighed = [(_weight(graph, found), reason, found) for reason, found in groups.items()]
     return sorted(weighed, key=lambda group: -group[0])
 
 
 def holding_out(graph: Facts, limit: int = 3) -> list[str]:
-    """A line for each of the reasons that keep the most parameters from being cut, but for what always stays."""
+    """One line for each of the reasons that keep the most parameters, without the ordinary ones."""
     groups = {reason: found for reason, found in _by_reason(graph).items() if reason not in ORDINARY}
     return [
         f"{share(weight / max(graph.params, 1))} of the parameters: {found[0].name}[{found[0].dim}] is frozen: {reason}"
@@ -104,7 +104,7 @@ def _training_block(graph: Facts) -> list[str]:
 
 
 def lesson(name: str, sample: Sample) -> list[str]:
-    """The three lines that teach an op, with a first draft of its equation: equal sizes get one letter.
+    """Return the lines that teach an op, with a first draft of its equation, in which equal sizes share a letter.
 
     >>> from secateur.trace.recorder import Sample
     >>> print("\\n".join(lesson("mylib::scale", Sample(((2, 8, 4, 4), (8,)), ((2, 8, 4, 4),)))))
@@ -124,6 +124,6 @@ def lesson(name: str, sample: Sample) -> list[str]:
 
 
 def frozen_summary(graph: Facts) -> str:
-    """What is frozen and why, what no call reached, and ops without a rule: the table without the axes."""
+    """Return the part of the printed Graph below the axes: frozen dimensions, unreached parameters, unknown ops."""
     blocks = (_frozen_block(graph), _unreached_block(graph), _training_block(graph), _unknown_block(graph))
     return "\n\n".join("\n".join(block) for block in blocks if block)

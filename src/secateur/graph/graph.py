@@ -1,4 +1,4 @@
-"""The Graph: what a trace found out about a model, and what one can ask of it."""
+"""The Graph: the result of a trace, with methods to print and explain it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,61 @@ from secateur.graph.why import Why, why
 
 
 class Graph(Facts):
-    """Axes, sites, size equations and costs of a model. `print(graph)` tells; `why(pattern)` explains."""
+    """The result of `secateur.trace`: the prunable axes of a model, the dimensions that they couple, and their costs.
+
+    `print(graph)` shows a table of the axes and of what is not prunable; `graph.why(pattern)` explains parameters.
+
+    Attributes:
+        axes: the prunable axes (`PrunableAxis`): sets of units, such as channels or heads, that are removed together.
+        groups: axes that must keep the same share of their units.
+        sites: every parameter and buffer, by name, with a term for each dimension.
+        frozen: the dimensions that are not prunable, each with the reason.
+        params: the number of parameters.
+        total_macs: the multiply-adds of the first traced call, for the whole batch.
+        memory: the bytes that the first traced call needs.
+        coverage: the shares of the parameters and MACs that lie on a prunable axis.
+        cost: parameters, MACs and memory as functions of the number of units that each axis keeps.
+        blocks: the modules that can be bypassed, for depth pruning.
+
+    Example:
+        >>> import secateur, torch
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> graph = secateur.trace(net, torch.zeros(1, 4))
+        >>> [(axis.name, axis.size) for axis in graph.axes], graph.params
+        ([('0', 8)], 58)
+    """
 
     def axis(self, name: str) -> PrunableAxis:
-        """The axis that a name means: its own, of what it comes out of, of a tensor or dimension that holds it.
+        """Return the axis that a name refers to.
 
-        Raises `InputError` with the nearest names, the reason why nothing is cut there, or all where there are several.
+        Args:
+            name: the name of an axis, of a module or parameter whose output it is, of a single dimension of a tensor
+                (`out.weight[1]`), or of a tensor that holds only this axis.
+
+        Raises:
+            InputError: no axis or several axes have that name. The message lists them or similar names, or the reason
+                why the dimension is not prunable.
         """
         return axis_named(self, name)
 
     def why(self, pattern: str) -> Why:
-        """For parameters that match a glob: the axes they hold, what these couple, and by which ops the rest is frozen.
+        """Explain parameters: which axes they hold, what these axes couple, and which ops freeze the other dimensions.
 
-        The model is traced once more. Raises `InputError` with the nearest names where nothing matches.
+        The model is traced once more.
+
+        Args:
+            pattern: the name of a parameter, module or axis, or a glob of such names.
+
+        Returns:
+            The explanation; `print` shows it, and `as_dict` returns it as plain data.
+
+        Raises:
+            InputError: nothing matches. The message lists similar names.
         """
         return why(self, pattern)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return everything that `print(graph)` shows, in full, as plain data for JSON."""
         return as_dict(self)
 
     def __str__(self) -> str:

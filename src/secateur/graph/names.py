@@ -1,11 +1,12 @@
-"""What a name means in a Graph: an axis, or a weight or module that holds one.
+"""Finds the axis that a name in a Graph refers to.
 
-The first of these counts:
+The first match counts:
 
-1. the name of an axis, or of the module or parameter that it comes out of;
+1. the name of an axis, or of the module or parameter whose output it is;
 2. a dimension of a tensor, as `graph.why` shows it (`out.weight[1]`);
-3. a tensor, or a module, in which one axis alone is held, along which it is scaled, shifted or measured (a free
-   parameter, a norm). What a layer reads is named by its dimension only: `out` and `out.weight` mean what `out` gives.
+3. a tensor or a module that holds this axis only, and scales, shifts or normalizes along it (a free parameter, a norm).
+
+The input of a layer can be named only by its dimension: `out` and `out.weight` refer to the output of `out`.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ _PLACE = re.compile(r"(.+)\[(\d+)\]$")
 
 
 def axis_named(graph: Facts, name: str) -> PrunableAxis:
-    """The axis that a name means; raises `InputError` with what there is instead."""
+    """Return the axis that a name refers to. Raises `InputError`, which lists the alternatives."""
     found = graph.by_name.get(name)
     several = [axis for axis in graph.axes if axis.name.startswith(f"{name}[") and axis is not found]
     if several and (found is None or found.name != name):
-        told = ", ".join(f"{axis.name} ({axis.size} {axis.kind}s)" for axis in graph.axes if axis in (found, *several))
-        raise InputError(f"{name!r} has several axes, so name one of them: {told}")
+        known = ", ".join(f"{axis.name} ({axis.size} {axis.kind}s)" for axis in graph.axes if axis in (found, *several))
+        raise InputError(f"{name!r} has several axes, so name one of them: {known}")
     found = found or _by_place(graph, name) or _held_in(graph, name)
     if found is None:
         raise _unknown(graph, name)
@@ -36,7 +37,7 @@ def axis_named(graph: Facts, name: str) -> PrunableAxis:
 
 
 def _by_place(graph: Facts, name: str) -> PrunableAxis | None:
-    """The axis along a dimension of a tensor, unit by unit."""
+    """The axis that makes up one dimension of a tensor."""
     at = _PLACE.match(name)
     site = graph.sites.get(graph.aliases.get(at[1], at[1])) if at is not None else None
     if at is None or site is None or int(at[2]) >= len(site.dims):
@@ -46,8 +47,8 @@ def _by_place(graph: Facts, name: str) -> PrunableAxis | None:
     if len(lying) == 1 and lying[0].term is term:
         return lying[0]
     if lying:
-        told = ", ".join(repr(axis.name) for axis in lying)
-        raise InputError(f"{name!r} holds more than the units of one axis; name the axis: {told}")
+        known = ", ".join(repr(axis.name) for axis in lying)
+        raise InputError(f"{name!r} holds more than the units of one axis; name the axis: {known}")
     return None
 
 
@@ -57,7 +58,7 @@ def _lying(graph: Facts, term: Term) -> list[PrunableAxis]:
 
 
 def _held_in(graph: Facts, name: str) -> PrunableAxis | None:
-    """The one axis that a tensor, or the tensors of a module, hold in full, not to read it."""
+    """The only axis that a tensor, or the tensors of a module, hold in a whole dimension, inputs of layers apart."""
     wanted = graph.aliases.get(name, name)
     held = {wanted} if wanted in graph.sites else {n for n in graph.sites if n.rpartition(".")[0] == name}
     uses = [(axis, use) for axis in graph.axes for use in axis.sites if use.name in held]
@@ -67,7 +68,7 @@ def _held_in(graph: Facts, name: str) -> PrunableAxis | None:
 
 
 def _own_output_stays(graph: Facts, held: Iterable[str]) -> bool:
-    """Whether what a layer gives is frozen: then its name does not mean what it reads."""
+    """Whether the output of a layer is frozen; its name then does not refer to its input either."""
     return any(f.name in held and f.dim == 0 and len(graph.sites[f.name].dims) > 1 for f in graph.frozen)
 
 
@@ -78,12 +79,12 @@ def _unknown(graph: Facts, name: str) -> InputError:
     at = _PLACE.match(name)
     tensor, dim = (at[1], int(at[2])) if at is not None else (name, None)
     frozen = _frozen_at(graph, tensor, dim)
-    told = [f"{frozen.name}[{frozen.dim}] is frozen: {frozen.reason}"] if frozen is not None else []
+    facts = [f"{frozen.name}[{frozen.dim}] is frozen: {frozen.reason}"] if frozen is not None else []
     wanted = {tensor, f"{tensor}.weight", graph.aliases.get(tensor, tensor)}
     uses = [(use, axis.name) for axis in graph.axes for use in axis.sites if use.name in wanted and dim is None]
-    told += [f"{use.name}[{use.dim}] lies on the axis {axis!r}" for use, axis in uses]
-    near = (nearest(name, graph.by_name) or nearest(name, graph.sites)) if not told else ""
-    return InputError("\n".join([f"no prunable axis is named {name!r}{near}", *told]))
+    facts += [f"{use.name}[{use.dim}] lies on the axis {axis!r}" for use, axis in uses]
+    near = (nearest(name, graph.by_name) or nearest(name, graph.sites)) if not facts else ""
+    return InputError("\n".join([f"no prunable axis is named {name!r}{near}", *facts]))
 
 
 def _frozen_at(graph: Facts, name: str, dim: int | None) -> Frozen | None:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The parts of a Graph: axes, sites, groups, frozen dimensions, blocks, and what a trace recorded of each op."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from secateur.terms import CHANNEL, Axis, PerUnit, Term
 
 
 class Range(NamedTuple):
-    """Places from `start` up to `stop` in what a trace recorded."""
+    """A half-open range of indices into what a trace recorded: from `start` up to, but without, `stop`."""
 
     start: int
     stop: int
@@ -20,11 +20,20 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A module that can be bypassed, or looks like one that can and must stay, with the reason `why`.
+    """A module that can be bypassed, or a similar one that must stay.
 
-    params: of the whole block; macs: of the first call. `counts`: it is one of the blocks that a depth target counts,
-    the outermost that are no chain of two or more others. `gives`: see `Plan.removed`. `spent` and `walked`: its places
-    in the Graph's `macs` and `path`.
+    Attributes:
+        name: the dotted name of the module.
+        kind: the name of its class.
+        params: the number of parameters in the block.
+        macs: its multiply-adds in the first traced call.
+        gives: what stands in for its output when it is bypassed; see `Plan.removed`.
+        uses: the dimensions in the block that hold prunable axes.
+        spent: its range in `graph.macs`.
+        walked: its range in `graph.path`.
+        counts: whether a depth target counts it: it is one of the outermost blocks that are not a chain of two or more
+            other blocks.
+        why: the reason why it must stay; None if it can be bypassed.
     """
 
     name: str
@@ -46,7 +55,7 @@ SIZE_ALONE = "the calls read its size alone, not its values"
 
 @dataclass(frozen=True, slots=True)
 class SiteUse:
-    """A parameter or buffer dimension in which an axis occurs, and the part it plays there."""
+    """A dimension `dim` of the parameter or buffer `name` in which an axis occurs, and the role of the axis there."""
 
     name: str
     dim: int
@@ -58,12 +67,12 @@ class SiteUse:
 
 @dataclass(frozen=True, slots=True)
 class GraphSite:
-    """A tensor of the model and the term of each of its dimensions. kind: parameter, buffer or attribute."""
+    """A tensor of the model, with the term of each dimension. `kind` is "parameter", "buffer" or "attribute"."""
 
     name: str
     kind: str
     dims: tuple[Term, ...]
-    each: int = 4  # bytes of an element
+    each: int = 4  # bytes per element
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,10 +81,20 @@ class GraphSite:
 
 @dataclass(frozen=True, slots=True)
 class PrunableAxis:
-    """`size` units that can be dropped one by one, everywhere at once.
+    """A set of units, such as channels or heads, each of which can be removed from all tensors at once.
 
-    `inexact` says how dropping differs from silencing (a mean or variance over the axis), or is None. `per` is true
-    for an axis that is chosen anew for every unit of another one (head dims per head).
+    Attributes:
+        name: the name of the axis: usually that of the first layer whose output it is.
+        size: the number of units.
+        kind: what the units are: "channel", "head", "head_dim" or "expert".
+        least: the smallest number of units that can stay.
+        multiple: a smaller number of units must be a multiple of this.
+        inexact: how removing a unit differs from setting it to zero (a mean or variance over the axis), or None.
+        outer: for an axis whose units are chosen separately for each unit of another term (such as the head dims of
+            each head), that term; otherwise None.
+        sites: the dimensions of parameters and buffers in which the axis occurs.
+        group: the index of its group in `graph.groups`.
+        term: the axis in the terms of `graph.sites`.
     """
 
     name: str
@@ -93,7 +112,7 @@ class PrunableAxis:
 
     @property
     def multiple(self) -> int:
-        """What a smaller count is a multiple of: kernels may ask for aligned rows."""
+        """A smaller count must be a multiple of this, because some kernels need aligned rows."""
         return self.term.multiple
 
     @property
@@ -102,7 +121,7 @@ class PrunableAxis:
 
     @property
     def kind(self) -> str:
-        """What the units are: "channel", "head" (of attention), "head_dim" (a dimension inside a head) or "expert"."""
+        """The kind of the units: "channel", "head" (of attention), "head_dim" (a dimension of a head) or "expert"."""
         return self.term.kind or CHANNEL
 
     @property
@@ -112,7 +131,7 @@ class PrunableAxis:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Axes that keep the same share of their units: `steps` equal steps take each from nothing to all."""
+    """Axes that must keep the same share of their units: a multiple of 1 / `steps`."""
 
     axes: tuple[PrunableAxis, ...]
     steps: int
@@ -120,7 +139,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """When `term` shrinks, these rows of a parameter are multiplied by a power of new size over old size."""
+    """Rows of a parameter that are multiplied by (new size of `term` / old size) ** `power` when `term` shrinks."""
 
     name: str
     dim: int
@@ -131,7 +150,7 @@ class Fold:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A dimension of a parameter that stays as it is, and why."""
+    """A dimension of a parameter that is not prunable, and the reason."""
 
     name: str
     dim: int
@@ -140,7 +159,7 @@ class Frozen:
 
 @dataclass(frozen=True, slots=True)
 class TraceSource:
-    """How a model was traced, so that it can be traced again when somebody asks why."""
+    """The arguments of a trace, with which `graph.why` traces the model again."""
 
     calls: tuple[Call, ...]
     outputs: Callable[[Any], Any] | None
@@ -151,7 +170,7 @@ class TraceSource:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Shares of parameters and of MACs that lie on a prunable axis."""
+    """The shares (0 to 1) of parameters and of MACs that lie on a prunable axis."""
 
     params: float
     macs: float
@@ -161,7 +180,7 @@ TracedStep: TypeAlias = "tuple[str, tuple[float, ...]]"
 
 
 class At(NamedTuple):
-    """Which call it is: the innermost module whose code runs, and the number of the call there."""
+    """Identifies a call of an op: the innermost module whose code runs it, and its number among the calls there."""
 
     module: str
     number: int
@@ -169,7 +188,7 @@ class At(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The shapes of the tensors that an op took and gave."""
+    """The shapes of the tensors that an op received and returned."""
 
     operands: tuple[tuple[int, ...], ...]
     results: tuple[tuple[int, ...], ...]
@@ -177,19 +196,19 @@ class Sample:
 
 @dataclass(slots=True)
 class Reading:
-    """Where an op called `name` reduces over units: (argument, dim, dim of the result or None, term) each."""
+    """Where an op named `name` reduces over units: (argument, dim, dim of the result or None, term) each."""
 
     name: str
     reads: list[tuple[str, int, int | None, Term]] = field(default_factory=list)
     resized: dict[str, tuple[Term, ...]] = field(default_factory=dict)  # size arguments that shrink too
-    numbered: dict[int, Term] = field(default_factory=dict)  # results that number units, by their place
-    masked: tuple[Term, ...] = ()  # the result's dimensions, where dropped units are zero in it but not in its operands
-    drawn: tuple[Term, ...] | None = None  # the result's dimensions, where it is random
+    numbered: dict[int, Term] = field(default_factory=dict)  # results that contain indices of units, by position
+    masked: tuple[Term, ...] = ()  # dimensions of the result, if dropped units are zero only in the result
+    drawn: tuple[Term, ...] | None = None  # dimensions of the result, if it is random
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One op of a chain: `at` its source line, `module` the path of the module that runs it ("" for the model)."""
+    """One op in an explanation: `at` is its source line, `module` the module that runs it ("" for the model)."""
 
     op: str
     at: str

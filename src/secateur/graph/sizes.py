@@ -1,4 +1,4 @@
-"""TODO."""
+"""Expressions over the sizes of dimensions and integer attributes, and the equations and guards between them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Dim(NamedTuple):
 
 
 class Attribute(NamedTuple):
-    """An integer attribute of a module; `at` is its place if the attribute is a tuple or list."""
+    """An integer attribute of a module; `at` is its index if the attribute is a tuple or list."""
 
     module: str
     name: str
@@ -28,7 +28,7 @@ class Attribute(NamedTuple):
 
 
 class Arithmetic(NamedTuple):
-    """`left op right`, op being one of + - * // %."""
+    """`left op right`, where `op` is one of + - * // %."""
 
     op: str
     left: Expr
@@ -56,7 +56,7 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class SizeEquation(NamedTuple):
-    """left = right, demanded at `where`."""
+    """`left == right` must hold; `where` is the source line that requires it."""
 
     left: Expr
     right: Expr
@@ -64,7 +64,7 @@ class SizeEquation(NamedTuple):
 
 
 class SizeGuard(NamedTuple):
-    """`left op right` had this outcome at `where`, and must keep it."""
+    """A comparison `left op right` in the model's code at `where`, whose outcome must stay the same."""
 
     op: str
     left: Expr
@@ -74,7 +74,7 @@ class SizeGuard(NamedTuple):
 
 
 def leaves(expr: Expr) -> Iterator[Dim | Attribute]:
-    """The dimensions and attributes in an expression."""
+    """Yield the dimensions and attributes in an expression."""
     if isinstance(expr, Arithmetic):
         yield from leaves(expr.left)
         yield from leaves(expr.right)
@@ -83,7 +83,7 @@ def leaves(expr: Expr) -> Iterator[Dim | Attribute]:
 
 
 def evaluate(expr: Expr, read: Callable[[Dim | Attribute], int]) -> int:
-    """The value of an expression when its leaves have the values that `read` gives.
+    """Return the value of an expression when its leaves have the values that `read` returns.
 
     >>> evaluate(Arithmetic("//", Attribute("m", "width"), 4), lambda leaf: 32)
     8
@@ -94,5 +94,5 @@ def evaluate(expr: Expr, read: Callable[[Dim | Attribute], int]) -> int:
 
 
 def holds(guard: SizeGuard, value: Callable[[Expr], int]) -> bool:
-    """Whether a comparison has its old outcome under new values."""
+    """Whether a comparison has the same outcome with new values."""
     return COMPARE[guard.op](value(guard.left), value(guard.right)) == guard.outcome

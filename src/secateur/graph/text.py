@@ -1,4 +1,4 @@
-"""How a Graph prints: the axes, the blocks, and below them what is not prunable."""
+"""Prints a Graph: the axes, the blocks, and what is not prunable."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from secateur.terms import CHANNEL
 
 HEAD = ("units", "of", "sites", "out", "in", "norm", "params", "MACs", "tie", "kind")
 ROWS = 40  # of a table
-FOLD_ABOVE = 24  # as many axes are listed one by one
+FOLD_ABOVE = 24  # up to this many axes are listed one by one
 
 
 def table(graph: Facts) -> str:
-    """The axes, what is frozen and why, and what the trace did not understand.
+    """Return the printed Graph: its axes, what is frozen and why, and the ops without a rule.
 
     >>> import secateur, torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
@@ -41,7 +41,7 @@ def table(graph: Facts) -> str:
 
 
 def coverage_lines(graph: Facts) -> str:
-    """The size of a model, and the shares of it that lie on a prunable axis."""
+    """Return the size of a model, and the shares of it that lie on a prunable axis, as text."""
     cover = graph.coverage
     return (
         f"{type(graph.model).__name__}: {counted(graph.params, 'parameter')}, {counted(graph.total_macs, 'MAC')}\n"
@@ -51,7 +51,7 @@ def coverage_lines(graph: Facts) -> str:
 
 @dataclass(frozen=True)
 class _Row:
-    """What the table says of an axis, but for its name and shares: axes with equal rows may be folded."""
+    """The row of an axis without its name and shares; axes with equal rows may be folded into one line."""
 
     units: str
     of: str
@@ -81,7 +81,7 @@ def _axis_table(graph: Facts) -> list[str]:
 
 
 def _folds(graph: Facts, rows: Sequence[_Row]) -> list[tuple[str, list[int]]]:
-    """The lines of the table: one an axis if they are few, else equal ones folded, else those that are nearly equal."""
+    """The lines of the table: one per axis if they are few; otherwise equal axes are folded, then nearly equal ones."""
     names = [axis.name for axis in graph.axes]
     if len(names) <= FOLD_ABOVE:
         return [(name, [place]) for place, name in enumerate(names)]
@@ -99,7 +99,7 @@ def _cells(members: Sequence[PrunableAxis], rows: Sequence[_Row], shares: Shares
 
 
 def _fitted(lines: list[list[str]]) -> list[str]:
-    """Without columns in which no row says anything."""
+    """The table without columns that are empty in every row."""
     kept = [i for i in range(len(lines[0])) if any(line[i] for line in lines[1:])]
     numbers = [place for place, i in enumerate(kept) if 1 <= i <= HEAD.index("MACs") + 1]
     return paged([[line[i] for i in kept] for line in lines], numbers)
@@ -110,7 +110,7 @@ def _units(axis: PrunableAxis) -> str:
 
 
 def _of(axis: PrunableAxis) -> str:
-    """What the units are, where they are no channels."""
+    """The kind of the units, if they are not channels."""
     return "" if axis.kind == CHANNEL else f"{axis.kind}s"
 
 
@@ -132,7 +132,7 @@ def _letters(number: int) -> str:
 
 
 class _Notes:
-    """Reasons of inexact axes, numbered as they come."""
+    """The reasons of inexact axes, numbered in order of appearance."""
 
     def __init__(self) -> None:
         self.reasons: dict[str, int] = {}
@@ -155,7 +155,7 @@ def _legend(graph: Facts, notes: _Notes, some_folded: bool) -> list[str]:
         lines.append("  MxN       N units for each of M, which choose for themselves, all equally many")
     if any(axis.kind != CHANNEL for axis in graph.axes):
         lines.append(
-            "  of        what the units are, if no channels: heads of attention, dimensions inside a head, ..."
+            "  of        what the units are, if not channels: heads of attention, dimensions inside a head, ..."
         )
     if any(len(group.axes) > 1 for group in graph.groups):
         lines.append("  tie       axes with the same letter keep the same share of their units")

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Values per unit: relates the positions of a dimension to the units of an axis."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from secateur.terms import Axis, Cat, PerUnit, Term, axes, find, places, same
 
 
 def shape_of(axis: PrunableAxis) -> tuple[int, ...]:
-    """One number per unit: (n,), or (outer units, n) for an axis that is chosen anew per outer unit."""
+    """The shape of one number per unit: (n,), or (outer units, n) for an axis that is chosen per outer unit."""
     return (axis.size,) if axis.outer is None else (axis.outer.n, axis.size)
 
 
 def readers_by_axis(graph: Facts) -> list[tuple[PrunableAxis, list[Consumer]]]:
-    """Each axis with what reads it."""
+    """Return each axis with the weights that read it."""
     found: dict[Axis, list[Consumer]] = {axis.term: [] for axis in graph.axes}
     for reader in graph.readers.values():
         for term in dict.fromkeys(axes(reader.channels)):
@@ -28,7 +28,7 @@ def readers_by_axis(graph: Facts) -> list[tuple[PrunableAxis, list[Consumer]]]:
 
 
 def per_unit(values: torch.Tensor, term: Term, axis: Axis) -> torch.Tensor:
-    """Sum the values (positions, ...) of a dimension by the unit of `axis` that each belongs to: (n, ...)."""
+    """Sum the values of a dimension, shape (positions, ...), by the unit of `axis` they belong to: (n, ...)."""
     if find(term) is axis:
         return values
     slots = _slots(term, axis)
@@ -39,7 +39,7 @@ def per_unit(values: torch.Tensor, term: Term, axis: Axis) -> torch.Tensor:
 
 
 def positions_by_unit(term: Term, axis: Axis) -> torch.Tensor:
-    """The positions of a dimension that belong to each unit of `axis`, in order: (units, positions of each)."""
+    """Return the positions of a dimension that belong to each unit of `axis`: (units, positions per unit)."""
     if find(term) is axis:
         return torch.arange(axis.n).repeat(_outer_units(axis)).unsqueeze(1)
     slots = _slots(term, axis)
@@ -52,7 +52,7 @@ def _outer_units(axis: Axis) -> int:
 
 
 def _slots(term: Term, axis: Axis) -> torch.Tensor:
-    """Which unit of `axis` each position of a term belongs to, counted through its outer units; -1 for none."""
+    """The unit of `axis` that each position of a term belongs to, numbered across its outer units; -1 for none."""
     term = find(term)
     if isinstance(term, Cat):
         return torch.cat([_slots(part, axis) for part in term.parts])
@@ -63,7 +63,7 @@ def _slots(term: Term, axis: Axis) -> torch.Tensor:
 
 
 def _units(term: Term, wanted: Term) -> torch.Tensor:
-    """Which unit of `wanted` each position of a term belongs to; -1 for none."""
+    """The unit of `wanted` that each position of a term belongs to; -1 for none."""
     term = find(term)
     if same(term, wanted):
         return torch.arange(term.n)
@@ -80,6 +80,6 @@ def _units(term: Term, wanted: Term) -> torch.Tensor:
 
 
 def _along(values: torch.Tensor, sizes: Sequence[int], span: range) -> torch.Tensor:
-    """Values of the factors in `span`, for every position of a product of these sizes."""
+    """The values of the factors in `span` for every position of a product of these sizes."""
     shape = [n if i in span else 1 for i, n in enumerate(sizes)]
     return values.view(shape).expand(sizes).reshape(-1)

@@ -1,4 +1,4 @@
-"""What a Graph says when asked why: of parameters, what their dimensions are made of, and of axes, what they couple."""
+"""Explains a Graph: what the dimensions of parameters are made of, what axes couple, and why dimensions are frozen."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from secateur.graph.facts import Facts, reason_of, stuck_in
 from secateur.graph.parts import GraphSite, Hop, PrunableAxis, SiteUse
 from secateur.terms import CHANNEL, Axis, Cat, Term, axes, find
 
-LISTED = 12  # as many coupled names are listed one by one
-HOPS = 8  # as many ops of a chain are listed
+LISTED = 12  # up to this many coupled names are listed one by one
+HOPS = 8  # up to this many ops of a chain are listed
 CHANGED = "the chains of ops are not shown: the model is no longer the one that was traced; trace it again"
 
 
 class Explained(Protocol):
-    """What a second trace notes: a Graph like the first, and the ops behind its marks and ties."""
+    """The result of a second trace: the same Graph, and the ops that caused its marks and ties."""
 
     graph: Any
 
@@ -31,7 +31,7 @@ class Explained(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """`size` units of a dimension that stay, the reason, and the ops by which it reaches them."""
+    """`size` units of a dimension that are not prunable, the reason, and the ops from its cause to the dimension."""
 
     size: int
     reason: str
@@ -40,8 +40,10 @@ class Stay:
 
 @dataclass(frozen=True, slots=True)
 class DimWhy:
-    """A dimension as a sum and product of axes' names and sizes, and why parts of it stay. `chain`: the ops that tie
-    it to the layer after which its axis is named."""
+    """A dimension as a formula of the names and sizes of axes, and the reasons why parts of it are not prunable.
+
+    `chain` holds the ops that tie it to the layer after which its axis is named.
+    """
 
     size: int
     formula: str
@@ -60,7 +62,7 @@ class TensorWhy:
 
 @dataclass(frozen=True, slots=True)
 class AxisWhy:
-    """A prunable axis: what it couples, what keeps the same share, and the ops that make it inexact."""
+    """A prunable axis, the axes that keep the same share as it, and the ops that make it inexact."""
 
     axis: PrunableAxis
     tied_to: tuple[str, ...]
@@ -69,17 +71,17 @@ class AxisWhy:
 
 @dataclass(frozen=True, repr=False)
 class Why:
-    """The answer to `graph.why(pattern)`; it prints, and `as_dict` gives the same as plain data."""
+    """The result of `graph.why(pattern)`. `print` shows it, and `as_dict` returns it as plain data."""
 
     tensors: tuple[TensorWhy, ...]
     axes: tuple[AxisWhy, ...]
     complete: bool  # whether the chains could be looked up
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return the explanation as plain data for JSON."""
         return {
             "tensors": [_tensor_data(tensor) for tensor in self.tensors],
-            "axes": [_axis_data(told) for told in self.axes],
+            "axes": [_axis_data(axis) for axis in self.axes],
             "complete": self.complete,
         }
 
@@ -93,10 +95,10 @@ class Why:
 
 
 def why(graph: Facts, pattern: str) -> Why:
-    """What each dimension of the parameters that `pattern` means is made of, and what each axis there couples.
+    """Explain what each dimension of the parameters that match `pattern` is made of, and what each axis there couples.
 
-    pattern: an axis, a parameter, a module, or a glob of them. The model is traced once more, with note of the ops by
-    which a reason reaches a parameter. Raises `InputError` with the nearest names where nothing matches.
+    `pattern` is the name of an axis, a parameter or a module, or a glob of such names. The model is traced once more,
+    to record the ops between a reason and a parameter. Raises `InputError` with similar names if nothing matches.
 
     >>> import secateur, torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
@@ -130,13 +132,10 @@ def _check_matches(graph: Facts, pattern: str) -> None:
 
 
 def _matching(graph: Facts, pattern: str) -> list[GraphSite]:
-    """Sites with a dimension that a pattern means, parameters first."""
+    """The sites that a pattern matches, parameters first."""
     wanted = {graph.aliases.get(pattern, pattern), pattern}
     hit = [site for name, site in graph.sites.items() if site.dims and any(means(p, name) for p in wanted)]
     return sorted(hit, key=lambda site: site.kind != "parameter")
-
-
-# --- what is told ---------------------------------------------------------------------------------------------------
 
 
 class _Reader:
@@ -163,7 +162,7 @@ class _Reader:
         return self.names.get(axis, str(axis.n))
 
     def _tied(self, name: str, dim: int, term: Term) -> tuple[Hop, ...]:
-        """For the output of a layer that is named after another one: the ops that make their units the same."""
+        """The ops that couple the output of a layer to the layer after which its axis is named."""
         axis = next((axis for axis in self.graph.axes if axis.term is term), None)
         outputs = _played(axis, "output") if axis is not None else []
         if axis is None or self.explanation is None or SiteUse(name, dim, "output") not in outputs[1:]:
@@ -173,7 +172,7 @@ class _Reader:
         return tuple(hop for hop in hops if not _within(hop, name) and not _within(hop, home.name))
 
     def _stays(self, name: str, dim: int, term: Term) -> Iterator[Stay]:
-        told = set()
+        seen = set()
         stuck = list(stuck_in(term, self.names))
         reasons = {reason_of(axis) for axis in stuck}
         if isinstance(term, Cat) and len(reasons) == 1 and sum(axis.n for axis in stuck) == term.n:
@@ -181,12 +180,12 @@ class _Reader:
             return
         for axis in stuck:
             reason = reason_of(axis)
-            if (axis.n, reason) not in told:
-                told.add((axis.n, reason))
+            if (axis.n, reason) not in seen:
+                seen.add((axis.n, reason))
                 yield Stay(axis.n, reason, self._chain(name, dim, axis))
 
     def _chain(self, name: str, dim: int, axis: Axis) -> tuple[Hop, ...]:
-        """The ops between; not the one layer that a parameter belongs to, nor what the reason says already."""
+        """The ops between a reason and a parameter; empty if they add nothing to the reason and the layer itself."""
         hops = self.explanation.chain(name, dim, axis) if self.explanation is not None else []
         reason = reason_of(axis)
         news = [hop for hop in hops if not (hop.at and hop.at in reason and hop.op in reason)]
@@ -195,7 +194,7 @@ class _Reader:
 
 
 def _within(hop: Hop, name: str) -> bool:
-    """Whether an op is that of the layer which a parameter belongs to."""
+    """Whether an op is run by the layer that a parameter belongs to."""
     return bool(hop.module) and hop.module == name.rpartition(".")[0]
 
 
@@ -210,22 +209,19 @@ def _formula(term: Term, name_of: Callable[[Axis], str]) -> str:
     return " x ".join(f"({p})" if " + " in p else p for p in (_formula(part, name_of) for part in term.parts))
 
 
-# --- as text --------------------------------------------------------------------------------------------------------
-
-
 def _tensor_lines(tensor: TensorWhy) -> list[str]:
     kind = "" if tensor.kind == "parameter" else f" ({tensor.kind})"
     lines = [f"{tensor.name}{kind}: {' x '.join(str(dim.size) for dim in tensor.dims)}"]
     width = max(len(str(dim.size)) for dim in tensor.dims)
     for i, dim in enumerate(tensor.dims):
-        alone = len(dim.stays) == 1 and dim.stays[0].size == dim.size  # then its size is told already
+        alone = len(dim.stays) == 1 and dim.stays[0].size == dim.size  # then its size is already shown
         lines += wrapped(f"  [{i}] {dim.size:>{width}}  ", "" if alone else _named(dim))
         if dim.chain:
             lines += wrapped(" " * (width + 8), f"by {_way(dim.chain)}")
         for stay in dim.stays:
-            told = _frozen(stay.reason) if alone else f"{stay.size} {_frozen(stay.reason)}"
+            text = _frozen(stay.reason) if alone else f"{stay.size} {_frozen(stay.reason)}"
             indent = lines.pop() + "  " if alone else " " * (width + 8)
-            lines += wrapped(indent, told)
+            lines += wrapped(indent, text)
             if stay.chain:
                 lines += wrapped(" " * (width + 8), f"via {_way(stay.chain)}")
     return lines
@@ -247,15 +243,15 @@ def _way(chain: Sequence[Hop]) -> str:
     return " -> ".join(hops)
 
 
-def _axis_lines(told: AxisWhy) -> list[str]:
-    axis = told.axis
+def _axis_lines(why: AxisWhy) -> list[str]:
+    axis = why.axis
     each = f" for each of {axis.outer.n}" if axis.outer is not None else ""
     least = f", at least {axis.least} must stay" if axis.least > 1 else ""
     entries = {role: [f"{use.name}[{use.dim}]" for use in _played(axis, role)] for role in ROLES}
-    entries["tied to"] = list(told.tied_to)
+    entries["tied to"] = list(why.tied_to)
     bodies = {head: ", ".join(_brief(names)) for head, names in entries.items() if names}
     bodies |= {"because": axis.inexact} if axis.inexact else {}
-    bodies |= {"via": _way(told.chain)} if told.chain else {}
+    bodies |= {"via": _way(why.chain)} if why.chain else {}
     width = max(map(len, bodies), default=0)
     kind = "inexact" if axis.inexact else "exact"
     units = counted(axis.size, "unit" if axis.kind == CHANNEL else axis.kind)
@@ -270,13 +266,10 @@ def _played(axis: PrunableAxis, role: str) -> list[SiteUse]:
 
 
 def _brief(names: Sequence[str]) -> list[str]:
-    """Names, those of equal blocks folded where they are many."""
+    """The names; those of equal blocks are folded into globs if there are many."""
     if len(names) <= LISTED:
         return list(names)
     return [times(name, len(places)) for name, places in folded(names, [0] * len(names))]
-
-
-# --- as data --------------------------------------------------------------------------------------------------------
 
 
 def _tensor_data(tensor: TensorWhy) -> dict[str, Any]:
@@ -292,16 +285,16 @@ def _tensor_data(tensor: TensorWhy) -> dict[str, Any]:
     return {"name": tensor.name, "kind": tensor.kind, "dims": dims}
 
 
-def _axis_data(told: AxisWhy) -> dict[str, Any]:
-    axis = told.axis
+def _axis_data(why: AxisWhy) -> dict[str, Any]:
+    axis = why.axis
     return {
         "name": axis.name,
         "size": axis.size,
         "each_of": axis.outer.n if axis.outer is not None else None,
         "least": axis.least,
         "inexact": axis.inexact,
-        "tied_to": list(told.tied_to),
-        "chain": _chain_data(told.chain),
+        "tied_to": list(why.tied_to),
+        "chain": _chain_data(why.chain),
         "couples": [{"name": use.name, "dim": use.dim, "role": use.role} for use in axis.sites],
     }
 
