@@ -706,12 +706,12 @@ def wrong_shadow(model: nn.Module) -> dict[str, Tensor]:
 REFUSED: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
     "an optimizer of another model": (
         lambda model: torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1),
-        "SGD holds 2 parameters, and none of them is one of the model's\ngive the model that it was built on",
+        "SGD holds 2 parameters, and none of them is a parameter of the model\ngive the model that it was built on",
     ),
-    "something else": (lambda model: 3, "int cannot follow the cut: it is no optimizer, LR scheduler, GradScaler"),
+    "something else": (lambda model: 3, "int cannot follow the cut: it is not an optimizer, LR scheduler, GradScaler"),
     "a shadow of another shape": (
         wrong_shadow,
-        r"the tensor 'a.weight' is no copy of the model's\n  it     \(2, 2\)\n  model  \(6, 8, 3, 3\)",
+        r"the tensor 'a.weight' is not a copy of one of the model's\n  it     \(2, 2\)\n  model  \(6, 8, 3, 3\)",
     ),
     "a shadow of other names": (
         lambda model: {"x": torch.ones(1), "y": 2},
@@ -719,11 +719,11 @@ REFUSED: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
     ),
     "tensors in a list, too few": (
         lambda model: [p.detach() for p in model.parameters()][:3],
-        r"3 tensors in a list are none of the model's: it has \d+ parameters, \d+ of them trained\ngive one for each",
+        r"3 tensors in a list do not match the model: it has \d+ parameters, \d+ of them trained\ngive one for each",
     ),
     "tensors in a list, in another order": (
         lambda model: [p.detach() for p in model.parameters()][::-1],
-        r"the tensor 'stem.weight' is no copy of the model's",
+        r"the tensor 'stem.weight' is not a copy of one of the model's",
     ),
     "tensors in a tuple": (
         lambda model: tuple(p.detach() for p in model.parameters()),

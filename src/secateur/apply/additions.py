@@ -1,7 +1,7 @@
-"""Parameters that a plan adds, in modules that were built without them.
+"""Parameters that a plan adds to modules that were built without them.
 
-A module that was built with `bias=False` keeps a place for the bias all the same: it is registered, and None. Only
-such a place is filled, so no name in a plan can reach anything else of a model.
+A module built with `bias=False` still registers a parameter named "bias", whose value is None. Only such an empty place
+can be filled, so a plan cannot change any other attribute of a model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from secateur.plan.parts import Added
 
 @dataclass(frozen=True, slots=True)
 class AddedPlace:
-    """An empty place for a parameter in the module `path`; `like` and `length` say what goes there."""
+    """An empty place for a parameter in the module `path`: of `length` elements, with the type and device of `like`."""
 
     path: str
     leaf: str
@@ -27,7 +27,7 @@ class AddedPlace:
     length: int
 
     def zeros(self) -> nn.Parameter:
-        """What is put there."""
+        """The parameter of zeros that is put there."""
         made = torch.zeros(self.length, dtype=self.like.dtype, device=self.like.device)
         return nn.Parameter(made, self.like.requires_grad)
 
@@ -38,9 +38,9 @@ def places(
     tensors: Mapping[str, torch.Tensor],
     shape: Callable[[str], Sequence[int]],
 ) -> list[AddedPlace]:
-    """Where parameters go, in the order of `added`. `shape` gives that of a tensor after the cut.
+    """Return the places for parameters, in the order of `added`. `shape` returns the shape of a tensor after the cut.
 
-    Raises `InputError`, whose text continues "the plan ...", where a module has no empty place for one.
+    Raises `InputError`, whose message continues "the plan ...", if a module has no empty place for a parameter.
 
     >>> net = nn.Sequential(nn.Linear(2, 3, bias=False))
     >>> tensors = net.state_dict()
@@ -78,7 +78,7 @@ def _module(name: str, path: str, leaf: str, modules: Mapping[str, nn.Module]) -
 def _like(
     one: Added, tensors: Mapping[str, torch.Tensor], shape: Callable[[str], Sequence[int]]
 ) -> tuple[torch.Tensor, int]:
-    """What a parameter is like, and its length."""
+    """The tensor whose type and device an added parameter takes, and the length of the parameter."""
     like = tensors.get(one.like)
     if like is None:
         raise InputError(
@@ -91,6 +91,6 @@ def _like(
 
 
 def put(placed: Iterable[tuple[AddedPlace, nn.Parameter]], modules: Mapping[str, nn.Module]) -> None:
-    """Fill the places, in these modules by name."""
+    """Register the parameters in their places; `modules` holds the modules by name."""
     for place, parameter in placed:
         modules[place.path]._parameters[place.leaf] = parameter

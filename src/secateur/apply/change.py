@@ -1,4 +1,4 @@
-"""What a cut makes of a model's tensors: whoever holds one of the old ones finds its heir here."""
+"""The tensors of a model before and after a cut, so that optimizers and copies can replace the old by the new ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from secateur.plan.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Heir:
-    """What takes the place of a tensor. name: the plan's. new: None where its block is removed."""
+    """The tensor that replaces another one. `name` is its name in the plan; `new` is None if its block is removed."""
 
     name: str
     old: Tensor
@@ -25,7 +25,7 @@ class Heir:
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """A parameter that recovery added, and the tensor (before the cut) that it is like."""
+    """A parameter that recovery added, and the tensor (before the cut) after which it was made."""
 
     name: str
     like: Tensor
@@ -33,10 +33,10 @@ class Newcomer:
 
 
 class Change:
-    """Tensors before and after a cut by `plan`, each under all of its names.
+    """The tensors before and after a cut by `plan`, each under all of its names.
 
-    `heirs`, by the id of an old tensor, and `newcomers` are what optimizers look things up in: master weights join
-    them.
+    Optimizers look up their parameters in `heirs`, by the id of the old tensor, and `newcomers`. Master weights are
+    added to both.
     """
 
     def __init__(self, before: Mapping[str, Tensor], after: Mapping[str, Tensor], plan: Plan):
@@ -49,16 +49,16 @@ class Change:
         self.newcomers = [Newcomer(one.name, before[one.like], after[one.name]) for one in plan.added]
 
     def _heir(self, old: Tensor, names: list[str]) -> Heir:
-        """A plan knows a shared tensor by one of its names; it lives on while any of them does."""
+        """The replacement of a tensor. A plan uses one name of a shared tensor, but any name that is left keeps it."""
         name = next((n for n in names if n in self.plan.sites), names[0])
         return Heir(name, old, next((self.after[n] for n in names if n in self.after), None))
 
     def known_as(self, name: str) -> str:
-        """What the plan calls a tensor that the model has under this name."""
+        """The name in the plan of a tensor that the model has under this name."""
         return self.heirs[id(self.before[name])].name
 
     def recovered(self, name: str) -> bool:
-        """Whether what is left of a tensor has other values than before, as recovery gives them."""
+        """Whether recovery changed the values that the cut left of a tensor."""
         new = self.after[name]
         left = self._left(name)
         return left is not new and not torch.equal(left.to(new), new)
@@ -67,9 +67,9 @@ class Change:
         return self.cutter.weights(self.known_as(name), self.before[name])
 
     def weights(self, name: str, copy: Tensor) -> Tensor:
-        """What becomes of a copy (an average, a master) of the tensor of this name: sliced, scaled, and recovered.
+        """Cut a copy (an average, a master weight) of the tensor of this name: slice, scale and recover it.
 
-        What recovery added to a parameter is added to its copies; statistics are taken over as they are.
+        The amount that recovery added to a parameter is also added to its copies; recovered statistics replace theirs.
         """
         known = self.known_as(name)
         small = self.cutter.weights(known, copy)
@@ -83,7 +83,7 @@ class Change:
         return alike(copy, small.detach() + (new - left))
 
     def check(self) -> None:
-        """Raise `InputError` where the plan does not lead from what was before to what is after."""
+        """Raise `InputError` if the plan does not turn the tensors before the cut into those after it."""
         for name, old in self.before.items():
             if isinstance(old, nn.Parameter) and not inside(name, self.plan.removed):
                 want, new = self._shapes(name), self.after.get(name)
@@ -102,5 +102,5 @@ def _compare(name: str, where: str, tensor: Tensor | None, want: tuple[int, ...]
         raise InputError(
             f"the plan does not lead from model to small: {name}\n"
             f"  plan   {want}\n  {where}  {tuple(tensor.shape) if tensor is not None else 'has none of that name'}\n"
-            "give the model that was cut, and what secateur.cut(model, plan) gave"
+            "pass the model that was cut, and the result of secateur.cut(model, plan)"
         )

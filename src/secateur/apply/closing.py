@@ -1,4 +1,4 @@
-"""A model whose gaps are closed, as it was before: for what compares it with the original, name by name."""
+"""A model with renumbered blocks under its original names, to compare it with the original."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHOWN = 3
 
 @contextmanager
 def opened(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
-    """Within, a model that was last cut by `plan` has its names of before, and by-passes where blocks were."""
+    """Within the context, a model cut by `plan` has its original names, with bypasses in place of removed blocks."""
     gaps = {name: bypass(gives, model.training) for name, gives in plan.removed.items() if plan.names.removes(name)}
     with reopened(model, plan.renumbered, gaps, plan.names):
         yield model
@@ -32,7 +32,7 @@ def opened(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
 def check_closed(
     model: nn.Module, plan: Plan, calls: Sequence[Call], outputs: Callable[[Any], Any] | None = None
 ) -> None:
-    """Raise `PruningError` where closing the gaps changed what a model computes, as where layers read their place."""
+    """Raise `PruningError` if renumbering blocks changed what a model computes, as when layers use their index."""
     if plan.renumbered is None:
         return
     with opened(model, plan):

@@ -1,4 +1,4 @@
-"""How copies of a model's weights follow a cut: averaged models, and shadow or master weights by name or in order."""
+"""Cuts copies of the weights of a model: averaged models, and shadow or master weights, by name or in a list."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from secateur.base.text import listed
 from secateur.errors import InputError, PruningError
 
 PREFIXES = ("", "module.", "_orig_mod.")
-"""What wrappers put before the names of a model."""
+"""Prefixes that wrappers add to the names of a model."""
 
 
 def ready_copy(module: nn.Module, change: Change) -> ReadyState:
-    """Cut a copy of the model as the model was. Raises `InputError` where it is none, or the model itself."""
+    """Cut a copy of the model. Raises `InputError` if it is not a copy of the model, or is the model itself."""
     inner = _inner(module, change)
     tensors = {slot.name: slot.tensor for slot in slots(inner)}
     if any(tensor is change.before.get(name) for name, tensor in tensors.items()):
@@ -44,7 +44,7 @@ def ready_copy(module: nn.Module, change: Change) -> ReadyState:
 
 
 def _inner(module: nn.Module, change: Change) -> nn.Module:
-    """What has the model's names: the module, or what it wraps as `.module`."""
+    """The module that has the parameter names of the model: the given one, or the one it wraps as `.module`."""
     inner = getattr(module, "module", None)
     if isinstance(inner, nn.Module) and change.before.keys().isdisjoint(slot.name for slot in slots(module)):
         return _inner(inner, change)
@@ -52,9 +52,9 @@ def _inner(module: nn.Module, change: Change) -> nn.Module:
 
 
 def ready_table(table: MutableMapping[str, Any], change: Change) -> ReadyState:
-    """Slice tensors by name, as those of the model that they are copies of, and make their heirs known to `change`.
+    """Slice a dict of tensors by name, as the tensors of the model, and add their replacements to `change`.
 
-    Raises `InputError` where no name is the model's, or a tensor has another shape.
+    Raises `InputError` if no name is a name of the model, or a tensor has a different shape.
     """
     prefix = _prefix(table, change)
     names = {prefix + name: name for name in change.before if isinstance(table.get(prefix + name), Tensor)}
@@ -68,7 +68,7 @@ def ready_table(table: MutableMapping[str, Any], change: Change) -> ReadyState:
             made[prefix + one.name] = _newcomer(one.name, table[prefix + one.like], change)
 
     after = {prefix + change.plan.names.after(key[len(prefix) :]): new for key, new in made.items() if new is not None}
-    made = {**dict.fromkeys(made), **after}  # where gaps are closed, one name passes to another tensor
+    made = {**dict.fromkeys(made), **after}  # after renumbering, a name may belong to another tensor
     before = {key: table[key] for key in made if key in table}
 
     def put() -> None:
@@ -81,7 +81,7 @@ def ready_table(table: MutableMapping[str, Any], change: Change) -> ReadyState:
 
 
 def _put_in(table: MutableMapping[str, Any], made: Mapping[str, Any]) -> None:
-    """Set these, and delete those that are None."""
+    """Set these entries, and delete those that are None."""
     for key, new in made.items():
         if new is None:
             table.pop(key, None)
@@ -90,9 +90,9 @@ def _put_in(table: MutableMapping[str, Any], made: Mapping[str, Any]) -> None:
 
 
 def ready_list(tensors: list[Tensor], change: Change) -> ReadyState:
-    """As `ready_table`, for copies of the parameters, or of those that are trained, in their order.
+    """As `ready_table`, for a list of copies of all parameters, or of the trainable ones, in their order.
 
-    What recovery added comes behind what it is like, where `small.parameters()` has it.
+    A parameter that recovery added comes directly after the one it was made after, as in `small.parameters()`.
     """
     table: dict[str, Any] = dict(zip(_listed_names(tensors, change), tensors, strict=True))
     order = [*table]
@@ -109,8 +109,8 @@ def ready_list(tensors: list[Tensor], change: Change) -> ReadyState:
 
 
 def _listed_names(tensors: list[Tensor], change: Change) -> list[str]:
-    """The names of the parameters that as many tensors are copies of."""
-    first: dict[int, str] = {}  # a shared one comes once
+    """The names of the parameters that these tensors are copies of, found by their number."""
+    first: dict[int, str] = {}  # a shared parameter occurs once
     for name, tensor in change.before.items():
         if isinstance(tensor, nn.Parameter):
             first.setdefault(id(tensor), name)
@@ -120,7 +120,7 @@ def _listed_names(tensors: list[Tensor], change: Change) -> list[str]:
         if len(found) == len(tensors):
             return found
     raise InputError(
-        f"{len(tensors)} tensors in a list are none of the model's: it has {len(names)} parameters, {len(trained)} of "
+        f"{len(tensors)} tensors in a list do not match the model: it has {len(names)} parameters, {len(trained)} of "
         "them trained\ngive one for each, in the order of model.parameters(), or a dict of tensors by name"
     )
 
@@ -141,20 +141,20 @@ def _check_shapes(table: MutableMapping[str, Any], names: dict[str, str], change
         have, want = tuple(table[key].shape), tuple(change.before[name].shape)
         if have != want:
             raise InputError(
-                f"the tensor {key!r} is no copy of the model's\n  it     {have}\n  model  {want}\n"
-                "give what belongs to the model as it was before the cut"
+                f"the tensor {key!r} is not a copy of one of the model's\n  it     {have}\n  model  {want}\n"
+                "pass the copy of the model as it was before the cut"
             )
 
 
 def _heir(old: Tensor, name: str, change: Change) -> Tensor | None:
-    """What becomes of a tensor in a table, once, though several names may share it."""
+    """The replacement of a tensor in a table; it is made only once if several names share the tensor."""
     if id(old) not in change.heirs:
         change.heirs[id(old)] = Heir(change.known_as(name), old, change.weights(name, old))
     return change.heirs[id(old)].new
 
 
 def _newcomer(name: str, like: Tensor, change: Change) -> Tensor:
-    """A copy of what recovery added, of the kind of what it is like."""
+    """A copy of a parameter that recovery added, with the type and device of `like`."""
     value = change.after[name].detach().to(like.device, like.dtype).clone()
     new = nn.Parameter(value) if isinstance(like, nn.Parameter) else value
     change.newcomers.append(Newcomer(name, like, new.requires_grad_(like.requires_grad)))

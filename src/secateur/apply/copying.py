@@ -1,15 +1,15 @@
-"""A copy of a model that nothing leads back from to the original.
+"""Copies a model so that the copy holds no reference to the original.
 
-`deepcopy` refuses tensors with a gradient history, and keeps functions as they are: a hook that closes over a module of
-the model would write into the original. So in a copy
+`deepcopy` refuses tensors with a gradient history, and does not copy functions: a hook that closes over a module of the
+model would write into the original. Therefore, in a copy made here,
 
-1. tensors with a history, wherever they are kept, are copies without it;
-2. functions whose closures, defaults or attributes lead to the original are made anew and lead to the copy. Functions
-   that share a variable go on sharing it, and containers that such functions close over are theirs alone;
+1. tensors with a gradient history, wherever they are kept, are copied without it;
+2. functions whose closures, defaults or attributes refer to the original are rebuilt and refer to the copy. Functions
+   that share a variable still share it in the copy, and containers in their closures are copied, too;
 3. weak references, and methods of built-in containers, refer to the copy.
 
-What cannot be made anew is refused, with its name: functions that read the original from a global variable, classes
-made around it, and caches of functions.
+Objects that cannot be rebuilt are refused by name: functions that read the original from a global variable, classes
+that were defined around it, and cached functions.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from secateur.errors import InputError
 from secateur.plan.plan import Plan
 
 DEPTH = 8
-"""From a function to what it closes over, to what that holds, and so on: so far is looked for the original."""
+"""The number of references that are followed from a function in search of the original."""
 IN_PLACE = "use secateur.cut_(model, plan), which works in place"
 
 
 def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """A deep copy. memo: what is taken for copied already, by the id of what it takes the place of.
+    """Return a deep copy of a model. `memo` holds objects to use instead of copies, by the id of the original object.
 
-    Raises `InputError` where the model cannot be copied.
+    Raises `InputError` if the model cannot be copied.
     """
     try:
-        with torch.no_grad(), _Detaching():  # else copies of a script's parameters are no leaves
+        with torch.no_grad(), _Detaching():  # else copies of parameters of scripted modules are not leaves
             made = copy.deepcopy(model, memo)
             Leading(memo).home(made)
     except InputError:
@@ -58,7 +58,7 @@ def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 
 class _Detaching(TorchFunctionMode):
-    """Within, `deepcopy` takes tensors with a history for what they hold (rule 1)."""
+    """Within the context, `deepcopy` copies tensors with a gradient history as detached tensors (rule 1)."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.Tensor.__deepcopy__ and not args[0].is_leaf:
@@ -68,15 +68,15 @@ class _Detaching(TorchFunctionMode):
 
 
 class Leading:
-    """Finds what in a copy leads back to the original, by the memo of the copying, and leads it to the copy."""
+    """Finds references from a copy to the original, with the memo of `deepcopy`, and replaces them (rules 2 and 3)."""
 
     def __init__(self, memo: dict[int, Any]):
         self.memo = memo
-        self._fresh: set[int] = set()  # what is of the copy
+        self._fresh: set[int] = set()  # ids of objects of the copy
         self._cells: dict[int, CellType] = {}
-        self._old_cells: dict[int, CellType] = {}  # those that functions which are made anew close over
+        self._old_cells: dict[int, CellType] = {}  # variables in the closures of rebuilt functions
         self._functions: dict[int, tuple[FunctionType, FunctionType]] = {}
-        self._seen: dict[int, Any] = {}  # what was gone through, kept alive
+        self._seen: dict[int, Any] = {}  # visited objects, kept alive so that ids stay unique
         self._kinds: set[type] = set()
         self._where = ""
         self._note_fresh()
@@ -85,7 +85,7 @@ class Leading:
         self._fresh = set(map(id, self.memo.values()))
 
     def home(self, model: nn.Module) -> None:
-        """Go through a copy until every function that shares a variable with one that was made anew is new, too."""
+        """Search a copy until every function that shares a variable with a rebuilt function is rebuilt, too."""
         known = -1
         while known != len(self._old_cells):
             known = len(self._old_cells)
@@ -97,10 +97,8 @@ class Leading:
                     self._where = f"{path}.{name}" if path else name
                     self._put(vars(module).__setitem__, name, item)
 
-    # --- in the copy ---
-
     def _of_copy(self, value: Any) -> Any:
-        """What is to be in the place of a value in the copy."""
+        """The value that must replace a value found in the copy; usually itself."""
         if type(value) in _PLAIN or id(value) in self._seen or isinstance(value, type):
             return value
         if isinstance(value, _ATOMS):
@@ -118,7 +116,7 @@ class Leading:
         return value
 
     def _fill(self, owner: Any) -> None:
-        """Lead home what a container or an object holds."""
+        """Replace the references to the original in a container or an object."""
         if isinstance(owner, list):
             for i, item in enumerate(owner):
                 self._put(functools.partial(list.__setitem__, owner), i, item)
@@ -142,10 +140,8 @@ class Leading:
         if made is not item:
             put(key, made)
 
-    # --- what is still of the original ---
-
     def _of_original(self, value: Any) -> Any:
-        """The copy of something that a function closes over; the thing itself where it does not lead to the model."""
+        """The copy of a value that still belongs to the original; itself if it does not refer to the model."""
         if id(value) in self.memo:
             return self.memo[id(value)]
         if isinstance(value, FunctionType):
@@ -196,14 +192,14 @@ class Leading:
         return {key: self._of_original(item) for key, item in held.items()}
 
     def _closed_over(self, content: Any) -> Any:
-        """Containers of such functions are the copy's own (rule 2)."""
+        """Copy a container in the closure of a rebuilt function (rule 2)."""
         if isinstance(content, (dict, list, set, deque)) and id(content) not in self.memo and not self._leads(content):
-            with suppress(Exception):  # what cannot be copied is shared: it does not lead to the model
+            with suppress(Exception):  # what cannot be copied is shared: it does not refer to the model
                 return self._deep_copy(content)
         return self._of_original(content)
 
     def _leads(self, value: Any, seen: set[int] | None = None, depth: int = DEPTH) -> bool:
-        """Whether a value leads to the original: to what was copied, or to a variable of a function made anew."""
+        """Whether a value refers to the original: to a copied object, or to a variable of a rebuilt function."""
         seen = set() if seen is None else seen
         if type(value) in _PLAIN or id(value) in seen or id(value) in self._fresh or isinstance(value, type):
             return False
@@ -214,15 +210,13 @@ class Leading:
         seen.add(id(value))
         return depth > 0 and any(self._leads(part, seen, depth - 1) for part in parts(value))
 
-    # --- what cannot be led home ---
-
     def _check_class(self, kind: type) -> None:
-        """Methods belong to a class, which the copy shares with the original."""
+        """Refuse classes whose methods refer to the original, because the copy shares its classes."""
         if kind in self._kinds or kind.__module__.partition(".")[0] == "torch":
             return
         self._kinds.add(kind)
         for name, method in vars(kind).items():
-            if isinstance(method, FunctionType) and name != "__init__":  # which does not run again
+            if isinstance(method, FunctionType) and name != "__init__":  # __init__ does not run again
                 self._where = f"{kind.__name__}.{name}"
                 self._check_globals(method)
                 if self._leads(method):
@@ -240,8 +234,8 @@ class Leading:
 _PLAIN = frozenset(
     {int, float, bool, str, bytes, complex, type(None), torch.dtype, torch.device, torch.Size, range, slice, CodeType}
 )
-_FIXED = (functools.partial, MethodType, tuple, frozenset)  # which are copied, but are no more than what they hold
-_ATOMS = (FunctionType, *BUILTIN, weakref.ref, CACHED)  # which `deepcopy` leaves as they are
+_FIXED = (functools.partial, MethodType, tuple, frozenset)  # are copied, but have no identity of their own
+_ATOMS = (FunctionType, *BUILTIN, weakref.ref, CACHED)  # are not copied by `deepcopy`
 
 
 def _mapped(held: tuple[Any, ...], change: Callable[[Any], Any]) -> tuple[Any, ...]:
@@ -252,7 +246,7 @@ def _mapped(held: tuple[Any, ...], change: Callable[[Any], Any]) -> tuple[Any, .
 
 
 def _rebuilt(value: MethodType | functools.partial[Any], change: Callable[[Any], Any]) -> Any:
-    """The same of what its parts become; itself where they stay."""
+    """A method or partial with changed parts; itself if no part changes."""
     parts = (value.__func__, value.__self__) if isinstance(value, MethodType) else (value.func, *value.args)
     made = _mapped(parts, change)
     if isinstance(value, MethodType):
@@ -266,7 +260,7 @@ def _rebuilt(value: MethodType | functools.partial[Any], change: Callable[[Any],
 
 
 def _globals_read(code: CodeType, known: Mapping[str, Any]) -> Iterator[str]:
-    """The global variables that a function reads and that could be part of a model; names of attributes are none."""
+    """The global variables, but not attributes, that a function reads and that could be part of a model."""
     held = [name for name in code.co_names if _is_part(known.get(name))]
     if held:
         read = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
@@ -277,14 +271,14 @@ def _globals_read(code: CodeType, known: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_part(value: Any) -> bool:
-    """A module or a tensor, or a container that is filled with them; tables of constants may be shared."""
+    """Whether a value is a module, a tensor or a container of them; other constants may be shared."""
     if type(value) in (dict, list, set, deque):
         return not value or any(isinstance(item, (torch.Tensor, nn.Module)) for item in parts(value))
     return isinstance(value, (torch.Tensor, nn.Module))
 
 
 def learn_alike(model: nn.Module, copied: nn.Module) -> None:
-    """What was copied without gradients wants them again where the original did."""
+    """Set `requires_grad` in a copy as in the original."""
     wanted = {name: old.requires_grad for name, old in model.named_parameters()}
     for name, new in copied.named_parameters():
         if new.requires_grad != wanted.get(name, new.requires_grad):
@@ -292,7 +286,7 @@ def learn_alike(model: nn.Module, copied: nn.Module) -> None:
 
 
 def check_apart(modules: Mapping[str, nn.Module], copied: Mapping[str, nn.Module], plan: Plan) -> None:
-    """Raise `InputError` for an object that is its own copy: changing an integer in it would change the original."""
+    """Raise `InputError` if the plan changes an integer in an object that was not copied, but shared."""
     closing = plan.renumbered
     follow = (*closing.numbers, *closing.picks) if closing is not None else ()
     for change in (*plan.attributes, *follow):

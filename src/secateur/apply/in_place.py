@@ -1,4 +1,4 @@
-"""A model turned in place into what was cut and recovered of a copy, for trainers that hold on to their model."""
+"""Turns a model in place into its pruned copy, for trainers that keep a reference to their model."""
 
 from __future__ import annotations
 
@@ -17,18 +17,28 @@ from secateur.base.process import trainable
 
 @trainable
 def become_(model: nn.Module, small: nn.Module, carry: States = ()) -> nn.Module:
-    """Turn `model` into what `small` is, all or nothing, and return it.
+    """Turn `model` in place into its pruned copy `small`, and return it. On an error, nothing changes.
 
-    small: what `cut`, `prune` or a stage of `iterate` made of the model; both go through the same plans then, and hold
-    the same values, recovered ones included. carry: what follows, as in `cut_`. Raises `InputError` where `small` was
-    not cut from the model.
+    Afterwards both models have the same plans and the same values, including recovered ones.
 
-    >>> import secateur
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
-    >>> small = secateur.prune(net, torch.zeros(1, 4), "channels=0.5").model
-    >>> become_(net, small, carry=[sgd]) is net, net[0].out_features
-    (True, 4)
+    Args:
+        model: the model that `small` was cut from.
+        small: the result of `cut`, `prune` or a stage of `iterate`.
+        carry: optimizers and other objects that follow the cut, as in `cut_`.
+
+    Returns:
+        `model`.
+
+    Raises:
+        InputError: `small` was not cut from `model`, or an object in `carry` does not belong to it.
+
+    Example:
+        >>> import secateur
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+        >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> small = secateur.prune(net, torch.zeros(1, 4), "channels=0.5").model
+        >>> become_(net, small, carry=[sgd]) is net, net[0].out_features
+        (True, 4)
     """
     ready = Ready.of(model, between(model, small))
     values = {ready.plan.names.before(slot.name): slot.tensor for slot in slots(small)}
@@ -42,7 +52,7 @@ def become_(model: nn.Module, small: nn.Module, carry: States = ()) -> nn.Module
 
 
 def _with_values(ready: Ready, values: dict[str, torch.Tensor]) -> dict[int, torch.Tensor]:
-    """New tensors by the id of the old, wherever the values differ from those of a cut alone."""
+    """New tensors, by the id of the old ones, if their values differ from those of a cut without recovery."""
     made = dict(ready.made)
     for name, old in ready.body.tensors.items():
         value = values.get(name)

@@ -1,4 +1,4 @@
-"""How an optimizer follows a cut: its groups hold the new parameters, its state is sliced as they are."""
+"""Lets an optimizer follow a cut: its groups get the new parameters, and its state is sliced in the same way."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class ReadyState:
-    """What follows, computed: `put` carries it out. lost: the parameters whose state cannot follow, a line each.
+    """The prepared update of an object that follows a cut.
 
-    back: undoes what `put` has done so far, of what may refuse.
+    `put` carries it out, and `back` undoes it where `put` can fail. `lost` has one line for each parameter whose state
+    cannot follow.
     """
 
     put: Callable[[], None]
@@ -33,7 +34,7 @@ class ReadyState:
 
 
 def put_all(ready: Sequence[ReadyState]) -> None:
-    """Carry all of it out, or nothing: dicts, which may be of somebody's own kind and refuse, come first."""
+    """Carry out all updates, or none. Dicts come first, because a user-defined dict may refuse an update."""
     for i, one in enumerate(ready):
         try:
             one.put()
@@ -44,9 +45,10 @@ def put_all(ready: Sequence[ReadyState]) -> None:
 
 
 def ready_optimizer(optimizer: Optimizer, change: Change) -> ReadyState:
-    """Find out what becomes of an optimizer. Raises `InputError` where it has nothing to do with the model.
+    """Prepare the update of an optimizer. Raises `InputError` if it does not hold parameters of the model.
 
-    The object, its options, hooks and groups stay, even a group that is left without parameters: schedulers count them.
+    The object, its options, hooks and groups stay. A group that loses all its parameters stays as well, because
+    schedulers count the groups.
     """
     if not any(id(p) in change.heirs for p in _held(optimizer)):
         return _already_there(optimizer, change)
@@ -56,14 +58,14 @@ def ready_optimizer(optimizer: Optimizer, change: Change) -> ReadyState:
 
     def put() -> None:
         for group, members in zip(optimizer.param_groups, groups, strict=True):
-            group["params"][:] = [parameter for parameter, _ in members]  # L-BFGS holds the same list a second time
+            group["params"][:] = [parameter for parameter, _ in members]  # L-BFGS has a second reference to this list
             if "param_names" in group:
                 group["param_names"] = [name for _, name in members]
         optimizer.state.clear()
         optimizer.state.update(state)
         replace_in(optimizer, new, but=("state", "param_groups", "defaults"))
         if isinstance(optimizer, torch.optim.LBFGS):
-            optimizer._numel_cache = None  # it counted the parameters that were
+            optimizer._numel_cache = None  # the cached number of old parameters
 
     return ReadyState(put, tuple(lost))
 
@@ -73,21 +75,23 @@ def _held(optimizer: Optimizer) -> list[Tensor]:
 
 
 def _already_there(optimizer: Optimizer, change: Change) -> ReadyState:
-    """An optimizer that followed before, as one that a scheduler holds too, is left as it is."""
+    """An update that does nothing, for an optimizer that has already followed, for example through its scheduler."""
     held, new = _held(optimizer), {id(tensor) for tensor in change.after.values()}
     cut = {id(heir.new) for heir in change.heirs.values() if change.cutter.kept(heir.name) is not None}
     foreign = sum(id(parameter) not in new for parameter in held)
     if not foreign or any(id(parameter) in cut for parameter in held):
         return ReadyState(_nothing)
-    among = f"{foreign} of them are of neither model" if foreign < len(held) else "none of them is one of the model's"
+    among = (
+        f"{foreign} of them are of neither model" if foreign < len(held) else "none of them is a parameter of the model"
+    )
     raise InputError(
         f"{type(optimizer).__name__} holds {len(held)} parameters, and {among}\n"
-        "give the model that it was built on, as it was before the cut; of master weights give these too, in one list"
+        "give the model that it was built on, as it was before the cut; with master weights, give [masters, optimizer]"
     )
 
 
 def _members(group: Mapping[str, Any], change: Change) -> list[tuple[Tensor, str]]:
-    """The parameters of a group afterwards, with their names in it; what is not of the model stays."""
+    """The parameters of a group after the cut, with their names in it. Parameters of other models stay."""
     made: list[tuple[Tensor, str]] = []
     for at, parameter in enumerate(group["params"]):
         name = group["param_names"][at] if "param_names" in group else ""
@@ -100,7 +104,7 @@ def _members(group: Mapping[str, Any], change: Change) -> list[tuple[Tensor, str
 
 
 def _states(optimizer: Optimizer, change: Change) -> tuple[dict[Any, Any], list[str]]:
-    """State by what it is that of, and what was lost."""
+    """The new state by parameter, and one line for each lost state."""
     found: list[tuple[Any, Heir | None, Any]] = []
     for key, values in optimizer.state.items():
         heir = change.heirs.get(id(key))
@@ -121,7 +125,7 @@ def _states(optimizer: Optimizer, change: Change) -> tuple[dict[Any, Any], list[
 
 
 def _why_not(heir: Heir, state: Any, strange: Mapping[str, str], change: Change) -> str | None:
-    """Why a state cannot follow: by itself, or since one of the same name is of no shape of another parameter."""
+    """Why a state cannot follow: for its own shape, or because its namesake has no usable shape elsewhere."""
     if isinstance(state, CannotFollow):
         return str(state)
     key = next((key for key in state if key in strange), None)

@@ -1,4 +1,4 @@
-"""A cut that was found possible, with all that is new made; whatever can be wrong is found here."""
+"""Prepares a cut: checks that the plan fits the model, and makes all new tensors before anything is changed."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from secateur.plan.parts import AttributeChange, Pick
 from secateur.plan.plan import Plan, needs_plan
 
 AS_IT_IS = "make a plan on a trace of the model as it is now"
-PLANS = "_secateur_plans"  # the plans that a model went through, oldest first
+PLANS = "_secateur_plans"  # the attribute with the plans applied to a model, oldest first
 
 
 class Body:
-    """A model laid open once: its tensors and modules by name."""
+    """The tensors and modules of a model by name, collected once."""
 
     def __init__(self, model: nn.Module):
         check_model(model)
@@ -43,7 +43,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Ready:
-    """A cut in place that was found possible, with all that is new made; `put` carries it out."""
+    """A cut in place that was checked, with all new tensors made; `put` carries it out."""
 
     model: nn.Module
     body: Body
@@ -53,13 +53,13 @@ class Ready:
 
     @staticmethod
     def of(model: nn.Module, plan: Plan) -> Ready:
-        """Raises `InputError` where the plan is not of the model."""
+        """Prepare a cut. Raises `InputError` if the plan does not fit the model."""
         body = Body(model)
         made = new_tensors(body, plan)
         return Ready(model, body, plan, made, new_parameters(body, plan, made))
 
     def change(self) -> Change:
-        """What becomes of the tensors."""
+        """The tensors before and after the cut."""
         left = {n: self.made.get(id(t), t) for n, t in self.body.tensors.items() if not inside(n, self.plan.removed)}
         added = {one.name: value for one, (_, value) in zip(self.plan.added, self.placed, strict=True)}
         return Change(self.body.tensors, {**left, **added}, self.plan)
@@ -76,7 +76,7 @@ class Ready:
 
 
 def plans_of(model: nn.Module) -> tuple[Plan, ...]:
-    """The plans that a model went through, oldest first."""
+    """Return the plans that were applied to a model, oldest first."""
     return model.__dict__.get(PLANS, ())
 
 
@@ -87,12 +87,12 @@ def finish(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan) -> No
     if plan.renumbered is not None:
         close(modules, plan.renumbered, plan.removed)
     guard(model, (plan.names.after(one.name) for one in plan.added))
-    gone_through = dataclasses.replace(plan, recovery=()) if plan.recovery else plan  # a cut recovers nothing
+    gone_through = dataclasses.replace(plan, recovery=()) if plan.recovery else plan  # a cut alone does no recovery
     model.__dict__[PLANS] = (*plans_of(model), gone_through)
 
 
 def new_tensors(body: Body, plan: Plan) -> dict[int, torch.Tensor]:
-    """New tensors by the id of those they replace. Everything that can be wrong is found here."""
+    """Return new tensors by the id of those they replace. Raises `InputError` if the plan does not fit the model."""
     needs_plan(plan)
     _check_tensors(body, plan)
     _check_renorms(body, plan)
@@ -112,13 +112,13 @@ def new_tensors(body: Body, plan: Plan) -> dict[int, torch.Tensor]:
         left = cutter.left(renorm.of, whole, made.get(id(whole), whole), renorm.dim)
         made[id(gain)] = alike(gain, made.get(id(gain), gain).detach() * left)
     for tensor in body.tensors.values():
-        if tensor.is_inference() and id(tensor) not in made:  # made under inference mode: it can never be trained
+        if tensor.is_inference() and id(tensor) not in made:  # it could never be trained
             made[id(tensor)] = alike(tensor, tensor.detach().clone())
     return made
 
 
 def new_parameters(body: Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> list[tuple[AddedPlace, nn.Parameter]]:
-    """The parameters that are added, and where they go."""
+    """The parameters that the plan adds, and their places."""
     if not plan.added:
         return []
 
@@ -134,7 +134,7 @@ def new_parameters(body: Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> 
 
 
 def check_fits(model: nn.Module, plan: Plan) -> None:
-    """Raise `InputError` where a plan is not of a model."""
+    """Raise `InputError` if a plan does not fit a model."""
     needs_plan(plan)
     body = Body(model)
     _check_tensors(body, plan)
@@ -213,10 +213,10 @@ def _check_removed(body: Body, plan: Plan) -> None:
 
 
 def _check_renumbered(body: Body, plan: Plan) -> None:
-    """Lists of which gaps are closed must be lists, and what picks from must be there."""
+    """Check that lists to be renumbered are lists, and that the attributes which index them exist."""
     for name in plan.renumbered.lists if plan.renumbered is not None else ():
         if name not in body.modules or not is_list(body.modules[name]):
-            raise InputError(f"the plan closes gaps in {name!r}, which is no list in this model")
+            raise InputError(f"the plan closes gaps in {name!r}, which is not a list in this model")
     for pick in plan.renumbered.picks if plan.renumbered is not None else ():
         held = _attribute(body, pick)
         _check_expected(pick, tuple(held) if type(held) in (list, tuple) else held, pick.old)
@@ -229,6 +229,6 @@ def holder_of(module: nn.Module, change: AttributeChange | Pick) -> tuple[Any, s
 
 
 def put(module: nn.Module, change: AttributeChange) -> None:
-    """Set an integer of a module, or of an object below it."""
+    """Set an integer attribute of a module, or of an object that it holds."""
     owner, leaf = holder_of(module, change)
     put_at(owner, leaf, change.index, change.new)

@@ -1,4 +1,4 @@
-"""What recovery did to a cut model, noted in the plan that it went through."""
+"""Records what recovery did to a pruned model in the plan of the model."""
 
 from __future__ import annotations
 
@@ -20,19 +20,30 @@ from secateur.plan.plan import Plan
 
 
 def recovered_(model: nn.Module, added: Iterable[Added] = (), recovery: Iterable[Recovery] = ()) -> Plan:
-    """Give a cut model further parameters, of zeros, and note them and the steps taken in its last plan.
+    """Add parameters of zeros to a pruned model, and record them and the recovery steps in its last plan.
 
-    Returns that plan, whose `after` counts them; values are for the caller to fill in. What has several names, as in a
-    layer that is used twice, goes by the first of them, as in every plan. All or nothing: raises
-    `InputError` where the model was not cut, a parameter has no empty place, or the model is kept as its config builds
-    it (`uniform=True`), from which `from_pretrained` would drop what is added.
+    The caller fills in the values. A tensor with several names, as in a layer that is used twice, is recorded under the
+    first of them. On an error, nothing changes.
 
-    >>> import secateur, torch
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2, bias=False))
-    >>> _ = secateur.cut_(net, secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]}))
-    >>> plan = recovered_(net, [Added("1.bias", "1.weight", 0)], [Recovery("mean")])
-    >>> net[1].bias.tolist(), plan.after.params, sum(p.numel() for p in net.parameters())
-    ([0.0, 0.0], 44, 44)
+    Args:
+        model: a model that was cut.
+        added: the parameters to add.
+        recovery: the recovery steps that were taken.
+
+    Returns:
+        The last plan of the model, whose `after` counts the added parameters.
+
+    Raises:
+        InputError: the model was not cut, a parameter has no empty place, or the model must stay as its config builds
+            it (`uniform=True`), in which case `from_pretrained` would drop the parameter.
+
+    Example:
+        >>> import secateur, torch
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2, bias=False))
+        >>> _ = secateur.cut_(net, secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]}))
+        >>> plan = recovered_(net, [Added("1.bias", "1.weight", 0)], [Recovery("mean")])
+        >>> net[1].bias.tolist(), plan.after.params, sum(p.numel() for p in net.parameters())
+        ([0.0, 0.0], 44, 44)
     """
     check_model(model)
     added, recovery = tuple(added), tuple(recovery)
@@ -69,7 +80,7 @@ def _first_names(
 
 
 def _grown(totals: Totals, new: Sequence[nn.Parameter]) -> Totals:
-    """Totals with further parameters, which are held all the time."""
+    """Totals with further parameters, which take memory all the time."""
     memory = None if totals.memory is None else totals.memory + sum(p.numel() * p.element_size() for p in new)
     return replace(totals, params=totals.params + sum(p.numel() for p in new), memory=memory)
 

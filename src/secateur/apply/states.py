@@ -1,18 +1,19 @@
-"""The state that an optimizer keeps of one parameter, sliced as the parameter is.
+"""Slices the state that an optimizer keeps for one parameter, in the same way as the parameter.
 
-Which dimension of a state is which of the parameter is read from its shape, by the first rule that fits:
+The shape of a state decides how its dimensions correspond to those of the parameter. The first rule that fits applies:
 
-1. What is no tensor (a count, a flag, None) stays; containers (lists, dicts, deques, named tuples) follow item by item.
-2. A state of the parameter's shape is sliced as the parameter (momentum, the moments of Adam).
-3. One element stays (a count of steps, a rate of its own).
-4. A state with as many dimensions as the parameter, each of them 1 or the parameter's, is sliced where it is the
-   parameter's (the factored moments of torch's Adafactor).
-5. `exp_avg_sq_row` and `exp_avg_sq_col` are the parameter's shape without its last dimension, and without the one
-   before (Adafactor as Shazeer and Stern wrote it, 2018, and as transformers has it).
+1. A value that is not a tensor (a count, a flag, None) stays; containers (lists, dicts, deques, named tuples) are
+   handled item by item.
+2. A state with the shape of the parameter is sliced as the parameter (momentum, the moments of Adam).
+3. A state with one element stays (a step count, a learning rate per parameter).
+4. A state with as many dimensions as the parameter, each of size 1 or of the size in the parameter, is sliced in the
+   dimensions where the sizes agree (the factored moments of torch's Adafactor).
+5. `exp_avg_sq_row` and `exp_avg_sq_col` have the shape of the parameter without its last and without its second to last
+   dimension (Adafactor by Shazeer and Stern, 2018, as in transformers).
 
-Anything else cannot follow, as the flat history of L-BFGS, which is that of all parameters together. A name means the
-same for all parameters: what is a matrix for each dimension of one (Shampoo, Kron) is none of another's weights, square
-as that one may be.
+No other state can follow: for example, the flat history of L-BFGS covers all parameters together. A name must mean the
+same for all parameters: a state that is one matrix per dimension for some parameter (Shampoo, Kron) cannot be the
+weight-shaped state of another one, even if that is square.
 """
 
 from __future__ import annotations
@@ -28,27 +29,27 @@ from secateur.apply.tensors import Cutter, in_format
 
 _PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, type(None))
 WEIGHTS = frozenset({"ax", "z", "lookahead_slow_buff"})
-"""States that are weights themselves (averages, slow copies): scaled where the plan scales the weight."""
+"""States that are copies of weights (averages, slow weights) and are scaled where the plan scales the weight."""
 
 FACTORED: dict[str, Callable[[int], list[int]]] = {
     "exp_avg_sq_row": lambda dims: [*range(dims - 1)],
     "exp_avg_sq_col": lambda dims: [*range(dims - 2), dims - 1],
 }
-"""From the number of a parameter's dimensions to those that a state of that name has."""
+"""By the name of a state: from the number of dimensions of a parameter to the dimensions that the state has."""
 
 
 BY_SIZE = frozenset({"exp_avg_sq_r", "exp_avg_sq_c"})
-"""Moments along the largest dimensions, which after a cut may be others (`AdafactorBigVision` of timm)."""
+"""Moments along the largest dimensions, which may be different ones after a cut (`AdafactorBigVision` of timm)."""
 
 
 class CannotFollow(Exception):
-    """A state of no kind that the rules know; its text says which. key: its name, where it has one."""
+    """Raised for a state that no rule covers; the message describes it. `key` is its name, if it has one."""
 
     key: str | None = None
 
 
 def state_of(state: Mapping[str, Any], name: str, shape: torch.Size, cutter: Cutter) -> dict[str, Any]:
-    """The state of the parameter `name`, which had `shape`, after the cut. Raises `CannotFollow`."""
+    """Return the state of the parameter `name`, which had `shape`, after the cut. Raises `CannotFollow`."""
     if cutter.kept(name) is None:
         return dict(state)
     made: dict[str, Any] = {}
@@ -88,13 +89,15 @@ def _tensor(key: str, value: Tensor, name: str, shape: torch.Size, cutter: Cutte
         return cutter.weights(name, value)
     try:
         small = cutter.sliced(value, [kept[dim] if dim is not None else None for dim in dims])
-    except NotImplementedError as error:  # of a subclass that has packed its numbers
+    except NotImplementedError as error:  # a tensor subclass with packed numbers
         raise CannotFollow(f"{key!r} is a {type(value).__name__}, which has no slices: {error}") from error
     return in_format(value, small) if value.layout == torch.strided else small
 
 
 def dims_of(key: str, state: Sequence[int], parameter: Sequence[int]) -> list[int | None] | None:
-    """For each dimension of a state that of the parameter, or None where it is none; None for a state of another kind.
+    """Return, for each dimension of a state, the dimension of the parameter, or None where its size is 1.
+
+    Returns None instead of a list if the state does not correspond to the parameter.
 
     >>> dims_of("momentum_buffer", (8, 3), (8, 3)), dims_of("row_var", (8, 1), (8, 3)), dims_of("step", (), (8, 3))
     ([0, 1], [0, None], [])

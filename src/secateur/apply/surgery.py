@@ -1,9 +1,9 @@
-"""Slice parameters and buffers by a Plan, bypass blocks, set the integers it changes, fold the scales it names, add
-the parameters (of zeros) that it adds.
+"""Applies a Plan: slices parameters and buffers, bypasses blocks, sets integer attributes, folds scales, and adds
+parameters of zeros.
 
-All new tensors are made before anything is touched, so a failure leaves the model whole. Parameters that change are
-new `Parameter` objects, so an optimizer must be carried over (`carry`, `transplant`) or built anew; the others stay the
-same objects.
+All new tensors are made before the model is changed, so a failure leaves the model unchanged. A parameter that changes
+becomes a new `Parameter` object; an optimizer must therefore follow (`carry`, `transplant`) or be created again. Other
+parameters stay the same objects.
 """
 
 from __future__ import annotations
@@ -23,15 +23,24 @@ from secateur.plan.plan import Plan
 
 @trainable
 def cut(model: nn.Module, plan: Plan) -> nn.Module:
-    """A smaller copy of `model`; the model itself is left as it is, and what is dropped is never copied.
+    """Return a pruned copy of a model. The model itself does not change, and removed units are never copied.
 
-    Raises `InputError` where the plan is not of this model, or the model cannot be copied.
+    Args:
+        model: the model that the plan was made for.
+        plan: the units to keep, from `secateur.plan`.
 
-    >>> import secateur, torch
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    >>> plan = secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]})
-    >>> cut(net, plan)[0].out_features, net[0].out_features
-    (6, 8)
+    Returns:
+        The smaller copy.
+
+    Raises:
+        InputError: the plan does not fit the model, or the model cannot be copied.
+
+    Example:
+        >>> import secateur, torch
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+        >>> plan = secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]})
+        >>> cut(net, plan)[0].out_features, net[0].out_features
+        (6, 8)
     """
     body = Body(model)
     new = new_tensors(body, plan)
@@ -49,18 +58,30 @@ def cut(model: nn.Module, plan: Plan) -> nn.Module:
 
 @trainable
 def cut_(model: nn.Module, plan: Plan, *, carry: States = ()) -> nn.Module:
-    """Cut `model` itself, all or nothing, and return it.
+    """Prune a model in place, and return it. On an error, nothing changes.
 
-    `carry`: optimizers, averaged copies of the model and whatever else `transplant` takes, which follow. An object that
-    its modules hold, such as a config, is changed too: whoever else holds it sees the new sizes. Raises `InputError`
-    where the plan is not of this model, or something to be carried is not.
+    Objects that the modules hold, such as a config, change as well; other code that shares such an object sees the new
+    sizes.
 
-    >>> import secateur, torch
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
-    >>> plan = secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]})
-    >>> cut_(net, plan, carry=[sgd]) is net, sgd.param_groups[0]["params"][0] is net[0].weight
-    (True, True)
+    Args:
+        model: the model that the plan was made for.
+        plan: the units to keep, from `secateur.plan`.
+        carry: optimizers, averaged copies of the model and everything else that `transplant` takes; they follow the
+            cut.
+
+    Returns:
+        `model`.
+
+    Raises:
+        InputError: the plan does not fit the model, or an object in `carry` does not belong to it.
+
+    Example:
+        >>> import secateur, torch
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+        >>> sgd = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> plan = secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]})
+        >>> cut_(net, plan, carry=[sgd]) is net, sgd.param_groups[0]["params"][0] is net[0].weight
+        (True, True)
     """
     ready = Ready.of(model, plan)
     put_all(follow(carry, ready.change()))

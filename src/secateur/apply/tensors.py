@@ -1,4 +1,4 @@
-"""How one tensor is cut by a Plan: kept positions, scales, what is left of a norm; and what a new one inherits."""
+"""Cuts a single tensor by a Plan: kept positions, scales and norms, and the attributes that the new tensor inherits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from secateur.base.precision import wide
 from secateur.plan.parts import Scale
 from secateur.plan.plan import Plan
 
-Kept = Sequence["list[int] | None"]  # the positions that stay in each dimension; None where all do
+Kept = Sequence["list[int] | None"]  # the positions that stay in each dimension; None if all stay
 
 BLOCK = 2**18
-"""So many elements are taken at a time."""
+"""The number of elements that are copied at a time."""
 
 
 class Cutter:
-    """Cuts tensors by the name that a plan has for them; indices are made tensors once."""
+    """Cuts tensors by their names in a plan. Each list of indices becomes a tensor only once."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -28,23 +28,23 @@ class Cutter:
             self._scales.setdefault(scale.name, []).append(scale)
 
     def kept(self, name: str) -> list[list[int] | None] | None:
-        """The positions that stay; None where the plan leaves a tensor as it is."""
+        """The positions that stay in each dimension; None if the plan does not change the tensor."""
         kept = self.plan.positions(name) if name in self.plan.sites else []
         return kept if any(k is not None for k in kept) else None
 
     def weights(self, name: str, tensor: Tensor) -> Tensor:
-        """What is left of the values of a parameter or buffer, scaled where the plan says so."""
+        """Cut a parameter or buffer, and scale it where the plan asks for that."""
         kept = self.kept(name)
         if kept is None:
             return tensor
         made = alike(tensor, self._scaled(name, tensor, self.sliced(tensor.detach(), kept)))
-        for key, value in vars(made).items():  # a tensor that somebody hung on a parameter, such as a running Hessian
+        for key, value in vars(made).items():  # a tensor stored on a parameter, such as a running Hessian
             if isinstance(value, Tensor) and value.shape == tensor.shape:
                 setattr(made, key, self.sliced(value.detach(), kept))
         return made
 
     def exact(self, name: str, tensor: Tensor) -> Tensor:
-        """The same without history, in float64: scales are not rounded to the precision of the tensor."""
+        """As `weights`, but detached and in float64, so that scales are not rounded to the precision of the tensor."""
         kept, whole = self.kept(name), tensor.detach()
         return self._scaled(name, tensor, whole if kept is None else self.sliced(whole, kept), lift=True)
 
@@ -53,9 +53,9 @@ class Cutter:
         return scaled(wide(small) if lift else small, old.shape, kept, self._scales.get(name, []))
 
     def sliced(self, tensor: Tensor, kept: Kept, into: Tensor | None = None) -> Tensor:
-        """Take the kept positions, written to a tensor where one is given.
+        """Return the kept positions of a tensor, written to `into` if it is given.
 
-        Large tensors are taken a few rows at a time: memory that is new to the process costs more than a copy.
+        Large tensors are copied a few rows at a time, because newly allocated memory costs more than the copy.
         """
         if into is None and tensor.numel() <= BLOCK:
             return self._taken(tensor, kept)
@@ -71,25 +71,25 @@ class Cutter:
         return into
 
     def _taken(self, tensor: Tensor, kept: Kept) -> Tensor:
-        """The dimension that loses most first."""
+        """Select the kept positions, starting with the dimension that loses most."""
         shares = [(len(k) / tensor.shape[d], d, k) for d, k in enumerate(kept) if k is not None]
-        whole = max((dim for _, dim, _ in shares), default=-1) + 1  # from here on all stays
+        whole = max((dim for _, dim, _ in shares), default=-1) + 1  # in later dimensions all positions stay
         shape = tensor.shape[whole:]
         flat = len(shape) > 1 and tensor.layout == torch.strided and tensor.is_contiguous()
-        if flat:  # one dimension is selected from three times as fast
+        if flat:  # selecting from one dimension is three times as fast
             tensor = tensor.flatten(whole)
         for _, dim, positions in sorted(shares, key=lambda item: item[:2]):
             tensor = tensor.index_select(dim, self._index(positions, tensor.device))
         return tensor.unflatten(whole, shape) if flat else tensor
 
     def _index(self, positions: list[int], device: torch.device) -> Tensor:
-        key = id(positions), device  # the plan holds its lists for as long as it lives
+        key = id(positions), device  # ids are unique while the plan keeps its lists
         if key not in self._indices:
             self._indices[key] = torch.tensor(positions, device=device)
         return self._indices[key]
 
     def left(self, name: str, whole: Tensor, small: Tensor, dim: int) -> Tensor:
-        """What is left of the norms of a weight's slices along `dim`, as a share; in the shape of a gain."""
+        """The share that is left of the norms of the slices of a weight along `dim`, in the shape of a gain."""
         whole, small = whole.detach(), small.detach()
         others = [d for d in range(whole.dim()) if d != dim]
         before, after = (torch.linalg.vector_norm(t.double(), 2, others, keepdim=True) for t in (whole, small))
@@ -100,7 +100,7 @@ class Cutter:
 
 
 def scaled(tensor: Tensor, old: Sequence[int], kept: Kept, scales: Sequence[Scale]) -> Tensor:
-    """Fold scales into a sliced tensor; their rows are in the numbering of its `old` shape."""
+    """Fold scales into a sliced tensor. Their rows are numbered as in its `old` shape."""
     for scale in scales:
         factor = torch.ones(old[scale.dim], dtype=tensor.dtype, device=tensor.device)
         for start, stop in scale.rows:
@@ -112,7 +112,7 @@ def scaled(tensor: Tensor, old: Sequence[int], kept: Kept, scales: Sequence[Scal
 
 
 def alike(old: Tensor, new: Tensor) -> Tensor:
-    """`new` as the same kind of thing as `old`: memory format, `requires_grad`, hooks, attributes, subclass."""
+    """Return `new` with the memory format, `requires_grad`, hooks, attributes and subclass of `old`."""
     new = in_format(old, new)
     if not isinstance(old, nn.Parameter):
         new.requires_grad_(old.requires_grad)
@@ -122,17 +122,17 @@ def alike(old: Tensor, new: Tensor) -> Tensor:
         parameter.__class__ = type(old)
     vars(parameter).update(vars(old))
     for hooks in hooks_of(old):
-        setattr(parameter, hooks, getattr(old, hooks))  # the same dict, so that their handles still remove them
+        setattr(parameter, hooks, getattr(old, hooks))  # the same dict, so that the handles of hooks still work
     return parameter
 
 
 def hooks_of(tensor: Tensor) -> list[str]:
-    """The attributes in which a tensor holds hooks."""
+    """The names of the attributes in which a tensor stores hooks."""
     return [name for name in ("_backward_hooks", "_post_accumulate_grad_hooks") if getattr(tensor, name, None)]
 
 
 def in_format(old: Tensor, new: Tensor) -> Tensor:
-    """`new` laid out in memory as `old` is, channels last or not."""
+    """Return `new` in the memory format of `old` (channels last or contiguous)."""
     for dim, memory in ((4, torch.channels_last), (5, torch.channels_last_3d)):
         if old.dim() == dim and not old.is_contiguous() and old.is_contiguous(memory_format=memory):
             return new.contiguous(memory_format=memory)

@@ -1,8 +1,8 @@
-"""Whatever holds a model's parameters follows them through a cut: optimizers, averaged copies, master weights.
+"""Lets objects that hold the parameters of a model follow a cut: optimizers, averaged copies, master weights.
 
-Momentum and moments are sliced exactly as their parameters, so that training goes on as if the units that are gone had
-been held at zero all along. Where a plan folds a factor into a weight (the root of a head size), copies of the weight
-are scaled too; momentum is not.
+Momentum and moments are sliced exactly as their parameters, so training continues as if the removed units had been zero
+from the start. Where a plan folds a factor into a weight (such as the square root of a head size), copies of the weight
+are scaled as well, but momentum is not.
 """
 
 from __future__ import annotations
@@ -37,29 +37,38 @@ S = TypeVar("S")
 
 @trainable
 def transplant(state: S, model: nn.Module, small: nn.Module, plan: Plan | None = None) -> S:
-    """Let `state` follow from `model` to `small`, the model that a cut made of it; returns the same object.
+    """Let an optimizer, or another object that holds parameters, follow a cut from `model` to `small`.
 
-    state: an optimizer, an LR scheduler, a GradScaler, a copy of the model (`AveragedModel`, or any module with the
-    same names), a dict of tensors by name, with or without "module." in front, a list of tensors in the order of
-    `model.parameters()` or of those of them that are trained, or a list of all these. All of it changes in place, or
-    nothing does. `plan`: by default those that `small` went through after `model`.
+    Afterwards an optimizer works on the parameters of `small`, in the same groups with the same options, and its state
+    is sliced as they are. A parameter that recovery added joins the group of the weight that it belongs to; removed
+    parameters leave their group. State that cannot follow (such as that of L-BFGS) is reset with a warning. Gradients
+    that have not been applied are lost. If the optimizer works on master weights, pass `[masters, optimizer]`.
 
-    An optimizer works on the parameters of `small` afterwards, in the same groups with the same options; its state is
-    sliced as they are. What recovery added joins the group of the weight that it is like, what was removed leaves.
-    State that cannot follow (that of L-BFGS) is reset with a warning. Tensors that the optimizer works on are master
-    weights: give `[masters, optimizer]`. Gradients that are not applied yet are lost.
+    Args:
+        state: an optimizer, an LR scheduler, a GradScaler, a copy of the model (`AveragedModel`, or any module with the
+            same names), a dict of tensors by name (with or without the prefix "module."), a list of tensors in the
+            order of `model.parameters()` or of the trainable ones, or a list of these. It changes in place; on an
+            error, nothing changes.
+        model: the model before the cut.
+        small: the model after the cut.
+        plan: the plan of the cut; by default all plans that were applied to `small` but not to `model`.
 
-    Raises `InputError` for anything that does not fit the model, and names it.
+    Returns:
+        `state`.
 
-    >>> import secateur
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    >>> adam = torch.optim.Adam(net.parameters())
-    >>> net(torch.ones(1, 4)).sum().backward()
-    >>> adam.step()
-    >>> small = secateur.prune(net, torch.zeros(1, 4), "channels=0.5").model
-    >>> _ = transplant(adam, net, small)
-    >>> adam.state[small[0].weight]["exp_avg"].shape
-    torch.Size([4, 4])
+    Raises:
+        InputError: an object does not fit the model; the message names it.
+
+    Example:
+        >>> import secateur
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+        >>> adam = torch.optim.Adam(net.parameters())
+        >>> net(torch.ones(1, 4)).sum().backward()
+        >>> adam.step()
+        >>> small = secateur.prune(net, torch.zeros(1, 4), "channels=0.5").model
+        >>> _ = transplant(adam, net, small)
+        >>> adam.state[small[0].weight]["exp_avg"].shape
+        torch.Size([4, 4])
     """
     put_all(follow(state, _change(model, small, plan)))
     return state
@@ -93,21 +102,22 @@ def _check_names(before: Mapping[str, Tensor], after: Mapping[str, Tensor], plan
 
 
 def between(model: nn.Module, small: nn.Module) -> Plan:
-    """The plans that made `small` of `model`, as one."""
+    """Return the plans that turned `model` into `small`, composed into one."""
     before, after = plans_of(model), plans_of(small)
     plans = after[len(before) :]
     if not plans or after[: len(before)] != before:
         raise InputError(
             f"small was not cut from model: they went through {len(after)} and {len(before)} plans\n"
-            "give the model that was cut and what secateur.cut gave of it, or the plan: transplant(..., plan=plan)"
+            "pass the model that was cut and the result of secateur.cut, or the plan: transplant(..., plan=plan)"
         )
     return functools.reduce(Plan.then, plans)
 
 
 def follow(state: States, change: Change) -> list[ReadyState]:
-    """Find out what becomes of everything that holds tensors of a model, for a caller whose caller is the user.
+    """Prepare the updates of all objects that hold tensors of a model, without changing anything.
 
-    Warns of state that is lost. Raises `InputError`, and touches nothing.
+    Warns about state that is lost; the warning points at the caller of the public function that calls this one. Raises
+    `InputError` if an object does not fit the model.
     """
     found = _Found.of(state)
     ready = [ready_table(table, change) for table in found.tables]  # first: they may be master weights
@@ -122,16 +132,13 @@ def follow(state: States, change: Change) -> list[ReadyState]:
 
 
 def optimizers_in(state: States) -> list[Optimizer]:
-    """The optimizers among what is carried, each once."""
+    """Return the optimizers among the objects that follow, each once."""
     return _Found.of(state).optimizers
-
-
-# --- what is what ---------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class _Found:
-    """What is to follow, each object once, by kind."""
+    """The objects that follow a cut, sorted by kind, each once."""
 
     optimizers: list[Optimizer] = field(default_factory=list)
     tables: list[MutableMapping[str, Any]] = field(default_factory=list)
@@ -147,7 +154,7 @@ class _Found:
 
     def add(self, one: Any) -> None:
         if isinstance(one, torch.amp.GradScaler):
-            return  # it knows its optimizers by identity, and they stay the same objects
+            return  # it identifies its optimizers by id, which does not change
         if isinstance(one, nn.Module):
             kind: list[Any] = self.copies
         elif isinstance(one, MutableMapping):
@@ -163,7 +170,7 @@ class _Found:
 
 
 def _held_by(one: Any) -> list[Optimizer]:
-    """The optimizers that an optimizer steps with, each with a state of its own (Lookahead, sharpness-aware ones)."""
+    """The optimizers inside an optimizer (Lookahead, sharpness-aware ones), each with its own state."""
     return [value for value in vars(one).values() if isinstance(value, Optimizer)] if isinstance(one, Optimizer) else []
 
 
@@ -184,7 +191,7 @@ def _optimizer_in(one: Any) -> Optimizer:
         inner = deeper
     if not isinstance(inner, Optimizer):
         raise InputError(
-            f"{type(one).__name__} cannot follow the cut: it is no optimizer, LR scheduler, GradScaler, module, "
+            f"{type(one).__name__} cannot follow the cut: it is not an optimizer, LR scheduler, GradScaler, module, "
             "dict of tensors by name, list of tensors, or list of these\n"
             "give the tensors in it as a dict by the names of the parameters, or as a list in their order"
         )
