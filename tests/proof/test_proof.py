@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ import secateur
 from nets import Parts
 from secateur.anatomy.calls import Call
 from secateur.anatomy.structure import distance
+from secateur.proof.replay import ReplayJob
 
 
 def _linear(net: Callable[[Any, Tensor], Tensor], **parts: Any) -> nn.Module:
@@ -64,6 +66,74 @@ def _by_data(m: Any, x: Tensor) -> Tensor:
     return m.out(m.inp(x))
 
 
+def _of_limited_norm(weight: Tensor) -> Tensor:
+    return torch.renorm(weight, p=2, dim=0, maxnorm=0.3)
+
+
+def _assigned(m: Any, x: Tensor) -> Tensor:
+    m.inp.weight.data = _of_limited_norm(m.inp.weight.data)
+    return m.out(m.inp(x))
+
+
+def _assigned_then_written(m: Any, x: Tensor) -> Tensor:
+    before = m.inp.weight.data
+    m.inp.weight.data = before.clone()
+    before.zero_()
+    m.inp.weight.data.mul_(0.5)
+    return m.out(m.inp(x))
+
+
+def _buffer_assigned(m: Any, x: Tensor) -> Tensor:
+    m.b_scale.data = m.b_scale.data * 0.5
+    return m.out(m.inp(x) * m.b_scale)
+
+
+def _assigned_in_a_list(m: Any, x: Tensor) -> Tensor:
+    m.scales[0].data = m.scales[0].data * 0.5
+    return m.out(m.inp(x) * m.scales[0])
+
+
+def _assigned_in_an_object(m: Any, x: Tensor) -> Tensor:
+    m.state.scale.data = m.state.scale.data * 0.5
+    m.state.calls.add_(1)
+    return m.out(m.inp(x) * m.state.scale * m.state.calls)
+
+
+def _set(m: Any, x: Tensor) -> Tensor:
+    m.b_scale.set_(m.b_scale * 0.5)
+    return m.out(m.inp(x) * m.b_scale)
+
+
+def _swapped_for_another(m: Any, x: Tensor) -> Tensor:
+    torch.utils.swap_tensors(m.b_scale, m.b_scale * 0.5)
+    return m.out(m.inp(x) * m.b_scale)
+
+
+def _copied_through_data(m: Any, x: Tensor) -> Tensor:
+    m.inp.weight.data.copy_(_of_limited_norm(m.inp.weight.data))
+    return m.out(m.inp(x))
+
+
+def _part_written_through_the_whole(m: Any, x: Tensor) -> Tensor:
+    m.b_whole.mul_(0.5)
+    return m.out(m.inp(x) * m.b_part)
+
+
+def _written_as_out(m: Any, x: Tensor) -> Tensor:
+    torch.mul(m.b_scale, 0.5, out=m.b_scale)
+    return m.out(m.inp(x) * m.b_scale)
+
+
+def _statistics_by_function(m: Any, x: Tensor) -> Tensor:
+    y = F.batch_norm(m.inp(x), m.b_mean, m.b_var, training=True)
+    return m.out(y + m.b_mean)
+
+
+def _returned_and_written(m: Any, x: Tensor) -> Any:
+    m.b_calls += 1
+    return m.out(m.inp(x)), m.b_calls
+
+
 def _running(m: Any, x: Tensor) -> Tensor:
     y = m.inp(x)
     m.b_mean.mul_(0.8).add_(y.detach().mean(0), alpha=0.2)
@@ -107,6 +177,12 @@ def _gumbel(m: Any, x: Tensor) -> Tensor:
     return m.out(y - torch.empty_like(y).exponential_().log())
 
 
+def _parts_of_one() -> nn.Module:
+    """Two buffers in one memory, of which the one shows a part of the other."""
+    whole = torch.rand(64) + 0.5
+    return Held(_part_written_through_the_whole, b_whole=whole, b_part=whole[16:17])
+
+
 RIGHT: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     "complex input": (
         lambda: _conv(lambda m, k: m.out(m.inp(torch.view_as_real(k).permute(0, 3, 1, 2)[:, [0, 1, 0]]).relu())),
@@ -141,6 +217,23 @@ RIGHT: dict[str, tuple[Callable[[], nn.Module], Any]] = {
     ),
     "weight shrunk in place": (lambda: _linear(_drop_in_place), X),
     "weight clipped through data": (lambda: _linear(_by_data), X),
+    "weight assigned": (lambda: _linear(_assigned), X),
+    "weight assigned, then written": (lambda: _linear(_assigned_then_written), X),
+    "buffer assigned": (lambda: Held(_buffer_assigned, b_scale=torch.rand(16) + 0.5), X),
+    "parameter in a list assigned": (lambda: Held(_assigned_in_a_list, scales=[nn.Parameter(torch.rand(()) + 0.5)]), X),
+    "tensors of an object assigned": (
+        lambda: Held(
+            _assigned_in_an_object, state=SimpleNamespace(scale=torch.rand(()) + 0.5, calls=torch.zeros(()).long())
+        ),
+        X,
+    ),
+    "buffer set": (lambda: Held(_set, b_scale=torch.rand(()) + 0.5), X),
+    "buffer swapped": (lambda: Held(_swapped_for_another, b_scale=torch.rand(()) + 0.5), X),
+    "weight copied through data": (lambda: _linear(_copied_through_data), X),
+    "part written through the whole": (lambda: _parts_of_one(), X),
+    "buffer written as out": (lambda: Held(_written_as_out, b_scale=torch.rand(16) + 0.5), X),
+    "statistics by function": (lambda: Held(_statistics_by_function, b_mean=torch.zeros(16), b_var=torch.ones(16)), X),
+    "returned and written": (lambda: Held(_returned_and_written, b_calls=torch.zeros(())), X),
     "running mean": (lambda: Held(_running, b_mean=torch.zeros(16)), X),
     "calls counted": (lambda: Held(_counting, b_calls=torch.zeros(()), seen=[]), X),
     "state in a list": (lambda: Held(_in_a_list, state=[torch.zeros(())]), X),
@@ -192,12 +285,63 @@ def test_a_proof_leaves_the_model_as_it_was(name: str) -> None:
     build, example = RIGHT[name]
     torch.manual_seed(0)
     model = build().eval()
-    before = {key: (id(t), t.clone()) for key, t in model.state_dict(keep_vars=True).items()}
+    before = {key: (id(t), t.clone(), t._version) for key, t in model.state_dict(keep_vars=True).items()}
     held = {key: repr(value) for key, value in vars(model).items() if not key.startswith("_")}
     secateur.prune(model, (example,), "channels=0.5", verify=True)
     after = model.state_dict(keep_vars=True)
-    assert all(id(after[key]) == i and torch.equal(after[key], t) for key, (i, t) in before.items())
+    assert all(id(after[key]) == i and torch.equal(after[key], t) for key, (i, t, _) in before.items())
+    assert all(after[key]._version == version for key, (*_, version) in before.items())
     assert held == {key: repr(value) for key, value in vars(model).items() if not key.startswith("_")}
+
+
+def _graph_kept(m: Any, x: Tensor) -> Tensor:
+    y = m.inp(x)
+    y *= m.scale  # reads the scale, and writes to what is none of the model's
+    with torch.no_grad():
+        m.b_mean.mul_(0.5)
+        m.out.weight.mul_(0.5)
+    return m.out(y * m.b_mean)
+
+
+@pytest.mark.parametrize("run", ["meta", "real"])
+def test_a_graph_that_waits_for_its_backward_survives(run: str) -> None:
+    """What it saved is what it finds, though the proof has run the model in between."""
+    model = Held(lambda m, x: m.out(m.inp(x) * m.scale * m.b_mean), scale=nn.Parameter(torch.rand(16)), b_mean=X[0, :1])
+    loss, again = model(X).sum(), model(X).sum()
+    again.backward()
+    wanted = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    model.run = _graph_kept
+    graph = secateur.trace(model, (X,), run=run)
+    plan = secateur.plan(graph, "channels=0.5")
+    assert secateur.verify(model, secateur.cut(model, plan), plan, (X,)).passed
+    assert secateur.prune(model, (X,), "channels=0.5").proved
+    loss.backward()
+    assert all(p.grad is not None and torch.equal(p.grad, wanted[name]) for name, p in model.named_parameters())
+
+
+@pytest.mark.parametrize("run", ["meta", "real"])
+@pytest.mark.parametrize("assign", ["set", "swapped"])
+def test_a_weight_that_is_set_or_swapped_is_left_as_it_was(run: str, assign: str) -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        halved = m.inp.weight.detach() * 0.5
+        if assign == "set":
+            with torch.no_grad():
+                m.inp.weight.set_(halved)
+        else:
+            torch.utils.swap_tensors(m.inp.weight, nn.Parameter(halved))
+        return m.out(m.inp(x))
+
+    model = _linear(forward)
+    weight, values, version = model.inp.weight, model.inp.weight.detach().clone(), model.inp.weight._version
+    with suppress(secateur.PruningError):  # a graph may have no axis left
+        secateur.trace(model, (X,), run=run)
+        secateur.prune(model, (X,), "channels=0.5", verify=True)
+    ReplayJob([Call((X,))], lift=False).run(model)
+    ReplayJob([Call((X,))]).run(model)
+    assert model.inp.weight is weight
+    assert weight._version == version
+    assert torch.equal(weight, values)
 
 
 class Image(Tensor):

@@ -6,7 +6,7 @@ what cannot be copied can still be run this way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -29,22 +29,37 @@ def swapped(model: nn.Module, fill: Fill = copy, *, lift: bool = True, at_once: 
     They are float64 with `lift`, else of the model's own precision. Large parameters are filled when they are read, or
     all `at_once`. The places get their own tensors back by `keeping.kept`, which must stand around this.
 
-    Raises `Missed` where something read a large parameter that was not filled.
+    Raises `UnfilledRead` where something read a large parameter that was not filled.
     """
-    made: dict[int, Tensor] = {}
     later = OnDemand(fill)
-    for slot, old in [
-        (slot, slot.tensor) for slot in slots(model)
-    ]:  # before any place changes, which has several names
+
+    def made(old: Tensor) -> Tensor:
+        dtype = WIDE.get(old.dtype, old.dtype) if lift else old.dtype
+        new = None if at_once else later.stand_in(old, dtype)
+        return _filled(old, dtype, fill) if new is None else new
+
+    _swap(model, made)
+    with later.running():
+        yield
+
+
+def share(model: nn.Module) -> None:
+    """The same with tensors that share the memory of the model's own: what `forward` assigns to is never the model's.
+
+    What it writes to is, and must be restored.
+    """
+    _swap(model, lambda old: old.data)
+
+
+def _swap(model: nn.Module, make: Callable[[Tensor], Tensor]) -> None:
+    made: dict[int, Tensor] = {}
+    places = [(slot, slot.tensor) for slot in slots(model)]  # before any place changes, which has several names
+    for slot, old in places:
         if id(old) not in made:
-            dtype = WIDE.get(old.dtype, old.dtype) if lift else old.dtype
-            new = None if at_once else later.stand_in(old, dtype)
-            made[id(old)] = _of_kind(old, _filled(old, dtype, fill) if new is None else new)
+            made[id(old)] = _of_kind(old, make(old))
         if type(slot.table) is dict:  # else a script holds it, and it is lifted where an op reads it
             slot.table[slot.leaf] = made[id(old)]
     replace_held(model, made)
-    with later.running():
-        yield
 
 
 def _filled(old: Tensor, dtype: torch.dtype, fill: Fill) -> Tensor:

@@ -25,7 +25,7 @@ from secateur.base.nested import tensors_in
 from secateur.base.precision import narrow, wide
 from secateur.graph.parts import At, Reading
 from secateur.plan.parts import Cache
-from secateur.proof.lifted import copy, swapped
+from secateur.proof.lifted import copy, share, swapped
 from secateur.proof.noise import NotDrawn, drawn
 from secateur.proof.ondemand import Fill, UnfilledRead
 from secateur.proof.units import Units
@@ -213,7 +213,8 @@ class ReplayJob:
         lift = wide if self.lift else narrow
         found: list[Tensor] = []
         precision = default_float64() if self.lift else nullcontext()
-        with torch.no_grad(), precision, kept(model), self._holding(model, fill, replay, at_once):
+        replay.lent = Lent.of(model)
+        with torch.no_grad(), precision, kept(model), replay.lent.lending(), self._holding(model, fill, at_once):
             forget(model, self.caches)
             if around is not None:
                 around()
@@ -221,14 +222,12 @@ class ReplayJob:
                 found += self._outputs(model, call.map(lift), replay)
         return Ran(found, replay.steps)
 
-    def _holding(
-        self, model: nn.Module, fill: Fill | None, replay: Replay, at_once: bool
-    ) -> AbstractContextManager[None]:
-        """The model holds these values; in its own precision its own tensors serve, which get their values back."""
+    def _holding(self, model: nn.Module, fill: Fill | None, at_once: bool) -> AbstractContextManager[None]:
+        """The model holds these values; in its own precision, its own ones, which are written to and restored."""
         if fill is not None or self.lift:
             return swapped(model, fill or copy, lift=self.lift, at_once=at_once)
-        replay.lent = Lent.of(model)
-        return replay.lent.lending()
+        share(model)
+        return nullcontext()
 
     def _outputs(self, model: nn.Module, call: Call, replay: Replay) -> list[Tensor]:
         torch.manual_seed(0)
@@ -237,9 +236,10 @@ class ReplayJob:
             warnings.simplefilter("ignore")
             result = call.run(model)
         result = tensors_in(self.outputs(result) if self.outputs is not None else result)
-        if len(self.calls) == 1 and not any(isinstance(tensor, nn.Parameter) for tensor in result):
+        lent = replay.lent
+        if len(self.calls) == 1 and not any(isinstance(t, nn.Parameter) or (lent and lent.lends(t)) for t in result):
             return result
-        return [tensor.clone() for tensor in result]  # a call may write to them
+        return [tensor.clone() for tensor in result]  # what is written to them later is none of this call's
 
 
 @dataclass(frozen=True)

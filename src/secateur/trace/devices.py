@@ -29,7 +29,7 @@ class RunDevice:
 
     def stand_in(self, tensor: torch.Tensor, *, shared: bool) -> torch.Tensor:
         """What stands for a tensor in this run; `shared` lets a real one share storage."""
-        bare = wide(tensor) if self.lift else tensor.detach()
+        bare = wide(tensor) if self.lift else tensor.data  # writes to it do not count as writes to the model's own
         if self.device is not None:
             made = torch.empty_strided(bare.shape, bare.stride(), dtype=bare.dtype, device=self.device)
         elif self._fake is not None:

@@ -164,8 +164,8 @@ class _Dispatch(TorchDispatchMode):
             args, kwargs = owner.moved(args), {k: owner.moved(v) for k, v in kwargs.items()}
         if owner.lift and (_low(args) or _low(kwargs.values())):
             args, kwargs = owner.lifted(args), {k: owner.lifted(v) for k, v in kwargs.items()}
-        if owner.lent is not None and func._schema.is_mutable:
-            owner.lent.save(args)
+        if owner.lent is not None:
+            owner.lent.save(func, args, kwargs)
         return func(*args, **kwargs) if owner.quiet else owner.on_op(func, args, kwargs)
 
 

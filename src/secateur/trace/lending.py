@@ -1,46 +1,156 @@
-"""Tensors of the model that a run computes with, and the values they had before `forward` wrote to them."""
+"""Tensors of the model that a run computes with, and what they were before `forward` wrote or assigned to them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from secateur.base.nested import tensors_in
+from secateur.anatomy.keeping import TABLES
+from secateur.base.nested import PLAIN, tensors_in
+
+
+class _Found(NamedTuple):
+    """A tensor of the model, another one that shows the same memory, and how often it had been written to."""
+
+    tensor: Tensor
+    shown: Tensor
+    version: int | None  # None: a tensor made in inference mode does not count
+
+    @staticmethod
+    def of(tensor: Tensor) -> _Found:
+        return _Found(tensor, tensor.data, _version(tensor))
+
+    def restore(self) -> None:
+        """Show the same memory again, whose values are those of before: a pending graph may still read them."""
+        if _view(self.tensor) != _view(self.shown):
+            self.tensor.data = self.shown
+        if self.version is not None and _version(self.tensor) != self.version:
+            torch._C._autograd._unsafe_set_version_counter((self.tensor,), (self.version,))
 
 
 class Lent:
     """The tensors that stand-ins share their storage with. What is about to be written to is saved first."""
 
-    def __init__(self, tensors: Iterable[torch.Tensor]):
-        self._lent = {tensor.untyped_storage()._cdata: tensor for tensor in tensors}
-        self._saved: dict[int, torch.Tensor] = {}
+    def __init__(self, tensors: Iterable[Tensor]):
+        self._found = [_Found.of(tensor) for tensor in {id(tensor): tensor for tensor in tensors}.values()]
+        self._lent: dict[int, list[Tensor]] = {}  # what is found in a storage
+        for found in self._found:
+            for part in _parts(found.shown):
+                self._lent.setdefault(part.untyped_storage()._cdata, []).append(part)
+        self._saved: dict[int, tuple[Tensor, Tensor]] = {}  # the bytes of a part, and their values, by its id
 
     @staticmethod
     def of(model: nn.Module) -> Lent:
         """All that a model holds: parameters, buffers, and tensors in attributes, containers and objects."""
-        return Lent(t for module in model.modules() for value in vars(module).values() for t in tensors_in(value))
+        return Lent(tensor for module in model.modules() for tensor in _held(module))
 
-    def save(self, args: Sequence[Any]) -> None:
-        """Save those among the arguments of an op that writes, once each."""
-        for value in args:
+    def lends(self, tensor: Tensor) -> bool:
+        """Whether a tensor lies in memory of the model."""
+        return any(part.untyped_storage()._cdata in self._lent for part in _parts(tensor))
+
+    def save(self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Save what an op is about to write to, once each."""
+        for place, name in _written(op):
+            value = args[place] if place < len(args) else kwargs.get(name)
             for tensor in value if isinstance(value, (tuple, list)) else (value,):
-                if isinstance(tensor, torch.Tensor):
-                    self._save(tensor.untyped_storage()._cdata)
+                if isinstance(tensor, Tensor):
+                    self._save(tensor)
 
-    def _save(self, storage: int) -> None:
-        if storage in self._lent and storage not in self._saved:
-            self._saved[storage] = self._lent[storage].detach().clone()
+    def _save(self, written: Tensor) -> None:
+        for target in _parts(written):
+            for part in self._lent.get(target.untyped_storage()._cdata, ()):
+                if id(part) not in self._saved and _overlap(part, target):
+                    data = _bytes(part)
+                    self._saved[id(part)] = data, data.clone()
 
     @contextmanager
     def lending(self) -> Iterator[None]:
-        """Within, the tensors may be written to; then they get their values back."""
+        """Within, the tensors may be written and assigned to; then they are as they were."""
         try:
             yield
         finally:
             with torch.no_grad():
-                for storage, values in self._saved.items():
-                    self._lent[storage].copy_(values)
+                for data, values in self._saved.values():
+                    data.copy_(values)
+                for found in self._found:
+                    found.restore()
+
+
+def _held(module: nn.Module) -> Iterator[Tensor]:
+    for table in (module._parameters, module._buffers):
+        yield from (tensor for tensor in table.values() if tensor is not None)
+    for name, value in vars(module).items():
+        empty = isinstance(value, (dict, list, tuple, set)) and not value  # as most tables of hooks are
+        if name not in TABLES and not empty and not isinstance(value, PLAIN):
+            yield from tensors_in(value)
+
+
+_STATISTICS = frozenset({"running_mean", "running_var"})
+"""Batch norms write to these in training mode, and their schema does not say so."""
+
+
+@cache
+def _written(op: Any) -> tuple[tuple[int, str], ...]:
+    """The arguments that an op may write to."""
+    return tuple(
+        (place, argument.name)
+        for place, argument in enumerate(op._schema.arguments)
+        if (argument.alias_info is not None and argument.alias_info.is_write) or argument.name in _STATISTICS
+    )
+
+
+_SPARSE = {
+    torch.sparse_coo: ("_indices", "_values"),
+    torch.sparse_csr: ("crow_indices", "col_indices", "values"),
+    torch.sparse_csc: ("ccol_indices", "row_indices", "values"),
+    torch.sparse_bsr: ("crow_indices", "col_indices", "values"),
+    torch.sparse_bsc: ("ccol_indices", "row_indices", "values"),
+}
+
+
+def _parts(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensors with memory of their own that a tensor consists of: mostly itself."""
+    if is_traceable_wrapper_subclass(tensor):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from _parts(getattr(tensor, name))
+    elif tensor.layout == torch.strided:
+        yield tensor
+    else:
+        yield from (getattr(tensor, name)() for name in _SPARSE.get(tensor.layout, ()))
+
+
+def _view(tensor: Tensor) -> Any:
+    """How a tensor shows its memory."""
+    parts = [(p.untyped_storage()._cdata, p.storage_offset(), p.shape, p.stride()) for p in _parts(tensor)]
+    return tensor.shape, tensor.dtype, parts
+
+
+def _reach(tensor: Tensor) -> tuple[int, int]:
+    """From which byte of its storage to which a tensor reaches."""
+    size, first = tensor.element_size(), tensor.storage_offset() * tensor.element_size()
+    if not tensor.numel():
+        return first, first
+    last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+    return first, first + (last + 1) * size
+
+
+def _overlap(a: Tensor, b: Tensor) -> bool:
+    (first_a, last_a), (first_b, last_b) = _reach(a), _reach(b)
+    return first_a < last_b and first_b < last_a
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    """The bytes that a tensor reaches over, in its own memory."""
+    first, last = _reach(tensor)
+    plain = torch.empty(0, dtype=torch.uint8, device=tensor.device)
+    return plain.set_(tensor.untyped_storage(), first, (last - first,), (1,))
+
+
+def _version(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -119,13 +118,14 @@ def _traced(
     """prepare: what is to be done to the stand-ins before the model runs."""
     ground, stage, calls, outputs = RunDevice(source.run, lift=source.lift), StandIns(), source.calls, source.outputs
     recorder = kind({id(m): name for name, m in model.named_modules()}, ground.device, lift=source.lift)
+    recorder.lent = Lent.of(model)  # a real run computes with these, and any run with what objects of the model hold
     with (
         staged(model, ground, stage),
         ground.running(),
         torch.no_grad(),
         followed(model),
         open_ledger(recorder.ledger),
-        _lent(model, recorder, ground),
+        recorder.lent.lending(),
     ):
         recorder.life.keep(made for _, made in stage.stand_ins.values())
         if prepare is not None:
@@ -152,14 +152,6 @@ def _traced(
     stage.unread += [attribute for attribute in stage.attributes if attribute in unread]
     graph = build(model, stage, recorder, _unreached(stage, recorder), source)
     return replace(graph, find_blocks=BlockSearch(graph, recorder.watch, recorder.roles), explain=explained), recorder
-
-
-def _lent(model: nn.Module, recorder: Recorder, ground: RunDevice) -> AbstractContextManager[None]:
-    """What `forward` writes to the model's own tensors, which a real run computes with, is undone in the end."""
-    if ground.run != "real" or ground.lift:
-        return nullcontext()
-    recorder.lent = Lent.of(model)
-    return recorder.lent.lending()
 
 
 def _record(
