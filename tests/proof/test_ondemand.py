@@ -89,9 +89,35 @@ def written_by_a_view(self: Any, x: Tensor) -> Tensor:
     return self.a(self.b(x))
 
 
-@pytest.mark.parametrize("run", [written, looped, viewed, written_by_a_view])
+def assigned(self: Any, x: Tensor) -> Tensor:
+    self.a.weight.data = self.a.weight.data * 0.5
+    return self.a(x)
+
+
+def transposed(self: Any, x: Tensor) -> Tensor:
+    self.a.weight.data = self.a.weight.data.t()
+    return self.a(x)
+
+
+def assigned_while_viewed(self: Any, x: Tensor) -> Tensor:
+    x = x @ self.a.weight.t()  # fills it, and the view is gone
+    view = self.a.weight.t()
+    self.a.weight.data = self.a.weight.data * 0.5
+    del view
+    x = self.c(x)
+    return self.a(x)
+
+
+def exchanged(self: Any, x: Tensor) -> Tensor:
+    torch.utils.swap_tensors(self.a.weight, nn.Parameter(torch.ones_like(self.a.weight)))
+    return self.a(x)
+
+
+@pytest.mark.parametrize(
+    "run", [written, looped, viewed, written_by_a_view, assigned, transposed, assigned_while_viewed, exchanged]
+)
 def test_it_stays_filled_where_it_must(run: Callable[..., Tensor], small: None) -> None:
-    model = layer(run, a=nn.Linear(8, 8), b=nn.Identity())
+    model = layer(run, a=nn.Linear(8, 8), b=nn.Identity(), c=nn.Linear(8, 8))
     wanted = ReplayJob([Call((X,))]).run(model).tensors[0]
     holds, out = during(model)
     assert holds[0]
@@ -130,6 +156,67 @@ def test_a_parameter_that_is_returned_is_filled(small: None) -> None:
     model = layer(lambda self, x: self.a.weight)
     (out,) = ReplayJob([Call((X,))]).run(model).tensors
     assert torch.equal(out, model.a.weight.detach().double())
+
+
+class Views(nn.Module):
+    """One view of a weight is there to the end, those of others come and go."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        sizes = {"a": (width, 8), "b": (8, width), "c": (12, 8)}
+        for name, size in sizes.items():
+            setattr(self, name, nn.Parameter(torch.rand(size)))
+        self.out = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.a.t()
+        x = (x @ first).relu() @ self.b.t()
+        return self.out(x @ self.c.t())
+
+
+@pytest.mark.parametrize("width", [12, 16])
+def test_views_may_go_in_another_order_than_they_came(width: int, small: None) -> None:
+    """Those of one size could be compared by value, those of several not even that."""
+    model = Views(width)
+    _, out = during(model)
+    with torch.no_grad():
+        assert torch.equal(out, model.double()(X.double()))
+
+
+def test_attention_with_a_bias_of_keys_is_proved(small: None) -> None:
+    attention = nn.MultiheadAttention(16, 4, batch_first=True, add_bias_kv=True)
+    run = lambda self, x: self.o(self.m(y := self.i(x), y, y, need_weights=False)[0])  # noqa: E731
+    model = layer(run, i=nn.Linear(8, 16), m=attention, o=nn.Linear(16, 3)).eval()
+    assert secateur.prune(model, (torch.rand(2, 5, 8),), "channels=0.5", verify=True).proved
+
+
+def unseen(self: Any, x: Tensor) -> Tensor:
+    with torch._C.DisableTorchFunction():
+        return self.b(x @ self.a.weight.t())
+
+
+def caught(self: Any, x: Tensor) -> Tensor:
+    try:
+        return unseen(self, x)
+    except Exception:  # noqa: BLE001 - as some models do, to fall back on something slower
+        return self.b(x)
+
+
+def caught_and_raised(self: Any, x: Tensor) -> Tensor:
+    try:
+        return unseen(self, x)
+    except Exception as error:
+        raise ValueError("no such kernel") from error
+
+
+@pytest.mark.parametrize("run", [unseen, caught, caught_and_raised])
+def test_what_hides_a_read_runs_with_all_filled(run: Callable[..., Tensor], small: None) -> None:
+    model = layer(run, a=nn.Linear(8, 8), b=nn.Linear(8, 8))
+    with pytest.raises(ondemand.UnfilledRead):
+        during(model)
+    (out,) = ReplayJob([Call((X,))]).run(model).tensors
+    with torch.no_grad():
+        assert torch.equal(out, model.double()(X.double()))
 
 
 def test_memory_is_taken_over(small: None, monkeypatch: pytest.MonkeyPatch) -> None:

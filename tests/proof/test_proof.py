@@ -18,6 +18,7 @@ import secateur
 from nets import Parts
 from secateur.anatomy.calls import Call
 from secateur.anatomy.structure import distance
+from secateur.proof import ondemand
 from secateur.proof.replay import ReplayJob
 
 
@@ -254,8 +255,10 @@ RIGHT: dict[str, tuple[Callable[[], nn.Module], Any]] = {
 }
 
 
+@pytest.mark.parametrize("large", [ondemand.LARGE, 1])
 @pytest.mark.parametrize("name", RIGHT)
-def test_a_right_cut_is_proved(name: str) -> None:
+def test_a_right_cut_is_proved(name: str, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ondemand, "LARGE", large)
     build, example = RIGHT[name]
     torch.manual_seed(0)
     model = build().eval()

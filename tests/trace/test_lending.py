@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ class _Saving(TorchDispatchMode):
         super().__init__()
         self.lent = lent
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN202
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         self.lent.save(func, args, kwargs or {})
         return func(*args, **(kwargs or {}))
 
@@ -97,7 +98,7 @@ def test_what_is_only_read_by_an_op_that_writes_is_not_saved() -> None:
 
 
 def test_statistics_that_a_schema_hides_are_saved() -> None:
-    model = nn.BatchNorm1d(4)
+    model: Any = nn.BatchNorm1d(4)
     lent = Lent.of(model)
     with torch.no_grad(), lent.lending(), _Saving(lent):
         model(torch.rand(5, 4))
@@ -115,7 +116,7 @@ def test_a_tensor_made_in_inference_mode_counts_no_writes() -> None:
 
 
 def test_a_script_is_left_as_it_was() -> None:
-    script = torch.jit.trace(nn.Linear(4, 4), torch.rand(2, 4))
+    script: Any = torch.jit.trace(nn.Linear(4, 4), torch.rand(2, 4))
     weight = script.weight.detach().clone()
     lent = Lent.of(script)
     with torch.no_grad(), lent.lending(), _Saving(lent):

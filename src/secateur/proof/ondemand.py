@@ -1,13 +1,14 @@
 """Large parameters that hold their values only while an op reads them, in memory that the next one takes over.
 
 A parameter's place holds a stand-in without memory of its own. It is filled for each torch function that is given it,
-and emptied afterwards, or when the results are gone that share its memory; unless the function wrote to it, or it is
-read again and again.
+and emptied afterwards, or when the results are gone that share its memory; unless the function wrote or assigned to it,
+or it is read again and again.
 What reads a stand-in past all torch functions is found by the ops below them, which are given an empty one.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,17 +43,17 @@ class UnfilledRead(Exception):
 
 
 class _Shown(NamedTuple):
-    """Memory that results share, the stand-ins that hold it, and how often they had been written to."""
+    """Memory that results share, the stand-ins that hold it, and how those looked."""
 
     memory: dict[Kind, Tensor]
     by: list[nn.Parameter]
-    versions: list[int]
+    looks: list[Any]
 
     @property
     def over(self) -> bool:
-        """Whether no result is left, and none was written to."""
+        """Whether no result is left, and none was written or assigned to."""
         unused = all(_uses(memory) <= 1 + len(self.by) for memory in self.memory.values())
-        return unused and _versions(self.by) == self.versions
+        return unused and _looks(self.by) == self.looks
 
 
 class OnDemand:
@@ -84,8 +85,12 @@ class OnDemand:
             yield
             return
         with _Functions(self), _Ops(self):
-            yield
-        if self.missed:  # should the model have caught it
+            try:
+                yield
+            except Exception:
+                if not self.missed:
+                    raise
+        if self.missed:  # also where the model caught it, or made another exception of it
             raise UnfilledRead
 
     def run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -95,12 +100,12 @@ class OnDemand:
             return func(*args, **kwargs)
         with _unseen():
             self._fill(found)
-            versions = _versions(found)
+            looks = _looks(found)
         written = shown = True
         try:
             out = func(*args, **kwargs)
             with _unseen():
-                written = versions != _versions(found)
+                written = looks != _looks(found)
                 shown = self._shows(out)
             return out
         finally:
@@ -110,7 +115,7 @@ class OnDemand:
     def _among(self, values: Any) -> Iterator[nn.Parameter]:
         for value in values:
             if type(value) is nn.Parameter:
-                if id(value) in self._of and id(value) not in self._filled:
+                if id(value) in self._of and id(value) not in self._filled and self._is_empty(value):
                     yield value
             elif isinstance(value, (tuple, list)):
                 yield from self._among(value)
@@ -138,15 +143,16 @@ class OnDemand:
         self._filled.update(map(id, found))
         memory = {kind: self._memory.pop(kind) for kind in {(one.dtype, one.device) for one in found}}
         if not stays:
-            self._shown.append(_Shown(memory, found, _versions(found)))
+            self._shown.append(_Shown(memory, found, _looks(found)))
 
     def _reclaim(self) -> None:
         """Take back the memory that results shared which are gone by now."""
-        for shown in [shown for shown in self._shown if shown.over]:
-            self._shown.remove(shown)
+        over = [shown.over for shown in self._shown]
+        for shown in itertools.compress(self._shown, over):
             self._empty(shown.by)
             self._filled.difference_update(map(id, shown.by))
             self._memory.update(shown.memory)
+        self._shown = [shown for shown, gone in zip(self._shown, over, strict=True) if not gone]
 
     def _empty(self, found: list[nn.Parameter]) -> None:
         for one in found:
@@ -171,15 +177,19 @@ class OnDemand:
         for value in values:
             if isinstance(value, (tuple, list)):
                 self.check(value)
-            elif isinstance(value, Tensor) and value.layout == torch.strided:
-                storage = value.untyped_storage()._cdata
-                if any(storage == tensor.untyped_storage()._cdata for tensor in self._blank.values()):
-                    self.missed = True
-                    raise UnfilledRead
+            elif isinstance(value, Tensor) and value.layout == torch.strided and self._is_empty(value):
+                self.missed = True
+                raise UnfilledRead
+
+    def _is_empty(self, tensor: Tensor) -> bool:
+        """Whether this is a stand-in without values, or a part of one."""
+        storage = tensor.untyped_storage()._cdata
+        return any(storage == blank.untyped_storage()._cdata for blank in self._blank.values())
 
 
-def _versions(found: list[nn.Parameter]) -> list[int]:
-    return [one._version for one in found]
+def _looks(found: list[nn.Parameter]) -> list[Any]:
+    """How often stand-ins were written to, and the memory that they show, which `forward` may replace."""
+    return [(one._version, one.data_ptr(), one.shape, one.stride()) for one in found]
 
 
 def _uses(tensor: Tensor) -> int:

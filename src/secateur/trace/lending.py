@@ -14,6 +14,8 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from secateur.anatomy.keeping import TABLES
 from secateur.base.nested import PLAIN, tensors_in
 
+_AUTOGRAD: Any = vars(torch._C)["_autograd"]
+
 
 class _Found(NamedTuple):
     """A tensor of the model, another one that shows the same memory, and how often it had been written to."""
@@ -31,7 +33,7 @@ class _Found(NamedTuple):
         if _view(self.tensor) != _view(self.shown):
             self.tensor.data = self.shown
         if self.version is not None and _version(self.tensor) != self.version:
-            torch._C._autograd._unsafe_set_version_counter((self.tensor,), (self.version,))
+            _AUTOGRAD._unsafe_set_version_counter((self.tensor,), (self.version,))
 
 
 class Lent:
@@ -133,7 +135,8 @@ def _view(tensor: Tensor) -> Any:
 
 def _reach(tensor: Tensor) -> tuple[int, int]:
     """From which byte of its storage to which a tensor reaches."""
-    size, first = tensor.element_size(), tensor.storage_offset() * tensor.element_size()
+    size = tensor.element_size()
+    first = int(tensor.storage_offset()) * size
     if not tensor.numel():
         return first, first
     last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
