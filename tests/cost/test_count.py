@@ -212,7 +212,7 @@ def test_inputs_that_the_model_refuses() -> None:
 
 
 def test_what_is_no_model_or_no_input() -> None:
-    with pytest.raises(InputError, match=r"model is a int, not a torch\.nn\.Module"):
+    with pytest.raises(InputError, match=r"model is an int, not a torch\.nn\.Module"):
         count(3, torch.zeros(1))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="example_inputs is a int: 3"):
+    with pytest.raises(InputError, match="example_inputs is an int: 3"):
         count(nn.Linear(2, 2), 3)

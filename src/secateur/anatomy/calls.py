@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from secateur.base.nested import changed, is_object, tensors_in
+from secateur.base.text import a_kind, brief, first_line
 from secateur.errors import InputError
 
 Change = Callable[[torch.Tensor], torch.Tensor]
@@ -53,7 +56,7 @@ class Call:
         call = _as_call(example_inputs)
         arguments = (call.args, dict(call.kwargs))
         if call.by is None and any(arguments) and not tensors_in(arguments):
-            raise InputError(f"example_inputs hold no tensor: {example_inputs!r}\n{WAY_OUT}")
+            raise InputError(f"example_inputs hold no tensor: {brief(example_inputs)}\n{_way_out(arguments)}")
         return call.map(usual) if any(t.is_inference() for t in tensors_in(arguments)) else call
 
     def map(self, change: Change) -> Call:
@@ -137,7 +140,17 @@ def _as_call(example_inputs: Any) -> Call:
         return Call(tuple(given))
     if is_object(given) and tensors_in(given):
         return Call((given,))
-    raise InputError(f"example_inputs is a {type(given).__name__}: {given!r}\n{WAY_OUT}")
+    told = "" if isinstance(given, (nn.Module, np.ndarray)) else f": {brief(given)}"
+    raise InputError(f"example_inputs is {a_kind(given)}{told}\n{_way_out(given)}")
+
+
+def _way_out(given: Any) -> str:
+    """What would do in place of what was given."""
+    if isinstance(given, nn.Module):
+        return "that is a model: it comes first, then what it is called with: secateur.prune(model, inputs, 'macs=0.5')"
+    if any(isinstance(leaf, np.ndarray) for leaf in pytree.tree_leaves(given)):
+        return "make a tensor of an array first: torch.from_numpy(array)"
+    return WAY_OUT
 
 
 def called(example_inputs: Any, call: Callable[[nn.Module], Any] | None) -> Call:
@@ -145,7 +158,8 @@ def called(example_inputs: Any, call: Callable[[nn.Module], Any] | None) -> Call
     if call is None:
         return Call.of(example_inputs)
     if not callable(call) or isinstance(call, (type, nn.Module)):
-        raise InputError(f"call={call!r}: a function of the model that runs it, as in call=lambda model: model(x, y)")
+        told = f"call={brief(call)}: a function of the model that runs it"
+        raise InputError(f"{told}, as in call=lambda model: model(x, y)")
     if example_inputs is not None:
         raise InputError(
             "example_inputs and call= both say what the model is called with; give one of them "
@@ -158,24 +172,39 @@ def further(calls: Any) -> tuple[Call, ...]:
     """Several calls. Raises `InputError` for what is no list of them; one call alone is none."""
     one = isinstance(calls, (Call, Mapping, str, bytes, torch.Tensor))
     if one or not isinstance(calls, Iterable):
-        raise InputError(
-            f"calls is a {type(calls).__name__}; give a list of further calls, each as example_inputs are given"
-        )
+        raise InputError(f"calls is {a_kind(calls)}; give a list of further calls, each as example_inputs are given")
     return tuple(map(Call.of, calls))
+
+
+class ModelIgnored(InputError):
+    """`call=` runs something else than the model that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "call= does not use the model that it is given, so it runs another one\n"
+            "run the argument of the function: call=lambda model: model(x)"
+        )
 
 
 def refusal(error: Exception, call: Call) -> str:
     """What to tell a user whose model does not run on the example inputs."""
-    said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     if call.by is not None:
-        return f"the model does not run as call= runs it\nit says: {said}\ntry call(model) by itself"
-    shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype)[6:]}" for t in tensors_in((call.args, dict(call.kwargs))))
+        return f"the model does not run as call= runs it\n{_said(error)}\ntry call(model) by itself"
     return (
-        f"the model does not run on these example inputs: {shapes or 'none'}\n"
-        f"it says: {said}\n"
+        f"{failure(error, call, 'these example inputs')}\n"
         "give inputs of the shape, type and number that its forward takes; several as a tuple, keywords as a dict; "
         "or say how it is run: call=lambda model: model(...)"
     )
 
 
-__all__ = ["Call", "called", "further", "refusal", "tensors_in"]
+def failure(error: Exception, call: Call, given: str) -> str:
+    """On what a model does not run, and what it says."""
+    shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype)[6:]}" for t in tensors_in((call.args, dict(call.kwargs))))
+    return f"the model does not run on {given}: {shapes or 'none'}\n{_said(error)}"
+
+
+def _said(error: Exception) -> str:
+    return f"it says: {type(error).__name__}: {first_line(error)}"
+
+
+__all__ = ["Call", "ModelIgnored", "called", "failure", "further", "refusal", "tensors_in"]

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
 
+from secateur.base.text import a_kind
 from secateur.errors import InputError
 
 
 def check_model(model: nn.Module) -> None:
     """Raise `InputError` for what cannot be pruned as it is, with the mend."""
     if not isinstance(model, nn.Module):
-        raise InputError(f"model is a {type(model).__name__}, not a torch.nn.Module")
+        raise InputError(_no_model(model))
     kind = type(model).__name__
     if kind in ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel"):
         raise InputError(f"the model is wrapped in {kind}; prune model.module and wrap the result again")
     if kind == "OptimizedModule":
         raise InputError("the model is compiled; prune model._orig_mod and compile the result again")
     _check_tensors(model)
+
+
+def _no_model(given: object) -> str:
+    if isinstance(given, type):
+        return f"model is the class {given.__name__}, not a torch.nn.Module; call it first: {given.__name__}()"
+    told = f"model is {a_kind(given)}, not a torch.nn.Module"
+    if isinstance(given, Mapping):
+        return f"{told}; a state dict holds weights alone: build the model and call model.load_state_dict first"
+    name = getattr(given, "__name__", "")
+    if callable(given):
+        return f"{told}; call it first, as in {name if name.isidentifier() else 'build'}()"
+    return f"{told}; the model comes first, then what it is called with: secateur.prune(model, inputs, 'macs=0.5')"
 
 
 def _check_tensors(model: nn.Module) -> None:

@@ -74,6 +74,26 @@ def listed(items: Iterable[str], limit: int, rest: str = "") -> str:
     return f"{', '.join(items[:limit])}, ... and {len(items) - limit:,} more" + (f": {rest}" if rest else "")
 
 
+def a_kind(value: object) -> str:
+    """The type of a value with its article.
+
+    >>> a_kind(3), a_kind([]), a_kind(None)
+    ('an int', 'a list', 'None')
+    """
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'AEIOUaeiou' or name == 'ndarray' else 'a'} {name}"
+
+
+def brief(value: object, limit: int = 60) -> str:
+    """What `repr` gives, on one line, and cut where it is long.
+
+    >>> brief("x" * 20, 10), brief([1, 2])
+    ("'xxxxxx...", '[1, 2]')
+    """
+    told = " ".join(repr(value).split())
+    return told if len(told) <= limit else f"{told[: limit - 3]}..."
+
+
 def first_line(error: BaseException) -> str:
     """The first line of the message of an error.
 

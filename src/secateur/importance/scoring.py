@@ -48,7 +48,15 @@ def score(
     criterion = named_criterion(importance, seed)
     check_needs(criterion, statistics)
     norm = norm_of(criterion)
-    return {s.name: s.normalised(_checked(s.axis, criterion(s)), norm) for s in slices_of(graph, statistics)}
+    try:
+        return {s.name: s.normalised(_checked(s.axis, criterion(s)), norm) for s in slices_of(graph, statistics)}
+    except NotImplementedError as error:
+        if not any(parameter.is_meta for parameter in graph.model.parameters()):
+            raise
+        raise InputError(
+            "the model is on the meta device, so its weights have no values that tell which units matter\n"
+            "load weights first: model.to_empty(device='cpu'), then model.load_state_dict(...)"
+        ) from error
 
 
 def needs_of_importance(importance: str | Criterion | Scores) -> frozenset[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from secateur.anatomy.calls import ModelIgnored
 from secateur.errors import PruningError
 from secateur.graph.graph import Graph
 from secateur.trace.tracing import trace
@@ -27,6 +28,8 @@ def walks_alike(graph: Graph, pruned: nn.Module, example_inputs: Any, outputs: C
     hint = "some size reached code that a trace cannot see; name the module in Select(protect=...) and report it"
     try:
         path = trace(pruned, example_inputs, outputs=outputs, run=graph.source.run).path
+    except ModelIgnored:
+        raise
     except PruningError as error:
         raise PruningError(f"the pruned model does not run: {error}\n{hint}") from error
     if path == graph.path:

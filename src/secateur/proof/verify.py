@@ -40,7 +40,7 @@ from secateur.apply.surgery import cut
 from secateur.apply.tensors import Cutter
 from secateur.base.precision import WIDE, wide
 from secateur.base.process import trainable
-from secateur.errors import PruningError
+from secateur.errors import InputError, PruningError
 from secateur.graph.graph import Graph
 from secateur.graph.parts import At, Reading
 from secateur.plan.plan import Plan
@@ -202,7 +202,7 @@ def verify(
         The errors of both laws, and whether they hold.
 
     Raises:
-        InputError: The plan is not of this model.
+        InputError: The plan is not of this model, or the model does not run on these inputs.
         PruningError: The original's outputs are not finite, or the pruned model does not run.
 
     >>> import secateur
@@ -297,7 +297,8 @@ class Proof:
         except (Misaligned, NotDrawn):
             return Ran([], {})
         except Exception as error:
-            raise NothingToCompare(refusal(error, self.calls[0])) from error
+            self._check_runs()
+            raise NothingToCompare(f"the original does not run: {type(error).__name__}: {error}") from error
         try:
             _check_comparable(ran.tensors)
         except NothingToCompare:
@@ -305,6 +306,17 @@ class Proof:
                 raise
             return self.reference(lift=True)  # what overflows in a lower precision need not in float64
         return ran
+
+    def _check_runs(self) -> None:
+        """Raise `InputError` where the original does not run as it is on what it was traced with."""
+        if any(slot.tensor.is_meta for slot in slots(self.model)):
+            return  # it has no values, whatever it is given
+        try:
+            replace(self.job, lift=False).run(self.model)
+        except torch.OutOfMemoryError:
+            return
+        except Exception as error:
+            raise InputError(refusal(error, self.calls[0])) from error
 
     def silenced(self, plan: Plan | None = None, *, shuffled: bool = False, clean: bool = False) -> list[Tensor]:
         """The original with what a plan drops silenced."""

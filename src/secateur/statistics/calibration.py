@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.anatomy.calls import failure
 from secateur.anatomy.keeping import kept, set_modes
 from secateur.anatomy.running import seeded
 from secateur.anatomy.slots import replace_held, slots
@@ -191,13 +192,26 @@ def _run(task: _Task, batch: CalibrationBatch, collectors: Collection[Collector]
         collector.before(batch)
     with torch.set_grad_enabled(differentiate):
         with Listener(model, task.graph.readers, hear, parts=True).running():
-            output = batch.call.run(model)
+            output = _output(model, batch)
         if differentiate:
             assert task.loss is not None
             _scalar(task.loss(output, batch.targets)).backward()
     for collector in collectors:
         collector.after(model, batch.examples)
     model.zero_grad(set_to_none=True)
+
+
+def _output(model: nn.Module, batch: CalibrationBatch) -> Any:
+    """What the model gives for a batch. Raises `InputError` where it does not fit the model."""
+    try:
+        return batch.call.run(model)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise InputError(
+            f"{failure(error, batch.call, 'a batch of the calibration data')}\n"
+            "give data= batches of (inputs, targets), with inputs of the shape and type that its forward takes"
+        ) from error
 
 
 def _scalar(value: Any) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +11,12 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from secateur.anatomy.calls import Call, called, further, refusal
+from secateur.anatomy.calls import Call, ModelIgnored, called, further, refusal
 from secateur.anatomy.checks import check_model
 from secateur.anatomy.keeping import set_modes
 from secateur.base.nested import is_object, tensors_in
 from secateur.base.process import trainable
+from secateur.base.text import a_kind, first_line
 from secateur.errors import InputError, PruningError, TraceError
 from secateur.graph.graph import Graph
 from secateur.graph.parts import TraceSource
@@ -131,9 +132,12 @@ def _traced(
         if prepare is not None:
             prepare(stage)
         modes = not any(call.training for call in calls) and (branches(model) or keeps_tensors(model))
+        given = []
         for i, call in enumerate(calls):
             recorder.counting = i == 0
-            _record(model, call, outputs, recorder, ground)
+            given.append(_record(model, call, outputs, recorder, ground))
+            _check_used(call, stage, recorder)
+        _check_given(given, calls[0], outputs)
         recorder.numbered = recorder.steps
         trained = any(call.training for call in calls)
         if not trained and (modes or leaves_out(stage.sites, recorder.reached)):
@@ -156,7 +160,8 @@ def _traced(
 
 def _record(
     model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: RunDevice
-) -> None:
+) -> Any:
+    """Run one call. Gives what counts as output."""
     given = call
     call = call.map(lambda t: _input(t, recorder, ground))
     set_modes(model, call.training)
@@ -166,10 +171,43 @@ def _record(
             result = call.run(model)
     except Exception as error:
         raise _refusal(error, call) from error
-    picked = outputs(result) if outputs is not None else result
+    picked = _picked(result, outputs)
     _check_found(picked)
     recorder.returned(tensors_in(picked))
     recorder.watch.gave(given, tensors_in(result))
+    return picked
+
+
+def _picked(result: Any, outputs: Callable[[Any], Any] | None) -> Any:
+    """What counts as output of what a model gave."""
+    if outputs is None:
+        return result
+    try:
+        return outputs(result)
+    except Exception as error:
+        keys = f" with {', '.join(map(repr, result))}" if isinstance(result, Mapping) else ""
+        raise InputError(
+            f"outputs= fails on what the model gives, {a_kind(result)}{keys}: {type(error).__name__}: "
+            f"{first_line(error)}\ngive a function that picks the outputs from it, or leave outputs= out"
+        ) from error
+
+
+def _check_used(call: Call, stage: StandIns, recorder: Recorder) -> None:
+    """A function that runs a model must run the one that it is given."""
+    if call.by is not None and not recorder.reached and any(site.kind == "parameter" for site in stage.sites.values()):
+        raise ModelIgnored
+
+
+def _check_given(given: Sequence[Any], call: Call, outputs: Callable[[Any], Any] | None) -> None:
+    """Without an output there is nothing that a cut could keep."""
+    if any(map(tensors_in, given)):
+        return
+    told = f"no tensor, but {a_kind(given[0])}"
+    if outputs is not None:
+        raise InputError(f"outputs= gives {told}\nlet it give the tensors that count: outputs=lambda output: output[0]")
+    if call.by is not None:
+        raise InputError(f"call= gives {told}\nlet it return what the model gives: call=lambda model: model(x)")
+    raise InputError(f"the model gives {told}\nlet its forward return the tensors that count as output")
 
 
 def _check_found(output: Any) -> None:
