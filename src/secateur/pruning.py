@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from secateur.anatomy.building import is_pretrained
 from secateur.anatomy.calls import called, further
 from secateur.apply import cut
 from secateur.apply.closing import check_closed, opened
+from secateur.base.keywords import by_group
 from secateur.base.process import trainable
 from secateur.errors import InputError, PruningError
 from secateur.files.model_file import save
@@ -32,6 +33,9 @@ from secateur.recover import needs_of as needs_of_recovery
 from secateur.statistics.calibration import calibrate
 from secateur.statistics.sums import NEED_LOSS, Loss, Statistics
 from secateur.trace.tracing import trace
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 PROOF_WORK = 30e9
 """A proof is made unasked where the MACs of all calls and `WEIGHT_WORK` times the parameters come to no more: a few
@@ -101,6 +105,20 @@ class Pruned:
         return "" if self.verification is None else str(self.verification)
 
 
+class CuttingOptions(TypedDict, total=False):
+    """What `prune`, `iterate` and `search` take by name alike; `Cutting` says what each means and has its default."""
+
+    importance: str | Criterion | Scores
+    scope: str
+    data: Iterable[Any] | None
+    loss: Loss | None
+    recover: Recover
+    calls: Iterable[Any]
+    outputs: Callable[[Any], Any] | None
+    uniform: bool
+    seed: int
+
+
 @trainable
 def prune(
     model: nn.Module,
@@ -108,39 +126,45 @@ def prune(
     target: str | Sequence[str] | None = None,
     *,
     call: Callable[[nn.Module], Any] | None = None,
-    importance: str | Criterion | Scores = "l2",
     select: SelectLike = None,
     drop: Drop | None = None,
-    scope: str = "global",
-    data: Iterable[Any] | None = None,
-    loss: Loss | None = None,
-    recover: Recover = (),
-    calls: Iterable[Any] = (),
-    outputs: Callable[[Any], Any] | None = None,
-    uniform: bool = False,
     verify: bool | None = None,
-    seed: int = 0,
+    **options: Unpack[CuttingOptions],
 ) -> Pruned:
     """A smaller copy of `model` that meets the target; the model itself is left as it is.
 
-    Arguments go to the stage that owns them: `example_inputs` (or in their place `call`, a function that runs the
-    model, as in `prune(model, call=lambda m: m(Graph(x, edges)), target="macs=0.5")`), `calls`, `outputs` and
-    `uniform` to `trace`; `target`, `importance`, `select`, `drop`, `scope` and `seed` to `plan`; `data` (batches of
-    (inputs, targets)) and `loss` ((output, targets) -> scalar) to `secateur.statistics.calibrate`, for an
-    importance that needs them; `recover` ("norms", "shift", "lsq", "lsq_moments", or a list of steps) to
-    `secateur.recover`, which reads the same data.
-    The cut is proved in float64, before any recovery, where that takes no more than a few seconds (the MACs of all
-    calls and 40 times the parameters come to at most 30e9), and `PruningError` is raised if it is wrong; the report
-    says "proved", or "not proved" and why. `verify=True` proves it in any case, and raises where it cannot be proved,
-    `verify=False` never, but for a model in which values decide what runs, which is always proved.
+    Raises `PruningError` where the proof finds the cut wrong, or `verify=True` and it cannot be proved; `InputError`
+    and `TargetError` for what cannot be used or reached.
 
-    >>> import torch
-    >>> result = prune(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 4), "macs=0.5")
-    >>> result.model[0]
-    Linear(in_features=4, out_features=4, bias=True)
+    Args:
+        model: A trained model.
+        example_inputs: What it is called with, as `secateur.trace` takes it.
+        target: What remains, such as "macs=0.5", or a list of targets; see `secateur.plan`.
+        call: In place of example inputs, a function that runs the model:
+            `prune(model, call=lambda m: m(Graph(x, edges)), target="macs=0.5")`. Default: None.
+        select: Limits, as a `Select` or as rules; see `secateur.plan`. Default: None.
+        drop: Units to cut by hand, by axis name; see `secateur.plan`. Default: None.
+        verify: Whether the cut is proved in float64, before any recovery. Default: None, where that takes no more than
+            a few seconds (the MACs of all calls and 40 times the parameters come to at most 30e9); the report says
+            "proved", or "not proved" and why. False: only a model in which values decide what runs is proved.
+        calls: Further calls of the model; see `secateur.trace`. Default: ().
+        outputs: What of the outputs counts, a function; see `secateur.trace`. Default: None, all of it.
+        uniform: Whether a Hugging Face model stays one that a config describes; see `secateur.trace`. Default: False.
+        importance: What makes a unit worth keeping; see `secateur.importance`. Default: "l2".
+        scope: Where units compete: "global", "axis" or "isomorphic"; see `secateur.plan`. Default: "global".
+        data: Batches of (inputs, targets), for an importance or a recovery that reads them. Default: None.
+        loss: (output, targets) -> scalar, for an importance that reads derivatives. Default: None.
+        recover: "norms", "shift", "lsq", "lsq_moments" or a list of steps; see `secateur.recover`. Default: ().
+        seed: For random importance and whatever else is drawn. Default: 0.
+
+    Example:
+        >>> import torch
+        >>> result = prune(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(1, 4), "macs=0.5")
+        >>> result.model[0]
+        Linear(in_features=4, out_features=4, bias=True)
     """
-    run = called(example_inputs, call)
-    cutting = Cutting(run, further(calls), outputs, uniform, importance, scope, data, loss, recover, seed)
+    run, (asked,) = called(example_inputs, call), by_group(prune, options, CuttingOptions)
+    cutting = Cutting.of(run, asked)
     return cutting.pruned(cutting.traced(model), target, select, drop=drop, verify=verify)
 
 
@@ -159,6 +183,11 @@ class Cutting:
     recover: Recover = ()
     seed: int = 0
 
+    @classmethod
+    def of(cls, example_inputs: Any, options: Mapping[str, Any]) -> Cutting:
+        """From `CuttingOptions` as a user gave them. Raises `InputError` for calls that are none."""
+        return cls(example_inputs, **{**options, "calls": further(options.get("calls", ()))})
+
     def traced(self, model: nn.Module) -> Graph:
         """The Graph of a model."""
         return trace(model, self.example_inputs, calls=self.calls, outputs=self.outputs, uniform=self.uniform)
@@ -173,13 +202,14 @@ class Cutting:
         verify: bool | None = None,
     ) -> Pruned:
         """A smaller copy of the model of a graph, which runs; the model itself stays as it is."""
-        seed, statistics = self.seed, self._statistics(graph)
+        seed, statistics = self.seed, self.statistics(graph)
         options: dict[str, Any] = {"importance": self.importance, "scope": self.scope, "statistics": statistics}
         made = plan(graph, target, select=select, drop=drop, seed=seed, **options)
         found = finished(graph, made, cut(graph.model, made), verify=verify)
         return recovered(found, self.data, self.recover, statistics, seed=seed)
 
-    def _statistics(self, graph: Graph) -> Statistics | None:
+    def statistics(self, graph: Graph) -> Statistics | None:
+        """What importance and recovery need to know of the data; None where that is nothing."""
         return calibrated(graph, self.importance, self.data, self.loss, recover=self.recover, seed=self.seed)
 
 

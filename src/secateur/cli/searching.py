@@ -78,6 +78,7 @@ def searched(
 ) -> Found:
     """The largest cut that costs little enough on the test data."""
     from secateur.probing.bisection import search_graph
+    from secateur.probing.journal import JournalSettings
     from secateur.recover import Recovering
 
     if judge is None:
@@ -93,9 +94,7 @@ def searched(
     return search_graph(
         graph,
         goal,
-        path=drop.probes,
-        key=key,
-        progress=True,
+        JournalSettings(drop.probes, key, progress=True),
         verify=False,
         **plan_options(cutting, statistics, seed),
     )

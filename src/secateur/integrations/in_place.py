@@ -14,16 +14,17 @@ from secateur.anatomy.running import device_of
 from secateur.apply.in_place import become_
 from secateur.apply.ready import plans_of
 from secateur.apply.transplant import States
+from secateur.base.keywords import check_names, option_names
 from secateur.errors import InputError
-from secateur.train.checked_options import check_options
-from secateur.train.iterate import Iteration, Stage, iterate
+from secateur.train.iterate import IterateOptions, Iteration, Stage, iterate
 from secateur.train.stage_verdict import Record, StageJudge
 
 UNITS = ("steps", "epochs")
 SET_HERE = ("model", "example_inputs", "target", "start", "dense")
 """Options of `iterate` that are no business of the caller's."""
 OWN = ("every", "unit", "steps", "carry")
-"""What a callback takes beside."""
+"""What a callback takes as well."""
+KNOWN = (*OWN, *(name for name in option_names(iterate, IterateOptions) if name not in (*SET_HERE, *OWN)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class InPlace:
     """
 
     def __init__(self, target: str | Sequence[str], example_inputs: Any, pace: Pace, options: dict[str, Any]):
-        check_options(options, SET_HERE, OWN)
+        check_names(options, KNOWN)
         self.pace = pace
         self.stopped: str | None = None
         self.model: nn.Module | None = None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from torch import nn
 
 from secateur.apply.ready import plans_of
 from secateur.base.hashing import called, digest
-from secateur.base.paths import PathLike
+from secateur.base.keywords import by_group
 from secateur.base.process import trainable
 from secateur.base.progress import bar
 from secateur.base.text import columns
@@ -21,14 +21,19 @@ from secateur.graph.graph import Graph
 from secateur.plan.plan import Plan
 from secateur.planning import plan
 from secateur.planning.by_counts import whole
+from secateur.planning.planning import Drop
+from secateur.planning.selection.select import SelectLike
+from secateur.planning.solver.ladders import MeasuredHarm
 from secateur.planning.targets import KINDS
 from secateur.probing.curves import DENSE
-from secateur.probing.journal import Journal
+from secateur.probing.journal import Journal, JournalOptions, JournalSettings
 from secateur.probing.metric import Finish, Metric, check_functions, judged, made
-from secateur.pruning import Pruned, calibrated, finished
-from secateur.recover import Recover, Recovering
-from secateur.statistics.sums import Loss
-from secateur.trace.tracing import trace
+from secateur.pruning import Cutting, CuttingOptions, Pruned, finished
+from secateur.recover import Recovering
+from secateur.statistics.sums import Statistics
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 KIND = "search"
 
@@ -75,6 +80,19 @@ class Found(Pruned):
         return "\n".join([first, *columns([head, *rows], right=(1, 2))])
 
 
+class PlanOptions(TypedDict, total=False):
+    """What goes to `plan` as it is."""
+
+    select: SelectLike
+    drop: Drop | None
+    allocation: MeasuredHarm | None
+    statistics: Statistics | None
+
+
+class SearchOptions(CuttingOptions, PlanOptions, JournalOptions, total=False):
+    """What `search` takes by name: how it cuts, what goes to `plan` as it is, and where values are kept."""
+
+
 @trainable
 def search(
     model: nn.Module,
@@ -86,58 +104,68 @@ def search(
     higher_is_better: bool = True,
     tolerance: float = 0.01,
     finish: Finish | None = None,
-    data: Iterable[Any] | None = None,
-    loss: Loss | None = None,
-    recover: Recover = (),
-    calls: Iterable[Any] = (),
-    outputs: Callable[[Any], Any] | None = None,
-    uniform: bool = False,
     verify: bool | None = None,
-    path: PathLike | None = None,
-    key: str = "",
-    progress: bool = False,
-    **options: Any,
+    **options: Unpack[SearchOptions],
 ) -> Found:
     """The largest cut of `model` that costs at most `max_drop` of a metric; the model itself is left as it is.
 
-    kind: what is to become small: "macs", "params", "channels" or "depth". metric: from a model to one finite number;
-    it gets copies in evaluation mode. max_drop: how much worse it may become, in its own unit. tolerance: bisection
-    ends when the next cut would differ by less than this share. data, loss, recover: as `prune` takes them; each cut
-    model is recovered before it is judged. finish: what else happens to it, instead. path: a JSON file to which every
-    value is written as soon as it is known, so that a run that was killed goes on; it is refused for other weights,
-    axes, names of functions, or another `key`: name there what else the values depend on, such as the data. `calls`,
-    `outputs` and `uniform` go to `trace`, `verify` to what follows the last cut, all other options to `plan`.
-
     The model is traced once. Where the metric is not monotone, the result is still one that was measured and obeys.
 
-    Raises `TargetError` where even the smallest cut that was tried costs more (with its drop), `InputError` for a value
-    that is no finite number or a negative `max_drop`, `FileError` for a file of something else.
+    Args:
+        model: A trained model.
+        example_inputs: What it is called with, as `secateur.trace` takes it.
+        kind: What is to become small: "macs", "params", "channels" or "depth".
+        metric: From a model to one finite number; it gets copies in evaluation mode.
+        max_drop: How much worse the metric may become, in its own unit.
+        higher_is_better: Of the metric. Default: True.
+        tolerance: Bisection ends when the next cut would differ by less than this share. Default: 0.01.
+        finish: What happens to each cut model before it is judged, in place of `recover`. Default: None.
+        verify: Whether the last cut is proved, as in `secateur.prune`. Default: None.
+        importance, scope, data, loss, recover, calls, outputs, uniform, seed: With the defaults of `secateur.prune`;
+            each cut model is recovered before it is judged.
+        select, drop, allocation, statistics: As `secateur.plan` takes them. Default: None.
+        path: A JSON file to which every value is written as soon as it is known, so that an interrupted run goes on. It
+            is refused for other weights, axes, names of functions, or another `key`. Default: None.
+        key: A name for whatever else the values depend on, such as the data. Default: "".
+        progress: Whether a bar shows how far it has come. Default: False.
 
-    >>> import torch
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    >>> found = search(net, torch.zeros(1, 4), "macs", metric=lambda model: model[0].out_features, max_drop=3)
-    >>> found.model[0].out_features, found.dense, found.value
-    (5, 8.0, 5.0)
+    Raises:
+        TargetError: Even the smallest cut that was tried costs more (with its drop).
+        InputError: A value is no finite number, or `max_drop` is negative.
+        FileError: The file is of something else.
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+        >>> found = search(net, torch.zeros(1, 4), "macs", metric=lambda model: model[0].out_features, max_drop=3)
+        >>> found.model[0].out_features, found.dense, found.value
+        (5, 8.0, 5.0)
     """
     goal = Goal(kind, metric, max_drop, higher_is_better, tolerance, finish)
     goal.check()
-    if finish is not None and recover:
+    cut, planned, kept = by_group(search, options, CuttingOptions, PlanOptions, JournalOptions)
+    return _searched(model, goal, Cutting.of(example_inputs, cut), planned, JournalSettings(**kept), verify)
+
+
+def _searched(
+    model: nn.Module,
+    goal: Goal,
+    cutting: Cutting,
+    planned: dict[str, Any],
+    settings: JournalSettings,
+    verify: bool | None,
+) -> Found:
+    """`search` with options that are sorted."""
+    data, recover, seed = cutting.data, cutting.recover, cutting.seed
+    if goal.finish is not None and recover:
         raise InputError("finish= and recover= both say what happens to a cut model; give one, or recover in finish")
-    graph = trace(model, example_inputs, calls=calls, outputs=outputs, uniform=uniform)
-    seed, importance = options.get("seed", 0), options.get("importance", "l2")
-    options.setdefault("statistics", calibrated(graph, importance, data, loss, recover=recover, seed=seed))
+    graph = cutting.traced(model)
+    found = cutting.statistics(graph)
+    planned = {"statistics": found, **planned, "importance": cutting.importance, "scope": cutting.scope, "seed": seed}
     if recover and data is not None:
-        goal = replace(goal, finish=Recovering(graph, data, recover, options["statistics"], seed))
-        key = f"{key} recover={recover}"
-    return search_graph(
-        graph,
-        goal,
-        path=path,
-        key=key,
-        progress=progress,
-        verify=verify,
-        **options,
-    )
+        goal = replace(goal, finish=Recovering(graph, data, recover, planned["statistics"], seed))
+        settings = replace(settings, key=f"{settings.key} recover={recover}")
+    return search_graph(graph, goal, settings, verify=verify, **planned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,16 +202,16 @@ def _is_number(value: Any) -> bool:
 
 
 def search_graph(
-    graph: Graph, goal: Goal, *, path: PathLike | None, key: str, progress: bool, verify: bool | None, **options: Any
+    graph: Graph, goal: Goal, settings: JournalSettings, *, verify: bool | None, **options: Any
 ) -> Found:
     """`search` in a model that is traced already."""
     marks = {
         **fingerprint_of(graph),
         "functions": f"{called(goal.metric)}, finished by {called(goal.finish)}",
-        "key": key,
+        "key": settings.key,
     }
-    search = TargetSearch(graph, goal, options, Journal.opened(path, KIND, marks))
-    with bar("search", search.most, shown=progress) as step:
+    search = TargetSearch(graph, goal, options, Journal.opened(settings.path, KIND, marks))
+    with bar("search", search.most, shown=settings.progress) as step:
         chosen, value = search.run(step)
     small = made(graph, chosen, goal.finish)
     cut_by = plans_of(small)[-1] if plans_of(small) else chosen
@@ -272,4 +300,4 @@ class TargetSearch:
         )
 
 
-__all__ = ["Found", "Goal", "Probe", "search", "search_graph"]
+__all__ = ["Found", "Goal", "Probe", "SearchOptions", "search", "search_graph"]

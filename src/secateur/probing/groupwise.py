@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
 from secateur.base.hashing import called, of_tensors
-from secateur.base.paths import PathLike
+from secateur.base.keywords import by_group
 from secateur.base.process import trainable
 from secateur.base.progress import bar
 from secateur.cost.size_polynomials import Counts
@@ -26,9 +26,12 @@ from secateur.planning.selection.limits_by_axis import Wishes
 from secateur.planning.selection.select import Select, SelectLike
 from secateur.planning.solver.ladders import allowed_levels, highest
 from secateur.probing.curves import DENSE, KIND, Sensitivity, from_journal
-from secateur.probing.journal import Journal, key_of
+from secateur.probing.journal import Journal, JournalOptions, JournalSettings, key_of
 from secateur.probing.metric import Finish, Metric, check_functions, judged, made
 from secateur.statistics.sums import Statistics
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 RATIOS = (0.9, 0.75, 0.5, 0.25)
 KeptByRatio: TypeAlias = "list[tuple[Group, dict[float, int]]]"
@@ -45,61 +48,81 @@ def sensitivity(
     statistics: Statistics | None = None,
     finish: Finish | None = None,
     higher_is_better: bool = False,
-    path: PathLike | None = None,
-    key: str = "",
-    progress: bool = False,
     seed: int = 0,
+    **options: Unpack[JournalOptions],
 ) -> Sensitivity:
     """Measure `evaluate` for each group of tied axes at each share of its units that remains, all others whole.
 
-    evaluate: from a model to one finite number, a loss or a metric on calibration data; it gets copies in evaluation
-    mode, and the model itself is left as it is. ratios: shares of what remains, each rounded down to the counts that a
-    group can have. importance: which units go first. select: what a selection protects or fixes is not measured.
-    statistics: of `secateur.statistics.calibrate`, for an importance that reads data. finish: what happens to each cut
-    model before it is judged, such as recovery (`secateur.recover.Recovering`). path: a JSON file to which every value
-    is written as soon as it is known; a run that was killed goes on, and a second one costs nothing. The file is
-    refused for other weights, axes, scores, names of functions, or another `key`: name there what else the values
-    depend on, such as the data.
+    Args:
+        graph: A Graph, of `secateur.trace`.
+        evaluate: From a model to one finite number, a loss or a metric on calibration data. It gets copies in
+            evaluation mode; the model itself is left as it is.
+        ratios: Shares of what remains, each rounded down to the counts that a group can have. Default: 0.9, 0.75, 0.5
+            and 0.25.
+        importance: Which units go first; see `secateur.importance`. Default: "l2".
+        select: What a selection protects or fixes is not measured. Default: None.
+        statistics: Of `secateur.statistics.calibrate`, for an importance that reads data. Default: None.
+        finish: What happens to each cut model before it is judged, such as recovery (`secateur.recover.Recovering`).
+            Default: None.
+        higher_is_better: Of what `evaluate` returns. Default: False, as of a loss.
+        seed: For random importance. Default: 0.
+        path: A JSON file to which every value is written as soon as it is known: an interrupted run goes on, and a
+            second one costs nothing. It is refused for other weights, axes, scores, names of functions, or another
+            `key`. Default: None.
+        key: A name for whatever else the values depend on, such as the data. Default: "".
+        progress: Whether a bar shows how far it has come. Default: False.
 
-    The result prints as a table, draws itself (`plot`), and is an allocation: `plan(graph, target, allocation=result)`.
+    Returns:
+        A table when printed, a drawing by `plot`, and an allocation: `plan(graph, target, allocation=result)`.
 
-    Raises `InputError` for a value that is no finite number (with the axis and the share), `FileError` for a file of
-    something else. The idea is that of Li, Kadav, Durdanovic, Samet and Graf, "Pruning filters for efficient ConvNets"
-    (2017), section 3.2.
+    Raises:
+        InputError: A value is no finite number (with the axis and the share).
+        FileError: The file is of something else.
 
-    >>> import secateur
-    >>> from torch import nn
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    >>> x, y = torch.ones(2, 4), net(torch.ones(2, 4)).detach()
-    >>> graph = secateur.trace(net, torch.zeros(1, 4))
-    >>> found = sensitivity(graph, lambda model: (model(x) - y).square().mean(), ratios=[0.5])
-    >>> found.dense, [(point.ratio, point.kept) for point in found.curve("0").points]
-    (0.0, [(0.5, 4)])
-    >>> secateur.plan(graph, "params=0.6", allocation=found).axes["0"].kept_count
-    4
+    Example:
+        >>> import secateur
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> x, y = torch.ones(2, 4), net(torch.ones(2, 4)).detach()
+        >>> graph = secateur.trace(net, torch.zeros(1, 4))
+        >>> found = sensitivity(graph, lambda model: (model(x) - y).square().mean(), ratios=[0.5])
+        >>> found.dense, [(point.ratio, point.kept) for point in found.curve("0").points]
+        (0.0, [(0.5, 4)])
+
+    Reference:
+        Li, Kadav, Durdanovic, Samet and Graf, "Pruning filters for efficient ConvNets" (2017), section 3.2.
     """
+    (kept,) = by_group(sensitivity, options, JournalOptions)
     _check(graph, evaluate, finish, ratios)
     probes = Probes(graph, score(graph, importance, statistics=statistics, seed=seed), finish)
     ratios = tuple(sorted(map(float, ratios), reverse=True))
-    asked, stays = probes.asked(Select.of(select).on(graph), ratios)
-    journal = Journal.opened(
-        path,
-        KIND,
-        {
-            **fingerprint_of(graph),
-            "scores": of_tensors(sorted(probes.scores.items(), key=lambda item: item[0])),
-            "functions": f"{called(evaluate)}, finished by {called(finish)}",
-            "key": key,
-        },
-        {
-            "ratios": list(ratios),
-            "higher_is_better": higher_is_better,
-            "stays": stays,
-            "curves": [_about(group, kept) for group, kept in asked],
-        },
-    )
+    return _measured(probes, evaluate, ratios, Select.of(select).on(graph), JournalSettings(**kept), higher_is_better)
+
+
+def _measured(
+    probes: Probes,
+    evaluate: Metric,
+    ratios: tuple[float, ...],
+    wishes: Wishes,
+    settings: JournalSettings,
+    higher_is_better: bool,
+) -> Sensitivity:
+    """Measure what the journal does not hold yet."""
+    graph, (asked, stays) = probes.graph, probes.asked(wishes, ratios)
+    marks = {
+        **fingerprint_of(graph),
+        "scores": of_tensors(sorted(probes.scores.items(), key=lambda item: item[0])),
+        "functions": f"{called(evaluate)}, finished by {called(probes.finish)}",
+        "key": settings.key,
+    }
+    about = {
+        "ratios": list(ratios),
+        "higher_is_better": higher_is_better,
+        "stays": stays,
+        "curves": [_about(group, kept) for group, kept in asked],
+    }
+    journal = Journal.opened(settings.path, KIND, marks, about)
     todo = [(group, ratio, level) for group, kept in asked for ratio, level in kept.items()]
-    with bar("sensitivity", 1 + len(todo), shown=progress) as step:
+    with bar("sensitivity", 1 + len(todo), shown=settings.progress) as step:
         journal.measured(DENSE, lambda: judged(evaluate, made(graph, whole(graph)), "the whole model"))
         for group, ratio, level in todo:
             step(group.axes[0].name)

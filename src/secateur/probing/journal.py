@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from secateur.base.paths import PathLike, path_of
 from secateur.base.writing import save_json
@@ -17,6 +17,27 @@ from secateur.errors import FileError
 from secateur.probing.metric import number
 
 FORMAT = 1
+
+
+class JournalOptions(TypedDict, total=False):
+    """What `search` and `sensitivity` take by name alike; `JournalSettings` says what each means and its default."""
+
+    path: PathLike | None
+    key: str
+    progress: bool
+
+
+@dataclass(frozen=True)
+class JournalSettings:
+    """Where values are kept, what else they depend on, and whether a bar shows how far the run has come.
+
+    path: a JSON file to which every value is written as soon as it is known. key: a name for whatever the fingerprints
+    do not hold, such as the data.
+    """
+
+    path: PathLike | None = None
+    key: str = ""
+    progress: bool = False
 
 
 @dataclass(slots=True)

@@ -10,37 +10,54 @@ is ended, and `iterate` makes those that follow, as it would have.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 from torch import nn
 
 from secateur.apply.ready import plans_of
+from secateur.base.keywords import by_group
 from secateur.data.batches import Source
 from secateur.files.model_file import save
 from secateur.plan.parts import Totals
-from secateur.probing.metric import Metric
-from secateur.train.checked_options import check_options
 from secateur.train.checkpoint import Checkpointing, Checkpoints, Saved
 from secateur.train.distill import Distillation
 from secateur.train.history import History, Progress, Watch
-from secateur.train.iterate import Iteration, Stage
+from secateur.train.iterate import Iteration, Stage, StageOptions
 from secateur.train.logs import LogLike, opened_log
 from secateur.train.options import TrainOptions
 from secateur.train.outcome import Fitted
 from secateur.train.randomness import Dice
-from secateur.train.stage_verdict import Record, StageJudge
+from secateur.train.schedules import Factory
+from secateur.train.stage_verdict import JudgeOptions, Record, StageJudge
 from secateur.train.stages import Loop, Penalties, StageTrainer, check_penalties
 from secateur.train.start import run
 from secateur.train.training import Job
 from secateur.train.underway import Keeper
 
-SET_HERE = ("model", "example_inputs", "target", "carry", "start")
-"""Options of `iterate` that follow by themselves."""
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+class PaceOptions(StageOptions, total=False):
+    """How a model is cut in stages."""
+
+    schedule: str | Factory
+    steps: int
+
+
+class WatchOptions(TypedDict, total=False):
+    """Where the loop is kept, and who hears of it."""
+
+    checkpoint: Checkpointing | None
+    log: LogLike
+    progress: Watch | None
+
+
+class LoopOptions(PaceOptions, JudgeOptions, WatchOptions, total=False):
+    """What `prune_and_fit` takes by name: how a model is cut in stages, judged, kept and watched."""
 
 
 def prune_and_fit(
@@ -53,51 +70,71 @@ def prune_and_fit(
     options: TrainOptions | None = None,
     penalties: Penalties | None = None,
     teacher: nn.Module | Distillation | None = None,
-    metric: Metric | None = None,
-    max_drop: float | None = None,
-    higher_is_better: bool = True,
-    dense: float | None = None,
-    checkpoint: Checkpointing | None = None,
-    log: LogLike = None,
-    progress: Watch | None = None,
-    **cutting: Any,
+    **more: Unpack[LoopOptions],
 ) -> Fitted:
     """Prune a copy of `model` to a target in stages, each trained on `epochs` passes; `model` itself stays whole.
 
-    How it is cut (`schedule`, `steps`, `importance`, `select`, `scope`, `recover`, `data`, ...) is that of `iterate`;
-    how each stage is trained is that of `fit`. penalties: a function from the Graph of a stage's model to what
-    pulls it. teacher: most often `model`. metric: a function from a model to a number; where it dropped by more than
-    `max_drop` after the training of a stage, the loop ends with the stage before. dense: what it says of `model`, where
-    that is known. checkpoint: in its folder, the same call goes on where it was killed, and comes to the same weights.
+    Args:
+        model: A trained model.
+        example_inputs: What it is called with, as `secateur.trace` takes it.
+        target: What remains at the end, as `secateur.plan` takes it.
+        batches: What each stage is trained on, as `fit` takes it.
+        epochs: Passes through `batches` in each stage.
+        options: How to train; see `fit`. Default: None, `TrainOptions()`.
+        penalties: A function from the Graph of a stage's model to what pulls it. Default: None.
+        teacher: A model to learn from, most often `model`, or `Distillation(model, ...)`. Default: None.
+        schedule, steps, select: The stages, with the defaults of `secateur.iterate`.
+        importance, scope, data, loss, recover, calls, outputs, uniform, seed: How each stage is cut, with the defaults
+            of `secateur.prune`.
+        metric: A function from a model to a number, asked after the training of each stage. Default: None.
+        max_drop: Where the metric dropped by more than this, the loop ends with the stage before. Default: None.
+        higher_is_better: Of the metric. Default: True.
+        dense: What the metric says of `model`, where that is known. Default: None.
+        checkpoint: A folder, in which the same call goes on where it was interrupted, and comes to the same weights.
+            Default: None.
+        log: "tensorboard", "trackio", or either with a place; see `fit`. Default: None.
+        progress: Called after every step. Default: None.
 
-    Raises what `iterate` and `fit` raise.
+    Raises:
+        PruningError: What `iterate` and `fit` raise.
 
-    >>> net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
-    >>> data = [(torch.eye(2), torch.tensor([0, 1]))] * 5
-    >>> fitted = prune_and_fit(net, torch.zeros(1, 2), "channels=0.5", data, epochs=1, steps=2)
-    >>> fitted.model[0].out_features, fitted.stopped, fitted.history.steps
-    (4, 'target', 10)
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> data = [(torch.eye(2), torch.tensor([0, 1]))] * 5
+        >>> fitted = prune_and_fit(net, torch.zeros(1, 2), "channels=0.5", data, epochs=1, steps=2)
+        >>> fitted.model[0].out_features, fitted.stopped, fitted.history.steps
+        (4, 'target', 10)
     """
-    check_options(cutting, SET_HERE, OWN)
+    cutting, judged, watching = by_group(prune_and_fit, more, PaceOptions, JudgeOptions, WatchOptions)
     check_penalties(penalties)
-    checkpoint = Checkpointing.of(checkpoint)
+    watched = Watched(**watching)
     trainer = StageTrainer(batches, epochs, TrainOptions.of(options), penalties, Distillation.of(teacher))
-    judge = StageJudge(metric, max_drop, higher_is_better, dense).check()
-    loop = Loop(model, example_inputs, target, cutting, trainer, judge)
-    store = checkpoint.opened(loop.identity()) if checkpoint is not None else None
-    saved = store.newest() if store is not None else None
-    with opened_log(log, loop.about(), saved.step if saved is not None else 0) as opened:
-
-        def watch(now: Progress) -> None:
-            step = trainer.before(now.stage) + now.step
-            opened.write(step, {"loss": now.loss, "lr": now.lr, "epoch": now.epoch, "stage": now.stage})
-            if progress is not None:
-                progress(now)
-
-        return _Run(loop, watch, store, opened.flush, model).done(saved)
+    loop = Loop(model, example_inputs, target, cutting, trainer, StageJudge(**judged).check())
+    return watched.run(loop)
 
 
-OWN = tuple(name for name, one in inspect.signature(prune_and_fit).parameters.items() if one.kind is one.KEYWORD_ONLY)
+@dataclass(frozen=True)
+class Watched:
+    """Where a loop is kept, and who hears of it."""
+
+    checkpoint: Checkpointing | None = None
+    log: LogLike = None
+    progress: Watch | None = None
+
+    def run(self, loop: Loop) -> Fitted:
+        """Run a loop, from its newest checkpoint on where it has one."""
+        checkpoint = Checkpointing.of(self.checkpoint)
+        store = checkpoint.opened(loop.identity()) if checkpoint is not None else None
+        saved = store.newest() if store is not None else None
+        with opened_log(self.log, loop.about(), saved.step if saved is not None else 0) as opened:
+
+            def watch(now: Progress) -> None:
+                step = loop.trainer.before(now.stage) + now.step
+                opened.write(step, {"loss": now.loss, "lr": now.lr, "epoch": now.epoch, "stage": now.stage})
+                if self.progress is not None:
+                    self.progress(now)
+
+            return _Run(loop, watch, store, opened.flush, loop.model).done(saved)
 
 
 @dataclass
@@ -204,4 +241,4 @@ def _record(totals: Mapping[str, Any], **rest: Any) -> Record:
     return Record(totals=Totals(**totals), **rest)
 
 
-__all__ = ["Fitted", "prune_and_fit"]
+__all__ = ["Fitted", "LoopOptions", "prune_and_fit"]

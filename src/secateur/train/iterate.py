@@ -11,27 +11,27 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.optim import Optimizer
 
-from secateur.anatomy.calls import further
+from secateur.base.keywords import by_group
 from secateur.base.process import trainable
 from secateur.errors import InputError
 from secateur.graph.graph import Graph
-from secateur.importance import Criterion, Scores, is_ready
+from secateur.importance import is_ready
 from secateur.plan.plan import Plan
 from secateur.planning.selection.select import Select, SelectLike
-from secateur.probing.metric import Metric
-from secateur.pruning import Cutting, Pruned
-from secateur.recover import Recover
-from secateur.statistics.sums import Loss
+from secateur.pruning import Cutting, CuttingOptions, Pruned
 from secateur.train.goals import Goals, names_after, own_names
 from secateur.train.schedules import Factory, factory, led
-from secateur.train.stage_verdict import Record, StageJudge, table
+from secateur.train.stage_verdict import JudgeOptions, Record, StageJudge, table
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,16 @@ class Stage:
         return self.pruned.graph
 
 
+class StageOptions(CuttingOptions, total=False):
+    """How each stage is cut."""
+
+    select: SelectLike
+
+
+class IterateOptions(StageOptions, JudgeOptions, total=False):
+    """What `iterate` takes by name: how each stage is cut, and judged."""
+
+
 @trainable
 def iterate(
     model: nn.Module,
@@ -69,56 +79,57 @@ def iterate(
     *,
     schedule: str | Factory = "linear",
     steps: int = 1,
-    importance: str | Criterion | Scores = "l2",
-    select: SelectLike = None,
-    scope: str = "global",
-    data: Iterable[Any] | None = None,
-    loss: Loss | None = None,
-    recover: Recover = (),
-    calls: Iterable[Any] = (),
-    outputs: Callable[[Any], Any] | None = None,
-    uniform: bool = False,
     carry: Any = (),
-    metric: Metric | None = None,
-    max_drop: float | None = None,
-    higher_is_better: bool = True,
-    dense: float | None = None,
     start: int = 0,
-    seed: int = 0,
+    **options: Unpack[IterateOptions],
 ) -> Iteration:
     """Smaller and smaller copies of `model`, stage by stage, each to be trained before the next; `model` stays whole.
 
-    After stage k of `steps` the share `schedule(k)` of the ORIGINAL model remains: of the model before its first cut,
-    so that `iterate(half_cut, ..., start=k)` goes on with stage k + 1. schedule: a name in
-    `secateur.train.schedules.SCHEDULES`, or a function (end, steps) -> schedule. Each of several targets follows it
-    from all to its end, as do `keep`, `width` and `ceiling` in `select`; floors are shares of the original. The widths
-    that a `channels` target leaves are those of a single cut, in however many stages. A stage that has nothing to cut
-    is passed over.
+    After stage k of `steps` the share `schedule(k)` of the ORIGINAL model remains: of the model before its first cut.
+    Each of several targets follows it from all to its end, as do `keep`, `width` and `ceiling` in `select`; floors are
+    shares of the original. The widths that a `channels` target leaves are those of a single cut, in however many
+    stages. A stage that has nothing to cut is passed over. Whatever fails in a stage leaves the model of the stage
+    before, and what is carried, as they were.
 
-    carry: optimizers, learning rate schedulers, averaged models and the like that follow to the parameters of each new
-    stage, and stay with the newest; see `secateur.apply.transplant`. metric: a function from a model to a number, asked
-    once a stage was trained, when the loop goes on. Where it has dropped by more than `max_drop` (an absolute
-    difference) from `dense`, by default what it says of `model`, the loop ends with the stage before. What else is
-    given goes to the stage of `prune` that owns it; `data` is read again in each stage.
+    Args:
+        model: A trained model.
+        example_inputs: What it is called with, as `secateur.trace` takes it.
+        target: What remains at the end, as `secateur.plan` takes it.
+        schedule: A name in `secateur.train.schedules.SCHEDULES`, or a function (end, steps) -> schedule. Default:
+            "linear".
+        steps: How many stages there are. Default: 1.
+        carry: Optimizers, learning rate schedulers, averaged models and the like that follow to the parameters of each
+            new stage, and stay with the newest; see `secateur.apply.transplant`. Default: ().
+        start: How many stages are done: `iterate(half_cut, ..., start=k)` goes on with stage k + 1. Default: 0.
+        importance, scope, data, loss, recover, calls, outputs, uniform, seed: Of each stage, with the defaults of
+            `secateur.prune`; `data` is read again in each.
+        select: Limits; see `secateur.plan`. Default: None.
+        metric: A function from a model to a number, asked once a stage was trained, when the loop goes on. Default:
+            None.
+        max_drop: Where the metric has dropped by more than this (an absolute difference), the loop ends with the stage
+            before. Default: None, it does not.
+        higher_is_better: Of the metric. Default: True.
+        dense: What the metric drops from. Default: None, what it says of `model`.
 
-    Raises `TargetError` for a target that is malformed, out of reach or already met, and `InputError` for what cannot
-    be used. Whatever fails in a stage leaves the model of the stage before, and what is carried, as they were.
+    Raises:
+        TargetError: A target is malformed, out of reach or already met.
+        InputError: An argument cannot be used.
 
-    >>> import torch
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-    >>> iteration = iterate(net, torch.zeros(1, 4), "channels=0.5", steps=2)
-    >>> [stage.model[0].out_features for stage in iteration]
-    [6, 4]
-    >>> iteration.stopped
-    'target'
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> iteration = iterate(net, torch.zeros(1, 4), "channels=0.5", steps=2)
+        >>> [stage.model[0].out_features for stage in iteration], iteration.stopped
+        ([6, 4], 'target')
     """
     _check_steps(steps, start)
-    cutting = Cutting(example_inputs, further(calls), outputs, uniform, importance, scope, data, loss, recover, seed)
+    staged, judged = by_group(iterate, options, StageOptions, JudgeOptions)
+    select = Select.of(staged.pop("select", None))
+    cutting, judge = Cutting.of(example_inputs, staged), StageJudge(**judged).check()
     _check_serves(cutting, steps - start)
-    judge = StageJudge(metric, max_drop, higher_is_better, dense).check()
     make = factory(schedule)
     graph = cutting.traced(model)
-    goals = Goals(graph, target, Select.of(select), lambda end: led(make, end, steps), steps)
+    goals = Goals(graph, target, select, lambda end: led(make, end, steps), steps)
     goals.check(graph, fresh=start == 0)
     return Iteration(graph, goals, cutting, judge, carry, start)
 
@@ -299,4 +310,4 @@ def _check_serves(cutting: Cutting, stages: int) -> None:
         raise InputError(f"data= is an iterator, which stage 1 of {stages} uses up\ngive a list or a DataLoader")
 
 
-__all__ = ["Iteration", "Stage", "iterate"]
+__all__ = ["IterateOptions", "Iteration", "Stage", "StageOptions", "iterate"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from torch import nn
 
@@ -14,6 +14,15 @@ from secateur.plan.parts import Totals
 from secateur.probing.metric import Metric, check_metric, judged, number
 
 ROUNDING = 1e-9  # 0.90 - 0.88 is more than 0.02 in floats
+
+
+class JudgeOptions(TypedDict, total=False):
+    """What loops take by name to judge their stages; `StageJudge` has the defaults."""
+
+    metric: Metric | None
+    max_drop: float | None
+    higher_is_better: bool
+    dense: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +128,4 @@ def table(records: Sequence[Record], *, judged: bool) -> list[str]:
     return columns([head, *rows], right=range(2, 8))
 
 
-__all__ = ["Record", "StageJudge", "table"]
+__all__ = ["JudgeOptions", "Record", "StageJudge", "table"]
