@@ -1,16 +1,24 @@
-"""The house: which files lie loose, and that the contracts on imports can fail.
+"""The house: which files lie loose, how many parameters functions take, and that the contracts on imports can fail.
 
 `make lint` runs the contracts (`import-linter`, in pyproject.toml).
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import inspect
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from secateur.pruning import Cutting, CuttingOptions
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "secateur"
@@ -25,6 +33,43 @@ CONTRACTS = {
 
 def test_three_modules_lie_loose() -> None:
     assert sorted(path.name for path in SOURCE.glob("*.py")) == ["__init__.py", "errors.py", "pruning.py"]
+
+
+PUBLIC = [
+    "secateur",
+    *(
+        f"secateur.{path.parent.relative_to(SOURCE).as_posix().replace('/', '.')}"
+        for path in SOURCE.glob("*/**/__init__.py")
+    ),
+]
+VALUES = ("Graph", "Plan")  # what the library makes and nobody calls
+
+
+def public_functions() -> Iterator[tuple[str, Any]]:
+    """Every public function, class and method by its name."""
+    for package in PUBLIC:
+        face = importlib.import_module(package)
+        for name in getattr(face, "__all__", ()):
+            value = getattr(face, name)
+            if callable(value) and name not in VALUES:
+                yield f"{package}.{name}", value
+            if inspect.isclass(value):
+                methods = (one for one in vars(value) if not one.startswith("_"))
+                yield from ((f"{package}.{name}.{one}", getattr(value, one)) for one in methods)
+
+
+def test_no_public_function_takes_more_than_ten_parameters() -> None:
+    counts = {}
+    for name, value in public_functions():
+        with contextlib.suppress(ValueError, TypeError):  # a built-in class has no signature, a property is no function
+            counts[name] = len(inspect.signature(value).parameters)
+    assert counts["secateur.prune"] == 8
+    assert {name: count for name, count in counts.items() if count > 10} == {}
+
+
+def test_what_prune_takes_by_name_is_what_a_cutting_holds() -> None:
+    held = {field.name for field in fields(Cutting)} - {"example_inputs"}
+    assert set(CuttingOptions.__annotations__) == held
 
 
 def linted(folder: Path) -> subprocess.CompletedProcess[str]:

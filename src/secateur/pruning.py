@@ -186,7 +186,8 @@ class Cutting:
     @classmethod
     def of(cls, example_inputs: Any, options: Mapping[str, Any]) -> Cutting:
         """From `CuttingOptions` as a user gave them. Raises `InputError` for calls that are none."""
-        return cls(example_inputs, **{**options, "calls": further(options.get("calls", ()))})
+        rest = {**options}
+        return cls(example_inputs, further(rest.pop("calls", ())), **rest)
 
     def traced(self, model: nn.Module) -> Graph:
         """The Graph of a model."""

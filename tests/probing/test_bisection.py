@@ -12,8 +12,8 @@ from torch import nn
 
 import secateur
 from nets import NETS
-from secateur import FileError, InputError, TargetError
-from secateur.probing import Found, bisection, search
+from secateur import FileError, InputError, TargetError, pruning
+from secateur.probing import Found, search
 
 CUT = [name for name, net in NETS.items() if net.axes]
 SHARES = ("macs", "params", "channels")
@@ -143,9 +143,7 @@ def test_the_model_is_left_as_it_is_and_modes_are_kept() -> None:
 
 def test_it_traces_once_and_judges_equal_cuts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     traces, calls = [], []
-    monkeypatch.setattr(
-        bisection, "trace", lambda *args, **options: traces.append(1) or secateur.trace(*args, **options)
-    )
+    monkeypatch.setattr(pruning, "trace", lambda *args, **options: traces.append(1) or secateur.trace(*args, **options))
     model, x = small()
     found = search(model, x, "macs", metric=lambda m: calls.append(width(m)) or width(m), max_drop=10, tolerance=0.001)
     assert len(traces) == 1

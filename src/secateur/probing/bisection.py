@@ -201,9 +201,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def search_graph(
-    graph: Graph, goal: Goal, settings: JournalSettings, *, verify: bool | None, **options: Any
-) -> Found:
+def search_graph(graph: Graph, goal: Goal, settings: JournalSettings, *, verify: bool | None, **options: Any) -> Found:
     """`search` in a model that is traced already."""
     marks = {
         **fingerprint_of(graph),

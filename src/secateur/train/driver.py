@@ -41,6 +41,7 @@ from secateur.train.underway import Keeper
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+
 class PaceOptions(StageOptions, total=False):
     """How a model is cut in stages."""
 
