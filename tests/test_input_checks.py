@@ -32,6 +32,24 @@ class Named(nn.Module):
         return {"logits": self.net(x)}
 
 
+class Residual(nn.Module):
+    """Adds to what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.net(x).relu()
+
+
+class Deep(nn.Sequential):
+    """Two blocks."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(4, 4), Residual(), Residual(), nn.Linear(4, 2))
+
+
 class Tokens(nn.Module):
     """Fifty of them."""
 
@@ -86,6 +104,26 @@ PRUNED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: secateur.prune(Tokens(), torch.full((1, 4), 99), HALF),
         r"^the model does not run on these example inputs: \(1, 4\) int64\nit says: IndexError: index out of range",
     ),
+    "a word that Select lacks": (
+        lambda: secateur.Select(flor=0.9),  # type: ignore[call-arg]
+        r"^Select says 'flor'; did you mean 'floor'\?\nknown: align, ceiling, floor",
+    ),
+    "a floor above all units": (
+        lambda: secateur.prune(net(), X, HALF, select=["0: floor=100"]),
+        r"^rule '0: floor=100' cannot hold: floor=100 is more than the 8 units of 0\ngive a smaller floor",
+    ),
+    "an alignment above all units": (
+        lambda: secateur.prune(net(), X, HALF, select=["0: align=100"]),
+        r"^rule '0: align=100' cannot hold: align=100 is more than the 8 units of 0\ngive a smaller align",
+    ),
+    "more blocks than there are": (
+        lambda: secateur.prune(Deep(), X, "depth=20"),
+        r"^target depth=20: the model has only 2 blocks\ngive a share of up to 1",
+    ),
+    "a word for verify": (
+        lambda: secateur.prune(net(), X, HALF, verify="no"),  # type: ignore[arg-type]
+        r"^verify='no': True proves the cut, False does not",
+    ),
     "arguments in the wrong order": (
         lambda: secateur.prune(X, net(), HALF),  # type: ignore[arg-type]
         r"^example_inputs is a Sequential\nthat is a model: it comes first",
@@ -127,3 +165,36 @@ def test_what_prune_refuses(case: str) -> None:
 def test_a_cut_that_need_not_be_proved_runs_no_real_inputs() -> None:
     result = secateur.prune(Tokens(), torch.full((1, 4), 99), HALF, verify=False)
     assert not result.proved
+
+
+@pytest.mark.parametrize("rule", ["*: floor=6", "*: align=8"])
+def test_a_rule_for_many_axes_may_be_above_some(rule: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 2))
+    assert secateur.prune(model, X, HALF, select=[rule]).plan.axes["0"].kept_count == 8
+
+
+def test_as_many_blocks_as_there_are() -> None:
+    assert secateur.prune(Deep(), X, "depth=2").plan.is_empty
+
+
+def test_nothing_removed_is_nothing_to_prove() -> None:
+    nothing = "not proved: nothing was removed, so there is nothing to prove"
+    model = net()
+    result = secateur.prune(model, X, "macs=1")
+    assert str(result).endswith(nothing)
+    assert str(secateur.verify(model, result.model, result.plan, X)) == nothing
+    with pytest.raises(secateur.PruningError, match=f"^{nothing}\nverify=True asks for a proof; leave it out"):
+        secateur.prune(net(), X, "macs=1", verify=True)
+
+
+def test_report_and_verification_use_one_wording() -> None:
+    model = net()
+    result = secateur.prune(model, X, HALF)
+    proof = secateur.verify(model, result.model, result.plan, X)
+    assert str(proof).startswith("proved: pruned equals silenced")
+    assert str(proof) in str(result)
+    nn.init.zeros_(model[2].weight)
+    result = secateur.prune(model, X, HALF)
+    proof = secateur.verify(model, result.model, result.plan, X)
+    assert "by only 0.0e+00, where more than 1e-06 is needed to see them; give trained weights: the last" in str(proof)
+    assert str(proof) in str(result)

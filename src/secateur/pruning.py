@@ -27,7 +27,7 @@ from secateur.planning import plan
 from secateur.planning.planning import Drop
 from secateur.planning.selection.select import SelectLike
 from secateur.proof.path import walks_alike
-from secateur.proof.verify import NothingToCompare, Verification, prove
+from secateur.proof.verify import NOTHING_REMOVED, NothingToCompare, Verification, prove
 from secateur.recover import Recover, named_steps, recover_
 from secateur.recover import needs_of as needs_of_recovery
 from secateur.statistics.calibration import calibrate
@@ -99,9 +99,9 @@ class Pruned:
 
     def _proof(self) -> str:
         if self.proved:
-            return str(self.verification).replace("verified", "proved", 1)
+            return str(self.verification)
         if self.unproved is not None:
-            return f"not proved, because {self.unproved}"
+            return f"not proved: {self.unproved}"
         return "" if self.verification is None else str(self.verification)
 
 
@@ -203,6 +203,10 @@ class Cutting:
         verify: bool | None = None,
     ) -> Pruned:
         """A smaller copy of the model of a graph, which runs; the model itself stays as it is."""
+        if verify not in (None, True, False):
+            raise InputError(
+                f"verify={verify!r}: True proves the cut, False does not, None proves it where that is cheap"
+            )
         seed, statistics = self.seed, self.statistics(graph)
         options: dict[str, Any] = {"importance": self.importance, "scope": self.scope, "statistics": statistics}
         made = plan(graph, target, select=select, drop=drop, seed=seed, **options)
@@ -289,15 +293,17 @@ def proved(found: Pruned, *, verify: bool | None = None) -> Pruned:
         if verify:
             raise
         return replace(found, unproved=str(error).partition("\n")[0])
-    if not verification.passed and (verify or verification.wrong):
-        raise PruningError(f"the pruned model could not be verified\n{verification}")
+    if verification.wrong:
+        raise PruningError(f"the pruned model is not what the plan says; please report this model\n{verification}")
+    if verify and not verification.passed:
+        raise PruningError(f"{verification}\nverify=True asks for a proof; leave it out where none can be had")
     return replace(found, verification=verification, unproved=verification.open)
 
 
 def _unasked(found: Pruned) -> str | None:
     """Why a proof is not made unless it is asked for; None where it is made."""
     if found.plan.is_empty:
-        return "nothing was removed"
+        return NOTHING_REMOVED
     graph = found.graph
     if not too_dear(graph):
         return None

@@ -29,7 +29,7 @@ def spoil(run: Path, change: float = 1e-3) -> None:
 
 def test_a_run_is_proved(secateur: Command, small: Path) -> None:
     text = secateur("verify", small)
-    assert "verified: pruned equals silenced" in text
+    assert "proved: pruned equals silenced" in text
     assert "the file is the cut of the original" in text
     assert "gives identical outputs" in text
 

@@ -36,7 +36,7 @@ def test_a_cut_of_dead_units_is_proved() -> None:
     assert proof.others is not None
     assert proof.others > 0.01
     assert "so what goes is dead: silencing what stays of its axes changes them by" in str(proof)
-    assert str(proof).startswith("verified: pruned equals silenced to")
+    assert str(proof).startswith("proved: pruned equals silenced to")
 
 
 def test_a_cut_of_more_than_half_is_proved() -> None:
@@ -61,4 +61,4 @@ def test_outputs_that_no_unit_reaches_prove_nothing() -> None:
     plan = secateur.plan(secateur.trace(model, X), drop={"3": [1, 2]})
     proof = secateur.verify(model, secateur.cut(model, plan), plan, X)
     assert (proof.passed, proof.visible, proof.others) == (False, 0, 0)
-    assert "nothing is proved: silencing the dropped units changes the outputs by only 0.0e+00" in str(proof)
+    assert "not proved: silencing the dropped units changes the outputs by only 0.0e+00" in str(proof)

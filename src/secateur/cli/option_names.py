@@ -10,6 +10,8 @@ WORDS = {
     r"\bgraph\.blocks\b": "--json",
     r"\bselect\.floor\b": "--floor",
     r"\bprint\(graph\)": "secateur inspect",
+    r"\bgive trained weights\b": "give trained weights with --weights",
+    r"\bverify=True (asks|proves)": r"--verify \1",
     r"\bTrainOptions\(lr=([^)]*)\)": r"--lr \1",
     r"\bDistillation\(teacher, weight=0, features=\[\.\.\.\]\)": "--distill 0 --feature NAME",
     r"\bfeatures (?=names)": "--feature ",

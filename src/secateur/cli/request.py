@@ -14,7 +14,7 @@ from secateur.cli.origin import Loaded
 from secateur.cli.plan import planned
 from secateur.cli.progress import working
 from secateur.cli.searching import DropOptions, searched
-from secateur.cli.verify import why_failed
+from secateur.cli.verify import told
 from secateur.errors import PruningError
 
 if TYPE_CHECKING:
@@ -73,5 +73,5 @@ def proved(dense: Loaded, result: Pruned, small: nn.Module) -> Pruned:
     with working("verifying in float64"):
         verification = prove(dense.model, small, result.plan, dense.inputs)
     if not verification.passed:
-        raise CheckFailed(f"{why_failed(verification)}\n{verification}\nnothing was written")
+        raise CheckFailed(f"{told(verification)}\nnothing was written")
     return replace(result, verification=verification, unproved=None)

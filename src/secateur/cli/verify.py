@@ -85,7 +85,7 @@ class ProofResult:
         )
         return "\n".join(
             [
-                str(self.laws) if self.laws.passed else f"{self.laws}\n{why_failed(self.laws)}",
+                told(self.laws),
                 f"FAILED: the saved model is not what the plan says: {self.saved}" if self.saved else f"the file {cut}",
                 f"FAILED: saved and loaded again, it is another model: {self.again}"
                 if self.again
@@ -94,17 +94,10 @@ class ProofResult:
         )
 
 
-def why_failed(verification: Verification) -> str:
-    """What a failed verification means."""
-    from secateur.proof.verify import TOLERANCE
-
-    if verification.silence < TOLERANCE and verification.permutation < TOLERANCE:
-        return (
-            "nothing is proved: the outputs do not show whether the units that go are there\n"
-            "cause: outputs that are constant, as those of a new head of zeros; give trained weights with --weights\n"
-            "or behind a layer of which masks left nothing; mask less"
-        )
-    return "the pruned model is not what the plan says; please report this model"
+def told(verification: Verification) -> str:
+    """What a verification found, and what it means where a cut is wrong."""
+    wrong = "the pruned model is not what the plan says; please report this model\n" if verification.wrong else ""
+    return f"{wrong}{verification}"
 
 
 def _original(run: RunFile, options: ModelOptions, weights: Path | None) -> Loaded:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from secateur.base.names import inside
+from secateur.base.text import counted as counted_text
 from secateur.errors import InputError, TargetError
 from secateur.graph.blocks import block_of, without
 from secateur.graph.graph import Graph
@@ -68,6 +69,11 @@ def _least_important(wishes: Wishes, goals: Sequence[Target], gone: set[str], sc
     left = [block for block in counted if not inside(block.name, gone)]
     free = [block for block in left if block.why is None and wishes.keeps(block.name) is None]
     goal = min(goals, key=lambda target: target.limit(len(counted)))
+    if counted and goal.value > max(1, len(counted)):
+        raise TargetError(
+            f"target {goal}: the model has only {counted_text(len(counted), 'block')}\n"
+            "give a share of up to 1, as in 'depth=0.5', or a smaller count"
+        )
     excess = len(left) - goal.limit(len(counted))
     if excess > len(free) or excess >= len(left):
         raise _unreachable(goal, counted, left, free)

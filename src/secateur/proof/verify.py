@@ -59,6 +59,11 @@ class NothingToCompare(PruningError):
 
 TOLERANCE = 1e-9
 VISIBLE = 1e-6
+NOTHING_REMOVED = "nothing was removed, so there is nothing to prove"
+BLIND = (
+    "give trained weights: the last layer may be zero, as in a new model, or activations vanish on the way, "
+    "as behind a layer of which masks left nothing"
+)
 CLEARLY = 1e-3
 """What silencing changes is seen in the model's own precision from this share of the outputs on."""
 
@@ -135,7 +140,14 @@ class Verification:
         """Why nothing is proved though nothing is wrong; None where something is."""
         if self.untested is not None or self.wrong or self.conclusive:
             return self.untested
-        return f"silencing the dropped units changes the outputs by only {self.visible:.1e}"
+        return self._unseen
+
+    @property
+    def _unseen(self) -> str:
+        return (
+            f"silencing the dropped units changes the outputs by only {self.visible:.1e}, where more than "
+            f"{self.precision.visible:.0e} is needed to see them; {BLIND}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -150,14 +162,8 @@ class Verification:
         return "\n".join(lines)
 
     def _laws(self) -> str:
-        if self.untested is not None:
-            return f"not tested: {self.untested}"
-        if not self.conclusive:
-            return (
-                f"nothing is proved: silencing the dropped units changes the outputs by only {self.visible:.1e}\n"
-                "possible causes: nothing was dropped, the last layer is zero, activations vanish on the way, or the "
-                "units do not reach the outputs"
-            )
+        if self.untested is not None or (self.lawful and not self.conclusive):
+            return f"not proved: {self.untested or self._unseen}"
         dead = ""
         if self.dead:
             dead = f", so what goes is dead: silencing what stays of its axes changes them by {self.others:.1e}"
@@ -165,7 +171,7 @@ class Verification:
         together = "with the units of all axes permuted"
         apart = f"permuted equals original to {self.permutation:.1e}"
         return (
-            f"{'verified' if self.lawful else 'FAILED'}: pruned equals silenced to {self.silence:.1e}, "
+            f"{'proved' if self.lawful else 'FAILED'}: pruned equals silenced to {self.silence:.1e}, "
             f"{together if self.silence == self.permutation else apart} (allowed {self.precision.tolerance:.0e}"
             f"{coarse}); silencing changes the outputs by {self.visible:.1e}{dead}"
         )
@@ -352,7 +358,8 @@ class Proof:
         visible, others = self._seen(silenced, reference)
         recovered = tuple(dict.fromkeys(step.step for step in self.plan.recovery))
         differs = self._recovered_differs(small) if recovered else None
-        return Verification(*errors, visible, recovered, differs, others, self.precision)
+        found = Verification(*errors, visible, recovered, differs, others, self.precision)
+        return replace(found, untested=NOTHING_REMOVED) if self.plan.is_empty and found.open is not None else found
 
     def _apart(self, small: list[Tensor]) -> tuple[float, float]:
         """The errors of the two laws, each checked by itself."""

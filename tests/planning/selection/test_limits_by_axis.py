@@ -48,7 +48,7 @@ def cnn(rules: Any, target: str | None = None, **options: Any) -> tuple[int, int
         # floor, ceiling, align
         ("conv1: floor=5", EVERYTHING, (5, 2)),
         ("*: floor=0.5", EVERYTHING, (4, 6)),
-        ("conv2: floor=100", EVERYTHING, (1, 12)),
+        ("conv2: floor=12", EVERYTHING, (1, 12)),
         ("conv2: ceiling=7", None, (8, 7)),
         ("conv*: ceiling=0.5", None, (4, 6)),
         ("conv*: ceiling=100", "channels=0.9", (7, 10)),

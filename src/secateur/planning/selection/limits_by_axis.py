@@ -283,6 +283,22 @@ class Wishes:
             if asks and all(axis.group in self.held for axis in meant):
                 by = listed(dict.fromkeys(self.held[axis.group] for axis in meant), 2)
                 raise InputError(f"{rule.name} changes nothing: {by} keeps all that it means as it is")
+            self._check_fits(rule, meant)
+
+    def _check_fits(self, rule: Rule, meant: Sequence[PrunableAxis]) -> None:
+        """A count above all the units that there are says nothing."""
+        names = {axis.name for axis in meant}
+        made = [[self.graph.axes[i] for i in width.axes] for width in products(self.graph)]
+        made = [axes for axes in made if names.issuperset(axis.name for axis in axes)]
+        sizes = [axis.size for axis in meant] + [math.prod(axis.size for axis in axes) for axes in made]
+        for word in ("floor", "align"):
+            value = rule.settings.get(word, 0)
+            if sizes and value > max(1, *sizes):
+                names_told = listed(dict.fromkeys(axis.name for axis in meant), 3)
+                raise InputError(
+                    f"{rule.name} cannot hold: {word}={value:g} is more than the {max(sizes):g} units of {names_told}\n"
+                    f"give a smaller {word}, or keep all units with protect"
+                )
 
 
 def _one(said: Sequence[Said | None]) -> bool:

@@ -41,6 +41,11 @@ class Select:
     only: str | Sequence[str] = ()
     rules: Sequence[RuleLike] = ()
 
+    def __new__(cls, *_: Any, **words: Any) -> Select:
+        """Raises `InputError` for a word that there is not."""
+        _check_words(words, {option.name for option in fields(cls)}, "Select")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for word in GENERAL:
             _checked(word, getattr(self, word))
@@ -131,11 +136,14 @@ def _several(word: str, given: Any) -> tuple[Any, ...]:
 
 def _from_words(given: Mapping[str, Any]) -> Select:
     words = {"rules" if word == "select" else word: value for word, value in given.items()}
-    known = {"select", *(option.name for option in fields(Select))}
+    _check_words(given, {"select", *(option.name for option in fields(Select))}, "a selection")
+    return Select(**words)
+
+
+def _check_words(given: Mapping[str, Any], known: set[str], who: str) -> None:
     for word in given:
         if word not in known:
-            raise InputError(f"a selection says {word!r}{nearest(str(word), known)}\nknown: {', '.join(sorted(known))}")
-    return Select(**words)
+            raise InputError(f"{who} says {word!r}{nearest(str(word), known)}\nknown: {', '.join(sorted(known))}")
 
 
 __all__ = ["Select", "SelectLike"]
