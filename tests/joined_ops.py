@@ -332,6 +332,7 @@ APART = {
     "aten::max": "two tensors in inference mode alone, and refused there; elsewhere they reach aten::maximum",
     "aten::min": "as aten::max",
     "aten::sort": "of several tensors in scripts alone",
+    "aten::set_": "takes the memory of the second tensor",
     "aten::tensor_split": "by a tensor in inference mode alone",
     "aten::mkldnn_rnn_layer": "freezes all that it touches",
     "aten::_cudnn_rnn": "freezes all that it touches",

@@ -401,18 +401,16 @@ def _concerns(reading: Reading, units: Units) -> bool:
 
 
 def _lively(call: Call) -> Call:
-    """Plain tensors; constant inputs, which would prove little, become random."""
+    """Constant inputs, which would prove little, become random."""
     generator = torch.Generator().manual_seed(0)
 
     def change(tensor: Tensor) -> Tensor:
-        if type(tensor) is not Tensor:
-            tensor = tensor.detach().as_subclass(Tensor)
         if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() < 2:
             return tensor
         if bool((tensor != tensor.flatten()[0]).any()):
             return tensor
         noise = torch.randn(tensor.shape, generator=generator, dtype=WIDE.get(tensor.dtype, tensor.dtype))
-        return noise.to(tensor.device, tensor.dtype)
+        return noise.to(tensor.device, tensor.dtype).as_subclass(type(tensor))
 
     return call.map(change)
 

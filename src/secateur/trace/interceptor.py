@@ -158,7 +158,10 @@ class _Dispatch(TorchDispatchMode):
         self.owner = owner
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        with torch._C.DisableTorchFunction():  # it is on where C calls an op that no function around it was seen of
+            return self._dispatched(func, args, kwargs or {})
+
+    def _dispatched(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         owner = self.owner
         if owner.device is not None and _mixed(args, owner.device):
             args, kwargs = owner.moved(args), {k: owner.moved(v) for k, v in kwargs.items()}

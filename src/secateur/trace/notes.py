@@ -17,6 +17,7 @@ from secateur.terms import Reason, Term, freeze, keep_at_least, mingle, reason, 
 from secateur.trace.attention_heads import Attention
 from secateur.trace.attention_scaling import Query
 from secateur.trace.interceptor import Interceptor
+from secateur.trace.memory import Memory
 from secateur.trace.storage_lifetimes import Life
 from secateur.trace.tracked_ints import Ledger, Num, Shape, source_line
 from secateur.trace.typed import Typed, fresh, get, put
@@ -57,10 +58,20 @@ class Notes(Interceptor):
         self.queries: list[Query] = []
         self.used: list[Typed] = []  # what was computed with in ways that do not scale along
         self.life = Life()
+        self.memory = Memory()
+
+    def known(self, tensor: torch.Tensor) -> Typed | None:
+        """The type of a tensor, if it carries one or lies where one is known."""
+        typed = get(tensor)
+        if typed is None:
+            typed = self.memory.found(tensor, lambda: f"its memory is used past PyTorch (met at {self.where()})")
+            if typed is not None:
+                put(tensor, typed)
+        return typed
 
     def typed(self, tensor: torch.Tensor) -> Typed:
         """The type of a tensor; a constant that no rule made is frozen."""
-        typed = get(tensor)
+        typed = self.known(tensor)
         if typed is not None:
             typed.read = True
             if typed.picks is not None:
@@ -153,13 +164,13 @@ class Notes(Interceptor):
 
     def returned(self, tensors: Sequence[torch.Tensor]) -> None:
         """The model gave these: their dimensions stay."""
-        for typed in filter(None, map(get, tensors)):
+        for typed in filter(None, map(self.known, tensors)):
             for dim in typed.found():
                 freeze(dim, "model output")
 
     def numbers(self, tensor: torch.Tensor) -> tuple[int, ...]:
         """The shape of a tensor as Nums."""
-        typed = get(tensor)
+        typed = self.known(tensor)
         if typed is None:
             return tensor.shape
         typed.read = True

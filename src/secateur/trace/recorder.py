@@ -69,7 +69,9 @@ class Recorder(Notes):
             if out is NotImplemented:
                 out = self.form(func)(*args, **kwargs)
         self._walked(func.__name__, args)
-        self._apply(rule, Op(self, func.__name__, _named(names, args, kwargs), out))
+        op = Op(self, func.__name__, _named(names, args, kwargs), out)
+        self._apply(rule, op)
+        self._note_memory(op)
         sized.after(self, func, args, kwargs, out)
         return out
 
@@ -79,6 +81,7 @@ class Recorder(Notes):
         arguments = {str(i): value for i, value in enumerate([*args, *kwargs.values()])}
         op = Op(self, func.__name__, arguments, out)
         op.opaque("its inside cannot be seen")
+        self._note_memory(op)
         self._note_life(op)
         return out
 
@@ -102,6 +105,7 @@ class Recorder(Notes):
                 self.watch.add(out)
             if not self.open and op.name in SIZED_OPS:
                 op.opaque("its sizes come from code that cannot be seen, such as a script")
+            self._note_memory(op)
         return out
 
     def _walked(self, name: str, args: Sequence[Any]) -> None:
@@ -125,6 +129,10 @@ class Recorder(Notes):
             self._note_uses(op)
             self._note_life(op)
 
+    def _note_memory(self, op: Op) -> None:
+        for out in op.outs:
+            self.memory.note(out)
+
     def _note_life(self, op: Op) -> None:
         if self.counting:
             self.life.note(op.outs, op.tensors)
@@ -145,7 +153,11 @@ class Recorder(Notes):
         return meta.shorted(key, args, kwargs) if self.device is not None else NotImplemented
 
     def after(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
-        return out if self.quiet else sized.after(self, func, args, kwargs, out)
+        if self.quiet:
+            return out
+        if isinstance(out, torch.Tensor):
+            self.known(out)  # a subclass wraps what an op gave
+        return sized.after(self, func, args, kwargs, out)
 
 
 def _named(names: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:

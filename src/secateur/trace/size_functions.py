@@ -17,7 +17,7 @@ from secateur.graph.sizes import Arithmetic, Dim, SizeEquation, SizeGuard
 from secateur.terms import ONE, Axis, Term, collapse, cut, factor, find, freeze, mark_inexact, product, same
 from secateur.trace.notes import Notes
 from secateur.trace.tracked_ints import Num, escape, expression, plain
-from secateur.trace.typed import Typed, get, is_blank, mark_blank, put
+from secateur.trace.typed import Typed, drop, get, is_blank, mark_blank, put
 
 Args: TypeAlias = "tuple[Any, ...]"
 Handler: TypeAlias = "Callable[[Notes, Args, dict[str, Any], Any], Any]"
@@ -34,6 +34,11 @@ def after(recorder: Notes, func: Any, args: Args, kwargs: dict[str, Any], out: A
     name = getattr(func, "__name__", "")
     if name == "__get__":
         return recorder.numbers(args[0]) if getattr(func, "__self__", None) is torch.Tensor.shape else out
+    if name == "__set__" and getattr(func, "__self__", None) is torch.Tensor.data:
+        drop(args[0])  # it lies elsewhere now
+        recorder.typed(args[0])
+    if name == "__reduce_ex__":
+        recorder.memory.reduced.append(recorder.typed(args[0]))
     if "input" in kwargs:
         args = (kwargs["input"], *args)
     handler = SIZED.get(name)
@@ -106,7 +111,7 @@ def _layout(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> No
         escape(number, "its memory layout was read")
 
 
-@sized("tolist", "numpy", "__array__")
+@sized("tolist", "numpy", "__array__", "__dlpack__", "storage", "untyped_storage")
 def _values(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     """Values that leave as plain Python or NumPy may come back as constants of the old size."""
     for term in recorder.typed(args[0]).found():
@@ -220,6 +225,7 @@ def _made(recorder: Notes, shape: Sequence[Any], out: torch.Tensor) -> None:
     blank = is_blank(out)
     put(out, Typed(dims, recorder.typed(out).zero))
     recorder.retyped(out)
+    recorder.memory.note(out)
     if blank:
         mark_blank(out)
     demand_shape(recorder, shape, out, "a factory")

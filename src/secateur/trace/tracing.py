@@ -129,6 +129,8 @@ def _traced(
         recorder.lent.lending(),
     ):
         recorder.life.keep(made for _, made in stage.stand_ins.values())
+        for _, made in stage.stand_ins.values():
+            recorder.memory.note(made)
         if prepare is not None:
             prepare(stage)
         modes = not any(call.training for call in calls) and (branches(model) or keeps_tensors(model))
@@ -223,6 +225,7 @@ def _check_found(output: Any) -> None:
 def _input(tensor: torch.Tensor, recorder: Recorder, ground: RunDevice) -> torch.Tensor:
     made = ground.stand_in(tensor, shared=False)
     put(made, Typed(fresh(tensor.shape, "model input")))
+    recorder.memory.note(made)
     if recorder.counting:
         recorder.life.note([made])
     return made

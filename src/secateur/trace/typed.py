@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
-from secateur.terms import ONE, Axis, Term, find, unify
+from secateur.terms import ONE, Axis, Term, find, freeze, unify
+from secateur.trace.tracked_ints import source_line
 
 _SLOT = "_secateur_type"
 
@@ -98,6 +99,15 @@ class Typed:
         self.picks: str | None = None
         self.name: str | None = None
 
+    def __deepcopy__(self, memo: object) -> Typed:
+        return self  # copies of a tensor are of the same units
+
+    def __reduce__(self) -> tuple[type[torch.Size], tuple[()]]:
+        """Nothing of a trace is written to a file, so what is read from there is a constant."""
+        for dim in self.found():
+            freeze(dim, lambda: f"its values left PyTorch at {source_line()}")
+        return torch.Size, ()
+
     def found(self) -> list[Term]:
         """The terms as they are now, the same for all that is stacked."""
         if self.rows is not None:
@@ -128,7 +138,7 @@ def fresh(shape: Sequence[int], frozen: str | None) -> list[Term]:
 
 def get(tensor: torch.Tensor) -> Typed | None:
     """The type a tensor carries, if a trace gave it one."""
-    return vars(tensor).get(_SLOT)
+    return vars(tensor).get(_SLOT) or None  # of what was pickled an empty one comes back
 
 
 def put(tensor: torch.Tensor, typed: Typed) -> None:
@@ -148,6 +158,11 @@ def is_blank(tensor: torch.Tensor) -> bool:
     """Whether a tensor is known to hold nothing but zeros."""
     typed = get(tensor)
     return typed is not None and typed.blank is not None and typed.blank == tensor._version
+
+
+def beside(tensor: torch.Tensor) -> dict[str, Any]:
+    """What else a tensor carries."""
+    return {name: value for name, value in vars(tensor).items() if name != _SLOT}
 
 
 def drop(tensor: torch.Tensor) -> None:

@@ -1,0 +1,99 @@
+"""What lies where: the types of the tensors that a trace has met, by the memory that they look at.
+
+Some code makes a tensor past every op: `as_subclass`, `nn.Parameter(activation)`, an exchange format such as DLPack.
+Its memory is that of a tensor whose type is known. In the same layout it is the same tensor. In another layout nothing
+shows which units lie where, so everything that is known of this memory is frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from secateur.terms import Reason, freeze
+from secateur.trace.typed import Typed, get
+
+Layout: TypeAlias = "tuple[Any, ...]"  # what a tensor makes of its memory
+
+
+@dataclass(slots=True)
+class _Region:
+    """One storage, from address `start` on (None: it has none, as on the meta device)."""
+
+    storage: StorageWeakRef  # so that no other storage can get its id
+    start: int | None
+    size: int
+    types: dict[Layout, Typed] = field(default_factory=dict)
+
+
+class Memory:
+    """The memory of a traced run. No storage is kept alive."""
+
+    def __init__(self) -> None:
+        self._regions: dict[int, _Region] = {}
+        self.reduced: list[Typed] = []  # what `copy` or `pickle` took apart, and may put together past every op
+
+    def note(self, tensor: torch.Tensor) -> None:
+        """A tensor has got its type."""
+        typed = get(tensor)
+        if typed is None or not _has_storage(tensor):
+            return
+        storage = tensor.untyped_storage()
+        region = self._regions.get(storage._cdata)
+        if region is None:
+            region = _Region(StorageWeakRef(storage), _address(storage), storage.nbytes())
+            self._regions[storage._cdata] = region
+        region.types[_layout(tensor, tensor.storage_offset() * tensor.element_size())] = typed
+
+    def found(self, tensor: torch.Tensor, why: Reason) -> Typed | None:
+        """The type of what is known to lie where a tensor does; if that tells nothing, what lies there freezes."""
+        with torch._C.DisableTorchFunction():
+            self._freeze_reduced(tensor, why)
+            if not _has_storage(tensor):
+                return None
+            for region, offset in self._places(tensor):
+                typed = region.types.get(_layout(tensor, offset))
+                if typed is not None:
+                    return typed
+                for other in region.types.values():
+                    for dim in other.found():
+                        freeze(dim, why)
+        return None
+
+    def _freeze_reduced(self, tensor: torch.Tensor, why: Reason) -> None:
+        for typed in self.reduced:
+            dims = typed.found()
+            if [dim.n for dim in dims] == list(tensor.shape):
+                for dim in dims:
+                    freeze(dim, why)
+
+    def _places(self, tensor: torch.Tensor) -> Iterator[tuple[_Region, int]]:
+        """The regions in which a tensor begins, and how many bytes from their start on."""
+        storage = tensor.untyped_storage()
+        region = self._regions.get(storage._cdata)
+        if region is not None:
+            yield region, tensor.storage_offset() * tensor.element_size()
+        elif _address(storage) is not None:
+            at = tensor.data_ptr()
+            for other in self._regions.values():
+                if other.start is not None and 0 <= at - other.start < other.size and not other.storage.expired():
+                    yield other, at - other.start
+
+
+def _has_storage(tensor: torch.Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_nested
+
+
+def _address(storage: torch.UntypedStorage) -> int | None:
+    return None if storage.device.type == "meta" else storage.data_ptr()
+
+
+def _layout(tensor: torch.Tensor, offset: int) -> Layout:
+    return tensor.dtype, tuple(tensor.shape), tensor.stride(), offset
+
+
+__all__ = ["Memory"]
