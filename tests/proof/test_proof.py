@@ -255,6 +255,73 @@ RIGHT: dict[str, tuple[Callable[[], nn.Module], Any]] = {
 }
 
 
+# Noise for a latent of sixteen units, in every spelling.
+NOISE: dict[str, Callable[[Tensor], Tensor]] = {
+    "normal of a shape": lambda mu: torch.normal(0.0, 1.0, mu.shape),
+    "normal of a size by name": lambda mu: torch.normal(mean=0.0, std=1.0, size=mu.size()),
+    "normal of sizes": lambda mu: torch.normal(0.0, 2.0, (5, mu.shape[1])),
+    "normal with means": lambda mu: torch.normal(mu),
+    "normal with means and a deviation": lambda mu: torch.normal(mu, 0.5),
+    "normal with deviations": lambda mu: torch.normal(0.5, mu.abs()),
+    "normal with both": lambda mu: torch.normal(torch.zeros_like(mu), torch.ones_like(mu)),
+    "normal of means for each unit": lambda mu: torch.normal(mu.mean(0, keepdim=True), mu.abs()),
+    "randn": lambda mu: torch.randn(mu.shape),
+    "randn by numbers": lambda mu: torch.randn(mu.shape[0], mu.shape[1], dtype=mu.dtype),
+    "randn of a generator": lambda mu: torch.randn(mu.shape, generator=torch.Generator().manual_seed(1)),
+    "rand": lambda mu: torch.rand(size=mu.size()),
+    "rand of a generator": lambda mu: torch.rand(*mu.shape, generator=torch.Generator().manual_seed(1)),
+    "randint": lambda mu: torch.randint(0, 9, mu.shape),
+    "randint below": lambda mu: torch.randint(9, mu.size()) / 9,
+    "randint by name": lambda mu: torch.randint(low=1, high=9, size=mu.size(), dtype=mu.dtype),
+    "rand_like": torch.rand_like,
+    "randn_like": lambda mu: torch.randn_like(mu, dtype=mu.dtype),
+    "randint_like": lambda mu: torch.randint_like(mu, 1, 9),
+    "normal_": lambda mu: mu.new_empty(mu.shape).normal_(),
+    "normal_ by name": lambda mu: torch.empty_like(mu).normal_(mean=1.0, std=0.5),
+    "normal_ of a generator": lambda mu: torch.zeros_like(mu).normal_(generator=torch.Generator().manual_seed(1)),
+    "uniform_": lambda mu: torch.empty(mu.shape).uniform_(-1, 1),
+    "init": lambda mu: nn.init.normal_(torch.empty(mu.shape)),
+    "log_normal_": lambda mu: torch.empty_like(mu).log_normal_(std=0.2),
+    "bernoulli_": lambda mu: torch.empty_like(mu).bernoulli_(),
+    "bernoulli_ by name": lambda mu: torch.empty_like(mu).bernoulli_(p=0.3),
+    "bernoulli of a number": lambda mu: torch.bernoulli(mu, 0.3),
+    "coins of chances": lambda mu: torch.bernoulli(mu.sigmoid()),
+}
+
+
+@pytest.mark.parametrize("run", ["meta", "real"])
+@pytest.mark.parametrize("name", NOISE)
+def test_noise_of_a_latent_is_proved_in_every_spelling(name: str, run: str) -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        mu = m.inp(x)
+        return m.out(mu + NOISE[name](mu))
+
+    torch.manual_seed(0)
+    model = _linear(forward).eval()
+    graph = secateur.trace(model, (X,), run=run)
+    plan = secateur.plan(graph, "channels=0.5")
+    verification = secateur.verify(model, secateur.cut(model, plan), plan, (X,))
+    assert verification.passed, str(verification)
+    assert secateur.cut(model, plan)(X).shape == (5, 2)
+
+
+def test_noise_of_a_written_size_keeps_the_latent() -> None:
+    model = _linear(lambda m, x: m.out(m.inp(x) + torch.normal(0.0, 1.0, (5, 16))))
+    (reason,) = {f.reason for f in secateur.trace(model, (X,)).frozen if f.name == "inp.weight" and f.dim == 0}
+    assert "made with a literal size" in reason
+
+
+def test_noise_that_is_written_to_a_buffer() -> None:
+    def forward(m: Any, x: Tensor) -> Tensor:
+        torch.randn(m.b_noise.shape, out=m.b_noise)
+        return m.out(m.inp(x) + m.b_noise)
+
+    model = Held(forward, b_noise=torch.zeros(5, 16))
+    assert secateur.trace(model, (X,))
+    ReplayJob([Call((X,))], lift=False).run(model)
+    assert not bool(model.b_noise.any())
+
+
 @pytest.mark.parametrize("large", [ondemand.LARGE, 1])
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_cut_is_proved(name: str, large: int, monkeypatch: pytest.MonkeyPatch) -> None:

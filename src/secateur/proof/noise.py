@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,10 @@ import torch
 from secateur.proof.units import Units
 from secateur.terms import Term, find
 
-# Ops that overwrite their first argument, whatever it holds.
-FILLS = frozenset(
+# Ops whose first argument says no more than a shape and a type.
+BY_SHAPE = frozenset(
     f"aten::{name}_" for name in "normal uniform bernoulli exponential geometric cauchy log_normal random".split()
-)
-LIKE = frozenset({"aten::rand_like", "aten::randn_like"})
-SIZED = frozenset({"aten::rand", "aten::randn", "aten::randint"})
+) | frozenset(f"aten::{name}" for name in "normal normal_functional rand_like randn_like randint_like".split())
 
 
 class NotDrawn(Exception):
@@ -27,26 +25,40 @@ class NotDrawn(Exception):
 def drawn(func: Any, args: Sequence[Any], kwargs: dict[str, Any], dims: Sequence[Term], units: Units, at: Any) -> Any:
     """What a random op returns, from a generator that starts anew for this call `at`. Raises `NotDrawn`."""
     torch.manual_seed(zlib.crc32(repr(at).encode()))
-    noise = Noise(dims, units)
-    name, of_values = func._schema.name, any(isinstance(value, torch.Tensor) for value in args[1:])
-    if name in SIZED:
-        at_size = next(i for i, value in enumerate(args) if isinstance(value, (list, tuple)))
-        return noise.own(func(*args[:at_size], noise.sizes, *args[at_size + 1 :], **kwargs))
-    if name in FILLS and not of_values:
-        return args[0].copy_(noise.own(func(noise.ones(args[0]), *args[1:], **kwargs)))
-    if name in LIKE:
-        return noise.own(func(noise.ones(args[0]), *args[1:], **kwargs))
+    given = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **kwargs}
+    if "generator" in given:
+        given["generator"] = None  # the model's own would go on from run to run
+    found = _made(func, given, Noise(dims, units))
+    if found is NotImplemented:
+        if any(map(units.moves, dims)) and not _is_plain(func, given):
+            raise NotDrawn(f"{func._schema.name} draws random numbers that depend on values")
+        return func(**given)
+    written = given.get("self") if func._schema.name.endswith("_") else given.get("out")
+    if written is None:
+        return found
+    if written is given.get("out") and written.shape != found.shape:
+        written.resize_(found.shape)
+    return written.copy_(found)
+
+
+def _made(func: Any, given: dict[str, Any], noise: Noise) -> Any:
+    """The random numbers; `NotImplemented` where they depend on values in a way that is not known."""
+    name = func._schema.name
+    if given.get("out") is not None:
+        given = {**given, "out": noise.ones(given["out"])}
+    inputs = [key for key, value in given.items() if isinstance(value, torch.Tensor) and key != "out"]
+    if "size" in given:
+        return noise.own(func(**{**given, "size": noise.sizes}))
+    if name in BY_SHAPE and inputs == ["self"]:
+        return noise.own(func(**{**given, "self": noise.ones(given["self"])}))
     if name in OF_VALUES:
-        return OF_VALUES[name](noise, *args)
-    if any(map(units.moves, dims)) and not _is_plain(func, args):
-        raise NotDrawn(f"{name} draws random numbers that depend on values")
-    return func(*args, **kwargs)
+        return OF_VALUES[name](noise, **{key: v for key, v in given.items() if key not in ("generator", "out")})
+    return NotImplemented
 
 
-def _is_plain(func: Any, args: Sequence[Any]) -> bool:
+def _is_plain(func: Any, given: Mapping[str, Any]) -> bool:
     """Whether an op draws nothing: outside training it does not."""
-    names = [argument.name for argument in func._schema.arguments]
-    return "training" in names and not any(args[names.index("training") :][:1])
+    return any(argument.name == "training" for argument in func._schema.arguments) and not given.get("training")
 
 
 @dataclass(frozen=True)
@@ -76,21 +88,25 @@ class Noise:
         """Ones and zeros, by the chance of a one."""
         return (self.own(torch.rand_like(self.ones(chance))) < chance).to(chance.dtype)
 
-    def normal(self, mean: Any, deviation: Any) -> torch.Tensor:
+    def normal(self, mean: Any, std: Any = 1.0) -> torch.Tensor:
         """Normal numbers; one of the two may be a number."""
-        like = mean if isinstance(mean, torch.Tensor) else deviation
-        return mean + deviation * self.own(torch.randn_like(self.ones(like)))
+        like = mean if isinstance(mean, torch.Tensor) else std
+        return mean + std * self.own(torch.randn_like(self.ones(like)))
 
-    def dropout(self, x: torch.Tensor, *options: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def dropout(self, input: Any, p: float, train: bool | None) -> Any:  # noqa: A002 - so aten calls it
         """Dropout and its mask."""
-        scaled, mask = map(self.own, torch.ops.aten.native_dropout(self.ones(x), *options))
-        return x * scaled, mask
+        scaled, mask = map(self.own, torch.ops.aten.native_dropout(self.ones(input), p, train))
+        return input * scaled, mask
 
 
-# How ops draw whose random numbers depend on values.
+def _bernoulli(noise: Noise, self: torch.Tensor, p: Any = None) -> torch.Tensor:
+    return noise.coins(self if p is None else torch.zeros_like(self) + p)
+
+
+# How ops draw whose random numbers depend on values, by the names of their arguments.
 OF_VALUES: dict[str, Callable[..., Any]] = {
     "aten::native_dropout": Noise.dropout,
-    "aten::bernoulli": lambda noise, x, p=None: noise.coins(x if p is None else torch.zeros_like(x) + p),
-    "aten::bernoulli_": lambda noise, x, p: x.copy_(noise.coins(p.expand(x.shape))),
+    "aten::bernoulli": _bernoulli,
+    "aten::bernoulli_": _bernoulli,
     "aten::normal": Noise.normal,
 }

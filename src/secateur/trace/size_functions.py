@@ -203,6 +203,21 @@ def _full(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None
     _made(recorder, _argument(args, kwargs, 0, "size"), out)
 
 
+@sized("normal")
+def _normal(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    for place, name in enumerate(("mean", "std")):
+        escape(_argument(args, kwargs, place, name), "used in normal")
+    _made(recorder, _argument(args, kwargs, 2, "size", ()), out)
+
+
+@sized("randint")
+def _randint(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    """`randint(high, size)` or `randint(low, high, size)`."""
+    for value in (*args, kwargs.get("low"), kwargs.get("high")):
+        escape(value, "used in randint")
+    _made(recorder, kwargs.get("size") or args[-1], out)
+
+
 @sized("new_zeros", "new_ones", "new_empty")
 def _new(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     _made(recorder, shape_args(args[1:], kwargs), out)

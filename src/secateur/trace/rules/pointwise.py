@@ -9,6 +9,7 @@ import torch
 from secateur.terms import ONE, Axis, Term
 from secateur.trace.op import Op, bare
 from secateur.trace.registry import rule
+from secateur.trace.rules.index import factory
 from secateur.trace.typed import Origins, Place, is_blank, mark_blank
 
 # f(0) = 0: a silenced unit is still zero behind these.
@@ -166,12 +167,23 @@ def same(op: Op) -> None:
 
 @rule(
     *("aten::ones_like", "aten::full_like", "aten::empty_like", "aten::rand_like", "aten::randn_like"),
-    *("aten::fill", "aten::zero", "aten::uniform", "aten::normal", "aten::bernoulli", "aten::exponential"),
+    *(
+        "aten::randint_like",
+        "aten::fill",
+        "aten::zero",
+        "aten::uniform",
+        "aten::normal",
+        "aten::bernoulli",
+        "aten::exponential",
+    ),
     *("aten::geometric", "aten::cauchy", "aten::log_normal", "aten::random"),
 )
 def like(op: Op) -> None:
     """x: [*a] -> [*a], its values forgotten"""
-    pointwise(op)
+    if op["size"] is None:
+        pointwise(op)
+    else:  # torch.normal(0.0, 1.0, size)
+        factory(op)
 
 
 @rule("aten::prelu")
