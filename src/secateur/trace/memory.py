@@ -47,7 +47,7 @@ class Memory:
         if region is None:
             region = _Region(StorageWeakRef(storage), _address(storage), storage.nbytes())
             self._regions[storage._cdata] = region
-        region.types[_layout(tensor, tensor.storage_offset() * tensor.element_size())] = typed
+        region.types[_layout(tensor, int(tensor.storage_offset()) * tensor.element_size())] = typed
 
     def found(self, tensor: torch.Tensor, why: Reason) -> Typed | None:
         """The type of what is known to lie where a tensor does; if that tells nothing, what lies there freezes."""
@@ -76,7 +76,7 @@ class Memory:
         storage = tensor.untyped_storage()
         region = self._regions.get(storage._cdata)
         if region is not None:
-            yield region, tensor.storage_offset() * tensor.element_size()
+            yield region, int(tensor.storage_offset()) * tensor.element_size()
         elif _address(storage) is not None:
             at = tensor.data_ptr()
             for other in self._regions.values():
