@@ -8,6 +8,7 @@ from secateur.base.meta import SHORTCUTS
 from secateur.base.table import Table
 from secateur.cost.count import FORMULAS, formula
 from secateur.data.load import DATASETS
+from secateur.export.runtimes import RUNTIMES
 from secateur.importance import CRITERIA
 from secateur.masks.criteria import CRITERIA as WEIGHT_CRITERIA
 from secateur.masks.patterns import PATTERNS
@@ -43,6 +44,7 @@ TABLES: dict[str, tuple[dict[Any, Any], str]] = {
     "schedules": (SCHEDULES, "schedules named"),
     "optimizers": (OPTIMIZERS, "optimizers named"),
     "logs": (KINDS, "logs named"),
+    "runtimes": (RUNTIMES, "runtimes named"),
 }
 
 

@@ -25,8 +25,17 @@ def test_json(secateur: Command, small: Path) -> None:
     assert "def load_pruned" in secateur.json("export", small, "--loader")["loader"]
 
 
-def test_without_loader(secateur: Command, small: Path) -> None:
-    assert "export what? add --loader" in secateur.fails("export", small)
+def test_the_loader_is_what_is_exported_unless_another_runtime_is_named(secateur: Command, small: Path) -> None:
+    assert secateur("export", small) == secateur("export", small, "--loader")
+    assert secateur("export", small, "--to", "loader") == secateur("export", small, "--loader")
+
+
+def test_an_unknown_runtime(secateur: Command, small: Path) -> None:
+    message = secateur.fails("export", small, "--to", "lodaer")
+    assert "no runtime 'lodaer'; did you mean 'loader'?" in message
+    assert "known: loader" in message
+    both = secateur.fails("export", small, "--loader", "--to", "lodaer")
+    assert "--loader means --to loader, and --to is lodaer; leave one of them out" in both
 
 
 def test_no_run(secateur: Command) -> None:

@@ -16,7 +16,9 @@ from torch import nn
 import secateur
 from nets import NETS
 from secateur.errors import FileError
+from secateur.export import load_pruned as exported_module
 from secateur.export.loader import loader_source
+from secateur.files.model_file import FORMAT
 
 CUT = [name for name, net in NETS.items() if net.axes]
 
@@ -109,7 +111,12 @@ def test_it_names_the_file_and_is_short(tmp_path: Path) -> None:
     assert 'odd \\"name\\".safetensors")' in source
     assert len(source.splitlines()) < 180
     assert "import secateur" not in source
+    assert "from secateur" not in source
     assert compile(source, "loader.py", "exec")
+
+
+def test_the_module_that_is_exported_reads_the_format_that_is_written() -> None:
+    assert exported_module.FORMAT == FORMAT
 
 
 def test_a_file_that_is_no_model(tmp_path: Path) -> None:

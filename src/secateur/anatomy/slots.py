@@ -54,7 +54,7 @@ def replace_in(owner: object, new: Mapping[int, torch.Tensor], but: Collection[s
     table = vars(owner)
     for name, value in list(table.items()):
         if name not in but and _may_hold(value):
-            changed = _replaced(value, new, NESTED)
+            changed = swapped(value, new, NESTED)
             if changed is not value:
                 table[name] = changed
 
@@ -67,14 +67,14 @@ def _may_hold(value: Any) -> bool:
 NESTED = 3  # containers in containers in containers
 
 
-def _replaced(value: Any, new: Mapping[int, torch.Tensor], depth: int) -> Any:
+def swapped(value: Any, new: Mapping[int, torch.Tensor], depth: int) -> Any:
     """The new tensor, the container with new tensors in it, or the value itself if it holds none of the old."""
     if isinstance(value, torch.Tensor):
         return new.get(id(value), value)
     if not depth or type(value) not in (dict, list, tuple):
         return value
     held = list(value.values() if type(value) is dict else value)
-    made = [_replaced(item, new, depth - 1) for item in held]
+    made = [swapped(item, new, depth - 1) for item in held]
     if all(a is b for a, b in zip(made, held, strict=True)):
         return value
     return dict(zip(value, made, strict=True)) if type(value) is dict else type(value)(made)

@@ -17,24 +17,28 @@ from secateur.errors import FileError, InputError
 
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or a file that secateur saved.")],
-    loader: Annotated[
-        bool, Option("--loader", help="A Python file that loads the weights; needs only torch and safetensors.")
-    ] = False,
+    to: Annotated[
+        str,
+        Option(
+            metavar="RUNTIME", help="loader: a Python file that loads the weights; needs only torch and safetensors."
+        ),
+    ] = "loader",
+    loader: Annotated[bool, Option("--loader", help="The same as --to loader.")] = False,
     out: Annotated[Optional[Path], Option(metavar="FILE", help="Write it there instead of to stdout.")] = None,
 ) -> CommandResult:
-    """Print a short loader for a pruned model that needs only torch and safetensors.
+    """Print what a runtime needs to run a pruned model: by default a loader that needs torch and safetensors.
 
-    secateur export run/small --loader --out loader.py
+    secateur export run/small --to loader --out loader.py
     """
-    from secateur.export.loader import loader_source
+    from secateur.export.runtimes import exported
 
-    if not loader:
-        raise InputError("export what? add --loader")
-    source = loader_source(_saved_file(run))
+    if loader and to != "loader":
+        raise InputError(f"--loader means --to loader, and --to is {to}; leave one of them out")
+    text = exported(_saved_file(run), to)
     if out is None:
-        return CommandResult({"loader": source}, source.rstrip("\n"))
-    _write(out, source)
-    return CommandResult({"loader": source, "out": str(out)}, f"wrote {out}")
+        return CommandResult({to: text}, text.rstrip("\n"))
+    _write(out, text)
+    return CommandResult({to: text, "out": str(out)}, f"wrote {out}")
 
 
 def _saved_file(run: str) -> Path:

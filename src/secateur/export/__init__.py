@@ -1,1 +1,3 @@
-"""What a pruned model is deployed as. A runtime is one file here; today there is a loader that needs only torch."""
+"""What a pruned model is deployed as: one file per runtime, and a row in `runtimes.RUNTIMES`. May import `files` and
+what stands below it. `load_pruned.py` is the code of the runtime `loader`, which is exported as text.
+"""
