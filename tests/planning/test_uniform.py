@@ -103,6 +103,31 @@ def test_query_groups_follow_heads_that_are_cut_layer_by_layer(name: str, calls:
     assert secateur.verify(model, result.model, result.plan, CALL, calls=[MASK]).passed
 
 
+def stablelm() -> Any:
+    """Its `head_dim` is `hidden_size // num_heads`, which is another number where only heads are cut."""
+    config = {"hidden_size": 72, "intermediate_size": 48, "num_attention_heads": 9, "num_key_value_heads": 3}
+    kind = transformers.StableLmForCausalLM
+    return kind(transformers.StableLmConfig(vocab_size=97, num_hidden_layers=2, **config)).eval()
+
+
+def bigcode() -> Any:
+    """Keeps the number of its heads in an attribute that no call reads."""
+    config = {"n_embd": 48, "n_layer": 2, "n_head": 6, "n_positions": 64, "bos_token_id": 1, "eos_token_id": 1}
+    return transformers.GPTBigCodeForCausalLM(transformers.GPTBigCodeConfig(vocab_size=97, **config)).eval()
+
+
+@pytest.mark.parametrize("build", [stablelm, bigcode])
+def test_query_groups_follow_where_the_constructor_computes_the_head_size(build: Any) -> None:
+    model = build()
+    result = secateur.prune(model, CALL, "params=0.9", select="kind=head: only", outputs=lambda o: o.logits)
+    groups = [m.num_key_value_groups for m in result.model.modules() if hasattr(m, "num_key_value_groups")]
+    before = [m.num_key_value_groups for m in model.modules() if hasattr(m, "num_key_value_groups")]
+    assert all(a < b for a, b in zip(groups, before, strict=True))
+    assert not [name for name in str(result.plan.notes.get("unread", "")).split() if "groups" in name]
+    checked = secateur.verify(model, result.model, result.plan, CALL, calls=[MASK], outputs=lambda o: o.logits)
+    assert checked.passed
+
+
 def test_integers_that_follow_are_listed_in_the_plan() -> None:
     graph = secateur.trace(decoder(), CALL)
     known = {str(attribute) for attribute in graph.attributes}

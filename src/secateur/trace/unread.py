@@ -20,7 +20,7 @@ from secateur.anatomy.building import is_pretrained
 from secateur.base.names import inside
 from secateur.errors import InputError
 from secateur.graph.algebra import Opaque
-from secateur.graph.sizes import Attribute, Dim, Expr, leaves
+from secateur.graph.sizes import Arithmetic, Attribute, Dim, Expr, leaves
 from secateur.trace.constructing import Built, offer_head_dims
 from secateur.trace.solve import Solver
 from secateur.trace.staging import Fact, StandIns
@@ -65,20 +65,41 @@ class _Local:
 
     def __init__(self, solver: Solver, stage: StandIns, attribute: Attribute, config: Collection[Dim | Attribute]):
         here = [f for f in stage.facts if not attribute.module or inside(f.module, {attribute.module})]
-        self._facts = [f for f in here if isinstance(f.thing, Dim) or f.thing not in stage.unread]
+        facts = [f for f in here if isinstance(f.thing, Dim) or f.thing not in stage.unread]
+        own = [f for f in facts if isinstance(f.thing, Attribute) and f.thing.module == attribute.module]
+        computed = [f for f in own if isinstance(f.made, Arithmetic)]
+        given = [f for f in own if f not in computed]
+        self._kept = {f.made: f.thing for f in computed}
+        self._facts = [replace(f, made=self._in_own_terms(f.made)) for f in facts if f not in own]
+        self._given = {leaf for f in given for leaf in leaves(f.made)}
+        self._derived_from: set[Dim | Attribute] = set()
         self._outer, self._attribute, self._solver = solver.solution.attributes, attribute, copy.copy(solver)
         self._known = {a: ratio for a, ratio in self._outer.items() if a not in config}
         self._solver.solution = replace(solver.solution, attributes=self._known)
         self._solver.old = {**stage.attributes, **stage.offered}
-        for fact in [*self._facts] * ROUNDS:
+        for fact in [*given, *self._facts * ROUNDS]:
             self._define(fact)
+        for fact in computed:
+            self._derived_from |= {*leaves(fact.made)} if self._define(fact) else set()
+        for fact in self._facts * ROUNDS:
+            self._define(fact)
+
+    def _in_own_terms(self, expr: Expr) -> Expr:
+        """The same of what the module keeps: layer by layer `hidden // heads` may be another number than `head_dim`."""
+        if expr in self._kept:
+            return self._kept[expr]
+        if isinstance(expr, Arithmetic):
+            return Arithmetic(expr.op, self._in_own_terms(expr.left), self._in_own_terms(expr.right))
+        return expr
 
     def follows(self, expr: Expr) -> bool:
         """Whether an expression over the config is known here, and then what the attribute is."""
+        expr = self._in_own_terms(expr)
         asked = set(leaves(expr))
         if not asked <= self._known.keys():
             return asked.isdisjoint(leaf for f in self._facts for leaf in leaves(f.made))  # not of sizes
-        about = [fact for fact in self._facts if not asked.isdisjoint(leaves(fact.made))]
+        checked = asked | (self._derived_from - self._given)
+        about = [fact for fact in self._facts if not checked.isdisjoint(leaves(fact.made))]
         try:
             value = self._solver.ratio(expr)
         except Opaque:
@@ -88,13 +109,16 @@ class _Local:
             return True
         return False
 
-    def _define(self, fact: Fact) -> None:
+    def _define(self, fact: Fact) -> bool:
+        """Find the one number of the config that a fact leaves open, if it leaves one."""
         unknown = [n for n in dict.fromkeys(leaves(fact.made)) if n not in self._known]
         if len(unknown) == 1 and isinstance(unknown[0], Attribute):
             with suppress(Opaque):
                 solved = self._solver.isolate(fact.made, unknown[0], self._solver.ratio(fact.thing))
                 if solved is not None:
                     self._known[unknown[0]] = solved
+                    return True
+        return False
 
     def _agrees(self, fact: Fact) -> bool:
         if not self._known.keys() >= set(leaves(fact.made)):
