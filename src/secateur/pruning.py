@@ -66,9 +66,7 @@ class Pruned:
         """What was cut and what it saves, as plain data."""
         before, after = self.plan.before, self.plan.after
         return {
-            "params": {"before": before.params, "after": after.params},
-            "macs": {"before": before.macs, "after": after.macs},
-            "memory": {"before": before.memory, "after": after.memory},
+            **{kind: {"before": value, "after": after[kind]} for kind, value in before.as_dict().items()},
             "target": list(self.plan.target),
             "removed": list(self.plan.removed),
             "added": [added.name for added in self.plan.added],

@@ -13,9 +13,10 @@ from secateur.anatomy.guard import guard
 from secateur.anatomy.slots import slots
 from secateur.apply.additions import places, put
 from secateur.apply.ready import PLANS, plans_of
+from secateur.cost.kinds import KINDS
 from secateur.errors import InputError
 from secateur.plan.check import check_plan
-from secateur.plan.parts import Added, Recovery, Totals
+from secateur.plan.parts import Added, Amount, Recovery, Totals
 from secateur.plan.plan import Plan
 
 
@@ -80,9 +81,18 @@ def _first_names(
 
 
 def _grown(totals: Totals, new: Sequence[nn.Parameter]) -> Totals:
-    """Totals with further parameters, which take memory all the time."""
-    memory = None if totals.memory is None else totals.memory + sum(p.numel() * p.element_size() for p in new)
-    return replace(totals, params=totals.params + sum(p.numel() for p in new), memory=memory)
+    """Totals with further parameters."""
+    return Totals.of({kind: _more(kind, amount, new) for kind, amount in totals.amounts.items()})
+
+
+def _more(kind: str, amount: Amount, new: Sequence[nn.Parameter]) -> Amount:
+    """An amount with further parameters; unknown where the table has no row that says what they add."""
+    if amount.value is None or not new:
+        return amount
+    if kind not in KINDS:
+        return amount._replace(value=None)
+    added = KINDS[kind].added
+    return amount if added is None else amount._replace(value=amount.value + sum(map(added, new)))
 
 
 def _check_uniform(plan: Plan, added: tuple[Added, ...]) -> None:

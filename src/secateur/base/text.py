@@ -29,6 +29,15 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = (), gap: str
     return [line(row) for row in rows]
 
 
+def numeral(value: float) -> str:
+    """A number with separators of thousands; a float in four digits.
+
+    >>> numeral(1_234_567), numeral(3.14159)
+    ('1,234,567', '3.142')
+    """
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
 def share(value: float) -> str:
     """A fraction in percent. It shows 0 % and 100 % only where they are exact.
 

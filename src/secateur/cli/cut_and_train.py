@@ -147,8 +147,8 @@ def reached(dense: Loaded, plan: Plan, asked: CutOptions) -> tuple[str, ...]:
     if not earlier:
         return plan.target
     original: Any = earlier[0].before
-    counted = [target for target in targets if getattr(original, target.kind, None) is not None]
-    return tuple(f"{target.kind}={target.limit(getattr(original, target.kind))}" for target in counted)
+    counted = [target for target in targets if original[target.kind] is not None]
+    return tuple(f"{target.kind}={target.limit(original[target.kind])}" for target in counted)
 
 
 def _proved(dense: Loaded, result: Pruned) -> Pruned:

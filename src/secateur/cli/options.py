@@ -9,6 +9,8 @@ from typing import Annotated, ClassVar, Optional
 import typer
 from typer import Option
 
+from secateur.cost.kinds import KINDS
+
 # Optional[...], since typer evaluates these at run time.
 # ruff: noqa: UP045
 
@@ -53,7 +55,7 @@ class CutOptions:
         list[str],
         Option(
             metavar="KIND=NUMBER",
-            help="What remains: macs=0.5, params=1.76e6, memory=20e6, channels=0.7, depth=0.75; repeatable.",
+            help=f"What remains: {', '.join(kind.example for kind in KINDS.values())}; repeatable.",
         ),
     ] = field(default_factory=list)
     uniform: Annotated[

@@ -119,13 +119,14 @@ def _check_cut(plan: Plan, epochs: int) -> None:
 def _counted(dense: Loaded, small: nn.Module, plan: Plan, targets: Sequence[str]) -> tuple[Count, Count]:
     """Both models as they are, not as the plan predicts. Raises `CheckFailed` where a target is missed."""
     from secateur.cost.count import count
+    from secateur.cost.kinds import CHANNELS
     from secateur.planning import parse_targets
 
     with working("counting"):
         before, after = count(dense.model, dense.inputs), count(small, dense.inputs)
     for target in parse_targets(targets):
         have, had = getattr(after, target.kind, 0), getattr(before, target.kind, 0)
-        if target.kind != "channels" and have > target.limit(had):
+        if target.kind != CHANNELS and have > target.limit(had):
             raise CheckFailed(f"the target {target} is missed: {have:,} remain of {had:,}\nnothing was written")
     predicted = (plan.before.params, plan.before.macs, plan.after.params, plan.after.macs)
     if predicted != (before.params, before.macs, after.params, after.macs):

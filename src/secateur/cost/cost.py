@@ -39,8 +39,6 @@ class Cost:
         (58, 48, 30)
     """
 
-    KINDS = ("params", "macs", "memory")
-
     def __init__(
         self,
         axes: Sequence[Axis],
@@ -49,16 +47,15 @@ class Cost:
         tensors: Products,
         storages: Sequence[Storage],
     ):
-        number = {axis: i for i, axis in enumerate(axes)}
+        self._number = number = {axis: i for i, axis in enumerate(axes)}
         self.full: Counts = np.array([axis.n for axis in axes], dtype=np.int64)
         self.params = SizePolynomial(parameters, number)
         self.macs = SizePolynomial(macs, number)
         self.memory = Memory(tensors, storages, number)
 
-    def of_kind(self, kind: str) -> SizePolynomial | Memory:
-        """Return the cost of one kind, such as "params"."""
-        assert kind in self.KINDS, kind
-        return getattr(self, kind)
+    def sum_of(self, products: Products) -> SizePolynomial:
+        """Another sum of products of sizes over the same axes: (coefficient, terms) each."""
+        return SizePolynomial(products, self._number)
 
 
 __all__ = ["Cost", "Counts", "SizePolynomial"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from secateur.cost.kinds import counted
 from secateur.graph.block_text import block_data
 from secateur.graph.facts import Facts, covered
 from secateur.graph.frozen_text import lesson
@@ -70,9 +71,7 @@ def overview(graph: Facts) -> dict[str, Any]:
     """Return the size of a model, and the shares of it that lie on a prunable axis."""
     return {
         "model": type(graph.model).__name__,
-        "params": graph.params,
-        "macs": graph.total_macs,
-        "memory": graph.memory,
+        **{kind.name: graph.total_of(kind.name) for kind in counted()},
         "coverage": {"params": graph.coverage.params, "macs": graph.coverage.macs},
     }
 

@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 
 from secateur.base.names import plain_of
-from secateur.cost.cost import Cost
+from secateur.cost.cost import Cost, Counts
+from secateur.cost.kinds import KINDS, CostFunction, Kind, counted, value_at
 from secateur.cost.parts import MacsTerm, Storage
 from secateur.graph.algebra import Ratio
 from secateur.graph.consumers import Consumer
@@ -31,7 +32,7 @@ from secateur.graph.parts import (
     TraceSource,
 )
 from secateur.graph.sizes import Attribute, SizeGuard
-from secateur.plan.parts import Cache, Gives, Renorm, Totals
+from secateur.plan.parts import Amount, Cache, Gives, Renorm, Totals
 from secateur.terms import ONE, Axis, Cat, Term, axes, find
 
 
@@ -104,7 +105,35 @@ class Facts:
     @property
     def totals(self) -> Totals:
         """The size of the traced model, including the blocks that this Graph leaves out."""
-        return self.whole or Totals(self.params, self.total_macs, self.memory)
+        return self.whole or Totals.of({k.name: Amount(self.total_of(k.name), k.heading) for k in counted()})
+
+    def totals_at(self, counts: Counts) -> Totals:
+        """The size that is left when the axes have these counts."""
+        costs = {kind: self.cost_of(kind.name) for kind in counted()}
+        values = {kind: None if cost is None else value_at(cost, counts) for kind, cost in costs.items()}
+        return Totals.of({kind.name: Amount(value, kind.heading) for kind, value in values.items()})
+
+    def total_of(self, name: str) -> int | float | None:
+        """The total of a kind of `secateur.cost.kinds`, without the blocks that this Graph leaves out; None if unknown."""
+        kind = KINDS[name]
+        if kind.total is not None:
+            return kind.total(self)
+        cost = self.cost_of(name)
+        return None if cost is None else value_at(cost, self.cost.full)
+
+    def cost_of(self, name: str) -> CostFunction | None:
+        """A kind of `secateur.cost.kinds` as a function of the counts of the axes; None if unknown."""
+        kind = KINDS[name]
+        if kind not in self._costs:
+            self._costs[kind] = kind.cost(self) if kind.cost is not None else None
+        return self._costs[kind]
+
+    @cached_property
+    def _costs(self) -> dict[Kind, CostFunction | None]:
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_costs"}  # rows may not be picklable
 
     @cached_property
     def memory(self) -> int | None:

@@ -17,7 +17,8 @@ A plan that `secateur.plan` made always passes; one from a file may be damaged o
 8. A recovery step is a name, and its options are plain values by name.
 9. Gaps are closed in lists that lose members, all of them by number; what follows are integers by rule 4, and lists of
    plain values of which some stay, in their order. Nothing of it lies in a module that is removed.
-10. Totals are whole numbers from 0 up; bytes of memory may be unknown.
+10. Totals are whole numbers from 0 up; bytes of memory may be unknown. Those of further kinds are finite numbers from
+   0 up, or unknown, each with a heading.
 11. A parameter that is not cut has a name that no site has, and a shape of whole numbers from 0 up.
 """
 
@@ -77,6 +78,9 @@ def check_plan(plan: Choice) -> None:
         if not all(map(_is_place, known)):
             told = f"{totals.params!r} parameters, {totals.macs!r} MACs and {totals.memory!r} bytes"
             raise FileError(f"the plan counts {told} {when} the cut; totals are whole numbers from 0 up")
+        for kind, (value, heading) in totals.more.items():
+            if not isinstance(heading, str) or not (value is None or _is_amount(value)):
+                raise FileError(f"the plan counts {value!r} {kind} {when} the cut; give a number from 0 up")
     for name, shape in (plan.uncut or {}).items():  # Rule 11
         if name in plan.sites or not all(map(_is_place, shape)):
             raise FileError(f"the plan leaves {name!r} of shape {shape!r} as it is; it cuts it, or that is not a shape")
@@ -84,6 +88,10 @@ def check_plan(plan: Choice) -> None:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value > 0
+
+
+def _is_amount(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 # --- Rule 1 ---

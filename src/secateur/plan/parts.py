@@ -92,16 +92,64 @@ class Recovery:
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
+HEADINGS = {"params": "parameters", "macs": "MACs", "memory": "memory (bytes)"}
+"""What every plan counts, as tables print it. Further kinds bring their own headings."""
+
+
+class Amount(NamedTuple):
+    """How much there is of a kind (None if unknown), and how tables call it."""
+
+    value: int | float | None
+    heading: str
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Parameters, multiply-adds, and bytes at the peak of a call (None where nobody knows)."""
+    """What a model has of each kind of cost (see `secateur.cost.kinds`); `totals["macs"]` is None if unknown.
+
+    Every plan knows parameters, multiply-adds, and bytes at the peak of a call; `more` holds all further kinds. It says
+    by itself how they print, so that a plan can be read where the table has no such row.
+
+    >>> totals = Totals(58, 48, None, {"units": Amount(8, "units")})
+    >>> totals["macs"], totals["units"], totals["memory"], totals["watts"]
+    (48, 8, None, None)
+    """
 
     params: int
     macs: int
     memory: int | None = None
+    more: Mapping[str, Amount] = field(default_factory=dict, hash=False)
 
-    def as_list(self) -> list[int]:
-        """What is known."""
+    @staticmethod
+    def of(amounts: Mapping[str, Amount]) -> Totals:
+        """From amounts by kind; `amounts` gives them back."""
+        first = {kind: amounts[kind].value for kind in HEADINGS}
+        more = {kind: amount for kind, amount in amounts.items() if kind not in HEADINGS}
+        return Totals(**first, more=more)  # type: ignore[arg-type]
+
+    @staticmethod
+    def read(params: int, macs: int, memory: int | None = None, more: Mapping[str, Any] | None = None) -> Totals:
+        """From plain data, as `as_list` writes it."""
+        return Totals(params, macs, memory, {kind: Amount(*amount) for kind, amount in (more or {}).items()})
+
+    @property
+    def amounts(self) -> dict[str, Amount]:
+        """All amounts by kind."""
+        first = {kind: Amount(getattr(self, kind), heading) for kind, heading in HEADINGS.items()}
+        return {**first, **self.more}
+
+    def __getitem__(self, kind: str) -> int | float | None:
+        amount = self.amounts.get(kind)
+        return None if amount is None else amount.value
+
+    def as_dict(self) -> dict[str, int | float | None]:
+        """Plain data: the values by kind."""
+        return {kind: amount.value for kind, amount in self.amounts.items()}
+
+    def as_list(self) -> list[Any]:
+        """Plain data for JSON, what is unknown left out where nothing follows."""
+        if self.more:
+            return [self.params, self.macs, self.memory, dict(self.more)]
         return [self.params, self.macs, *([self.memory] if self.memory is not None else [])]
 
 

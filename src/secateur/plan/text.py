@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from secateur.base.text import columns, counted, folded, listed, paged, share, span, times, wrapped
+from secateur.base.text import columns, counted, folded, listed, numeral, paged, share, span, times, wrapped
 from secateur.plan.choice import UNREAD, Choice
 from secateur.plan.parts import AttributeChange, AxisPlan, Code, Recovery
 
@@ -44,10 +44,11 @@ def _head(plan: Choice) -> str:
 
 
 def _totals(plan: Choice) -> list[str]:
-    names = {"params": "parameters", "macs": "MACs", "memory": "memory (bytes)"}
-    kinds = [(name, getattr(plan.before, kind), getattr(plan.after, kind)) for kind, name in names.items()]
-    known = [(name, old, new) for name, old, new in kinds if old is not None and new is not None]
-    rows = [(name, f"{old:,}", f"{new:,}", share(new / old) if old else "") for name, old, new in known]
+    rows = []
+    for kind, (old, heading) in plan.before.amounts.items():
+        new = plan.after[kind]
+        if old is not None and new is not None:
+            rows.append((heading, numeral(old), numeral(new), share(new / old) if old else ""))
     return columns([("", "before", "after", "remains"), *rows], right=(1, 2, 3))
 
 

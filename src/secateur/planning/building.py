@@ -9,7 +9,7 @@ from secateur.cost.size_polynomials import Counts
 from secateur.graph.blocks import counts_by_axis
 from secateur.graph.graph import Graph
 from secateur.plan.codes import encoded
-from secateur.plan.parts import AttributeChange, AxisPlan, Code, Renorm, Scale, Totals
+from secateur.plan.parts import AttributeChange, AxisPlan, Code, Renorm, Scale
 from secateur.plan.plan import Plan
 from secateur.terms import Axis, axes, find, size
 
@@ -23,7 +23,7 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
     for axis in graph.axes:
         for outer in axes(axis.outer) if axis.outer is not None else ():
             names.setdefault(outer, f"fixed{outer.serial - min(a.term.serial for a in graph.axes)}")
-    cost, closes = graph.cost, graph.source.uniform and bool(graph.removed)
+    closes = graph.source.uniform and bool(graph.removed)
 
     def name_of(axis: Axis) -> str | int:
         return names.get(axis, axis.n)
@@ -40,7 +40,7 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
         scales=_scales(graph, by_axis),
         renorms=_renorms(graph, by_axis),
         before=graph.totals,
-        after=Totals(cost.params(counts), cost.macs(counts), None if graph.removed else cost.memory(counts)),
+        after=graph.totals_at(counts),
         target=target,
         caches=graph.caches,
         removed=graph.removed,

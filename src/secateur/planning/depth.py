@@ -12,6 +12,7 @@ import torch
 
 from secateur.base.names import inside
 from secateur.base.text import counted as counted_text
+from secateur.cost.kinds import DEPTH
 from secateur.errors import InputError, TargetError
 from secateur.graph.blocks import block_of, without
 from secateur.graph.graph import Graph
@@ -56,7 +57,7 @@ def shortened(
         by = wishes.keeps(name)
         if by is not None:
             raise InputError(f"drop takes the block {name!r}, which {by} keeps as it is")
-    goals = [target for target in targets if target.kind == "depth"]
+    goals = [target for target in targets if target.kind == DEPTH]
     if goals:
         scores = _scores(graph, importance, statistics, seed)
         gone |= _least_important(wishes, goals, gone, scores)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from secateur.base.process import trainable
-from secateur.cost.cost import Cost
+from secateur.base.text import numeral
+from secateur.cost.kinds import KINDS
 from secateur.cost.size_polynomials import Counts
 from secateur.errors import InputError, TargetError
 from secateur.graph.blocks import counts_by_axis
@@ -98,7 +99,7 @@ def plan(
     scored = by_own_names(graph, importance) if is_ready(importance) else importance
     wishes = shortened(wishes, targets, by_hand=blocks, importance=scored, statistics=statistics, seed=seed)
     graph = wishes.graph
-    _check_memory(graph, targets)
+    _check_known(graph, targets)
     scores, rungs = _by_hand(wishes, units, score(graph, scored, statistics=statistics, seed=seed), scope, allocation)
     counted = _step_weights(graph, importance, scope, allocation)
     asked = _as_asked(graph, units, targets, rungs)
@@ -162,23 +163,27 @@ def _check_arguments(graph: Any, scope: str, allocation: Any, seed: Any) -> None
 
 def _check_targets(graph: Graph, targets: Sequence[Target]) -> None:
     """Raise `TargetError` for a count that is more than the model has."""
-    kinds = {kind: getattr(graph.totals, kind) for kind in Cost.KINDS}
     for target in targets:
-        if target.kind in kinds and target.value > 1 and target.value > kinds[target.kind]:
+        total = graph.totals[target.kind]
+        if total is not None and not target.is_share and target.value > total:
             raise TargetError(
-                f"target {target}: the model has only {kinds[target.kind]:,} {target.kind}\n"
+                f"target {target}: the model has only {numeral(total)} {target.kind}\n"
                 f"give a share of up to 1, as in '{target.kind}=0.5', or a smaller count"
             )
 
 
-def _check_memory(graph: Graph, targets: Sequence[Target]) -> None:
-    """What a call holds is known of the network as it was traced, not of what is left without some blocks."""
+def _check_known(graph: Graph, targets: Sequence[Target]) -> None:
+    """Raise `TargetError` for what is not known: memory is known of the network as it was traced, blocks included."""
     for target in targets:
-        if target.kind == "memory" and graph.removed:
+        kind, known = target.kind, graph.cost_of(target.kind) is not None and graph.totals[target.kind] is not None
+        if KINDS[kind].cost is None or known:
+            continue
+        if graph.removed:
             raise TargetError(
-                f"target {target}: memory is not predicted where whole blocks go ({next(iter(graph.removed))!r})\n"
+                f"target {target}: {kind} is not predicted where whole blocks go ({next(iter(graph.removed))!r})\n"
                 "drop the blocks first, then trace and plan what is left"
             )
+        raise TargetError(f"target {target}: how much {kind} this model has is not known\ngive another target")
 
 
 def _check_allocation(allocation: Any, scope: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from secateur.cost.kinds import CHANNELS
 from secateur.cost.size_polynomials import Counts
 from secateur.errors import TargetError
 from secateur.graph.frozen_text import holding_out
@@ -16,7 +17,7 @@ SHOWN = 3
 
 def _share(targets: Sequence[Target]) -> Target | None:
     """The smallest share of the channels that was asked for."""
-    asked = [target for target in targets if target.kind == "channels" and target.value < 1]
+    asked = [target for target in targets if target.kind == CHANNELS and target.value < 1]
     return min(asked, key=lambda target: target.value, default=None)
 
 

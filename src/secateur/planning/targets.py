@@ -1,6 +1,7 @@
 """Targets: `"macs=0.5"`, `["params=1.76e6", "macs=8.98e9"]`, `"channels=0.7"`, `"memory=20e6"`, `"depth=9"`.
 
-Always what remains. Memory is counted in bytes (`secateur.cost.memory`), depth in blocks.
+Always what remains. `secateur.cost.kinds` lists what a target may be about: memory is counted in bytes
+(`secateur.cost.memory`), depth in blocks.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import overload
 
+from secateur.cost.kinds import CHANNELS, KINDS, Number
 from secateur.errors import TargetError, nearest
-
-KINDS = ("channels", "params", "macs", "memory", "depth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,33 @@ class Target:
         return Target(kind, value)._checked(text)
 
     def _checked(self, text: str) -> Target:
+        kind = KINDS[self.kind]
         if not math.isfinite(self.value) or self.value <= 0:
-            raise TargetError(f"target {text!r}: what remains must be more than nothing\nwrite e.g. '{self.kind}=0.5'")
-        if self.kind == "channels" and self.value > 1:
-            raise TargetError(f"target {text!r}: channels take a share of up to 1, per axis\nwrite e.g. 'channels=0.7'")
+            example = f"{kind.name}=0.5" if kind.shares else kind.example
+            raise TargetError(f"target {text!r}: what remains must be more than nothing\nwrite e.g. '{example}'")
+        if not kind.counts and self.value > 1:
+            each = ", per axis" if self.kind == CHANNELS else ""
+            raise TargetError(
+                f"target {text!r}: {kind.label} take a share of up to 1{each}\nwrite e.g. '{kind.example}'"
+            )
         return self
 
-    def limit(self, total: int) -> int:
-        """The count that may remain of `total`."""
+    @property
+    def is_share(self) -> bool:
+        """Whether the value is a share of what the model has, and not a count."""
+        return self.value <= 1 and KINDS[self.kind].shares
+
+    @overload
+    def limit(self, total: int) -> int: ...
+
+    @overload
+    def limit(self, total: Number) -> Number: ...
+
+    def limit(self, total: Number) -> Number:
+        """The count that may remain of `total`; a whole number, unless the total is a float."""
         written = Fraction(str(self.value))  # 0.29 of 100 is 29, which floats do not know
-        return math.floor(written * total if written <= 1 else written)
+        most = written * Fraction(total) if self.is_share else written
+        return float(most) if isinstance(total, float) else math.floor(most)
 
     def __str__(self) -> str:
         return f"{self.kind}={self.value:.12g}"
@@ -68,3 +86,20 @@ def parse_targets(target: str | Sequence[str] | None) -> list[Target]:
         )
     texts = [target] if isinstance(target, str) else target
     return [Target.parse(part) for text in texts for part in str(text).split(",")]
+
+
+def target_at(kind: str, share: float, total: Number | None, digits: int = 4) -> str:
+    """The target that leaves a share of a total.
+
+    >>> target_at("macs", 0.25, 1000)
+    'macs=0.25'
+    """
+    by_count = not KINDS[kind].shares and total is not None
+    return f"{kind}={share * total:.12g}" if by_count else f"{kind}={share:.{digits}g}"  # type: ignore[operator]
+
+
+def smallest(kind: str, least: Number, total: Number) -> str:
+    """The smallest target of four digits that leaves as much as `least` of a total."""
+    if not KINDS[kind].shares:
+        return f"{kind}={least:.12g}"
+    return f"{kind}={math.ceil(least / total * 1e4) / 1e4:g}"

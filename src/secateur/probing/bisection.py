@@ -15,6 +15,7 @@ from secateur.base.keywords import by_group
 from secateur.base.process import trainable
 from secateur.base.progress import bar
 from secateur.base.text import columns
+from secateur.cost.kinds import KINDS
 from secateur.errors import InputError, TargetError, nearest
 from secateur.graph.fingerprint import fingerprint_of
 from secateur.graph.graph import Graph
@@ -24,7 +25,7 @@ from secateur.planning.by_counts import whole
 from secateur.planning.planning import Drop
 from secateur.planning.selection.select import SelectLike
 from secateur.planning.solver.ladders import MeasuredHarm
-from secateur.planning.targets import KINDS
+from secateur.planning.targets import target_at
 from secateur.probing.curves import DENSE
 from secateur.probing.journal import Journal, JournalOptions, JournalSettings
 from secateur.probing.metric import Finish, Metric, check_functions, judged, made
@@ -114,7 +115,7 @@ def search(
     Args:
         model: A trained model.
         example_inputs: What it is called with, as `secateur.trace` takes it.
-        kind: What is to become small: "macs", "params", "channels" or "depth".
+        kind: What is to become small: "macs" or another kind of `secateur.cost.kinds`.
         metric: From a model to one finite number; it gets copies in evaluation mode.
         max_drop: How much worse the metric may become, in its own unit.
         higher_is_better: Of the metric. Default: True.
@@ -244,7 +245,7 @@ class TargetSearch:
 
     def run(self, step: Callable[[str], None]) -> tuple[Plan, float]:
         """The largest cut that obeys, and its value."""
-        plan(self.graph, f"{self.goal.kind}=1", **self.options)  # what is wrong with the options shows at once
+        plan(self.graph, self._target(1.0), **self.options)  # what is wrong with the options shows at once
         model = made(self.graph, whole(self.graph))
         self.dense = self.journal.measured(DENSE, lambda: judged(self.goal.metric, model, "the whole model"))
         low, high = 0.0, 1.0
@@ -265,9 +266,12 @@ class TargetSearch:
     def _planned(self, share: float) -> Plan | None:
         """The plan that leaves so much, or None where it is out of reach."""
         try:
-            return plan(self.graph, f"{self.goal.kind}={share:.6g}", **self.options)
+            return plan(self.graph, self._target(share), **self.options)
         except TargetError:
             return None
+
+    def _target(self, share: float) -> str:
+        return target_at(self.goal.kind, share, self.graph.totals[self.goal.kind], digits=6)
 
     def _probed(self, found: Plan) -> Probe:
         """What the metric says of a cut; cuts alike are judged once."""
@@ -283,7 +287,7 @@ class TargetSearch:
 
     def _remains(self, found: Plan) -> float:
         """The share that a cut leaves; of what a plan does not count, what was asked for."""
-        before, after = (getattr(totals, self.goal.kind, None) for totals in (found.before, found.after))
+        before, after = found.before[self.goal.kind], found.after[self.goal.kind]
         return after / before if before and after else float(found.target[0].partition("=")[2])
 
     def _nothing(self) -> TargetError:

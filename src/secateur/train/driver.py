@@ -239,7 +239,7 @@ class _Run:
 
 
 def _record(totals: Mapping[str, Any], **rest: Any) -> Record:
-    return Record(totals=Totals(**totals), **rest)
+    return Record(totals=Totals.read(**totals), **rest)
 
 
 __all__ = ["Fitted", "LoopOptions", "prune_and_fit"]

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.apply.ready import plans_of
-from secateur.base.text import share
+from secateur.base.text import numeral, share
+from secateur.cost.kinds import CHANNELS, DEPTH, KINDS, Number
 from secateur.errors import InputError, PruningError, TargetError
 from secateur.graph.graph import Graph
 from secateur.plan.compose import same_axes
@@ -21,10 +22,8 @@ from secateur.planning import plan
 from secateur.planning.building import build_plan
 from secateur.planning.selection.limits_by_axis import Wishes
 from secateur.planning.selection.select import Select
-from secateur.planning.targets import Target, parse_targets
+from secateur.planning.targets import Target, parse_targets, target_at
 from secateur.train.widths import EXACT, Follow, Widths, as_it_was, cuts, selection
-
-CHANNELS = "channels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +58,29 @@ class Goals:
 
     def _end(self, target: Target) -> float:
         """The share of the original that a target leaves."""
-        if target.kind == CHANNELS or target.value <= 1:
+        if target.is_share:
             return target.value
         return min(target.value / max(self._totals[target.kind], 1), 1.0)
 
     def texts(self, step: int) -> tuple[str, ...]:
         """The targets of a step, as shares of the original; those that the schedule has reached, as they were given."""
         pairs = zip(self._targets, self._ways, strict=True)
-        return tuple(str(t) if way(step) <= end + EXACT else f"{t.kind}={way(step):.4g}" for t, (end, way) in pairs)
+        return tuple(
+            str(t) if way(step) <= end + EXACT else target_at(t.kind, way(step), self._totals.get(t.kind))
+            for t, (end, way) in pairs
+        )
 
     def arrives(self) -> bool:
         """Whether the last step reaches what was asked for."""
         return all(way(self.steps) <= end + EXACT for end, way in self._ways)
 
-    def limits(self, step: int) -> dict[str, int]:
+    def limits(self, step: int) -> dict[str, Number]:
         """The most that may remain after a step, by what is counted."""
-        limits: dict[str, int] = {}
+        limits: dict[str, Number] = {}
         for target, (end, way) in zip(self._targets, self._ways, strict=True):
             if target.kind != CHANNELS:
                 total, now = self._totals[target.kind], way(step)
-                limit = target.limit(total) if now <= end + EXACT else math.floor(now * total + EXACT)
+                limit = target.limit(total) if now <= end + EXACT else _most(now * total, total)
                 limits[target.kind] = min(limits.get(target.kind, limit), limit)
         return limits
 
@@ -105,44 +107,46 @@ class Goals:
         lines = [f"the target is already met: {', '.join(map(str, self._targets)) or 'the sizes of select'}"]
         for kind, limit in limits.items():
             of = self._totals[kind]
-            lines.append(f"  {kind}: the model has {have[kind]:,} ({share(have[kind] / of)} of the original {of:,})")
-            lines.append(f"  {' ' * len(kind)}  at most {limit:,} were asked for")
+            left = f"{share(have[kind] / of)} of the original {numeral(of)}"
+            lines.append(f"  {kind}: the model has {numeral(have[kind])} ({left})")
+            lines.append(f"  {' ' * len(kind)}  at most {numeral(limit)} were asked for")
         return "\n".join(
             [*lines, "ask for less than the model has; targets are shares of the model before its first cut"]
         )
 
 
-def counts(graph: Graph, kinds: Mapping[str, object] | Sequence[str]) -> dict[str, int]:
+def counts(graph: Graph, kinds: Mapping[str, object] | Sequence[str]) -> dict[str, Number]:
     """What a graph has of each kind, as far as it is known."""
-    found: dict[str, int] = {}
+    found: dict[str, Number] = {}
     for kind in kinds:
-        value = _blocks(graph) if kind == "depth" else getattr(graph.totals, kind)
+        value = graph.total_of(kind) if KINDS[kind].cost is None else graph.totals[kind]
         if value is not None:
             found[kind] = value
     return found
 
 
-def _blocks(graph: Graph) -> int:
-    return sum(block.counts for block in graph.blocks)
+def _most(limit: float, total: Number) -> Number:
+    """A limit in the numbers of its total: whole ones, unless that is a float."""
+    return limit if isinstance(total, float) else math.floor(limit + EXACT)
 
 
-def _text(kind: str, limit: int, have: int) -> str:
+def _text(kind: str, limit: Number, have: Number) -> str:
     """A target in counts; as 1 would mean all of it, one (and nothing) is written as a share."""
-    return f"{kind}={limit}" if limit > 1 else f"{kind}={(limit + 0.5) / have!r}"
+    return f"{kind}={limit}" if limit > 1 or not KINDS[kind].shares else f"{kind}={(limit + 0.5) / have!r}"
 
 
 # --- what the original had ---
 
 
-def _totals(graph: Graph, kinds: Sequence[str]) -> dict[str, int]:
+def _totals(graph: Graph, kinds: Sequence[str]) -> dict[str, Number]:
     """What the original had of each kind that is counted."""
     counted = [kind for kind in kinds if kind != CHANNELS]
-    found, plans = counts(graph, counted), plans_of(graph.model)
+    found: dict[str, Any] = {**counts(graph, counted)}
+    plans = plans_of(graph.model)
     if plans:
         _check_same_call(graph, plans[-1], counted)
         gone = sum(len(plan.removed) for plan in plans)
-        before = {kind: getattr(plans[0].before, kind) for kind in counted if kind != "depth"}
-        found = {kind: have + gone if kind == "depth" else before[kind] for kind, have in found.items()}
+        found = {kind: have + gone if kind == DEPTH else plans[0].before[kind] for kind, have in found.items()}
     for kind in counted:
         if found.get(kind) is None:
             raise TargetError(f"target {kind}: what the original had of it is not known\ngive another target")
@@ -150,9 +154,9 @@ def _totals(graph: Graph, kinds: Sequence[str]) -> dict[str, int]:
 
 
 def _check_same_call(graph: Graph, last: Plan, kinds: Sequence[str]) -> None:
-    """MACs and memory are those of a call, so that of the first cut must have been as large."""
+    """What is counted of a call, as MACs and memory, asks that that of the first cut was as large."""
     have, then = graph.totals.macs, last.after.macs
-    if have != then and {"macs", "memory"} & set(kinds):
+    if have != then and any(KINDS[kind].of_call for kind in kinds):
         raise TargetError(
             "the model was cut before, by inputs of another size, so its original MACs by these inputs are not known\n"
             f"  MACs by those inputs   {then:,}\n  MACs by these inputs   {have:,}\n"

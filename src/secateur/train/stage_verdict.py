@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from torch import nn
 
-from secateur.base.text import columns, share
+from secateur.base.text import columns, numeral, share
 from secateur.errors import InputError
 from secateur.plan.parts import Totals
 from secateur.probing.metric import Metric, check_metric, judged, number
@@ -98,11 +98,10 @@ class Record:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        totals = asdict(self.totals)
         return {
             "stage": self.number,
             "target": list(self.target),
-            **totals,
+            **self.totals.as_dict(),
             "metric": self.metric,
             "drop": self.drop,
             "good": self.good,
@@ -111,21 +110,30 @@ class Record:
     def row(self, first: Totals, *, judged: bool) -> tuple[str, ...]:
         """Its line of the table."""
         own = self.totals
-        sizes = [(own.params, first.params), (own.macs, first.macs)]
-        cells = [
-            cell for now, then in sizes for cell in (f"{now:,}", share(now / then) if self.number and then else "")
-        ]
+        cells = [cell for kind in _shown(first) for cell in _size(own[kind], first[kind] if self.number else None)]
         values = ["" if value is None else f"{value:.4g}" for value in (self.metric, self.drop)]
         verdict = "" if self.good else "too much"
         name = str(self.number) if self.number else "start"
         return (name, ", ".join(self.target), *cells, *((*values, verdict) if judged else ()))
 
 
+def _shown(totals: Totals) -> dict[str, str]:
+    """The kinds that have columns, and how these are called."""
+    return {"params": "params", "macs": "MACs", **{kind: kind for kind in totals.more}}
+
+
+def _size(now: float | None, first: float | None) -> tuple[str, str]:
+    if now is None:
+        return "", ""
+    return numeral(now), share(now / first) if first else ""
+
+
 def table(records: Sequence[Record], *, judged: bool) -> list[str]:
     """The lines of the table of a loop, from the model at first on."""
-    head = ("stage", "target", "params", "", "MACs", "", *(("metric", "drop", "") if judged else ()))
+    kinds = [cell for heading in _shown(records[0].totals).values() for cell in (heading, "")]
+    head = ("stage", "target", *kinds, *(("metric", "drop", "") if judged else ()))
     rows = [record.row(records[0].totals, judged=judged) for record in records]
-    return columns([head, *rows], right=range(2, 8))
+    return columns([head, *rows], right=range(2, 4 + len(kinds)))
 
 
 __all__ = ["JudgeOptions", "Record", "StageJudge", "table"]

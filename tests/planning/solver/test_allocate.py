@@ -36,7 +36,7 @@ def planned(name: str, target: str, select: Select, scope: str) -> Plan | None:
 
 def fits(graph: Graph, counts: np.ndarray, target: str) -> bool:
     limits, cost = Limits.of(graph, parse_targets(target)), graph.cost
-    return all(cost.of_kind(kind)(counts) <= limit for kind, limit in limits.costs.items())
+    return all(getattr(cost, kind)(counts) <= limit for kind, limit in limits.costs.items())
 
 
 def too_far_from(graph: Graph, counts: np.ndarray, target: str, select: Select) -> list[str]:

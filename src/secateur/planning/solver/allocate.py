@@ -6,13 +6,13 @@ other scopes shares go down together: of each axis, or of all axes that play the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from secateur.cost.cost import Cost
+from secateur.base.text import numeral
+from secateur.cost.kinds import CHANNELS, KINDS, CostFunction, Number, value_at
 from secateur.cost.size_polynomials import Counts, Slopes
 from secateur.errors import TargetError
 from secateur.graph.frozen_text import holding_out
@@ -24,7 +24,7 @@ from secateur.planning.solver.knapsack import solve
 from secateur.planning.solver.rungs import Chosen, Rungs
 from secateur.planning.solver.shared_order import walked
 from secateur.planning.solver.spread import spread
-from secateur.planning.targets import Target
+from secateur.planning.targets import Target, smallest
 
 SCOPES = ("global", "axis", "isomorphic")
 
@@ -33,18 +33,18 @@ SCOPES = ("global", "axis", "isomorphic")
 class Limits:
     """Targets as counts: the most that may remain of each cost that has one, and the share of every axis."""
 
-    costs: Mapping[str, int]
+    costs: Mapping[str, Number]
     share: float = 1.0  # from a `channels` target
 
     @staticmethod
     def of(graph: Graph, targets: Sequence[Target]) -> Limits:
-        costs: dict[str, int] = {}
+        costs: dict[str, Number] = {}
         share = 1.0
         for target in targets:
-            if target.kind == "channels":
+            if target.kind == CHANNELS:
                 share = min(share, target.value)
-            elif target.kind in Cost.KINDS:  # depth was met before
-                limit = target.limit(getattr(graph.totals, target.kind))
+            elif KINDS[target.kind].cost is not None:  # depth was met before
+                limit = target.limit(_total(graph, target.kind))
                 costs[target.kind] = min(costs.get(target.kind, limit), limit)
         return Limits(costs, share)
 
@@ -54,9 +54,9 @@ class Allocation:
 
     def __init__(self, graph: Graph, bundles: Sequence[Bundle], limits: Limits):
         self.graph, self.bundles, self.limits = graph, bundles, limits
-        self.cost, self.rungs = graph.cost, Rungs(graph, bundles)
-        kinds = limits.costs.items()
-        self.budgets = Budgets(self.rungs, [Budget(self.cost.of_kind(kind), limit) for kind, limit in kinds])
+        self.rungs = Rungs(graph, bundles)
+        self.costs = {kind: _cost(graph, kind) for kind in limits.costs}
+        self.budgets = Budgets(self.rungs, [Budget(self.costs[kind], limit) for kind, limit in limits.costs.items()])
 
     def solve(self, targets: Sequence[Target], scope: str) -> Counts:
         """Units per axis. Raises `TargetError` with the smallest reachable value where the lowest rungs do not fit."""
@@ -83,14 +83,26 @@ class Allocation:
         for target in targets:
             kind = target.kind
             if kind in self.limits.costs:
-                least, total = self.cost.of_kind(kind)(counts), getattr(self.graph.totals, kind)
+                least, total = value_at(self.costs[kind], counts), _total(self.graph, kind)
                 if least > target.limit(total):
-                    share = math.ceil(least / total * 1e4) / 1e4
+                    reachable = smallest(kind, least, total)
                     lines.append(
-                        f"target {target} cannot be reached: the smallest possible is {least:,} ({kind}={share:g})"
+                        f"target {target} cannot be reached: the smallest possible is {numeral(least)} ({reachable})"
                     )
         hint = "lower select.floor, protect and fix less, or see print(graph) for what is frozen and why"
         return TargetError("\n".join([*lines, *holding_out(self.graph), hint]))
+
+
+def _total(graph: Graph, kind: str) -> Number:
+    total = graph.totals[kind]
+    assert total is not None, kind  # planning has checked it
+    return total
+
+
+def _cost(graph: Graph, kind: str) -> CostFunction:
+    cost = graph.cost_of(kind)
+    assert cost is not None, kind
+    return cost
 
 
 __all__ = ["SCOPES", "Allocation", "Limits"]

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from secateur.cost.size_polynomials import Counts, Slopes
+from secateur.cost.kinds import CostFunction
+from secateur.cost.size_polynomials import Slopes
 from secateur.planning.solver.rungs import Chosen, Rungs
-
-
-class CostFunction(Protocol):
-    """A cost as a function of the counts of axes, never less where a count is more."""
-
-    def many(self, counts: Counts) -> Counts: ...
-
-    def slopes(self, counts: Counts) -> Slopes: ...
 
 
 @dataclass(frozen=True)
