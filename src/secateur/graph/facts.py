@@ -114,7 +114,7 @@ class Facts:
         return Totals.of({kind.name: Amount(value, kind.heading) for kind, value in values.items()})
 
     def total_of(self, name: str) -> int | float | None:
-        """The total of a kind of `secateur.cost.kinds`, without the blocks that this Graph leaves out; None if unknown."""
+        """The total of a kind of `secateur.cost.kinds`, without removed blocks; None if unknown."""
         kind = KINDS[name]
         if kind.total is not None:
             return kind.total(self)
