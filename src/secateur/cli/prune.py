@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
@@ -61,7 +61,6 @@ def prune(
     secateur prune torchvision:resnet18 --weights w.safetensors --target macs=0.5 --verify --out run/small
     """
     from secateur.files.pretrained import save_folder
-    from secateur.probing import Found
 
     if loop.wanted:
         loop.check(cutting, drop, finetune_epochs)
@@ -88,18 +87,24 @@ def prune(
         report = _measured(dense, result.model, counts, folder, tuning.scores)
         if cutting.uniform:
             save_folder(result.model, folder / PRETRAINED, result.graph.source.calls)
-        document = {
-            **describe(dense, "prune"),
-            "original": _kept_original(origin, folder),
-            "plan": json.loads(result.plan.to_json()),
-            "cut": result.report,
-            "search": result.as_dict() if isinstance(result, Found) else None,
-            "report": report.as_dict(),
-            "metrics": asdict(tuning.scores) if tuning.scores else None,
-            "history": tuning.as_dict(),
-        }
+        original = _kept_original(origin, folder)
+        document = {**describe(dense, "prune"), "original": original, **_told(result, report, tuning)}
         write_run(folder, document)
         return CommandResult({"out": str(out), **document}, _text(result, tuning, report, out))
+
+
+def _told(result: Pruned, report: Report, tuning: Tuning) -> dict[str, Any]:
+    """What came of it, as plain data."""
+    from secateur.probing import Found
+
+    return {
+        "plan": json.loads(result.plan.to_json()),
+        "cut": result.report,
+        "search": result.as_dict() if isinstance(result, Found) else None,
+        "report": report.as_dict(),
+        "metrics": asdict(tuning.scores) if tuning.scores else None,
+        "history": tuning.as_dict(),
+    }
 
 
 def _warn_of_chance(origin: ModelOrigin) -> None:

@@ -52,21 +52,17 @@ def plan(
 ) -> Plan:
     """Choose which units stay, so that every target is met from below as closely as the steps allow.
 
-    Of all plans that meet the targets, `scope="global"` looks for the one that keeps the greatest sum of scores.
-
     Args:
         graph: What `secateur.trace` found out about the model.
-        target: What may remain, as a share of up to 1 or a count: `"macs=0.5"`, `"params=1.76e6"`, `"memory=20e6"`
-            (bytes, see `secateur.cost.memory`), `"channels=0.7"`, `"depth=0.75"` (blocks), or a list of them. Channels
-            are shares of every width, rounded down; axes that multiply to one, as heads and head dimensions do, make
-            it up between them. `secateur.cost.kinds` lists all kinds.
-        importance: A criterion or its name (see `secateur.importance`), or ready scores by the name of an axis. Ready
-            scores may score blocks too, by name.
+        target: What may remain, a share up to 1 or a count: `"macs=0.5"`, `"params=1.76e6"`, `"memory=20e6"` (bytes),
+            `"channels=0.7"`, `"depth=0.75"` (blocks), or a list; `secateur.cost.kinds` has all kinds. Channels are
+            shares of every width, rounded down; axes that multiply to one (heads, head sizes) make it up between them.
+        importance: A criterion or its name (see `secateur.importance`), or ready scores by name of an axis or block.
         select: Limits, as a `Select` or as rules such as `"layer4.*: keep=0.5"`. A target holds for the whole model:
             axes whose size no rule fixes make up for the others.
         drop: Units to cut by hand, by axis name, or "all" of a block: `{"conv1": [2, 6], "layer1.1": "all"}`.
-        scope: "global": the whole network together; "axis": the same share of each axis; "isomorphic": the same share
-            of each class of axes that play the same part, the highest scores of the class.
+        scope: "global": the greatest sum of scores in the whole network; "axis": the same share of each axis;
+            "isomorphic": the same share of each class of axes that play the same part, the highest scores of the class.
         allocation: What `secateur.sensitivity` measured. Importance orders the units within an axis, and the least sum
             of measured harm decides how much each axis loses.
         statistics: What `secateur.statistics.calibrate` collected, for an importance that needs it.
@@ -90,27 +86,49 @@ def plan(
     """
     select, targets = Select.of(select), parse_targets(target)
     _check_arguments(graph, scope, allocation, seed)
-    _check_targets(graph, targets)
-    wishes = select.on(graph)
-    wishes.check()
-    if not targets and not drop and not wishes.act:
-        raise InputError("nothing to do: give a target such as 'macs=0.5', drop={...} or Select(widths={...})")
+    wishes = _wished(graph, targets, select, drop)
     blocks, units = split_by_hand(drop or {})
     scored = by_own_names(graph, importance) if is_ready(importance) else importance
     wishes = shortened(wishes, targets, by_hand=blocks, importance=scored, statistics=statistics, seed=seed)
     graph = wishes.graph
     _check_known(graph, targets)
     scores, rungs = _by_hand(wishes, units, score(graph, scored, statistics=statistics, seed=seed), scope, allocation)
-    counted = _step_weights(graph, importance, scope, allocation)
-    asked = _as_asked(graph, units, targets, rungs)
-    search = CountsSearch(wishes.conditions, wishes.floors, targets, scope, asked)
-    counts = search.counts(bundled(graph, rungs, wishes, counted))
+    counts = _counts(wishes, units, targets, rungs, _step_weights(graph, importance, scope, allocation), scope)
     if select == Select():  # else it may be what was asked for
         check_cut(wishes, targets, counts)
-    kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
-    made = build_plan(graph, kept, counts, tuple(map(str, targets)))
     chosen = {**_chosen(graph, scored, statistics), **_spread(scope, allocation), "seed": str(seed)}
-    return with_notes(made, **chosen, **_way(graph), **held_back(wishes, targets, counts), **_stale(graph, counts))
+    notes = {**chosen, **_way(graph), **held_back(wishes, targets, counts), **_stale(graph, counts)}
+    return with_notes(_made(graph, targets, scores, counts), **notes)
+
+
+def _wished(graph: Graph, targets: Sequence[Target], select: Select, drop: Drop | None) -> Wishes:
+    """The limits of a selection on the axes of a graph. Raises where they make no sense, or there is nothing to do."""
+    _check_targets(graph, targets)
+    wishes = select.on(graph)
+    wishes.check()
+    if not targets and not drop and not wishes.act:
+        raise InputError("nothing to do: give a target such as 'macs=0.5', drop={...} or Select(widths={...})")
+    return wishes
+
+
+def _counts(
+    wishes: Wishes,
+    units: Mapping[str, Sequence[int]],
+    targets: Sequence[Target],
+    rungs: Sequence[Ladder],
+    weights: Sequence[int],
+    scope: str,
+) -> Counts:
+    """How many units of each axis stay."""
+    asked = _as_asked(wishes.graph, units, targets, rungs)
+    search = CountsSearch(wishes.conditions, wishes.floors, targets, scope, asked)
+    return search.counts(bundled(wishes.graph, rungs, wishes, weights))
+
+
+def _made(graph: Graph, targets: Sequence[Target], scores: Mapping[str, torch.Tensor], counts: Counts) -> Plan:
+    """The Plan that keeps so many units of each axis, those with the highest scores."""
+    kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
+    return build_plan(graph, kept, counts, tuple(map(str, targets)))
 
 
 def _step_weights(
