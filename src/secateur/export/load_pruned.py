@@ -12,7 +12,7 @@ import copy
 
 # owning: end
 import json
-from collections.abc import Collection, Mapping  # noqa: F401 - for what is written out in place of our imports
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import torch
@@ -102,12 +102,12 @@ def _put(model: nn.Module, places: Named, fresh: Named, sources: Named, stored: 
 
 
 # owning: begin
-def _own(model: nn.Module, names: set[str]) -> None:
+def _own(model: nn.Module, names: Collection[str]) -> None:
     """Copies of the objects that modules hold under these names: other models may hold the same ones."""
     kept = {id(one): one for one in (*model.modules(), *(table[leaf] for table, leaf in _places(model).values()))}
     memo = dict(kept)
     for module in model.modules():
-        for name in names & vars(module).keys():
+        for name in vars(module).keys() & names:
             try:
                 copy.deepcopy(vars(module)[name], memo)
             except Exception:  # noqa: BLE001 - it cannot be copied, and is changed as it is
@@ -169,7 +169,7 @@ def _check_lists(model: nn.Module, closed: Named, picks: dict[Any, Any]) -> None
             raise ValueError(f"the file is of another model: {path}.{name} is {old} there, {value} here")
 
 
-def _close(modules: Named, closed: Named, picks: dict[Any, Any]) -> None:
+def _close(modules: Mapping[str, Any], closed: Named, picks: dict[Any, Any]) -> None:
     for holder, gone in closed.items():
         members = modules[holder]._modules
         left = [module for place, module in members.items() if int(place) not in gone]
@@ -212,7 +212,7 @@ def _fresh(model: nn.Module, added: list[Any], sources: Named, stored: Named) ->
         table = modules[path]._parameters if path in modules else {}
         if leaf not in table or {name, like} & {*places, *found} != {like}:
             raise ValueError(f"the file is of another model: it adds {name} like {like}, the model has no place for it")
-        whole = stored.get(sources.get(like))
+        whole = stored.get(sources[like]) if like in sources else None
         shape = None if name not in sources else tuple(stored[sources[name]].shape)
         if shape is None or (whole is not None and shape != tuple(whole.shape)[dim : dim + 1]):
             raise ValueError(f"the file is of another model: it adds {name} of shape {shape}, like {like}[{dim}]")
