@@ -332,6 +332,11 @@ def test_what_no_config_describes_is_refused_before_it_is_cut(case: str) -> None
         secateur.prune(model, FAMILIES[name].call(), uniform=True, **options)
 
 
+def told(config: Any) -> dict[str, Any]:
+    """What a config says, but for what `save_pretrained` notes in it."""
+    return {key: value for key, value in config.to_dict().items() if key not in ("architectures", "dtype")}
+
+
 @pytest.mark.parametrize("way", ["by_file", "by_loader"])
 @pytest.mark.parametrize("name", ["depth, renumbered", "equal widths", "layers of two kinds"])
 def test_a_load_leaves_the_config_of_other_models(name: str, way: str, tmp_path: Path, monkeypatch: Any) -> None:
@@ -341,7 +346,7 @@ def test_a_load_leaves_the_config_of_other_models(name: str, way: str, tmp_path:
     monkeypatch.setitem(globals(), "build", lambda kind: type(original)(original.config))
     again = WAYS[way](result, kind, tmp_path).eval()
     assert original.config.to_dict() == before
-    assert again.config.to_dict() == result.model.config.to_dict()
+    assert told(again.config) == told(result.model.config)
     assert {id(module.config) for module in again.modules() if hasattr(module, "config")} == {id(again.config)}
     assert same(again, result.model)
     assert same(secateur.cut(original, plans_of(result.model)[0]), again)

@@ -23,13 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from secateur.base.table import Table
-from secateur.cost.size_polynomials import Counts, Slopes
 from secateur.errors import InputError
+
+if TYPE_CHECKING:  # the command line lists kinds in its help, which needs no NumPy
+    from secateur.cost.size_polynomials import Counts, Slopes
 
 CHANNELS, DEPTH = "channels", "depth"
 Number: TypeAlias = "int | float"
@@ -128,6 +128,8 @@ def counted() -> Iterator[Kind]:
 
 def value_at(cost: CostFunction, counts: Counts) -> Number:
     """One value of a cost, as a number of Python."""
+    import numpy as np
+
     return np.asarray(cost.many(counts)).item()
 
 

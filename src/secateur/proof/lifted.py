@@ -73,7 +73,8 @@ def _of_kind(old: Tensor, new: Tensor) -> Tensor:
     """A parameter where there was one, of the same class and with the same attributes."""
     if not isinstance(old, nn.Parameter):
         return new
-    parameter = new if isinstance(new, nn.Parameter) else nn.Parameter(new, old.requires_grad)
+    learns = old.requires_grad and not new.is_inference()  # which a tensor of inference mode cannot
+    parameter = new if isinstance(new, nn.Parameter) else nn.Parameter(new, learns)
     parameter.__class__ = type(old)
     vars(parameter).update(vars(old))
     return parameter

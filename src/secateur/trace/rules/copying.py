@@ -18,7 +18,9 @@ def deepcopy(tensor: torch.Tensor, memo: dict[int, Any]) -> Any:
     if not tensor.is_leaf or tensor.layout is not torch.strided:
         return NotImplemented
     if id(tensor) not in memo:
-        made = tensor.detach().clone().requires_grad_(tensor.requires_grad)
+        made = tensor.detach().clone()
+        if tensor.requires_grad and not made.is_inference():
+            made.requires_grad_()
         memo[id(tensor)] = made if type(made) is type(tensor) else made.as_subclass(type(tensor))
         vars(memo[id(tensor)]).update(copy.deepcopy(beside(tensor), memo))
     return memo[id(tensor)]
