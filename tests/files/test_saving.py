@@ -110,6 +110,7 @@ CUTS: dict[str, tuple[str, Callable[[], Any]]] = {
     "a layer by hand": ("Llama", lambda: cut(drop=LAYER)),
     "a layer by hand, renumbered": ("Llama", lambda: cut(drop=LAYER, uniform=True)),
     "layers of two kinds": ("Gemma2", lambda: cut("depth=0.75", of=build("Gemma2"), uniform=True)),
+    "layers of experts, renumbered": ("Mixtral", lambda: cut("depth=0.75", of=build("Mixtral"), uniform=True)),
     "depth and widths": ("Llama", lambda: cut(["depth=0.5", "channels=0.7"])),
     "depth and widths, renumbered": ("Llama", lambda: cut(["depth=0.5", "channels=0.7"], uniform=True)),
     "widths, then depth": (
@@ -313,6 +314,11 @@ REFUSED = {
         "t5",
         {"drop": {"encoder.block.1.layer.1": "all"}},
         "'encoder.block.1.layer.1' must stay: no number of the config says that it is there",
+    ),
+    "a number that cannot be less alone": (
+        "dinov2",
+        {"target": "depth=0.5"},
+        r"its class refuses config\.num_hidden_layers=\d: ValueError: out_features must be a subset of stage_names",
     ),
     "rates that grow from layer to layer": (
         "segformer",

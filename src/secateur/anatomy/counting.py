@@ -21,7 +21,7 @@ from secateur.anatomy.building import anew, reloaded
 from secateur.anatomy.holders import Holder, holders, put_at, values
 from secateur.anatomy.slots import slots
 from secateur.base.names import is_public
-from secateur.base.text import listed
+from secateur.base.text import first_line, listed
 from secateur.errors import InputError
 from secateur.plan.parts import AttributeChange, Pick, Renumbering
 from secateur.plan.renumbering import Names
@@ -40,43 +40,63 @@ class Number:
     value: int
 
 
-def counters(model: nn.Module, config: Any, wanted: Collection[str]) -> dict[str, Number]:
-    """The number of the config that counts each of these lists; those that none counts are left out."""
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """The number of a config that counts each list, and what the class says to one less where it takes none."""
+
+    numbers: Mapping[str, Number]
+    refused: Mapping[str, str]
+
+    def why_not(self, holder: str) -> str | None:
+        """Why no number counts a list, as far as the class says it."""
+        return self.refused.get(holder) if holder not in self.numbers else None
+
+
+def counters(model: nn.Module, config: Any, wanted: Collection[str]) -> Counters:
+    """The numbers of the config that count these lists; those that none counts are left out."""
     before = _lengths(anew(model, copy.deepcopy(config)))
     sizes = {before[name] for name in wanted if name in before}
     found: dict[str, Number] = {}
+    refused: dict[str, str] = {}
     for number in _numbers(config):
-        if number.value in sizes:
+        if number.value not in sizes:
+            continue
+        try:
             shorter = _shorter_by_one(model, config, number)
-            changed = [name for name, n in before.items() if shorter.get(name, n) != n]
-            if len(changed) == 1 and shorter[changed[0]] == number.value - 1:
-                found.setdefault(changed[0], number)
-    return {name: number for name, number in found.items() if name in wanted}
+        except Exception as error:  # noqa: BLE001 - of the config's or the model's own checks
+            place = number.name if number.index is None else f"{number.name}[{number.index}]"
+            text = f"its class refuses {place}={number.value - 1}: {type(error).__name__}: {first_line(error)}"
+            refused = {name: text for name in wanted if before.get(name) == number.value} | refused
+            continue
+        changed = [name for name, n in before.items() if shorter.get(name, n) != n]
+        if len(changed) == 1 and shorter[changed[0]] == number.value - 1:
+            found.setdefault(changed[0], number)
+    return Counters({name: number for name, number in found.items() if name in wanted}, refused)
 
 
 def _shorter_by_one(model: nn.Module, config: Any, number: Number) -> dict[str, int]:
-    """The lengths of all lists with one less of a number; none where the class refuses it."""
-    for ends in (False, True):  # a list of the config may have to be as long as there are layers
-        changed = copy.deepcopy(config)
-        for name, held in _lists(changed) if ends else ():
+    """The lengths of all lists with one less of a number. Raises what the class raises where it refuses it."""
+    changed = copy.deepcopy(config)
+    _put(changed, number.name, number.index, number.value - 1)
+    try:
+        return _lengths(anew(model, reloaded(changed)))
+    except Exception:  # noqa: BLE001 - of the config's or the model's own checks
+        for name, held in _lists(changed):  # a list of the config may have to be as long as there are layers
             if len(held) == number.value:
                 _put(changed, name, None, type(held)(held[:-1]))
-        _put(changed, number.name, number.index, number.value - 1)
-        try:
-            return _lengths(anew(model, reloaded(changed)))
-        except Exception:  # noqa: BLE001 - of the config's or the model's own checks
-            continue
-    return {}
+        return _lengths(anew(model, reloaded(changed)))
 
 
 def renumbering(model: nn.Module, removed: Collection[str], config: Any, mend: str) -> Renumbering:
     """What closes the gaps that blocks leave. Raises `InputError` where no config describes the model without them."""
     fault = f"no config gives this {type(model).__name__} without {listed(removed, SHOWN)}"
     lists = sorted({name.rpartition(".")[0] for name in removed})
-    counted = counters(model, config, lists)
+    counters_of = counters(model, config, lists)
+    counted = counters_of.numbers
     alone = [name for name in removed if name.rpartition(".")[0] not in counted]
     if alone:
-        raise InputError(f"{fault}: no number of it counts {listed(alone, SHOWN)} and nothing else\n{mend}")
+        why = counters_of.why_not(alone[0].rpartition(".")[0])
+        raise InputError(f"{fault}: {why or f'no number of it counts {listed(alone, SHOWN)} and nothing else'}\n{mend}")
     base = anew(model, reloaded(config))
     lengths, names = _lengths(base), Names(removed, lists)
     faults: list[str] = []

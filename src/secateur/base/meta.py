@@ -170,7 +170,7 @@ def attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *args: Any, **k
 
 @shortcut("_grouped_mm")
 def grouped_mm(x: torch.Tensor, w: torch.Tensor, **kwargs: Any) -> Any:
-    if x.dim() != 2 or w.dim() != 3:
+    if x.dim() != 2 or w.dim() != 3 or x.shape[1] != w.shape[1] or x.dtype != w.dtype:
         return NotImplemented
     return torch.empty((x.shape[0], w.shape[2]), dtype=x.dtype, device=x.device)
 
@@ -193,6 +193,10 @@ def recurrent(x: torch.Tensor, *args: Any) -> Any:
 @shortcut("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
 def recurrent_cell(x: torch.Tensor, states: torch.Tensor | Sequence[torch.Tensor], *args: Any) -> Any:
     return like(states) if isinstance(states, torch.Tensor) else tuple(map(like, states))
+
+
+STRICT = frozenset(("_grouped_mm",))
+"""Functions whose meta kernel refuses what their other kernels take (a precision that only the CPU has)."""
 
 
 def shorted(key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

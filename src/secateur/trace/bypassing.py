@@ -14,6 +14,7 @@ from secateur.anatomy.bypass import put_bypasses
 from secateur.anatomy.counting import counters
 from secateur.anatomy.keeping import kept, set_modes
 from secateur.anatomy.slots import slots
+from secateur.base import meta
 from secateur.base.names import inside
 from secateur.base.nested import tensors_in
 from secateur.graph.blocks import units
@@ -31,9 +32,12 @@ class _Walk(Interceptor):
 
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self.silence():
-            return func(*args, **kwargs)
+            out = meta.shorted(func.__name__, args, kwargs) if func.__name__ in meta.STRICT else NotImplemented
+            return func(*args, **kwargs) if out is NotImplemented else out
 
-    on_opaque = on_function
+    def on_opaque(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with self.silence():
+            return func(*args, **kwargs)
 
     def on_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
@@ -61,14 +65,23 @@ class BlockSearch:
 
 def _counted(model: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
     """The blocks of a uniform model: members of lists that a number of its config counts. The others must stay."""
-    lists = counters(model, model.config, {b.name.rpartition(".")[0] for b in blocks if b.why is None})
-    members = {block.name for block in blocks if block.name.rpartition(".")[0] in lists}
+    found = counters(model, model.config, {_holder(block) for block in blocks if block.why is None})
+    members = {block.name for block in blocks if _holder(block) in found.numbers}
     counts = {*units(members), *(block.name for block in blocks if block.counts and not _meets(block.name, members))}
     why = "no number of the config says that it is there, so from_pretrained would build it again"
     return tuple(
-        replace(block, counts=block.name in counts, why=block.why or (None if block.name in members else why))
+        replace(
+            block,
+            counts=block.name in counts,
+            why=block.why or (None if block.name in members else found.why_not(_holder(block)) or why),
+        )
         for block in blocks
     )
+
+
+def _holder(block: Block) -> str:
+    """The list that a block may be a member of."""
+    return block.name.rpartition(".")[0]
 
 
 def _meets(name: str, others: Collection[str]) -> bool:
