@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -160,8 +161,9 @@ def test_checkpoints_of_a_uniform_model_go_to_from_pretrained(tmp_path: Path) ->
     assert again.config.hidden_size < 16
     inputs = {"input_ids": torch.ones(1, 8, dtype=torch.long)}
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
-    # of widths such as 12, kernels round by where the memory of a weight begins: one unit in the last place
-    torch.testing.assert_close(again.eval()(**inputs).logits, model.eval()(**inputs).logits, rtol=1e-6, atol=1e-9)
+    # Tensors of a file lie where its header ends, and some kernels round by that: compare in memory of its own.
+    again = copy.deepcopy(again)
+    assert torch.equal(again.eval()(**inputs).logits, model.eval()(**inputs).logits)
 
 
 def test_it_stops_where_the_metric_drops_too_far(tmp_path: Path) -> None:
