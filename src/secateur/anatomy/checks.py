@@ -1,4 +1,4 @@
-"""TODO."""
+"""Whether a model is one that can be traced and cut: a plain module, on one device, with ordinary tensors."""
 
 from __future__ import annotations
 

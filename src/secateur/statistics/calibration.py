@@ -1,4 +1,4 @@
-"""TODO."""
+"""`calibrate`: run a model over batches of data, and collect the statistics that criteria and recovery steps need."""
 
 from __future__ import annotations
 

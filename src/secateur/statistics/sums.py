@@ -1,4 +1,4 @@
-"""TODO."""
+"""The values that calibration collects: sums by parameter or axis, and which statistics there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""From what a run noted to a Graph: the sizes are solved, and the axes that can be pruned are named and grouped."""
 
 from __future__ import annotations
 

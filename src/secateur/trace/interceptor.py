@@ -1,4 +1,4 @@
-"""TODO."""
+"""The two modes that see every call of a run: torch functions on the outside, aten ops below them."""
 
 from __future__ import annotations
 

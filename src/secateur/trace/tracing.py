@@ -1,4 +1,4 @@
-"""TODO."""
+"""`trace` and `trace_calls`: run a model under a recorder, and make a Graph of what was noted."""
 
 from __future__ import annotations
 
