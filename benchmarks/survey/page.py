@@ -151,7 +151,7 @@ def _run(data: Mapping[str, Any]) -> str:
         f"Measured on {_machine(data['machine'])}.",
     ]
     if "beside" in data:
-        lines.append(f"Torch-Pruning, and the time beside it, earlier on {_machine(data['beside'])}.")
+        lines.append(f"Torch-Pruning and the times of both were measured earlier, on {_machine(data['beside'])}.")
     return "\n".join([*lines, f"Command: `{data['command']}`."])
 
 

@@ -20,6 +20,7 @@ from secateur.errors import InputError, PruningError
 from secateur.files.model_file import save
 from secateur.files.pretrained import check_rebuilds, save_folder
 from secateur.graph.blocks import without
+from secateur.graph.frozen_text import frozen_summary
 from secateur.graph.graph import Graph
 from secateur.importance import Criterion, Scores, needs_of_importance
 from secateur.plan.plan import Plan
@@ -89,8 +90,6 @@ class Pruned:
         save(self.model, path)
 
     def __str__(self) -> str:
-        from secateur.graph.frozen_text import frozen_summary
-
         lines = [str(self.plan), frozen_summary(self.graph)]
         lines.append(self._proof())
         return "\n\n".join(line for line in lines if line)

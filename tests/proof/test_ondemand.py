@@ -15,6 +15,7 @@ from nets import NETS, Parts
 from secateur.anatomy.calls import Call
 from secateur.anatomy.keeping import kept
 from secateur.anatomy.structure import distance
+from secateur.base import modes
 from secateur.proof import ondemand
 from secateur.proof.lifted import copy, swapped
 from secateur.proof.replay import ReplayJob
@@ -57,7 +58,7 @@ def during(model: nn.Module) -> tuple[list[bool], Any]:
     """Which parameters hold their values when a run is over, and its result."""
     with torch.no_grad(), kept(model), swapped(model):
         out = model(X.double())
-        with torch._C.DisableTorchFunction(), torch.utils._python_dispatch._disable_current_modes():
+        with modes.unseen():
             return filled(model), out
 
 

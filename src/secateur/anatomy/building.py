@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from secateur.anatomy.slots import Slot, slots
 from secateur.errors import InputError
 
 
@@ -43,8 +44,22 @@ def refusing(model: nn.Module) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause = error.__cause__ or error  # huggingface_hub wraps what a config says
+        cause = cause_of(error)
         raise InputError(
             f"{type(model).__name__} cannot be built from its config: {type(cause).__name__}: {cause}\n"
             "leave uniform out, and save with secateur.save"
         ) from error
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """What a config says when it refuses its values: huggingface_hub wraps it in an error of its own."""
+    return error.__cause__ or error
+
+
+def other_shapes(held: Iterable[Slot], other: nn.Module) -> Iterator[str]:
+    """Those tensors of a model that another one, built from its config, holds in another shape or not at all."""
+    theirs = {slot.name: tuple(slot.tensor.shape) for slot in slots(other)}
+    for slot in held:
+        shape = tuple(slot.tensor.shape)
+        if theirs.get(slot.name) != shape:
+            yield f"{slot.name} is {shape}, the constructor makes {theirs.get(slot.name)}"

@@ -8,13 +8,10 @@ the block's output was.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from torch import nn
 
-if TYPE_CHECKING:
-    from secateur.plan.parts import Gives
-
+from secateur.plan.parts import Gives
 
 MARK = "_secateur_bypass"
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import _disable_current_modes
 
+from secateur.base.modes import unseen
 from secateur.base.nested import changed, is_object, tensors_in
 from secateur.base.text import a_kind, brief, first_line
 from secateur.errors import InputError
@@ -109,7 +109,7 @@ def _receiving(model: nn.Module, changes: Sequence[_Change]) -> Iterator[None]:
         return functools.reduce(lambda t, change: change(t), changes, tensor)
 
     def receive(_: nn.Module, args: Any, kwargs: Any) -> Any:
-        with torch._C.DisableTorchFunction(), _disable_current_modes():  # no work of the model's
+        with unseen():
             return changed((args, kwargs), change)
 
     for one in changes:

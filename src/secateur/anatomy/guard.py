@@ -15,9 +15,10 @@ from weakref import WeakSet
 
 from torch import nn
 
-from secateur.anatomy.building import is_pretrained, made_from, reloaded
+from secateur.anatomy.building import cause_of, is_pretrained, made_from, other_shapes, reloaded
 from secateur.anatomy.bypass import is_bypass
-from secateur.anatomy.slots import slots
+from secateur.anatomy.masked import masked_names
+from secateur.anatomy.slots import Slot, slots
 from secateur.base.names import inside
 from secateur.base.text import first_line, listed
 from secateur.errors import InputError
@@ -66,7 +67,7 @@ def unguard(model: nn.Module) -> None:
 
 
 def allow_checkpoints(model: nn.Module, allow: bool) -> None:
-    """Whether a model may be saved that its config does not describe: whoever saves it then adds the plans."""
+    """Allow saving a model that its config does not describe, to a caller that saves the plans as well."""
     if allow:
         _trained.add(model)
     else:
@@ -97,20 +98,17 @@ def check_described(model: Any) -> None:
     try:
         other = made_from(model, reloaded(model.config))
     except Exception as error:
-        cause = error.__cause__ or error  # huggingface_hub wraps what a config says
+        cause = cause_of(error)
         raise InputError(f"{fault}: {type(cause).__name__}: {first_line(cause)}\n{remedy}") from error
-    wrong = [*_other_shapes(model, other)]
+    wrong = [*other_shapes(_saved_by_both(model, other), other)]
     if wrong:
         raise InputError(f"{fault}: {listed(wrong, SHOWN)}\n{remedy}")
 
 
-def _other_shapes(model: nn.Module, other: nn.Module) -> Iterator[str]:
-    """Saved tensors of which the class makes others. What only one side has is what somebody added or took away."""
-    theirs = {slot.name: tuple(slot.tensor.shape) for slot in slots(other)}
-    for slot in slots(model):
-        shape = tuple(slot.tensor.shape)
-        if slot.persistent and slot.tensor.numel() and theirs.get(slot.name, shape) != shape:  # shards may be empty
-            yield f"{slot.name} is {shape}, the constructor makes {theirs[slot.name]}"
+def _saved_by_both(model: nn.Module, other: nn.Module) -> Iterator[Slot]:
+    """The saved tensors of a model. What only one side has is what somebody added or took away; shards may be empty."""
+    theirs = {slot.name for slot in slots(other)}
+    return (slot for slot in slots(model) if slot.persistent and slot.tensor.numel() and slot.name in theirs)
 
 
 def bypassed(model: nn.Module) -> Iterator[str]:
@@ -120,8 +118,6 @@ def bypassed(model: nn.Module) -> Iterator[str]:
 
 def check_bare(model: nn.Module) -> None:
     """Raise `InputError` for masks: the classes know weights, and nothing on them."""
-    from secateur.anatomy.masked import masked_names
-
     if masked_names(model):
         raise InputError(
             f"this {type(model).__name__} wears masks, and from_pretrained knows plain weights only\n"

@@ -51,7 +51,7 @@ def _are_integers(value: Any) -> bool:
     return type(value) in (tuple, list) and bool(value) and all(type(item) is int for item in value)
 
 
-def _same_infinities(x: Tensor, y: Tensor) -> bool:
+def same_infinities(x: Tensor, y: Tensor) -> bool:
     """Whether two tensors are infinite in the same places, by the same signs, and nowhere else than a number."""
     if x.shape != y.shape:  # values decide how long it is
         return True
@@ -73,7 +73,7 @@ def _relative(x: Tensor, y: Tensor) -> float:
         return 0.0
     if not all(t.is_floating_point() or t.is_complex() for t in (x, y)):
         return float((x != y).double().mean())
-    if not _same_infinities(x, y):
+    if not same_infinities(x, y):
         return float("inf")
     x, y = (torch.where(torch.isfinite(t), t, 0) for t in (x, y))
     scale = max(float(x.abs().max()), float(y.abs().max()), 1e-300)

@@ -44,8 +44,7 @@ def means(pattern: str, name: str) -> bool:
 
 def above(name: str) -> Iterator[str]:
     """Yield the modules around a module, innermost first."""
-    while name := name.rpartition(".")[0]:
-        yield name
+    yield from reversed([*enclosing(name)][:-1])
 
 
 def inside(name: str, modules: Collection[str]) -> bool:

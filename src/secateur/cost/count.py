@@ -19,12 +19,12 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from secateur.anatomy.calls import Call, called, refusal
 from secateur.anatomy.checks import check_model
 from secateur.anatomy.keeping import kept
 from secateur.base import meta
+from secateur.base.modes import UncompiledMode
 from secateur.base.nested import tensors_in
 from secateur.base.process import every_module_hooked, trainable
 from secateur.base.table import Table
@@ -185,7 +185,7 @@ class _Visit:
     flops: int = 0  # without those of its submodules
 
 
-class _Tally(TorchDispatchMode):
+class _Tally(UncompiledMode):
     """Adds the FLOPs of every op that runs to the innermost module that runs it."""
 
     def __init__(self) -> None:
@@ -195,11 +195,6 @@ class _Tally(TorchDispatchMode):
         self.registry = flop_registry
         self.visits: dict[int, _Visit] = {}
         self._running: list[_Visit] = []
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled here; PyTorch's check would import the compiler, which takes seconds."""
-        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

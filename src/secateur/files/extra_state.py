@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur.base.nested import changed
 from secateur.errors import FileError, InputError
 
 EXTRA = "secateur_extra"
@@ -145,8 +146,6 @@ def give_extra(model: nn.Module, found: Mapping[str, Any], device: torch.device 
 
 
 def _on(value: Any, device: torch.device | None) -> Any:
-    from secateur.base.nested import changed
-
     return value if device is None else changed(value, lambda tensor: tensor.to(device))
 
 

@@ -20,6 +20,8 @@ import torch
 from torch import nn
 
 from secateur.anatomy.checks import check_model
+from secateur.anatomy.masked import masked_names, worn
+from secateur.anatomy.masked_names import plain, plain_slots
 from secateur.anatomy.slots import Slot, slots
 from secateur.apply.ready import plans_of
 from secateur.base.paths import PathLike
@@ -29,6 +31,7 @@ from secateur.base.writing import apart, opened_tensors, replacing, write_tensor
 from secateur.errors import FileError, InputError
 from secateur.files.extra_state import check_extra, extra_names, give_extra, stored_extra, taken_extra
 from secateur.files.fitting import Stored, fit
+from secateur.files.stored_masks import fitted_masks, stored_masks, taken_out, wear
 from secateur.plan.later_names import cut_names
 from secateur.plan.plan import Plan
 
@@ -53,10 +56,6 @@ def save(model: nn.Module, path: PathLike) -> None:
     >>> again[0].out_features, bool((again[1].weight == net[1].weight).all())
     (6, True)
     """
-    from secateur.anatomy.masked import masked_names, worn
-    from secateur.anatomy.masked_names import plain
-    from secateur.files.stored_masks import stored_masks
-
     check_model(model)
     _check_saved_whole(model)
     masked = masked_names(model)
@@ -95,9 +94,6 @@ def load(model: nn.Module, path: PathLike, *, device: torch.device | str | None 
         ...
     secateur.errors.FileError: no file nowhere.safetensors
     """
-    from secateur.anatomy.masked import masked_names
-    from secateur.files.stored_masks import fitted_masks, taken_out, wear
-
     check_model(model)
     target = _device(device)
     if masked_names(model):
@@ -162,8 +158,6 @@ def _stored(
     model: nn.Module, plans: tuple[Plan, ...], masked: set[str]
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Tensors by the first of their names, and the first name by each further one; without masks."""
-    from secateur.anatomy.masked_names import plain_slots
-
     cut = cut_names(plans)
     first: dict[int, str] = {}
     tensors: dict[str, torch.Tensor] = {}

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from secateur.anatomy.building import anew
+from secateur.anatomy.building import anew, cause_of, other_shapes
 from secateur.anatomy.calls import Call
 from secateur.anatomy.counting import renumbering
 from secateur.anatomy.guard import INSTEAD, bypassed, check_added, check_bare
@@ -65,18 +65,14 @@ def _check_valid(model: nn.Module, config: Any) -> None:
     """A config may refuse, when it is saved, sizes with which the model runs."""
     try:
         check_config(config)
-    except Exception as error:  # of huggingface_hub, with what the class says as its cause
-        said = first_line(error.__cause__ or error)
+    except Exception as error:
+        said = first_line(cause_of(error))
         name = type(model).__name__
         raise InputError(f"the config of {name} does not take the new sizes: {said}\n{INSTEAD}") from error
 
 
 def _shapes(model: nn.Module, other: nn.Module) -> Iterator[str]:
-    theirs = {slot.name: tuple(slot.tensor.shape) for slot in slots(other)}
-    for slot in plain_slots(model, masked_names(model)):  # masks are none of the config's business
-        shape = tuple(slot.tensor.shape)
-        if theirs.get(slot.name) != shape:
-            yield f"{slot.name} is {shape}, the constructor makes {theirs.get(slot.name)}"
+    return other_shapes(plain_slots(model, masked_names(model)), other)  # masks are none of the config's business
 
 
 def _numbers(model: nn.Module, other: nn.Module, kinds: tuple[type, ...] = (int, float)) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -12,9 +12,7 @@ from secateur.errors import InputError, PruningError
 from secateur.graph.graph import Graph
 from secateur.graph.parts import Block, SiteUse
 from secateur.importance.slices import KnownTensors, Slices
-
-if TYPE_CHECKING:
-    from secateur.statistics.sums import Statistics
+from secateur.statistics.sums import Statistics
 
 SCORING = ("l1", "l2", "lp", "group_l1", "group_l2", "bn_scale", "taylor_weight", "obd", "hessian", "snip", "random")
 """Criteria that score blocks: those of each unit's own weights."""

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from secateur.graph.consumers import Consumer
-
-if TYPE_CHECKING:
-    from secateur.statistics.sums import Statistics
+from secateur.statistics.sums import Statistics
 
 
 class InputMoments:

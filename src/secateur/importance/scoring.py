@@ -14,11 +14,10 @@ from secateur.graph.units import shape_of
 from secateur.importance.criterion import Criterion, needs_of, norm_of
 from secateur.importance.registry import CRITERIA, named_criterion
 from secateur.importance.slices import slices_of
+from secateur.statistics.sums import Statistics
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
-
-    from secateur.statistics.sums import Statistics
 
 Scores: TypeAlias = "Mapping[str, torch.Tensor]"
 

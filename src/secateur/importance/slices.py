@@ -5,20 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
+from secateur.anatomy.masked import worn
 from secateur.graph.consumers import Consumer, matrix_of
 from secateur.graph.graph import Graph
 from secateur.graph.parts import PrunableAxis, SiteUse
 from secateur.graph.units import per_unit, positions_by_unit, readers_by_axis, shape_of
 from secateur.importance.input_moments import InputMoments
+from secateur.statistics.sums import Statistics
 from secateur.terms import PerUnit, Term, axes
-
-if TYPE_CHECKING:
-    from secateur.statistics.sums import Statistics
 
 Element: TypeAlias = "Callable[[str, Tensor], Tensor]"
 """From the name and the values of a parameter to one number for each of its values."""
@@ -68,8 +67,6 @@ def _renormed(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tenso
 
 def _masked(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights that wear masks, as they work."""
-    from secateur.anatomy.masked import worn  # stands on this module
-
     found = {id(one.parameter): one for one in worn(graph.model).values()}
     return {name: found[id(tensor)].weight() for name, tensor in parameters.items() if id(tensor) in found}
 

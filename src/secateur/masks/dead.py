@@ -21,6 +21,7 @@ from secateur.graph.parts import PrunableAxis, SiteUse
 from secateur.graph.units import positions_by_unit
 from secateur.plan.plan import Plan
 from secateur.planning import plan
+from secateur.planning.by_counts import whole
 from secateur.terms import Axis, Cat, Term, find, positions
 from secateur.trace.tracing import trace
 from secateur.trace.zeros import Use, still_exact
@@ -57,8 +58,6 @@ def dead(graph: Graph) -> dict[str, list[int]]:
 
 def plan_of_dead(model: nn.Module, example_inputs: Any, **options: Any) -> Plan:
     """The plan that drops dead units; the empty plan where there are none. options: those of `secateur.trace`."""
-    from secateur.planning.by_counts import whole  # which stands on all that plans
-
     graph = trace(model, example_inputs, **options)
     drop = dead(graph)
     return plan(graph, drop=drop) if drop else whole(graph)

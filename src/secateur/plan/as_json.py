@@ -68,7 +68,7 @@ def fields(text: str) -> dict[str, Any]:
 
 
 def no_plan(error: Exception) -> FileError:
-    """What is raised for a text that is no plan."""
+    """The error for a string that is not a plan."""
     return FileError(f"this is no secateur plan: {type(error).__name__}: {error}")
 
 

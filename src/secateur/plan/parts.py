@@ -74,7 +74,7 @@ class Renorm:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A parameter of zeros, `conv2.bias`, that the cut model has beside those of the original. It is as long as
+    """A parameter of zeros, `conv2.bias`, that the cut model has in addition to the original ones. It is as long as
     dimension `dim` of `like` after the cut, and of its dtype, device and `requires_grad`. Its module must have been
     built without it, as `bias=False` does: then it runs the same, and recovery has somewhere to write to."""
 

@@ -60,7 +60,7 @@ def _sites(graph: Graph, counts: Mapping[Axis, int], name_of) -> dict[str, tuple
 
 
 def _uncut(graph: Graph, sites: Collection[str]) -> dict[str, tuple[int, ...]]:
-    """The parameters that are no such site, with their shapes."""
+    """The parameters that are not such sites, with their shapes."""
     parameters = {name: site.shape for name, site in graph.sites.items() if site.kind == "parameter"}
     return {name: tuple(shape) for name, shape in parameters.items() if name not in sites}
 

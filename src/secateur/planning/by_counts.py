@@ -1,4 +1,4 @@
-"""Plans by how many units each axis keeps, whatever a target says: each keeps those with the highest scores."""
+"""Plans by how many units each axis keeps: each keeps those with the highest scores."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from secateur.planning.building import build_plan
 from secateur.planning.solver.ladders import kept_units
 
 
-def keeping(graph: Graph, counts: Counts, scores: Mapping[str, torch.Tensor]) -> Plan:
-    """The plan in which each axis keeps so many units, those with the highest scores."""
+def keeping(graph: Graph, counts: Counts, scores: Mapping[str, torch.Tensor], target: tuple[str, ...] = ()) -> Plan:
+    """The plan in which each axis keeps so many units, those with the highest scores. `target`: what asked for it."""
     pairs = zip(graph.axes, counts, strict=True)
-    return build_plan(graph, {axis.name: kept_units(axis, int(n), scores[axis.name]) for axis, n in pairs}, counts, ())
+    kept = {axis.name: kept_units(axis, int(n), scores[axis.name]) for axis, n in pairs}
+    return build_plan(graph, kept, counts, target)
 
 
 def whole(graph: Graph) -> Plan:

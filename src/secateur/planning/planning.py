@@ -20,14 +20,14 @@ from secateur.graph.parts import Group, PrunableAxis
 from secateur.importance import Criterion, Scores, by_own_names, by_weights, is_ready, is_relative, score
 from secateur.plan.choice import UNREAD
 from secateur.plan.plan import Plan, with_notes
-from secateur.planning.building import build_plan
+from secateur.planning.by_counts import keeping
 from secateur.planning.depth import shortened, split_by_hand
 from secateur.planning.reached import check_cut, held_back
 from secateur.planning.selection.limits_by_axis import Wishes
 from secateur.planning.selection.select import Select, SelectLike
 from secateur.planning.solver.allocate import SCOPES
 from secateur.planning.solver.bundles import bundled
-from secateur.planning.solver.ladders import Ladder, MeasuredHarm, kept_units, ladders
+from secateur.planning.solver.ladders import Ladder, MeasuredHarm, ladders
 from secateur.planning.solver.meeting import CountsSearch
 from secateur.planning.solver.step_weights import worth
 from secateur.planning.stale import stale
@@ -98,7 +98,7 @@ def plan(
         check_cut(wishes, targets, counts)
     chosen = {**_chosen(graph, scored, statistics), **_spread(scope, allocation), "seed": str(seed)}
     notes = {**chosen, **_way(graph), **held_back(wishes, targets, counts), **_stale(graph, counts)}
-    return with_notes(_made(graph, targets, scores, counts), **notes)
+    return with_notes(keeping(graph, counts, scores, tuple(map(str, targets))), **notes)
 
 
 def _wished(graph: Graph, targets: Sequence[Target], select: Select, drop: Drop | None) -> Wishes:
@@ -123,12 +123,6 @@ def _counts(
     asked = _as_asked(wishes.graph, units, targets, rungs)
     search = CountsSearch(wishes.conditions, wishes.floors, targets, scope, asked)
     return search.counts(bundled(wishes.graph, rungs, wishes, weights))
-
-
-def _made(graph: Graph, targets: Sequence[Target], scores: Mapping[str, torch.Tensor], counts: Counts) -> Plan:
-    """The Plan that keeps so many units of each axis, those with the highest scores."""
-    kept = {a.name: kept_units(a, int(n), scores[a.name]) for a, n in zip(graph.axes, counts, strict=True)}
-    return build_plan(graph, kept, counts, tuple(map(str, targets)))
 
 
 def _step_weights(

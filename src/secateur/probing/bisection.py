@@ -132,7 +132,7 @@ def search(
 
     Raises:
         TargetError: Even the smallest cut that was tried costs more (with its drop).
-        InputError: A value is no finite number, or `max_drop` is negative.
+        InputError: A value is not a finite number, or `max_drop` is negative.
         FileError: The file is of something else.
 
     Example:

@@ -76,7 +76,7 @@ def sensitivity(
         A table when printed, a drawing by `plot`, and an allocation: `plan(graph, target, allocation=result)`.
 
     Raises:
-        InputError: A value is no finite number (with the axis and the share).
+        InputError: A value is not a finite number (with the axis and the share).
         FileError: The file is of something else.
 
     Example:

@@ -8,7 +8,6 @@ What reads a stand-in past all torch functions is found by the ops below them, w
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from secateur.base.modes import UncompiledMode, unseen
 
 Fill: TypeAlias = Callable[[Tensor, Tensor], object]
 """Writes to the second tensor what stands for the first, which is the model's own."""
@@ -98,18 +98,18 @@ class OnDemand:
         found = list({id(one): one for one in self._among((*args, *kwargs.values()))}.values())
         if not found or func in _ASKED:
             return func(*args, **kwargs)
-        with _unseen():
+        with unseen():
             self._fill(found)
             looks = _looks(found)
         written = shown = True
         try:
             out = func(*args, **kwargs)
-            with _unseen():
+            with unseen():
                 written = looks != _looks(found)
                 shown = self._shows(out)
             return out
         finally:
-            with _unseen():
+            with unseen():
                 self._release(found, written=written, shown=shown)
 
     def _among(self, values: Any) -> Iterator[nn.Parameter]:
@@ -147,12 +147,14 @@ class OnDemand:
 
     def _reclaim(self) -> None:
         """Take back the memory that results shared which are gone by now."""
-        over = [shown.over for shown in self._shown]
-        for shown in itertools.compress(self._shown, over):
+        held, self._shown = self._shown, []
+        for shown in held:
+            if not shown.over:
+                self._shown.append(shown)
+                continue
             self._empty(shown.by)
             self._filled.difference_update(map(id, shown.by))
             self._memory.update(shown.memory)
-        self._shown = [shown for shown, gone in zip(self._shown, over, strict=True) if not gone]
 
     def _empty(self, found: list[nn.Parameter]) -> None:
         for one in found:
@@ -198,13 +200,6 @@ def _uses(tensor: Tensor) -> int:
     return torch._C._storage_Use_Count(storage._cdata) - 1  # this look at it is one
 
 
-@contextmanager
-def _unseen() -> Iterator[None]:
-    """Within, no mode sees what is done: it is none of the model's doing."""
-    with torch._C.DisableTorchFunction(), _disable_current_modes():
-        yield
-
-
 class _Functions(TorchFunctionMode):
     def __init__(self, owner: OnDemand):
         super().__init__()
@@ -214,12 +209,7 @@ class _Functions(TorchFunctionMode):
         return self.owner.run(func, args, kwargs or {})
 
 
-class _Ops(TorchDispatchMode):
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Nothing here is compiled; the guard against it would import the compiler, which takes seconds."""
-        return False
-
+class _Ops(UncompiledMode):
     def __init__(self, owner: OnDemand):
         super().__init__()
         self.owner = owner

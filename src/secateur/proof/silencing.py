@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _disable_current_modes
 
 from secateur.anatomy.slots import slots
+from secateur.apply.kept_by_axis import kept_by_axis
 from secateur.apply.tensors import Cutter
-from secateur.errors import InputError
+from secateur.base.modes import unseen
 from secateur.graph.graph import Graph
 from secateur.plan.parts import AxisPlan, Gives
 from secateur.plan.plan import Plan
@@ -98,11 +98,9 @@ class Silencing:
 
 
 def _keep(graph: Graph, plan: Plan) -> dict[Any, Any]:
-    """The plan's kept units by the axes of a graph. Raises `InputError` where it cuts an axis that the graph lacks."""
-    for name, axis in plan.axes.items():
-        if axis.kept is not None and name not in graph.by_name and axis.kept_count != axis.size:
-            raise InputError(f"the plan cuts {name!r}, which is not a prunable axis of this model on these inputs")
-    return {a.term: plan.axes[a.name].kept for a in graph.axes if a.name in plan.axes and _cuts(plan.axes[a.name])}
+    """The kept units of the axes that a plan cuts. Raises `InputError` where it cuts an axis that the graph lacks."""
+    kept = kept_by_axis(graph, plan)
+    return {a.term: kept[a.term] for a in graph.axes if a.name in plan.axes and _cuts(plan.axes[a.name])}
 
 
 def _cuts(axis: AxisPlan) -> bool:
@@ -115,7 +113,7 @@ def _giving_back(gives: Gives) -> Callable[..., Any]:
     def hook(module: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
         def given(key: int | str) -> torch.Tensor:
             tensor = kwargs[key] if isinstance(key, str) else args[key]
-            with torch._C.DisableTorchFunction(), _disable_current_modes():  # a replay counts what the model does
+            with unseen():  # a replay counts what the model does
                 return tensor.clone()
 
         if not isinstance(gives, tuple):

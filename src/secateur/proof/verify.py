@@ -33,7 +33,7 @@ from secateur.anatomy.calls import Call, refusal
 from secateur.anatomy.checks import check_model
 from secateur.anatomy.keeping import emptied
 from secateur.anatomy.slots import slots
-from secateur.anatomy.structure import _same_infinities, difference, distance
+from secateur.anatomy.structure import difference, distance, same_infinities
 from secateur.apply.closing import opened
 from secateur.apply.ready import check_fits
 from secateur.apply.surgery import cut
@@ -288,10 +288,14 @@ class Proof:
         return replace(self, graph=again)
 
     @cached_property
+    def units(self) -> Units:
+        """Which units stay."""
+        return Silencing(self.graph, self.plan).units
+
+    @cached_property
     def readings(self) -> Mapping[At, Reading]:
         """What the graph knows of calls that reduce over units that go, or draw random numbers."""
-        units = Silencing(self.graph, self.plan).units
-        return {at: reading for at, reading in self.graph.readings.items() if _concerns(reading, units)}
+        return {at: reading for at, reading in self.graph.readings.items() if _concerns(reading, self.units)}
 
     def reference(self, *, lift: bool) -> Ran:
         """The original as it is. Raises `PruningError` where it does not run, or its outputs are not finite."""
@@ -337,7 +341,7 @@ class Proof:
 
     def _run_pruned(self, model: nn.Module, fill: Fill | None = None) -> list[Tensor]:
         drawn = {at: reading for at, reading in self.readings.items() if reading.drawn is not None}
-        units = Units(Silencing(self.graph, self.plan).units.keep, gone=True)
+        units = Units(self.units.keep, gone=True)
         try:
             return self.job.run(model, fill, drawn, units).tensors
         except (Misaligned, NotDrawn):
@@ -348,7 +352,7 @@ class Proof:
     def verification(self, silenced: list[Tensor], reference: Ran) -> Verification:
         """What comes of comparing the pruned model with the silenced and reordered original."""
         small = self.small()
-        divided = not all(map(_same_infinities, silenced, reference.tensors or silenced))
+        divided = not all(map(same_infinities, silenced, reference.tensors or silenced))
         if divided:
             silenced = self.silenced(shuffled=True, clean=True)
         error = distance(silenced, small)
@@ -386,7 +390,7 @@ class Proof:
         shapes, wanted = ([tuple(t.shape) for t in tensors] for tensors in (found, small))
         if shapes != wanted:
             return f"its outputs have the shapes {shapes}, those of the cut {wanted}"
-        wrong = [i for i, pair in enumerate(zip(found, small, strict=True)) if not _same_infinities(*pair)]
+        wrong = [i for i, pair in enumerate(zip(found, small, strict=True)) if not same_infinities(*pair)]
         return f"output {wrong[0]} is not finite" if wrong else None
 
 

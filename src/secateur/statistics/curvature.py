@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from secateur.errors import PruningError
-
-if TYPE_CHECKING:
-    from secateur.statistics.batches import CalibrationBatch
-    from secateur.statistics.sums import Sums
+from secateur.statistics.batches import CalibrationBatch
+from secateur.statistics.sums import Sums
 
 
 def add_curvature(

@@ -36,7 +36,7 @@ class Statistics:
     sums: Mapping[tuple[str, str], Tensor] = field(repr=False)
 
     def get(self, name: str, quantity: str) -> Tensor | None:
-        """A sum, or None where nothing was heard of it."""
+        """A sum, or None where nothing of it was recorded."""
         return self.sums.get((name, quantity))
 
 

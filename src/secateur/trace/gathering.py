@@ -16,20 +16,20 @@ from secateur.graph.consumers import Consumer
 from secateur.graph.facts import reason_of, stuck_in
 from secateur.graph.graph import Graph
 from secateur.graph.parts import ALONE, SIZE_ALONE, Frozen, GraphSite, Group, PrunableAxis, SiteUse, TraceSource
+from secateur.graph.sizes import SizeEquation
 from secateur.terms import EXPERT, Axis, axes, find, freeze, merged, settle
+from secateur.trace.attention_scaling import place_folds
+from secateur.trace.forbidding import forbidden
 from secateur.trace.recorder import Recorder
 from secateur.trace.solve import Solution, Solver
 from secateur.trace.staging import StandIns
 from secateur.trace.storage_lifetimes import LiveStorage
 from secateur.trace.tracked_ints import Ledger
+from secateur.trace.unread import follow
 
 
 def build(model: nn.Module, stage: StandIns, recorder: Recorder, unreached: list[str], source: TraceSource) -> Graph:
     """Solve the sizes of a recorded run and gather what remains."""
-    from secateur.trace.attention_scaling import place_folds
-    from secateur.trace.forbidding import forbidden
-    from secateur.trace.unread import follow
-
     sites = {name: GraphSite(name, s.kind, tuple(find(d) for d in s.dims), s.each) for name, s in stage.sites.items()}
     measured = [name for name in unreached if name in recorder.measured]
     unreached = [name for name in unreached if name not in recorder.measured]
@@ -76,9 +76,6 @@ def build(model: nn.Module, stage: StandIns, recorder: Recorder, unreached: list
 
 def _solved(candidates: Sequence[Axis], stage: StandIns, ledger: Ledger, source: TraceSource) -> Solver:
     """Solve the sizes. What would be a quotient of counts in a config is a ratio, of widths say, and stays as it is."""
-    from secateur.graph.sizes import SizeEquation
-    from secateur.trace.solve import Solver
-
     solver = Solver(candidates, stage.attributes)
     solution = solver.run(ledger)
     quotients = [a for a, ratio in solution.attributes.items() if solver.reduced(ratio).under.variables]

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from secateur.base.modes import UncompiledMode
 from secateur.base.precision import WIDE, wide
 from secateur.graph.parts import At
 from secateur.trace.lending import Lent
@@ -147,12 +147,7 @@ class Functions(TorchFunctionMode):
         return self.owner.after(func, args, kwargs, out)
 
 
-class _Dispatch(TorchDispatchMode):
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Nothing here is compiled; the guard against it would import the compiler, which takes seconds."""
-        return False
-
+class _Dispatch(UncompiledMode):
     def __init__(self, owner: Interceptor):
         super().__init__()
         self.owner = owner

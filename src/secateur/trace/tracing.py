@@ -93,7 +93,7 @@ def trace_calls(
     uniform: bool = False,
 ) -> Graph:
     """One Graph of all these calls, in one kind of run; `lift` makes every float tensor float64."""
-    return _traced(model, TraceSource(tuple(calls), outputs, run, lift, uniform), Recorder)[0]
+    return traced(model, TraceSource(tuple(calls), outputs, run, lift, uniform), Recorder)[0]
 
 
 def explained(graph: Graph) -> Explanation | None:
@@ -102,7 +102,7 @@ def explained(graph: Graph) -> Explanation | None:
     None where the model is no longer the one that was traced, or cannot be run any more.
     """
     try:
-        again, recorder = _traced(graph.model, graph.source, Explainer)
+        again, recorder = traced(graph.model, graph.source, Explainer)
     except PruningError:
         return None
     alike = _outline(again) == _outline(graph)
@@ -113,7 +113,7 @@ def _outline(graph: Graph) -> Any:
     return [(a.name, a.size, a.sites) for a in graph.axes], [(f.name, f.dim) for f in graph.frozen]
 
 
-def _traced(
+def traced(
     model: nn.Module, source: TraceSource, kind: type[Recorder], prepare: Callable[[StandIns], None] | None = None
 ) -> tuple[Graph, Recorder]:
     """prepare: what is to be done to the stand-ins before the model runs."""

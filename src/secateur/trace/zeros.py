@@ -21,6 +21,7 @@ from secateur.trace.recorder import Recorder
 from secateur.trace.registry import FUNCTIONS, OpRule
 from secateur.trace.rules import conv, linear, pointwise, reduce, shape, spatial
 from secateur.trace.staging import StandIns
+from secateur.trace.tracing import traced
 from secateur.trace.typed import get
 
 # Rules whose results are zero where their operands say so, but for these few.
@@ -67,14 +68,13 @@ def still_exact(graph: Graph, flags: Mapping[Use, bool]) -> set[frozenset[Use]]:
     flags: for each (tensor, dimension), whether the units in question have nothing but zeros there; those that are not
     named hold none of them. Gives nothing where the model can no longer be run.
     """
-    from secateur.trace.tracing import _traced
 
     def prepare(stage: StandIns) -> None:
         for name, made in stage.stand_ins.values():
             _mark(made, [flags.get((name, dim), True) for dim in range(made.dim())])
 
     try:
-        again, _ = _traced(graph.model, graph.source, Zeros, prepare)
+        again, _ = traced(graph.model, graph.source, Zeros, prepare)
     except PruningError:
         return set()
     return {frozenset((use.name, use.dim) for use in axis.sites) for axis in again.axes if axis.inexact is None}

@@ -25,11 +25,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from secateur.anatomy.masked import masked_names, worn
+from secateur.anatomy.masked_names import plain_slots
 from secateur.base.paths import PathLike, path_of
 from secateur.base.text import columns, first_line
 from secateur.base.writing import read_tensors, save_json, save_tensors
 from secateur.errors import FileError, InputError
 from secateur.files.model_file import ALIASES, save
+from secateur.files.stored_masks import taken_out, unpacked
 from secateur.train.number_options import check_whole
 from secateur.train.packing import pack, unpack
 
@@ -101,10 +104,6 @@ class Saved:
 
     def put_weights(self, model: nn.Module) -> None:
         """Copy weights and masks into a model of the same structure; its parameters stay the same objects."""
-        from secateur.anatomy.masked import masked_names, worn
-        from secateur.anatomy.masked_names import plain_slots
-        from secateur.files.stored_masks import taken_out, unpacked
-
         tensors, metadata = read_tensors(self.model)
         aliases: dict[str, str] = json.loads(metadata[ALIASES])
         masks = taken_out(tensors, metadata)

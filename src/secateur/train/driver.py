@@ -91,8 +91,8 @@ def prune_and_fit(
         max_drop: Where the metric dropped by more than this, the loop ends with the stage before. Default: None.
         higher_is_better: Of the metric. Default: True.
         dense: What the metric says of `model`, where that is known. Default: None.
-        checkpoint: A folder, in which the same call goes on where it was interrupted, and comes to the same weights.
-            Default: None.
+        checkpoint: A `Checkpointing`, in whose folder the same call resumes where it was interrupted, and ends with the
+            same weights. Default: None.
         log: "tensorboard", "trackio", or either with a place; see `fit`. Default: None.
         progress: Called after every step. Default: None.
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.optim import Optimizer
 
+from secateur.apply.transplant import optimizers_in, transplant
 from secateur.base.keywords import by_group
 from secateur.base.process import trainable
 from secateur.errors import InputError
@@ -193,8 +194,6 @@ class Iteration(Iterator[Stage]):
 
     def _follow(self, small: nn.Module) -> None:
         if self._carry:
-            from secateur.apply.transplant import transplant
-
             transplant(self._carry, self._newest, small)
 
     def _opened(self, stage: Stage) -> None:
@@ -223,8 +222,6 @@ class Iteration(Iterator[Stage]):
 
     def _warn_of_steps(self) -> None:
         """What is carried is of the stage that was given up: who trains on with it would not train `model`."""
-        from secateur.apply.transplant import optimizers_in
-
         good, given_up = (f"stage {r.number}" if r.number else "the beginning" for r in self._records[-2:])
         for optimizer in optimizers_in(self._carry):
             _warn_at_step(

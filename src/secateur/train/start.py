@@ -43,7 +43,7 @@ def _stepper(job: Job, stack: contextlib.ExitStack, optimizer: torch.optim.Optim
 
 @contextlib.contextmanager
 def _own_rates(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Each group falls from its own rate; afterwards it has that again, for whoever trains on with the optimizer."""
+    """Each group decays from its own rate, and has that rate again afterwards, so that training can continue."""
     ours = [i for i, group in enumerate(optimizer.param_groups) if "initial_lr" not in group]
     for i in ours:
         optimizer.param_groups[i]["initial_lr"] = optimizer.param_groups[i]["lr"]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,9 +19,7 @@ from secateur.train.epochs import epoch_from
 from secateur.train.history import History, Progress, Watch
 from secateur.train.randomness import Dice
 from secateur.train.stepping import Stepper
-
-if TYPE_CHECKING:
-    from secateur.train.training import Job
+from secateur.train.training import Job
 
 
 @dataclass(frozen=True, slots=True)
