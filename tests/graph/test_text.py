@@ -91,7 +91,7 @@ def test_inexact_axes_carry_their_reason() -> None:
     assert number
     assert re.search(
         re.escape(number[1])
-        + r" +inexact: a mean and variance are taken over it \(layer_norm, .*nets.py:\d+\); dropping",
+        + r" +inexact: a mean and variance are taken over it \(layer_norm, nets/norms.py:\d+\); dropping",
         text,
     )
 

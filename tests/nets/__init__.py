@@ -1,0 +1,32 @@
+"""Tiny networks that carry their expected answers: prunable axes, reasons why the rest is frozen, costs by formula.
+
+Each family of networks is a module, which registers its networks in `NETS` when it is imported.
+"""
+
+from nets import attention, channels, conv, frozen, moe, norms, picks, products, recurrent, sharing
+from nets.moe import experts, routed
+from nets.parts import Parts
+from nets.table import IDS, IMAGE, NETS, TOKENS, Net
+from nets.traced import graph_of
+
+__all__ = [
+    "IDS",
+    "IMAGE",
+    "NETS",
+    "TOKENS",
+    "Net",
+    "Parts",
+    "attention",
+    "channels",
+    "conv",
+    "experts",
+    "frozen",
+    "graph_of",
+    "moe",
+    "norms",
+    "picks",
+    "products",
+    "recurrent",
+    "routed",
+    "sharing",
+]
