@@ -104,6 +104,6 @@ def test_a_path_holds_no_ops_of_our_own() -> None:
     """With as many heads of queries as of keys another shortcut serves; the pruned model walks the same path."""
     net = NETS["grouped_queries"]
     graph = secateur.trace(net.make(), net.example())
-    assert {name for name, _ in graph.path} == {"linear", "scaled_dot_product_attention"}
+    assert {name for name, _ in graph.run.path} == {"linear", "scaled_dot_product_attention"}
     result = secateur.prune(net.make(), net.example(), "channels=0.5")
-    assert secateur.trace(result.model, net.example()).path == graph.path
+    assert secateur.trace(result.model, net.example()).run.path == graph.run.path

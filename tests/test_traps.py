@@ -135,7 +135,7 @@ def test_a_path_that_values_decide_is_verified_instead() -> None:
     result = secateur.prune(net, x, "channels=0.6", importance="random")
     assert result.verification is not None
     assert result.verification.passed
-    assert secateur.trace(result.model, x).path != result.graph.path
+    assert secateur.trace(result.model, x).run.path != result.graph.run.path
 
 
 def test_a_forward_that_closes_over_its_modules_closes_over_the_copy() -> None:
@@ -159,4 +159,4 @@ def test_a_pruned_model_that_fails_is_reported_by_verify() -> None:
 
 def test_the_path_is_part_of_the_graph() -> None:
     graph = secateur.trace(Net(lambda self, y: self.b(y) * 0.5), torch.zeros(1, 3, 12, 12))
-    assert ("aten::mul", (0.5,)) in graph.path
+    assert ("aten::mul", (0.5,)) in graph.run.path

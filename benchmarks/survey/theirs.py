@@ -178,7 +178,7 @@ def _units(dense: nn.Module, call: Call, kept: Kept) -> tuple[dict[Axis, Any], M
                 if found is not None and len(found) < axis.n:
                     units[axis] = tuple(found)
     said = all(positions(choice.term, _within(choice.term, units)) == choice.kept for choice in choices)
-    return units, graph.readings, said
+    return units, graph.run.readings, said
 
 
 def _choices(graph: Graph, kept: Kept) -> list[_Choice]:

@@ -74,7 +74,7 @@ class Pruned:
             "recovery": [{"step": step.step, "options": dict(step.options)} for step in self.plan.recovery],
             "axes": {name: {"before": axis.size, "after": axis.kept_count} for name, axis in self.plan.dropped()},
             "coverage": {"params": self.graph.coverage.params, "macs": self.graph.coverage.macs},
-            "untrained": self.graph.untrained,
+            "untrained": self.graph.diagnosis.untrained,
             "proof": {"proved": self.proved, "because": self.unproved},
             "verification": self.verification.as_dict() if self.verification is not None else None,
         }
@@ -86,7 +86,7 @@ class Pruned:
         where no config describes it, as where layers differ in width (`uniform=True` keeps them equal).
         """
         if is_pretrained(self.model) and not Path(path).suffix:
-            return save_folder(self.model, path, self.graph.source.calls, self.graph.source.outputs)
+            return save_folder(self.model, path, self.graph.run.source.calls, self.graph.run.source.outputs)
         save(self.model, path)
 
     def __str__(self) -> str:
@@ -262,12 +262,12 @@ def finished(graph: Graph, made: Plan, pruned: nn.Module, *, verify: bool | None
 
     Raises `PruningError` where it does not run, takes another path or fails the proof.
     """
-    example_inputs = graph.source.calls[0]
-    if graph.source.uniform:
+    example_inputs = graph.run.source.calls[0]
+    if graph.run.source.uniform:
         check_rebuilds(pruned)
     with opened(pruned, made):
-        alike = walks_alike(without(graph, made.removed), pruned, example_inputs, graph.source.outputs)
-    check_closed(pruned, made, graph.source.calls, graph.source.outputs)
+        alike = walks_alike(without(graph, made.removed), pruned, example_inputs, graph.run.source.outputs)
+    check_closed(pruned, made, graph.run.source.calls, graph.run.source.outputs)
     return proved(Pruned(pruned, made, graph), verify=verify if alike else True)
 
 
@@ -312,4 +312,4 @@ def _unasked(found: Pruned) -> str | None:
 
 def too_dear(graph: Graph) -> bool:
     """Whether a proof would take more than a few seconds, so that it is made only where it is asked for."""
-    return graph.total_macs * len(graph.source.calls) + WEIGHT_WORK * graph.params > PROOF_WORK
+    return graph.total_macs * len(graph.run.source.calls) + WEIGHT_WORK * graph.params > PROOF_WORK

@@ -78,7 +78,7 @@ def told(graph: Graph) -> dict[str, Any]:
         "axes": [(a.name, a.size, a.least, a.group, a.sites, a.outer is None, bool(a.inexact)) for a in graph.axes],
         "frozen": [(frozen.name, frozen.dim) for frozen in graph.frozen],
         "costs": (graph.params, graph.total_macs),
-        "attributes": sorted(map(str, graph.attributes)),
+        "attributes": sorted(map(str, graph.sizes.attributes)),
         "unreached": graph.unreached,
     }
 

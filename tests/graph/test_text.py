@@ -16,6 +16,7 @@ from secateur.graph.data import as_dict
 from secateur.graph.frozen_text import frozen_summary
 from secateur.graph.graph import Graph
 from secateur.graph.parts import Frozen
+from secateur.graph.sections import Diagnosis
 from secateur.graph.text import ROWS, table
 from secateur.graph.why import why
 
@@ -121,7 +122,7 @@ def test_reasons_are_grouped_most_parameters_first() -> None:
         Frozen("conv2.weight", 0, "indexed by data (aten::index, nets.py:9 in conv2)"),
         Frozen("fc.weight", 0, "model output"),
     )
-    assert frozen_summary(replace(graph, frozen=frozen)).splitlines() == [
+    assert frozen_summary(replace(graph, diagnosis=Diagnosis(frozen))).splitlines() == [
         "frozen, with the share of the parameters that have such a dimension",
         "   63.5 %  1 dimension: indexed by data (aten::index, nets.py:9)",
         "           conv2.weight[0]",
@@ -133,7 +134,7 @@ def test_reasons_are_grouped_most_parameters_first() -> None:
 
 def test_long_lists_of_reasons_stop() -> None:
     frozen = tuple(Frozen("conv1.bias", 0, f"reason {i}") for i in range(20))
-    text = frozen_summary(replace(graph_of("plain_cnn"), frozen=frozen))
+    text = frozen_summary(replace(graph_of("plain_cnn"), diagnosis=Diagnosis(frozen)))
     assert text.splitlines()[-1] == "  ... and 8 more reasons: graph.why('*')"
 
 
@@ -156,7 +157,7 @@ def test_unreached_parameters_are_named_with_the_mend() -> None:
 
 
 def test_a_call_in_training_mode_that_failed_is_no_op() -> None:
-    graph = replace(graph_of("plain_cnn"), untrained="ValueError: targets are missing")
+    graph = replace(graph_of("plain_cnn"), diagnosis=Diagnosis(untrained="ValueError: targets are missing"))
     assert "training mode was not covered, for a call in it failed: ValueError: targets are missing" in table(graph)
     assert "no rule" not in table(graph)
 

@@ -130,9 +130,9 @@ def test_query_groups_follow_where_the_constructor_computes_the_head_size(build:
 
 def test_integers_that_follow_are_listed_in_the_plan() -> None:
     graph = secateur.trace(decoder(), CALL)
-    known = {str(attribute) for attribute in graph.attributes}
+    known = {str(attribute) for attribute in graph.sizes.attributes}
     assert {"model.layers.0.self_attn.num_key_value_groups", "model.layers.0.hidden_size"} <= known
-    assert graph.unread == ()
+    assert graph.sizes.unread == ()
 
 
 # --- families -------------------------------------------------------------------------------------------------------

@@ -123,4 +123,4 @@ def test_a_scripted_layer_stays_and_says_so() -> None:
 def test_many_steps_are_one_step_of_the_trace(kind: Callable[..., nn.Module]) -> None:
     parts = {"rnn": kind(6, 8, batch_first=True), "fc": nn.Linear(8, 5)}
     graph = secateur.trace(Parts(lambda self, x: self.fc(self.rnn(x)[0]), **parts), torch.zeros(1, 5000, 6), run="meta")
-    assert len(graph.path) < 10
+    assert len(graph.run.path) < 10

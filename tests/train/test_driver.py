@@ -263,7 +263,7 @@ def test_penalties_are_made_for_the_graph_that_is_cut() -> None:
     kinds: list[bool] = []
 
     def watch(graph: Graph) -> list[Weights]:
-        kinds.append(graph.source.uniform)
+        kinds.append(graph.run.source.uniform)
         return []
 
     transformers = pytest.importorskip("transformers", reason="needs secateur[hf]")

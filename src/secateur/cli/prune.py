@@ -86,7 +86,7 @@ def prune(
             tuning = tuned(dense, result.model, judge, tuning)
         report = _measured(dense, result.model, counts, folder, tuning.scores)
         if cutting.uniform:
-            save_folder(result.model, folder / PRETRAINED, result.graph.source.calls)
+            save_folder(result.model, folder / PRETRAINED, result.graph.run.source.calls)
         original = _kept_original(origin, folder)
         document = {**describe(dense, "prune"), "original": original, **_told(result, report, tuning)}
         write_run(folder, document)

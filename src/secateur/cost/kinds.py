@@ -154,7 +154,9 @@ for _kind in (
         "memory",
         "memory",
         "bytes",
-        cost=lambda graph: None if graph.removed else graph.cost.memory,  # known of the network as it was traced
+        cost=lambda graph: (
+            None if graph.reduced.removed else graph.cost.memory
+        ),  # known of the network as it was traced
         total=lambda graph: graph.memory,
         of_call=True,
         added=lambda parameter: parameter.numel() * parameter.element_size(),  # held all the time

@@ -16,6 +16,7 @@ from secateur.base.names import above, inside
 from secateur.errors import InputError, nearest
 from secateur.graph.facts import Facts
 from secateur.graph.parts import Block, Group, PrunableAxis
+from secateur.graph.sections import Reduced
 from secateur.terms import Axis
 
 F = TypeVar("F", bound=Facts)
@@ -41,7 +42,7 @@ def without(graph: F, names: Collection[str]) -> F:
     outer = {name: block for name, block in blocks.items() if not any(h in blocks for h in above(name))}
     if not outer:
         return graph
-    assert not graph.removed, "places in `macs` and `path` are those of the whole Graph"
+    assert not graph.reduced.removed, "places in `macs` and `path` are those of the whole Graph"
     sites = {name: site for name, site in graph.sites.items() if not inside(name, outer)}
     groups, axes, ghosts = _regrouped(graph, sites)
     return replace(
@@ -50,18 +51,14 @@ def without(graph: F, names: Collection[str]) -> F:
         groups=groups,
         sites=sites,
         macs=tuple(_outside(graph.macs, [block.spent for block in outer.values()])),
-        path=tuple(_outside(graph.path, [block.walked for block in outer.values()])),
-        attributes={a: ratio for a, ratio in graph.attributes.items() if not inside(a.module, outer)},
-        folds=tuple(fold for fold in graph.folds if fold.name in sites),
         readers={name: reader for name, reader in graph.readers.items() if name in sites},
-        caches=tuple(cache for cache in graph.caches if not inside(cache.module, outer)),
-        frozen=tuple(frozen for frozen in graph.frozen if frozen.name in sites),
-        unreached=tuple(name for name in graph.unreached if name in sites),
         aliases={a: name for a, name in graph.aliases.items() if name in sites and not inside(a, outer)},
+        sizes=graph.sizes.outside(outer),
+        effects=graph.effects.outside(outer),
+        diagnosis=graph.diagnosis.outside(outer),
+        run=replace(graph.run, path=tuple(_outside(graph.run.path, [block.walked for block in outer.values()]))),
+        reduced=Reduced({name: block.gives for name, block in outer.items()}, ghosts, graph.totals),
         find_blocks=partial(tuple, [block for block in graph.blocks if not inside(block.name, outer)]),
-        removed={**graph.removed, **{name: block.gives for name, block in outer.items()}},
-        ghosts=ghosts,
-        whole=graph.totals,
     )
 
 
@@ -98,7 +95,7 @@ def counts_by_axis(graph: Facts, counts: Collection[int]) -> dict[Axis, int]:
     An axis that lies only in removed blocks keeps the same share as the axes that it is tied to.
     """
     found = {axis.term: int(n) for axis, n in zip(graph.axes, counts, strict=True)}
-    for ghost in graph.ghosts:
+    for ghost in graph.reduced.ghosts:
         if ghost.group >= 0:
             tied = graph.groups[ghost.group].axes[0]
             found[ghost.term] = ghost.size * found[tied.term] // tied.size

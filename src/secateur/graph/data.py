@@ -60,9 +60,9 @@ def as_dict(graph: Facts) -> dict[str, Any]:
         "blocks": [block_data(block) for block in graph.blocks],
         "frozen": [{"name": f.name, "dim": f.dim, "reason": f.reason} for f in graph.frozen],
         "unreached": list(graph.unreached),
-        "untrained": graph.untrained,
+        "untrained": graph.diagnosis.untrained,
         "unknown": dict(graph.unknown),
-        "lessons": {name: "\n".join(lesson(name, sample)) for name, sample in graph.samples.items()},
+        "lessons": {name: "\n".join(lesson(name, sample)) for name, sample in graph.diagnosis.samples.items()},
         "aliases": dict(graph.aliases),
     }
 

@@ -14,25 +14,10 @@ from secateur.base.names import plain_of
 from secateur.cost.cost import Cost, Counts
 from secateur.cost.kinds import KINDS, CostFunction, Kind, counted, value_at
 from secateur.cost.parts import MacsTerm, Storage
-from secateur.graph.algebra import Ratio
 from secateur.graph.consumers import Consumer
-from secateur.graph.parts import (
-    ALONE,
-    At,
-    Block,
-    Coverage,
-    Fold,
-    Frozen,
-    GraphSite,
-    Group,
-    PrunableAxis,
-    Reading,
-    Sample,
-    TracedStep,
-    TraceSource,
-)
-from secateur.graph.sizes import Attribute, SizeGuard
-from secateur.plan.parts import Amount, Cache, Gives, Renorm, Totals
+from secateur.graph.parts import ALONE, Block, Coverage, Frozen, GraphSite, Group, PrunableAxis
+from secateur.graph.sections import Diagnosis, Effects, Reduced, RunRecord, Sizes
+from secateur.plan.parts import Amount, Totals
 from secateur.terms import ONE, Axis, Cat, Term, axes, find
 
 
@@ -48,31 +33,17 @@ class Facts:
     groups: tuple[Group, ...]
     sites: Mapping[str, GraphSite]
     macs: tuple[MacsTerm, ...]
-    storages: tuple[Storage, ...]  # of the first call, in the order of allocation
-    attributes: Mapping[Attribute, Ratio]
-    attribute_values: Mapping[Attribute, int]
-    unread: tuple[Attribute, ...]  # integer attributes whose meaning no call reveals
-    guards: tuple[SizeGuard, ...]
-    caches: tuple[Cache, ...]
-    folds: tuple[Fold, ...]
-    renorms: tuple[Renorm, ...]
-    readers: Mapping[str, Consumer]  # by the name of the weight
-    frozen: tuple[Frozen, ...]
-    aliases: Mapping[str, str]
-    unreached: tuple[str, ...]
-    unknown: Mapping[str, int]
-    samples: Mapping[str, Sample] = field(repr=False)  # of ops without a rule
-    readings: Mapping[At, Reading] = field(repr=False)
-    numbered: Mapping[str, int] = field(repr=False)  # the number of calls that the code of each module made
-    source: TraceSource = field(repr=False)
-    path: tuple[TracedStep, ...] = field(repr=False)  # the ops of the first call, with the floats in their arguments
     model: nn.Module = field(repr=False)
+    storages: tuple[Storage, ...] = ()  # of the first call, in the order of allocation
+    readers: Mapping[str, Consumer] = field(default_factory=dict)  # by the name of the weight
+    aliases: Mapping[str, str] = field(default_factory=dict)  # further names of a tensor -> its first
+    sizes: Sizes = field(default_factory=Sizes)
+    effects: Effects = field(default_factory=Effects)
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
+    run: RunRecord = field(default_factory=RunRecord, repr=False)
+    reduced: Reduced = field(default_factory=Reduced)
     find_blocks: Callable[[], tuple[Block, ...]] = field(default=tuple, repr=False)
     explain: Callable[[Any], Any] = field(default=_unexplained, repr=False)  # a Graph -> an `Explanation`, or None
-    removed: Mapping[str, Gives] = field(default_factory=dict)  # blocks that this Graph leaves out
-    ghosts: tuple[PrunableAxis, ...] = field(default=(), repr=False)  # axes that lay only in these blocks
-    whole: Totals | None = None  # the size of the model with these blocks
-    untrained: str | None = None  # why training mode, which differs from evaluation mode, could not be recorded
 
     @cached_property
     def by_name(self) -> dict[str, PrunableAxis]:
@@ -92,6 +63,21 @@ class Facts:
         """
         return self.find_blocks()
 
+    @property
+    def frozen(self) -> tuple[Frozen, ...]:
+        """The dimensions that are not prunable, each with the reason."""
+        return self.diagnosis.frozen
+
+    @property
+    def unreached(self) -> tuple[str, ...]:
+        """The parameters that no call reads."""
+        return self.diagnosis.unreached
+
+    @property
+    def unknown(self) -> Mapping[str, int]:
+        """The ops without a rule, with the number of their calls."""
+        return self.diagnosis.unknown
+
     @cached_property
     def params(self) -> int:
         """The number of parameters of the whole model."""
@@ -105,7 +91,7 @@ class Facts:
     @property
     def totals(self) -> Totals:
         """The size of the traced model, including the blocks that this Graph leaves out."""
-        return self.whole or Totals.of({k.name: Amount(self.total_of(k.name), k.heading) for k in counted()})
+        return self.reduced.whole or Totals.of({k.name: Amount(self.total_of(k.name), k.heading) for k in counted()})
 
     def totals_at(self, counts: Counts) -> Totals:
         """The size that is left when the axes have these counts."""
@@ -141,7 +127,7 @@ class Facts:
 
         None if this Graph leaves out blocks, because the peak is known only for the network that was traced.
         """
-        if self.removed:
+        if self.reduced.removed:
             return None
         return self.cost.memory(self.cost.full)
 

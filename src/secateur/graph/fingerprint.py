@@ -16,4 +16,4 @@ def fingerprint_of(graph: Facts) -> dict[str, str]:
 
 def of_steps(graph: Facts) -> str:
     """Return a short hash of what a model does with its weights: the `repr` of its modules, and the traced ops."""
-    return digest(json.dumps([repr(graph.model), graph.path]))
+    return digest(json.dumps([repr(graph.model), graph.run.path]))

@@ -86,18 +86,18 @@ def _unknown_block(graph: Facts) -> list[str]:
     if not ops:
         return []
     named = listed([f"{name} (x{n})" for name, n in ops.items()], 12)
-    first = next((name for name in ops if name in graph.samples), None)
+    first = next((name for name in ops if name in graph.diagnosis.samples), None)
     if first is None:
         return [*wrapped("no rule for ", f"{named}; what they touched is frozen")]
     text = f"{named}; what they touched is frozen. These lines teach one, once its letters are right:"
-    return [*wrapped("no rule for ", text), *(f"  {line}" for line in lesson(first, graph.samples[first]))]
+    return [*wrapped("no rule for ", text), *(f"  {line}" for line in lesson(first, graph.diagnosis.samples[first]))]
 
 
 def _training_block(graph: Facts) -> list[str]:
-    if graph.untrained is None:
+    if graph.diagnosis.untrained is None:
         return []
     return [
-        *wrapped("", f"training mode was not covered, for a call in it failed: {graph.untrained}"),
+        *wrapped("", f"training mode was not covered, for a call in it failed: {graph.diagnosis.untrained}"),
         *wrapped("", "what only training reads may not fit after a cut; give a call that trains:"),
         "trace(..., calls=[Call(args, kwargs, training=True)])",
     ]

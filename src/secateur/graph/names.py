@@ -73,7 +73,7 @@ def _own_output_stays(graph: Facts, held: Iterable[str]) -> bool:
 
 
 def _unknown(graph: Facts, name: str) -> InputError:
-    gone = next((block for block in graph.removed if inside(name, {block})), None)
+    gone = next((block for block in graph.reduced.removed if inside(name, {block})), None)
     if gone is not None:
         return InputError(f"{name!r} lies in the block {gone!r}, which is dropped")
     at = _PLACE.match(name)

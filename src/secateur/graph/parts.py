@@ -30,7 +30,7 @@ class Block:
         gives: what stands in for its output when it is bypassed; see `Plan.removed`.
         uses: the dimensions in the block that hold prunable axes.
         spent: its range in `graph.macs`.
-        walked: its range in `graph.path`.
+        walked: its range in `graph.run.path`.
         counts: whether a depth target counts it: it is one of the outermost blocks that are not a chain of two or more
             other blocks.
         why: the reason why it must stay; None if it can be bypassed.
@@ -161,10 +161,10 @@ class Frozen:
 class TraceSource:
     """The arguments of a trace, with which `graph.why` traces the model again."""
 
-    calls: tuple[Call, ...]
-    outputs: Callable[[Any], Any] | None
-    run: str
-    lift: bool
+    calls: tuple[Call, ...] = ()
+    outputs: Callable[[Any], Any] | None = None
+    run: str = "auto"
+    lift: bool = False
     uniform: bool = False
 
 

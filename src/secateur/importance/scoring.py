@@ -81,7 +81,7 @@ def by_own_names(graph: Graph, scores: Scores) -> Scores:
     if not isinstance(scores, Mapping):
         known = ", ".join(CRITERIA)
         raise InputError(f"importance={scores!r}; give a name ({known}), a function, or scores by axis name")
-    others = {*(b.name for b in graph.blocks), *(ghost.name for ghost in graph.ghosts), *graph.removed}
+    others = {*(b.name for b in graph.blocks), *(ghost.name for ghost in graph.reduced.ghosts), *graph.reduced.removed}
     return {name if name in others else graph.axis(name).name: value for name, value in scores.items()}
 
 

@@ -56,7 +56,7 @@ class KnownTensors:
 def _renormed(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights that are divided by their norm and scaled by a gain as they work."""
     found = {}
-    for renorm in graph.renorms:
+    for renorm in graph.effects.renorms:
         if renorm.of in parameters and renorm.name in parameters:
             weight = parameters[renorm.of].detach()
             others = [d for d in range(weight.dim()) if d != renorm.dim]

@@ -23,7 +23,7 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
     for axis in graph.axes:
         for outer in axes(axis.outer) if axis.outer is not None else ():
             names.setdefault(outer, f"fixed{outer.serial - min(a.term.serial for a in graph.axes)}")
-    closes = graph.source.uniform and bool(graph.removed)
+    closes = graph.run.source.uniform and bool(graph.reduced.removed)
 
     def name_of(axis: Axis) -> str | int:
         return names.get(axis, axis.n)
@@ -42,9 +42,9 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
         before=graph.totals,
         after=graph.totals_at(counts),
         target=target,
-        caches=graph.caches,
-        removed=graph.removed,
-        renumbered=renumbering(graph.model, graph.removed, graph.model.config, KEEPING) if closes else None,
+        caches=graph.effects.caches,
+        removed=graph.reduced.removed,
+        renumbered=renumbering(graph.model, graph.reduced.removed, graph.model.config, KEEPING) if closes else None,
         uncut=_uncut(graph, sites),
     )
 
@@ -67,8 +67,8 @@ def _uncut(graph: Graph, sites: Collection[str]) -> dict[str, tuple[int, ...]]:
 
 def _attributes(graph: Graph, counts: Mapping[Axis, int]) -> tuple[AttributeChange, ...]:
     changes = []
-    for attribute, ratio in graph.attributes.items():
-        old, new = graph.attribute_values.get(attribute), ratio.at(lambda axis: counts.get(axis, axis.n))
+    for attribute, ratio in graph.sizes.attributes.items():
+        old, new = graph.sizes.values.get(attribute), ratio.at(lambda axis: counts.get(axis, axis.n))
         if old is not None and new != old:
             changes.append(AttributeChange(attribute.module, attribute.name, attribute.at, old, new))
     return tuple(changes)
@@ -81,12 +81,12 @@ def _renorms(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Renorm, ...]:
         dims = (dim for i, dim in enumerate(graph.sites[renorm.of].dims) if i != renorm.dim)
         return any(size(dim, counts) < find(dim).n for dim in dims)
 
-    return tuple(filter(shorter, graph.renorms))
+    return tuple(filter(shorter, graph.effects.renorms))
 
 
 def _scales(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Scale, ...]:
     scales = []
-    for fold in graph.folds:
+    for fold in graph.effects.folds:
         new = size(fold.term, counts)
         old = find(fold.term).n
         if new != old:

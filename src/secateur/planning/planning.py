@@ -148,13 +148,13 @@ def _spread(scope: str, allocation: MeasuredHarm | None) -> dict[str, str]:
 
 def _stale(graph: Graph, counts: Counts) -> dict[str, str]:
     """Integers that may be out of date, for whoever reads the plan."""
-    found = [f"{one} ({graph.attribute_values[one]})" for one in stale(graph, counts_by_axis(graph, counts))]
+    found = [f"{one} ({graph.sizes.values[one]})" for one in stale(graph, counts_by_axis(graph, counts))]
     return {UNREAD: ", ".join(found)} if found else {}
 
 
 def _way(graph: Graph) -> dict[str, str]:
     """How the graph was made, for whoever traces the model again."""
-    return {"uniform": "yes"} if graph.source.uniform else {}
+    return {"uniform": "yes"} if graph.run.source.uniform else {}
 
 
 def _check_arguments(graph: Any, scope: str, allocation: Any, seed: Any) -> None:
@@ -190,9 +190,9 @@ def _check_known(graph: Graph, targets: Sequence[Target]) -> None:
         kind, known = target.kind, graph.cost_of(target.kind) is not None and graph.totals[target.kind] is not None
         if KINDS[kind].cost is None or known:
             continue
-        if graph.removed:
+        if removed := graph.reduced.removed:
             raise TargetError(
-                f"target {target}: {kind} is not predicted where whole blocks go ({next(iter(graph.removed))!r})\n"
+                f"target {target}: {kind} is not predicted where whole blocks go ({next(iter(removed))!r})\n"
                 "drop the blocks first, then trace and plan what is left"
             )
         raise TargetError(f"target {target}: how much {kind} this model has is not known\ngive another target")

@@ -24,7 +24,7 @@ def _share(targets: Sequence[Target]) -> Target | None:
 def check_cut(wishes: Wishes, targets: Sequence[Target], counts: Counts) -> None:
     """Raise `TargetError` where a share of the channels was asked for and none can go."""
     asked, graph = _share(targets), wishes.graph
-    if asked is None or graph.removed or any(counts != graph.cost.full):
+    if asked is None or graph.reduced.removed or any(counts != graph.cost.full):
         return
     asks = dict.fromkeys(condition.where for condition in wishes.conditions.all)
     told = [f"{where} must keep its outcome" for where in list(asks)[:SHOWN]]

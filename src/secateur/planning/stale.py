@@ -24,7 +24,9 @@ from secateur.terms import Axis, Term, find, size
 def stale(graph: Graph, counts: Mapping[Axis, int]) -> list[Attribute]:
     """The integers that may be out of date where axes keep these counts."""
     suspects = [
-        attribute for attribute in graph.unread if _is_theirs(graph, attribute) and _changes(graph, attribute, counts)
+        attribute
+        for attribute in graph.sizes.unread
+        if _is_theirs(graph, attribute) and _changes(graph, attribute, counts)
     ]
     named = names_read(graph.model) if suspects else set()
     return [attribute for attribute in suspects if attribute.name.rpartition(".")[2] in named]
@@ -35,7 +37,7 @@ def _is_theirs(graph: Graph, attribute: Attribute) -> bool:
 
 
 def _changes(graph: Graph, attribute: Attribute, counts: Mapping[Axis, int]) -> bool:
-    value, within = graph.attribute_values[attribute], f"{attribute.module}." if attribute.module else ""
+    value, within = graph.sizes.values[attribute], f"{attribute.module}." if attribute.module else ""
     sites = (site for name, site in graph.sites.items() if name.startswith(within))
     parts = (part for site in sites for dim in site.dims for part in _parts(dim))
     return any(part.n == value and size(part, counts) != value for part in parts)

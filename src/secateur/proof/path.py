@@ -27,15 +27,15 @@ def walks_alike(graph: Graph, pruned: nn.Module, example_inputs: Any, outputs: C
     """
     hint = "some size reached code that a trace cannot see; name the module in Select(protect=...) and report it"
     try:
-        path = trace(pruned, example_inputs, outputs=outputs, run=graph.source.run).path
+        path = trace(pruned, example_inputs, outputs=outputs, run=graph.run.source.run).run.path
     except ModelIgnored:
         raise
     except PruningError as error:
         raise PruningError(f"the pruned model does not run: {error}\n{hint}") from error
-    if path == graph.path:
+    if path == graph.run.path:
         return True
-    if any(name in DECIDING for name, _ in graph.path):
+    if any(name in DECIDING for name, _ in graph.run.path):
         return False
-    pairs = enumerate(itertools.zip_longest(graph.path, path))
+    pairs = enumerate(itertools.zip_longest(graph.run.path, path))
     at, (old, new) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
     raise PruningError(f"the pruned model takes another path: op {at} was {old}, is {new}\n{hint}")

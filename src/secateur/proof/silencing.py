@@ -89,7 +89,7 @@ class Silencing:
 
     @cached_property
     def _divided(self) -> set[str]:
-        return {renorm.of for renorm in self.graph.renorms}
+        return {renorm.of for renorm in self.graph.effects.renorms}
 
     def bypass(self) -> None:
         """Let removed blocks run and do whatever else they do, but put out what they were given."""

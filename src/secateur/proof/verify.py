@@ -227,9 +227,9 @@ def verify(
 
 def prove(graph: Graph, pruned: nn.Module, plan: Plan) -> Verification:
     """The same for the model of a graph, on the calls that it was traced with."""
-    proof = Proof(graph, pruned, plan, [_lively(call) for call in graph.source.calls])
+    proof = Proof(graph, pruned, plan, [_lively(call) for call in graph.run.source.calls])
     reference = proof.reference(lift=False)
-    if proof.readings and dict(reference.steps) != dict(graph.numbered):
+    if proof.readings and dict(reference.steps) != dict(graph.run.numbered):
         proof = proof.retraced()
     try:
         try:
@@ -278,11 +278,11 @@ class Proof:
     @cached_property
     def job(self) -> ReplayJob:
         """How they run."""
-        return ReplayJob(self.calls, self.graph.source.outputs, self.plan.caches, self.lift)
+        return ReplayJob(self.calls, self.graph.run.source.outputs, self.plan.caches, self.lift)
 
     def retraced(self) -> Proof:
         """The same by a trace on these very calls and in this precision, where values decide what runs."""
-        outputs, uniform = self.graph.source.outputs, "uniform" in self.plan.notes
+        outputs, uniform = self.graph.run.source.outputs, "uniform" in self.plan.notes
         with emptied(self.model, self.plan.caches):
             again = trace_calls(self.model, self.calls, outputs, "real", lift=self.lift, uniform=uniform)
         return replace(self, graph=again)
@@ -295,12 +295,12 @@ class Proof:
     @cached_property
     def readings(self) -> Mapping[At, Reading]:
         """What the graph knows of calls that reduce over units that go, or draw random numbers."""
-        return {at: reading for at, reading in self.graph.readings.items() if _concerns(reading, self.units)}
+        return {at: reading for at, reading in self.graph.run.readings.items() if _concerns(reading, self.units)}
 
     def reference(self, *, lift: bool) -> Ran:
         """The original as it is. Raises `PruningError` where it does not run, or its outputs are not finite."""
         low = any(slot.tensor.dtype in (torch.float16, torch.bfloat16) for slot in slots(self.model))
-        drawn = any(reading.drawn is not None for reading in self.graph.readings.values())
+        drawn = any(reading.drawn is not None for reading in self.graph.run.readings.values())
         job, readings = replace(self.job, lift=lift or low or drawn), self.readings
         try:
             ran = job.run(self.model, None, readings, Units())

@@ -298,7 +298,7 @@ def _evaluating(*models: nn.Module) -> Iterator[None]:
 def _constants(task: Task, add_bias: bool) -> Iterator[tuple[Any, Constants]]:
     """Where results go, and where constants can; whatever happens, no bias stays that the plan does not know."""
     ends = rehearsed(task.graph, task.model, task.batches[0])
-    constants = Constants(task.model, ends, ends.solvable, new=add_bias and not task.graph.source.uniform)
+    constants = Constants(task.model, ends, ends.solvable, new=add_bias and not task.graph.run.source.uniform)
     try:
         yield ends, constants
     finally:
@@ -312,7 +312,7 @@ def _outputs(task: Task) -> list[list[Tensor]]:
 
 def _picked(graph: Graph, output: Any) -> list[Tensor]:
     """The floating-point tensors of an output, as the trace was told to pick them."""
-    picked = graph.source.outputs(output) if graph.source.outputs is not None else output
+    picked = graph.run.source.outputs(output) if graph.run.source.outputs is not None else output
     return [tensor.detach() for tensor in tensors_in(picked) if tensor.is_floating_point()]
 
 

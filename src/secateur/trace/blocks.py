@@ -229,7 +229,7 @@ def blocks_of(
         module = modules[name]
         passages = watch.passages[id(module)]
         why = _why(passages, names[id(module)]) or holdings.shared(name) or places.why(name, module)
-        if why is None or name in counted or graph.source.uniform:  # of a uniform model others may count
+        if why is None or name in counted or graph.run.source.uniform:  # of a uniform model others may count
             found.append(_block(graph, holdings, name, module, passages[0], roles, name in counted, why))
     return tuple(found)
 

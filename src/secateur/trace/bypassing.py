@@ -58,9 +58,9 @@ class BlockSearch:
         now = {slot.name: tuple(slot.tensor.shape) for slot in slots(self.graph.model) if slot.name in shapes}
         if any(now.get(name) != shape for name, shape in shapes.items()):
             return blocks
-        if self.graph.source.uniform:
+        if self.graph.run.source.uniform:
             blocks = _counted(self.graph.model, blocks)
-        return _proved(self.graph.model, blocks, self.watch.ran, RunDevice(self.graph.source.run))
+        return _proved(self.graph.model, blocks, self.watch.ran, RunDevice(self.graph.run.source.run))
 
 
 def _counted(model: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:

@@ -16,6 +16,7 @@ from secateur.graph.consumers import Consumer
 from secateur.graph.facts import reason_of, stuck_in
 from secateur.graph.graph import Graph
 from secateur.graph.parts import ALONE, SIZE_ALONE, Frozen, GraphSite, Group, PrunableAxis, SiteUse, TraceSource
+from secateur.graph.sections import Diagnosis, Effects, RunRecord, Sizes
 from secateur.graph.sizes import SizeEquation
 from secateur.terms import EXPERT, Axis, axes, find, freeze, merged, settle
 from secateur.trace.attention_scaling import place_folds
@@ -51,26 +52,20 @@ def build(model: nn.Module, stage: StandIns, recorder: Recorder, unreached: list
         groups=_groups(named),
         sites=sites,
         macs=_merged(recorder.macs, set(live)),
-        storages=_storages(recorder.life.held),
-        attributes=solution.attributes,
-        attribute_values=stage.attributes,
-        unread=unread,
-        guards=tuple(solution.guards),
-        caches=tuple(stage.caches),
-        folds=tuple(folds),
-        renorms=tuple(recorder.renorms.values()),
-        readers=_readers(recorder, sites),
-        frozen=_frozen(sites, set(live)),
-        aliases=dict(stage.aliases),
-        unreached=tuple(unreached),
-        unknown=dict(Counter(recorder.unknown)),
-        samples=dict(recorder.samples),
-        readings=recorder.readings,
-        numbered=recorder.numbered,
-        source=source,
-        path=tuple(recorder.path),
         model=model,
-        untrained=recorder.untrained,
+        storages=_storages(recorder.life.held),
+        readers=_readers(recorder, sites),
+        aliases=dict(stage.aliases),
+        sizes=Sizes(solution.attributes, stage.attributes, unread, tuple(solution.guards)),
+        effects=Effects(tuple(stage.caches), tuple(folds), tuple(recorder.renorms.values())),
+        diagnosis=Diagnosis(
+            frozen=_frozen(sites, set(live)),
+            unreached=tuple(unreached),
+            unknown=dict(Counter(recorder.unknown)),
+            samples=dict(recorder.samples),
+            untrained=recorder.untrained,
+        ),
+        run=RunRecord(source, tuple(recorder.path), recorder.readings, recorder.numbered),
     )
 
 

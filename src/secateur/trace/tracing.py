@@ -102,7 +102,7 @@ def explained(graph: Graph) -> Explanation | None:
     None where the model is no longer the one that was traced, or cannot be run any more.
     """
     try:
-        again, recorder = traced(graph.model, graph.source, Explainer)
+        again, recorder = traced(graph.model, graph.run.source, Explainer)
     except PruningError:
         return None
     alike = _outline(again) == _outline(graph)

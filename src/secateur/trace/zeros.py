@@ -74,7 +74,7 @@ def still_exact(graph: Graph, flags: Mapping[Use, bool]) -> set[frozenset[Use]]:
             _mark(made, [flags.get((name, dim), True) for dim in range(made.dim())])
 
     try:
-        again, _ = traced(graph.model, graph.source, Zeros, prepare)
+        again, _ = traced(graph.model, graph.run.source, Zeros, prepare)
     except PruningError:
         return set()
     return {frozenset((use.name, use.dim) for use in axis.sites) for axis in again.axes if axis.inexact is None}

@@ -29,7 +29,7 @@ class Values:
 
     def __init__(self, graph: Graph, levels: Levels):
         self._graph, self._counts, self.whole = graph, {}, np.asarray(True)
-        for axis in (*graph.axes, *graph.ghosts):
+        for axis in (*graph.axes, *graph.reduced.ghosts):
             if axis.group in levels:
                 self._counts[axis.term] = count_at(graph, axis, levels[axis.group])
 
@@ -46,8 +46,8 @@ class Values:
     def _leaf(self, leaf: Dim | Attribute) -> Any:
         if isinstance(leaf, Dim):
             return size(leaf.term, self._counts)
-        ratio = self._graph.attributes.get(leaf)
-        return self._graph.attribute_values[leaf] if ratio is None else self.ratio(ratio)
+        ratio = self._graph.sizes.attributes.get(leaf)
+        return self._graph.sizes.values[leaf] if ratio is None else self.ratio(ratio)
 
 
 def count_at(graph: Graph, axis: PrunableAxis, level: Any) -> Any:
@@ -88,10 +88,10 @@ class Conditions:
         return [condition for condition in self._found() if condition.groups]
 
     def _found(self) -> Iterator[CountCondition]:
-        for attribute, ratio in self.graph.attributes.items():
+        for attribute, ratio in self.graph.sizes.attributes.items():
             if ratio.under.value != 1:
                 yield CountCondition(ratio, self._groups(ratio.variables), f"{attribute} is a whole number")
-        for guard in self.graph.guards:
+        for guard in self.graph.sizes.guards:
             read = {axis for side in (guard.left, guard.right) for axis in self._read(side)}
             yield CountCondition(guard, self._groups(read), f"the comparison at {guard.where}")
 
@@ -99,15 +99,15 @@ class Conditions:
         for leaf in leaves(expr):
             if isinstance(leaf, Dim):
                 yield from axes(leaf.term)
-            elif leaf in self.graph.attributes:
-                yield from self.graph.attributes[leaf].variables
+            elif leaf in self.graph.sizes.attributes:
+                yield from self.graph.sizes.attributes[leaf].variables
 
     def _groups(self, found: Iterable[Axis]) -> frozenset[int]:
         return frozenset(self._group_of[axis] for axis in found if axis in self._group_of)
 
     @cached_property
     def _group_of(self) -> dict[Axis, int]:
-        known = (axis for axis in (*self.graph.axes, *self.graph.ghosts) if axis.group >= 0)
+        known = (axis for axis in (*self.graph.axes, *self.graph.reduced.ghosts) if axis.group >= 0)
         return {axis.term: axis.group for axis in known}
 
     def broken(self, counts: Counts) -> Iterator[CountCondition]:
