@@ -14,7 +14,8 @@ from secateur.graph.graph import Graph
 from secateur.masks import mask
 from secateur.planning import Select, plan
 from secateur.probing import Sensitivity, search, sensitivity
-from secateur.proof.verify import Verification, verify
+from secateur.proof.verification import Verification
+from secateur.proof.verify import verify
 from secateur.pruning import Pruned, prune
 from secateur.trace.teach import rule
 from secateur.trace.tracing import trace

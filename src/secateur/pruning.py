@@ -28,7 +28,8 @@ from secateur.planning import plan
 from secateur.planning.planning import Drop
 from secateur.planning.selection.select import SelectLike
 from secateur.proof.path import walks_alike
-from secateur.proof.verify import NOTHING_REMOVED, NothingToCompare, Verification, prove
+from secateur.proof.verification import NOTHING_REMOVED, NothingToCompare, Verification
+from secateur.proof.verify import prove
 from secateur.recover import Recover, named_steps, recover_
 from secateur.recover import needs_of as needs_of_recovery
 from secateur.statistics.calibration import calibrate

@@ -107,7 +107,7 @@ def test_a_cut_of_dead_units_is_proved(secateur: Command, dense: Path, more: tup
     out = secateur.folder / "o"
     secateur("mask", secateur.net, "--weights", dense, *SHAPE, *SPARSE, *more, "--out", out)
     text = secateur("verify", out)
-    assert "so what goes is dead: silencing what stays of its axes changes them by" in text
+    assert "so they are dead: silencing the units that stay of their axes changes them by" in text
     assert "the file is the cut of the original" in text
     spoil(out)
     message = "FAILED: the saved model is not what the plan says: conv1.weight differs"

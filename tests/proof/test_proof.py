@@ -489,7 +489,7 @@ def test_what_has_no_form_in_float64_is_proved_in_its_own_precision() -> None:
         assert result.verification is not None
         assert result.verification.precision.name == "float32"
         assert result.verification.precision.tolerance == pytest.approx(math.sqrt(torch.finfo(torch.float32).eps))
-        assert "in float32, for float64 cannot be run" in str(result)
+        assert "in float32, because float64 does not run" in str(result)
         other = secateur.plan(result.graph, drop={"inp": list(result.plan.axes["inp"].kept or ())})
         small = secateur.cut(model, other)
         assert not secateur.verify(model, small, result.plan, (X,)).passed

@@ -35,7 +35,7 @@ def test_a_cut_of_dead_units_is_proved() -> None:
     assert proof.visible == 0
     assert proof.others is not None
     assert proof.others > 0.01
-    assert "so what goes is dead: silencing what stays of its axes changes them by" in str(proof)
+    assert "so they are dead: silencing the units that stay of their axes changes them by" in str(proof)
     assert str(proof).startswith("proved: pruned equals silenced to")
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from secateur.plan.plan import Plan
-    from secateur.proof.verify import Verification
+    from secateur.proof.verification import Verification
 
 # ruff: noqa: UP045
 

@@ -144,9 +144,6 @@ def nothing_of(plan: Plan) -> Plan:
     return replace(plan, axes={name: replace(a, kept=None) for name, a in plan.axes.items()}, removed={}, sites={})
 
 
-# --- permutation ----------------------------------------------------------------------------------------------------
-
-
 def permutation_plan(graph: Graph, *, seed: int = 0) -> Plan:
     """The plan that keeps all units of a model, in the order that `orders` gives."""
     return build_plan(graph, orders(graph, seed=seed), graph.cost.full)

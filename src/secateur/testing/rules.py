@@ -19,7 +19,8 @@ from secateur.errors import InputError, PruningError
 from secateur.graph.graph import Graph
 from secateur.graph.parts import PrunableAxis
 from secateur.planning import plan
-from secateur.proof.verify import TOLERANCE, Verification, verify
+from secateur.proof.verification import TOLERANCE, Verification
+from secateur.proof.verify import verify
 from secateur.trace.tracing import trace
 
 Alteration: TypeAlias = "Callable[[Tensor], Tensor]"
