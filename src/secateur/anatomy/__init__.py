@@ -1,5 +1,6 @@
-"""What an `nn.Module` holds, read and written past its own code.
+"""The parts of an `nn.Module`, read and written without running its code: tensors (`slots`), integers (`holders`),
+caches, masks, lists of layers, bypasses; and how a model is called, seeded, checked and restored.
 
-Tensors (`slots`), integers (`holders`), caches, masks, lists of layers, bypasses; how a model is called, seeded,
-checked, and put back as it was. May import `base` and the values of `plan`; knows nothing of graphs.
+This package may import `base`, `terms`, the values of `plan` and everything below them, but no Graph. A new kind of
+state that a run may change is restored in `keeping.py`.
 """

@@ -113,9 +113,6 @@ def renumbering(model: nn.Module, removed: Collection[str], config: Any, mend: s
     raise InputError(f"{fault}: {listed(faults, SHOWN)}\n{mend}")
 
 
-# --- configs --------------------------------------------------------------------------------------------------------
-
-
 def _of(config: Any) -> Iterator[Holder]:
     held: Any = nn.Module()
     held.config = config
@@ -176,9 +173,6 @@ def _shortened(
 
 def _kept(holder: str, removed: Collection[str], lengths: Mapping[str, int]) -> list[int]:
     return [i for i in range(lengths[holder]) if f"{holder}.{i}" not in removed]
-
-
-# --- what differs ---------------------------------------------------------------------------------------------------
 
 
 class _Difference:

@@ -17,11 +17,6 @@ from secateur.anatomy.holders import assign, owner_of, put_at, values
 from secateur.plan.parts import Renumbering
 from secateur.plan.renumbering import Names
 
-# --- names ----------------------------------------------------------------------------------------------------------
-
-
-# --- modules --------------------------------------------------------------------------------------------------------
-
 
 def close(modules: Mapping[str, nn.Module], renumbering: Renumbering, removed: Collection[str]) -> None:
     """Close the gaps of lists, in modules by the names that they had before, and set what knows places and counts."""

@@ -159,7 +159,6 @@ def _own_class(module: nn.Module) -> None:
         module.__class__ = own
 
 
-# --- recurrent layers -----------------------------------------------------------------------------------------------
 # `nn.LSTM` and its like run on a list of their parameters, made when they are built, which knows nothing of masks. The
 # masked weights take its place while the layer runs; outside a run it holds the parameters, which can be copied.
 

@@ -1,4 +1,8 @@
-"""Fine-grained sparsity: single weights that are zero and stay so, as torch parametrizations."""
+"""Fine-grained sparsity: torch parametrizations that make single weights zero and keep them zero.
+
+This package may import `planning`, `trace` and everything below them, but not `proof`. A new criterion is a row of
+`criteria.CRITERIA`, a new pattern a row of `patterns.PATTERNS`.
+"""
 
 from secateur.masks.handle import Masks, mask, masks_of
 from secateur.masks.semi_structured import to_semi_structured

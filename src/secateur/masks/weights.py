@@ -120,9 +120,6 @@ def _reason(weight: Weight, only: Sequence[str]) -> str | None:
     return None
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
-
-
 def _several(word: str, given: str | Sequence[str]) -> tuple[str, ...]:
     names = (given,) if isinstance(given, str) else tuple(given)
     for name in names:

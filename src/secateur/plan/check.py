@@ -94,9 +94,7 @@ def _is_amount(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < math.inf
 
 
-# --- Rule 1 ---
-
-
+# Rule 1.
 def _check_size(name: str, axis: AxisPlan) -> None:
     if not isinstance(name, str) or not _is_count(axis.size):
         raise FileError(f"the plan has an axis {name!r} of size {axis.size!r}; a size is a whole number from 1 up")
@@ -135,9 +133,7 @@ def _check_units(name: str, units: Sequence[Any], total: int) -> None:
             raise FileError(f"the plan keeps units {one} and {two} of axis {name!r} {how}; they must ascend")
 
 
-# --- Rule 2 ---
-
-
+# Rule 2.
 def _check_code(where: str, code: Any, plan: Choice, depth: int = 0) -> None:
     if _is_count(code) or (isinstance(code, str) and code in plan.axes):
         return
@@ -150,9 +146,7 @@ def _check_code(where: str, code: Any, plan: Choice, depth: int = 0) -> None:
     raise FileError(f"the plan describes {where} by {str(code)[:80]!r}, which is no axis, number, cat or product")
 
 
-# --- Rules 3 and 4 ---
-
-
+# Rules 3 and 4.
 def _check_scale(scale: Scale, plan: Choice) -> None:
     codes = plan.sites.get(scale.name)
     if codes is None or type(scale.dim) is not int or not 0 <= scale.dim < len(codes):
@@ -185,9 +179,7 @@ def _check_attribute(change: AttributeChange) -> None:
         raise FileError(f"the plan sets {change.module}.{name}[{change.index!r}] from {change.old!r} to {change.new!r}")
 
 
-# --- Rule 6 ---
-
-
+# Rule 6.
 def _check_removed(name: str, gives: Any, plan: Choice) -> None:
     places = gives if isinstance(gives, tuple) else (gives,)
     if not name or not all(place is None or isinstance(place, str) or _is_place(place) for place in places):
@@ -207,9 +199,7 @@ def _is_place(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-# --- Rules 7 and 8 ---
-
-
+# Rules 7 and 8.
 def _check_added(added: Added, plan: Choice) -> None:
     name, like, dim = added.name, added.like, added.dim
     if not isinstance(name, str) or not is_public(name.rpartition(".")[2]):
@@ -234,9 +224,7 @@ def _check_recovery(recovery: Recovery) -> None:
             )
 
 
-# --- Rule 9 ---
-
-
+# Rule 9.
 def _check_renumbered(closing: Renumbering, plan: Choice) -> None:
     for name in closing.lists:
         members = [n.rpartition(".")[2] for n in plan.removed if isinstance(name, str) and n.rpartition(".")[0] == name]

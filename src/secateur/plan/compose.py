@@ -103,9 +103,7 @@ def _rest(first: Choice, second: Choice) -> dict[str, Any]:
     }
 
 
-# --- gaps that the first plan closes: the second calls what lies behind them by other names ---
-
-
+# Where the first plan closes gaps, the second plan uses other names for what is behind them.
 def _as_before(second: C, first: C) -> C:
     """The second plan in the names that modules and tensors had before the first."""
     old = first.names.before
@@ -193,9 +191,7 @@ def _axes_in(code: Code) -> Iterator[str]:
                 yield from _axes_in(part)
 
 
-# --- what the first plan adds: no site of the original, its length follows from what it is like ---
-
-
+# A parameter that the first plan adds is not a site of the original; its length follows from `like`.
 def _continuing(second: C, first: C) -> C:
     """The second plan without what it does to parameters that the first adds."""
     like = {added.name: added for added in first.added}
@@ -232,9 +228,7 @@ def _check_follows(added: Added, first: Choice, second: Choice) -> None:
         )
 
 
-# --- names: an axis whose neighbours were cut down to one unit may be called differently afterwards ---
-
-
+# An axis whose neighbours were cut down to one unit may have another name afterwards.
 def same_axes(first: Choice, second: Choice) -> dict[str, str]:
     """The second plan's axes by the names that the first has for them, where the two speak of the same units.
 
@@ -296,9 +290,6 @@ def _renamed(plan: C, names: Mapping[str, str]) -> C:
         for name, axis in plan.axes.items()
     }
     return replace(plan, axes=axes, sites={name: tuple(map(code, codes)) for name, codes in plan.sites.items()})
-
-
-# --- contents ---
 
 
 def _axis(name: str, first: Choice, second: Choice) -> AxisPlan:
