@@ -70,11 +70,11 @@ OTHER = net()
 PRUNED: dict[str, tuple[Callable[[], Any], str]] = {
     "outputs that give nothing": (
         lambda: secateur.prune(net(), X, HALF, outputs=lambda output: None),
-        r"^outputs= gives no tensor, but None\nlet it give the tensors",
+        r"^outputs= returns no tensor, but None\nreturn the output tensors",
     ),
     "call gives nothing": (
         lambda: secateur.prune(net(), call=runs_and_gives_nothing, target=HALF),
-        r"^call= gives no tensor, but None\n.*call=lambda model: model\(x\)",
+        r"^call= returns no tensor, but None\n.*call=lambda model: model\(x\)",
     ),
     "call runs another model": (
         lambda: secateur.prune(net(), call=lambda model: OTHER(X), target=HALF),
@@ -86,11 +86,11 @@ PRUNED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "outputs of another kind": (
         lambda: secateur.prune(net(), X, HALF, outputs=lambda output: output.logits),
-        r"^outputs= fails on what the model gives, a Tensor: AttributeError: .*\n.*leave outputs= out",
+        r"^outputs= fails on what the model returns, a Tensor: AttributeError: .*\n.*leave outputs= out",
     ),
     "outputs by a wrong key": (
         lambda: secateur.prune(Named(), X, HALF, outputs=lambda output: output["logit"]),
-        r"^outputs= fails on what the model gives, a dict with 'logits': KeyError: 'logit'",
+        r"^outputs= fails on what the model returns, a dict with 'logits': KeyError: 'logit'",
     ),
     "a model without values": (
         lambda: secateur.prune(net().to("meta"), X, HALF),
@@ -98,7 +98,7 @@ PRUNED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "data of another shape": (
         lambda: secateur.prune(net(), X, HALF, importance="wanda", data=[torch.zeros(2, 3)]),
-        r"^the model does not run on a batch of the calibration data: \(2, 3\) float32\nit says: (.|\n)*give data=",
+        r"^the model does not run on a batch of the calibration data: \(2, 3\) float32\nit says: (.|\n)*pass data=",
     ),
     "numbers out of range": (
         lambda: secateur.prune(Tokens(), torch.full((1, 4), 99), HALF),

@@ -280,7 +280,7 @@ def test_an_output_in_which_nothing_is_found_is_refused() -> None:
         def forward(self, x: torch.Tensor) -> Any:
             return Hidden(self.b(self.a(x)))
 
-    with pytest.raises(InputError, match=r"no tensor is found in what the model gives, a Hidden(.|\n)*outputs=lambda"):
+    with pytest.raises(InputError, match=r"no tensor is found in what the model returns, a Hidden(.|\n)*outputs=lamb"):
         secateur.trace(Hiding(), X)
     graph = secateur.trace(Hiding(), X, outputs=lambda out: out.read())
     assert [axis.name for axis in graph.axes] == ["a"]

@@ -64,4 +64,4 @@ def test_plans_and_graphs_are_uniform(secateur: Command, llama: str) -> None:
 
 def test_other_models_cannot_be_uniform(secateur: Command) -> None:
     text = secateur.fails("plan", secateur.net, "--input", "1x1x8x8", "--target", "macs=0.5", "--uniform")
-    assert "uniform=True asks for a model that its class builds again from a config" in text
+    assert "uniform=True needs a model that its class can build again from a config" in text

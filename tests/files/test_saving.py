@@ -313,7 +313,7 @@ REFUSED = {
     "a part of a layer": (
         "t5",
         {"drop": {"encoder.block.1.layer.1": "all"}},
-        "'encoder.block.1.layer.1' must stay: no number of the config says that it is there",
+        "'encoder.block.1.layer.1' must stay: no number in the config counts it",
     ),
     "a number that cannot be less alone": (
         "dinov2",

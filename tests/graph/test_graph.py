@@ -230,7 +230,7 @@ def test_inputs_that_cannot_be_used(example: Any, message: str) -> None:
 
 
 def test_an_unknown_way_to_run() -> None:
-    with pytest.raises(InputError, match="run='cuda'; one of 'auto', 'meta', 'real', 'fake'"):
+    with pytest.raises(InputError, match="run='cuda'\nknown: 'auto', 'meta', 'real', 'fake'"):
         traced("plain_cnn", "cuda")
 
 

@@ -441,7 +441,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "sparsity of a pattern": ({"sparsity": 0.9, "pattern": "2:4"}, r"sparsity=0.9, but pattern='2:4' makes 0.5 zero"),
     "no data": ({"criterion": "wanda"}, "criterion='wanda' is read from data; give data=, batches of"),
     "no loss": ({"criterion": "snip", "data": [(X, Y)]}, "criterion='snip' reads derivatives of the loss; give loss="),
-    "empty data": ({"criterion": "wanda", "data": []}, "data holds no batches"),
+    "empty data": ({"criterion": "wanda", "data": []}, "data contains no batches"),
     "unknown name": ({"only": "7"}, "nothing in this model is named '7'"),
     "no name": ({"protect": [3]}, "protect names 3; give names of modules or parameters"),
     "only vectors": ({"only": "1"}, "no weight is left to wear a mask; 1.weight: it is a vector, 1.bias: it is a v"),

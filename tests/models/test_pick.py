@@ -37,7 +37,7 @@ def test_every_reader_chooses_alone_and_what_is_picked_from_stays(name: str) -> 
     sizes = [axis.size for axis in graph.axes if axis.name.endswith(".index")]
     picks = [m for m in graph.model.modules() if isinstance(m, ChannelPick)]
     assert sizes == [len(pick.index) for pick in picks]
-    assert "units are picked by their position" in str(graph.why("conv1.weight"))
+    assert "units are selected by position" in str(graph.why("conv1.weight"))
 
 
 def test_a_cut_shortens_the_list_and_the_norm_behind_it() -> None:

@@ -139,7 +139,7 @@ def outer_product() -> nn.Module:
     "groups_that_do_not_fit",
     [IMAGE],
     axes={"b": 4},
-    frozen={"g.weight[0]": "groups that do not fit the channels"},
+    frozen={"g.weight[0]": "the groups do not divide the channels"},
     params=(3 * 6 + 6) + (2 * 6 + 6) + (6 * 4 + 4) + (4 * 5 + 5),
     macs=64 * (3 * 6 + 2 * 6 + 6 * 4 + 4 * 5),
 )

@@ -15,7 +15,7 @@ from nets.table import IMAGE, net
     "picked",
     [IMAGE],
     axes={"buffer_one": 8, "a": 6, "buffer_two": 8, "b": 4},
-    frozen={"stem.weight[0]": "picked by their position", "widen.weight[0]": "picked by their position"},
+    frozen={"stem.weight[0]": "selected by position", "widen.weight[0]": "selected by position"},
     params=(3 * 8 + 8) + 2 * 16 + (8 * 6 + 6) + (6 * 8 + 8) + (8 * 4 + 4) + (4 * 8 + 8) + 2 * 8 + (8 * 5 + 5),
     macs=64 * (3 * 8 + 8 * 6 + 6 * 8 + 8 * 4 + 4 * 8) + 8 * 5,
 )
@@ -39,7 +39,7 @@ def picked() -> nn.Module:
     "picked_of_cat",
     [IMAGE],
     axes={"buffer_list": 5},
-    frozen={"stem.weight[0]": "picked by their position", "a.weight[0]": "picked by their position"},
+    frozen={"stem.weight[0]": "selected by position", "a.weight[0]": "selected by position"},
     params=(3 * 8 + 8) + (8 * 4 + 4) + (5 * 5 + 5),
     macs=64 * (3 * 8 + 8 * 4 + 5 * 5),
 )

@@ -160,13 +160,13 @@ DEEP: dict[str, Deep] = {
         ),
         IMAGE,
         free={"1": None, "3": None},
-        stay={"2": "its output has another shape: 2x6x8x8 -> 2x10x4x4"},
+        stay={"2": "its output has a different shape: 2x6x8x8 -> 2x10x4x4"},
     ),
     "called twice": Deep(
         lambda: Parts(lambda self, x: self.head(self.b(self.a(self.a(self.stem(x))))), **ends(a=Mlp(), b=Mlp())),
         TOKENS,
         free={"b": None},
-        stay={"a": "it is called 2 times in a call"},
+        stay={"a": "it is called 2 times in one call of the model"},
     ),
     "shared parameters": Deep(
         shared,
@@ -186,13 +186,13 @@ DEEP: dict[str, Deep] = {
         ),
         TOKENS,
         free={"b": None},
-        stay={"a": "it is also again"},
+        stay={"a": "it is also registered as again"},
     ),
     "known places": Deep(
         lambda: Parts(with_memory, **ends(layers=nn.ModuleList(map(Indexed, range(3))))),
         TOKENS,
         free={"layers.1": 0, "layers.2": 0},
-        stay={"layers.0": "its place is read: layer_idx=0"},
+        stay={"layers.0": "its position is read (layer_idx=0)"},
     ),
 }
 
@@ -262,7 +262,7 @@ def reader(used: bool) -> nn.Module:
 
 def test_a_further_tensor_keeps_a_block_if_something_reads_it() -> None:
     (block,) = secateur.trace(reader(True), TOKENS).blocks
-    assert block.why == "it also gives a tensor that something else reads"
+    assert block.why == "it also returns a tensor that something else reads"
     (block,) = secateur.trace(reader(False), TOKENS).blocks
     assert (block.why, block.gives) == (None, (0, None))
 
@@ -303,7 +303,7 @@ class Collecting(nn.Module):
 
 def test_a_block_without_which_outputs_are_missing_must_stay() -> None:
     reasons = {block.why for block in secateur.trace(Collecting(), TOKENS).blocks}
-    assert reasons == {"without it the model gives 2 tensors, not 3"}
+    assert reasons == {"without it the model returns 2 tensors, not 3"}
 
 
 # --- every law on what is left ----------------------------------------------------------------------------------------
@@ -417,7 +417,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"target depth=0.3 cannot be reached: at least 1 of 3 blocks must stay",
     ),
     "an unknown block": ({"drop": {"7": "all"}}, r"'7' is not a block that can be bypassed; blocks that can go: 1, 3"),
-    "a block that stays": ({"drop": {"2": "all"}}, r"the block '2' must stay: its output has another shape"),
+    "a block that stays": ({"drop": {"2": "all"}}, r"the block '2' must stay: its output has a different shape"),
     "another word": ({"drop": {"1": "half"}}, r"drop takes 'half' of '1'; give a list of units, or 'all' of a block"),
     "a protected block": (
         {"drop": {"1": "all"}, "select": secateur.Select(protect=["1.conv1"])},

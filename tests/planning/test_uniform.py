@@ -139,7 +139,7 @@ def test_integers_that_follow_are_listed_in_the_plan() -> None:
 
 TARGETS = ("macs=0.5", "params=0.7", "channels=0.75")
 FAST = {("bert", "params=0.7"), ("gemma2", "channels=0.75"), ("vit", "macs=0.5"), ("gpt2", "params=0.7")}
-PLACES = "the place of a unit counts"  # of a head, in the slopes of ALiBi, and the hidden size is a multiple of them
+PLACES = "the position of a unit matters"  # of a head, in the slopes of ALiBi; the hidden size is a multiple of them
 OUT_OF_REACH = {
     **{("bloom", target): PLACES for target in TARGETS},
     **{("gpt_bigcode", target): "cannot be reached" for target in TARGETS},  # the fused keys and values are of one head

@@ -308,7 +308,7 @@ def test_noise_of_a_latent_is_proved_in_every_spelling(name: str, run: str) -> N
 def test_noise_of_a_written_size_keeps_the_latent() -> None:
     model = _linear(lambda m, x: m.out(m.inp(x) + torch.normal(0.0, 1.0, (5, 16))))
     (reason,) = {f.reason for f in secateur.trace(model, (X,)).frozen if f.name == "inp.weight" and f.dim == 0}
-    assert "made with a literal size" in reason
+    assert "created with a literal size" in reason
 
 
 def test_noise_that_is_written_to_a_buffer() -> None:

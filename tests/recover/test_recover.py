@@ -319,7 +319,7 @@ def test_a_step_that_fails_leaves_the_model_as_it_was(monkeypatch: pytest.Monkey
         ("lsqq", [torch.ones(4, 6)], "no recovery step is 'lsqq'; did you mean 'lsq'.*\nknown: norms, shift, lsq"),
         (3, [torch.ones(4, 6)], "recover=3"),
         ("shift", [torch.ones(4, 6)], "the recovery step 'shift' needs 'moments'; give statistics="),
-        ("lsq", [], "data holds no batches"),
+        ("lsq", [], "data contains no batches"),
     ],
 )
 def test_what_cannot_be_recovered(recover: Any, data: list[Tensor], message: str) -> None:

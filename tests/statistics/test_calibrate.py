@@ -134,30 +134,35 @@ def test_batches_of_keywords():
 
 
 WRONG: dict[str, tuple[Callable[[Tensor], Iterable[Any]], dict[str, Any], type[Exception], str]] = {
-    "nothing": (lambda x: [], {}, InputError, "data holds no batches; a generator can be gone through only once"),
-    "an empty batch": (lambda x: [x, x[:0]], {}, InputError, "batch 1 of data holds no examples"),
-    "a tensor": (lambda x: x, {}, InputError, "data is a Tensor; give batches"),
-    "a number": (lambda x: 3, {}, InputError, "data is a int; give batches"),  # type: ignore[arg-type, return-value]
-    "a wrong item": (lambda x: [x, "x"], {}, InputError, "data gave str as batch 1; give pairs"),
-    "an unknown need": (lambda x: [x], {"needs": {"hessian"}}, InputError, "needs='hessian'; known: moments, gram"),
-    "no loss": (lambda x: [x], {"needs": {"gates"}}, InputError, "gates are derivatives of a loss; give loss="),
+    "nothing": (
+        lambda x: [],
+        {},
+        InputError,
+        "data contains no batches; a generator can be iterated only once\npass a list",
+    ),
+    "an empty batch": (lambda x: [x, x[:0]], {}, InputError, "batch 1 of data contains no examples"),
+    "a tensor": (lambda x: x, {}, InputError, "data is a Tensor\npass batches"),
+    "a number": (lambda x: 3, {}, InputError, "data is a int\npass batches"),  # type: ignore[arg-type, return-value]
+    "a wrong item": (lambda x: [x, "x"], {}, InputError, "data yielded str as batch 1\nyield pairs"),
+    "an unknown need": (lambda x: [x], {"needs": {"hessian"}}, InputError, "needs='hessian'\nknown: moments, gram"),
+    "no loss": (lambda x: [x], {"needs": {"gates"}}, InputError, "gates are derivatives of a loss\npass loss="),
     "a vector": (
         lambda x: [x],
         {"needs": {"gates"}, "loss": lambda out, _: out.sum(1)},
         InputError,
-        "the loss of a calibration batch is a tensor of shape (6,); give its mean",
+        "the loss of a calibration batch is a tensor of shape (6,)\nreturn its mean",
     ),
     "a float": (
         lambda x: [x],
         {"needs": {"gradients"}, "loss": lambda out, _: out.sum().item()},
         InputError,
-        "the loss of a calibration batch is a float; give its mean over the batch, a scalar tensor",
+        "the loss of a calibration batch is a float\nreturn its mean over the batch, a scalar tensor",
     ),
     "nan": (
         lambda x: [x],
         {"needs": {"gates"}, "loss": lambda out, _: out.sum() * float("nan")},
         PruningError,
-        "the loss of a calibration batch is nan; look at the data and the loss",
+        "the loss of a calibration batch is nan\ncheck the data and the loss",
     ),
     "a constant": (
         lambda x: [x],
@@ -180,7 +185,7 @@ def test_a_generator_can_be_gone_through_once():
     model, x, _ = small()
     graph, data = trace(model, x), iter([x])
     assert calibrate(graph, data).examples == 6
-    with pytest.raises(InputError, match="data holds no batches"):
+    with pytest.raises(InputError, match="data contains no batches"):
         calibrate(graph, data)
 
 

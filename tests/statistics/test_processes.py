@@ -47,6 +47,6 @@ def test_processes_share_sums_and_failures(tmp_path: Path):
     assert [code for code, _ in found] == [0, 0], found
     for _, told in found:
         assert "sums are those of one process" in told
-        assert "data holds no batches" in told
-    assert "calibration failed in process 1 of 2; see there" in found[0][1]
+        assert "data contains no batches" in told
+    assert "calibration failed in process 1 of 2\nsee the error there" in found[0][1]
     assert "the loss of a calibration batch is nan" in found[1][1]

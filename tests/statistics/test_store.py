@@ -139,7 +139,7 @@ def test_a_file_of_no_use_is_made_anew_with_a_warning(spoil: Callable[[Path], No
     runs = Runs()
     first = runs.calibrate(cache=tmp_path)
     spoil(next(path for path in tmp_path.iterdir() if path.name.startswith("moments")))
-    with pytest.warns(UserWarning, match="calibrating anew, for what was kept is of no use: .*moments-"):
+    with pytest.warns(UserWarning, match="the cached sums cannot be used, so they are computed again: .*moments-"):
         again = runs.calibrate(cache=tmp_path)
     assert alike(first, again)
     runs.calibrate(cache=tmp_path)
@@ -163,11 +163,11 @@ def test_data_that_differ_each_time_are_never_taken_for_others(tmp_path: Path):
 
 
 def test_a_generator_cannot_be_looked_up(tmp_path: Path):
-    with pytest.raises(InputError, match="data is a list_iterator, which can be gone through only once; with cache="):
+    with pytest.raises(InputError, match="data is a list_iterator, which can be iterated only once; with cache="):
         Runs().calibrate(iter(DATA), cache=tmp_path)
 
 
 def test_a_file_is_no_folder(tmp_path: Path):
     (tmp_path / "sums").write_text("")
-    with pytest.raises(InputError, match=r"cache='.*sums' cannot be a folder: File exists; name another one"):
+    with pytest.raises(InputError, match=r"cache='.*sums' cannot be a folder: File exists\npass another one"):
         Runs().calibrate(cache=str(tmp_path / "sums"))

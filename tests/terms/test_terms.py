@@ -142,7 +142,7 @@ class Program:
 
     def roll(self, i: int, at: int) -> None:
         """Every unit of a dimension takes the place of its neighbour."""
-        freeze(self.dims[i][at], "the place of a unit counts")
+        freeze(self.dims[i][at], "the position of a unit matters")
         mingle(self.dims[i], at)
         self.step(lambda v, n: [np.roll(v[i], 1, axis=at)], self.dims[i])
 

@@ -110,7 +110,7 @@ def test_what_is_lost_from_sight_stays_on_both_sides(way: str) -> None:
     r = secateur.prune(net(STAYS[way]), (X,), "channels=0.5", verify=True)
     assert {axis.name: axis.size for axis in r.graph.axes} == {"b": 12}
     frozen = {(f.name, f.dim): f.reason for f in r.graph.frozen}
-    assert "past PyTorch" in frozen["a.weight", 0] or "left PyTorch" in frozen["a.weight", 0]
+    assert "outside PyTorch" in frozen["a.weight", 0] or "left PyTorch" in frozen["a.weight", 0]
     assert ("b.weight", 1) in frozen
 
 

@@ -161,9 +161,9 @@ STAY: dict[str, tuple[Wrap, str]] = {
     "spectral_norm by a hook": (old_spectral_norm, r"an estimate of its norm.*remove_spectral_norm\(module\)"),
     "orthogonal": (
         lambda m: new.orthogonal(m, use_trivialization=False),
-        r"(no rule for aten::linalg|values are put at places).*remove_parametrizations",
+        r"(no rule for aten::linalg|values are written at fixed positions).*remove_parametrizations",
     ),
-    "one norm of all": (lambda m: new.weight_norm(m, dim=None), r"over all of a weight.*remove_parametrizations"),
+    "one norm of all": (lambda m: new.weight_norm(m, dim=None), r"over the whole weight.*remove_parametrizations"),
 }
 
 

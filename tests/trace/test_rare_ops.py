@@ -136,9 +136,9 @@ def test_a_bag_that_is_rescaled_in_place_stays() -> None:
 OPAQUE: dict[str, tuple[Callable[[Any, Tensor], Any], str]] = {
     "inverse": (lambda m, x: torch.linalg.matrix_exp(m.a(x).t() @ m.b(x)), "decomposition"),
     "singular values": (lambda m, x: torch.linalg.svd(m.a(x))[1], "decomposition"),
-    "take": (lambda m, x: torch.take(m.a(x), torch.tensor([0, 1])), "the place of a unit counts"),
-    "classes": (lambda m, x: F.cross_entropy(m.a(x), torch.zeros(4, dtype=torch.long)), "classes by their numbers"),
-    "drawn": (lambda m, x: torch.multinomial(m.a(x).sigmoid(), 2), "drawn by their number"),
+    "take": (lambda m, x: torch.take(m.a(x), torch.tensor([0, 1])), "the position of a unit matters"),
+    "classes": (lambda m, x: F.cross_entropy(m.a(x), torch.zeros(4, dtype=torch.long)), "classes by their index"),
+    "drawn": (lambda m, x: torch.multinomial(m.a(x).sigmoid(), 2), "sampled by index"),
 }
 
 

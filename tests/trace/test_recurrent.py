@@ -71,7 +71,7 @@ def test_a_literal_size_of_a_state_stays(zeros: Callable[[Tensor], Tensor]) -> N
         Parts(lambda self, x: self.fc(self.rnn(x, zeros(x))[0]), rnn=rnn, fc=fc), torch.zeros(2, 5, 6)
     )
     assert axes_of(graph) == {}
-    assert "made with a literal size" in reason(graph, "rnn.weight_hh_l0", 1)
+    assert "created with a literal size" in reason(graph, "rnn.weight_hh_l0", 1)
 
 
 def written(self: Any, x: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def test_a_scripted_layer_stays_and_says_so() -> None:
 
     graph = secateur.trace(Parts(forward, rnn=nn.LSTM(6, 8), fc=nn.Linear(8, 5)), torch.zeros(2, 5, 6))
     assert axes_of(graph) == {}
-    assert "such as a script" in reason(graph, "fc.weight", 1)
+    assert "such as TorchScript" in reason(graph, "fc.weight", 1)
 
 
 @KINDS

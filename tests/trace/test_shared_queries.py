@@ -95,7 +95,7 @@ def test_a_projection_that_is_the_value_too_says_why_it_stays() -> None:
     model.v = model.q
     graph = secateur.trace(model, (torch.randn(2, 5, 8),))
     assert not graph.axes
-    assert "its query is used elsewhere as well" in str(graph.why("q.weight"))
+    assert "the query is used elsewhere as well" in str(graph.why("q.weight"))
 
 
 def test_keys_normalised_from_the_query_say_why_they_stay() -> None:
@@ -106,4 +106,4 @@ def test_keys_normalised_from_the_query_say_why_they_stay() -> None:
     model = Parts(run, q=nn.Linear(8, 16), v=nn.Linear(8, 16), out=nn.Linear(16, 3))
     graph = secateur.trace(model, (torch.randn(2, 5, 8),))
     assert {axis.name for axis in graph.axes} == {"v"}
-    assert "its query is used elsewhere as well" in str(graph.why("q.weight"))
+    assert "the query is used elsewhere as well" in str(graph.why("q.weight"))

@@ -171,7 +171,7 @@ def test_what_is_no_candidate_is_a_constant() -> None:
 
 def test_a_value_used_in_arithmetic_makes_its_axes_unsafe() -> None:
     solution = solved(Ledger(escapes=[Escape(Dim(C), "met a float at model.py:9")]), [C, D])
-    assert solution.unsafe == {C: "the size enters the arithmetic: met a float at model.py:9"}
+    assert solution.unsafe == {C: "its size is used in a computation: met a float at model.py:9"}
 
 
 def test_only_the_head_size_is_unsafe_where_a_width_over_heads_is_equal_to_it() -> None:

@@ -55,13 +55,13 @@ def test_units_taken_apart_are_frozen_with_the_place(way: str) -> None:
     assert [axis.name for axis in graph.axes] == ["c2"]
     reasons = {(f.name, f.dim): f.reason for f in graph.frozen}
     if way != "a layer for each":
-        told = re.escape("test_taken_apart.py:") + r"\d+.*\), put together by cat"
-        assert re.search(f"taken apart one by one .*{told}", reasons["c1.weight", 0])
+        told = re.escape("test_taken_apart.py:") + r"\d+.*\), joined by cat"
+        assert re.search(f"split into single units .*{told}", reasons["c1.weight", 0])
         assert reasons["c2.weight", 1] == reasons["c1.weight", 0] == reasons["c1.bias", 0]
     else:
-        assert "taken apart one by one" in reasons["c1.weight", 0]
-        assert "put together one by one" in reasons["c2.weight", 1]
-    assert "taken apart one by one" in str(graph)
+        assert "split into single units" in reasons["c1.weight", 0]
+        assert "joined one by one" in reasons["c2.weight", 1]
+    assert "split into single units" in str(graph)
 
 
 @pytest.mark.parametrize("way", BY_STACK)
@@ -74,7 +74,7 @@ def test_units_that_are_stacked_again_are_frozen_with_the_place(way: str) -> Non
 def test_why_puts_equal_parts_together() -> None:
     told = str(secateur.trace(Apart(BY_CAT["slices"]), X).why("c1"))
     assert "1 + 1" not in told
-    assert "[0] 16  frozen: taken apart one by one" in told
+    assert "[0] 16  frozen: split into single units" in told
     some = Apart(lambda _, x: torch.cat([gated(x[:, :1]), gated(x[:, 1:2]), gated(x[:, 2:3]), x[:, 3:]], 1))
     assert "[0] 16  1 (x3) + c1" in str(secateur.trace(some, X).why("c1"))
 
@@ -86,5 +86,5 @@ def test_a_unit_by_itself_is_listed_beside_the_others() -> None:
 
 
 def test_a_target_out_of_reach_tells_what_holds_out() -> None:
-    with pytest.raises(TargetError, match=r"c1.weight\[0\] is frozen: taken apart one by one .*put together by cat"):
+    with pytest.raises(TargetError, match=r"c1.weight\[0\] is frozen: split into single units .*joined by cat"):
         secateur.prune(Apart(BY_CAT["slices"]), X, "params=0.2")

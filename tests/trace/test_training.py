@@ -54,7 +54,7 @@ CASES: dict[str, tuple[Callable[[Any, Tensor], Tensor], dict[str, Any]]] = {
 HELD = {
     "masks in a list": "a constant tensor",
     "masks in a dict": "a constant tensor",
-    "a literal size": "made with a literal size",
+    "a literal size": "created with a literal size",
 }
 """Where a size is written down, or held where nothing can change it, the axis stays."""
 

@@ -1,7 +1,7 @@
-"""What calibration data tell of a model: one pass feeds every criterion and every recovery step of dense moments.
+"""Statistics of a model on calibration data: one pass collects what the criteria and the recovery steps need.
 
-May import the Graph and what is below it, the tracing modes of `trace` and the tensors of `apply`. A new statistic is a
-`Collector` in `collectors.py`.
+This package may import `trace`, `apply`, `graph` and everything below them. To add a statistic, write a `Collector` in
+`collectors.py` and name it in `NEEDS`.
 """
 
 from secateur.statistics.calibration import calibrate

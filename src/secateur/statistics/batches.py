@@ -18,8 +18,8 @@ class NoBatches(InputError):
 
     def __init__(self) -> None:
         super().__init__(
-            "data holds no batches; a generator can be gone through only once: give a list, or an object that can be"
-            " gone through again"
+            "data contains no batches; a generator can be iterated only once\n"
+            "pass a list, or another object that can be iterated again"
         )
 
 
@@ -34,21 +34,21 @@ class CalibrationBatch:
 
     @staticmethod
     def of(item: Any, number: int) -> CalibrationBatch:
-        """From what the user's data gave: a pair, or a tensor or dict of inputs.
+        """From what the user's data yielded: a pair, or a tensor or dict of inputs.
 
         Raises `InputError` for anything else, or a batch without examples.
         """
         pair = isinstance(item, (tuple, list)) and len(item) == 2
         if not pair and not isinstance(item, (torch.Tensor, Mapping, Call)) and not _is_input(item):
             raise InputError(
-                f"data gave {type(item).__name__} as batch {number}; give pairs (inputs, targets), or inputs alone as a"
-                " tensor or a dict of keyword arguments"
+                f"data yielded {type(item).__name__} as batch {number}\n"
+                "yield pairs (inputs, targets), or inputs alone as a tensor or a dict of keyword arguments"
             )
         inputs, targets = (item[0], item[1]) if isinstance(item, (tuple, list)) else (item, None)
         call = Call.of(inputs)
         first = next((t for t in tensors_in((call.args, dict(call.kwargs))) if t.dim()), None)
         if first is None or not len(first):
-            raise InputError(f"batch {number} of data holds no examples")
+            raise InputError(f"batch {number} of data contains no examples")
         return CalibrationBatch(Call(call.args, call.kwargs), changed(targets, usual), len(first))
 
     def first(self, n: int) -> CalibrationBatch:
@@ -71,7 +71,7 @@ def batches(data: Iterable[Any], device: torch.device | None = None) -> Iterator
     """The batches of the user's data, on the device of the model. Raises `InputError` where there are none."""
     if isinstance(data, (torch.Tensor, Mapping, str, bytes)) or not isinstance(data, Iterable):
         raise InputError(
-            f"data is a {type(data).__name__}; give batches: a list or DataLoader of (inputs, targets) pairs"
+            f"data is a {type(data).__name__}\npass batches: a list or DataLoader of (inputs, targets) pairs"
         )
     number = -1
     for number, item in enumerate(data):

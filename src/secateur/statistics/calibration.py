@@ -43,28 +43,40 @@ def calibrate(
     progress: bool = False,
     cache: PathLike | None = None,
 ) -> Statistics:
-    """Run the model once over `data` in evaluation mode and sum up what is needed; the model is left as it is.
+    """Run the model of a graph once over `data` in evaluation mode, and sum up the statistics that are needed.
 
-    data: batches of (inputs, targets), or of inputs alone (a tensor, or a dict of keyword arguments), examples along
-    the first dimension. Random numbers that they are made with start at `seed`. loss: (output, targets) -> scalar, the
-    mean over the batch; needed for "gates", "gradients" and "curvature". places: how many places of an image or a
-    sequence "gram" looks at. Memory does not grow with the number of batches. Where several processes run
-    (`torch.distributed`), each brings its own data, which may be none, and all get the same sums; if one fails, all
+    The model is not changed, and memory does not grow with the number of batches. With several processes
+    (`torch.distributed`), each passes its own data, possibly none, and all receive the same sums; if one fails, all
     raise.
 
-    cache: a folder for the sums, so that they are read instead of made when the same weights, ops, data, seed and (for
-    what is differentiated) loss come again; what a file lacks is all that is run for. The data are gone through twice
-    then. A loss is known by its name, its source, its defaults and what it closes over, not by the functions that it
-    calls: empty the folder when these change.
+    Args:
+        graph: the Graph of the model.
+        data: batches of (inputs, targets), or of inputs alone (a tensor, or a dict of keyword arguments), with the
+            examples along the first dimension.
+        needs: names of statistics, see `NEEDS`.
+        loss: a function (output, targets) -> scalar tensor, the mean over the batch. Required for "gates", "gradients"
+            and "curvature".
+        places: the number of positions per image or sequence that are sampled for "gram".
+        seed: the seed of random numbers, including those that the data draw.
+        progress: show a progress bar.
+        cache: a folder that stores the sums. They are read from it when the weights, ops, data, seed and (for
+            derivatives) loss are the same; only missing statistics are computed. The data are then iterated twice. A
+            loss is identified by its name, source, defaults and closure, not by the functions that it calls: empty the
+            folder if those change.
 
-    Raises `InputError` for data that hold nothing, needs without a loss and a loss that gives no scalar, and
-    `PruningError` for a loss that is not finite.
+    Returns:
+        The sums over all examples, in float64 on the CPU.
 
-    >>> import secateur
-    >>> graph = secateur.trace(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.zeros(1, 4))
-    >>> found = calibrate(graph, [torch.ones(3, 4), torch.ones(2, 4)])
-    >>> found.examples, found.get("1.weight", "count")
-    (5, tensor(5., dtype=torch.float64))
+    Raises:
+        InputError: if the data contain no examples, if a loss is needed and missing, or if the loss is not a scalar.
+        PruningError: if the loss is not finite.
+
+    Example:
+        >>> import secateur
+        >>> graph = secateur.trace(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.zeros(1, 4))
+        >>> found = calibrate(graph, [torch.ones(3, 4), torch.ones(2, 4)])
+        >>> found.examples, found.get("1.weight", "count")
+        (5, tensor(5., dtype=torch.float64))
     """
     wanted = _checked(needs, loss)
     task = _Task(graph, data, loss, places, seed, progress)
@@ -75,11 +87,11 @@ def calibrate(
 
 
 def _cached(task: _Task, wanted: frozenset[str], cache: PathLike) -> dict[str, Part]:
-    """What the folder holds, and the rest by a run. What has been run is kept by the data that the run really saw."""
+    """Read sums from the folder and compute the rest, stored under the hash of the data that the run really saw."""
     if isinstance(task.data, Iterator):
         raise InputError(
-            f"data is a {type(task.data).__name__}, which can be gone through only once; with cache= it is gone through"
-            " twice: give a list or a DataLoader"
+            f"data is a {type(task.data).__name__}, which can be iterated only once; with cache= it is read twice\n"
+            "pass a list or a DataLoader"
         )
     store = Store.opened(cache, task.graph, seed=task.seed)
 
@@ -102,7 +114,7 @@ def _cached(task: _Task, wanted: frozenset[str], cache: PathLike) -> dict[str, P
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A calibration: all but what it is to sum up."""
+    """The arguments of a calibration, except the statistics that it collects."""
 
     graph: Graph
     data: Iterable[Any]
@@ -112,7 +124,7 @@ class _Task:
     progress: bool
 
     def batches(self) -> Iterator[CalibrationBatch]:
-        """On the device of the model. One of several processes may have none."""
+        """Yield the batches on the device of the model. One of several processes may have none."""
         device = next((p.device for p in self.graph.model.parameters()), None)
         try:
             yield from batches(self.data, device)
@@ -121,7 +133,7 @@ class _Task:
                 raise
 
     def run(self, needs: frozenset[str], *, hashing: bool = False) -> tuple[dict[str, Part], str]:
-        """The sums of each need, over all processes, and what the data were."""
+        """Return the sums of each need over all processes, and the hash of the data."""
         model, seen = self.graph.model, DataHash()
         sums = {need: Sums() for need in sorted(needs)}
 
@@ -133,7 +145,7 @@ class _Task:
                 seeded(self.seed),
                 _unchanged(model, differentiated=bool(NEED_LOSS & needs)),
             ):
-                warnings.simplefilter("ignore")  # of the model's own ops, which trace has shown already
+                warnings.simplefilter("ignore")  # of the model's own ops, which were shown during the trace
                 set_modes(model, training=False)
                 with bar("calibrating", _length(self.data), shown=self.progress) as step:
                     for batch in self.batches():
@@ -160,15 +172,15 @@ class _Task:
 def _checked(needs: Collection[str], loss: Loss | None) -> frozenset[str]:
     unknown = next((need for need in needs if need not in NEEDS), None)
     if unknown is not None:
-        raise InputError(f"needs={unknown!r}; known: {', '.join(NEEDS)}")
+        raise InputError(f"needs={unknown!r}\nknown: {', '.join(NEEDS)}")
     graded = next((need for need in sorted(NEED_LOSS) if need in needs), None)
     if graded is not None and loss is None:
-        raise InputError(f"{graded} are derivatives of a loss; give loss=, such as torch.nn.functional.cross_entropy")
+        raise InputError(f"{graded} are derivatives of a loss\npass loss=, such as torch.nn.functional.cross_entropy")
     return frozenset(needs)
 
 
 def _collectors(task: _Task, sums: Mapping[str, Sums]) -> list[Collector]:
-    """One for each need."""
+    """Return one collector for each need."""
     made: dict[str, Callable[[Sums], Collector]] = {
         "moments": Moments,
         "gram": lambda own: Gram(own, task.places, task.seed),
@@ -202,7 +214,7 @@ def _run(task: _Task, batch: CalibrationBatch, collectors: Collection[Collector]
 
 
 def _output(model: nn.Module, batch: CalibrationBatch) -> Any:
-    """What the model gives for a batch. Raises `InputError` where it does not fit the model."""
+    """Return the output of the model for a batch. Raises `InputError` if the batch does not fit the model."""
     try:
         return batch.call.run(model)
     except torch.OutOfMemoryError:
@@ -210,17 +222,17 @@ def _output(model: nn.Module, batch: CalibrationBatch) -> Any:
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise InputError(
             f"{failure(error, batch.call, 'a batch of the calibration data')}\n"
-            "give data= batches of (inputs, targets), with inputs of the shape and type that its forward takes"
+            "pass data= batches of (inputs, targets), with inputs of the shape and dtype that its forward takes"
         ) from error
 
 
 def _scalar(value: Any) -> Tensor:
-    """The loss of a batch, if it can be differentiated."""
+    """Return the loss of a batch. Raises if it is not a finite scalar that can be differentiated."""
     if not isinstance(value, Tensor) or value.numel() != 1:
         given = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        raise InputError(f"the loss of a calibration batch is {given}; give its mean over the batch, a scalar tensor")
+        raise InputError(f"the loss of a calibration batch is {given}\nreturn its mean over the batch, a scalar tensor")
     if not bool(torch.isfinite(value.detach())):
-        raise PruningError(f"the loss of a calibration batch is {value.item()}; look at the data and the loss")
+        raise PruningError(f"the loss of a calibration batch is {value.item()}\ncheck the data and the loss")
     if not value.requires_grad:
         raise InputError(
             "the loss of a calibration batch does not depend on the parameters: the model or the loss runs under"
@@ -231,8 +243,9 @@ def _scalar(value: Any) -> Tensor:
 
 @contextmanager
 def _unchanged(model: nn.Module, *, differentiated: bool) -> Iterator[None]:
-    """Within, every parameter can be differentiated, for a unit behind frozen ones has a gradient too. Afterwards the
-    model is as it was, with its gradients and what is written over in its buffers."""
+    """Make every parameter require a gradient, because units after frozen layers have gradients too.
+
+    On exit the model is as before, including its gradients and the buffers that were overwritten."""
     with kept(model):
         _make_usual(model)
         before = [(p, p.requires_grad, p.grad) for p in model.parameters() if p.is_floating_point()]
@@ -252,7 +265,7 @@ def _unchanged(model: nn.Module, *, differentiated: bool) -> Iterator[None]:
 
 
 def _make_usual(model: nn.Module) -> None:
-    """Copies in place of what was made under inference mode, which cannot be differentiated."""
+    """Replace tensors that were created in inference mode, which cannot be differentiated, by copies."""
     made: dict[int, Tensor] = {}
     for slot in slots(model):
         if slot.tensor.is_inference():

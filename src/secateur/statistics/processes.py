@@ -40,7 +40,9 @@ def together(work: Callable[[], T]) -> T:
         raise
     failed = [rank for rank, flag in enumerate(_flags(0)) if flag]
     if failed:
-        raise PruningError(f"calibration failed in process {failed[0]} of {distributed.get_world_size()}; see there")
+        raise PruningError(
+            f"calibration failed in process {failed[0]} of {distributed.get_world_size()}\nsee the error there"
+        )
     return result
 
 

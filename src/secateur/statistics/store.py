@@ -51,7 +51,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cache={str(path)!r} cannot be a folder: {error.strerror}; name another one") from error
+            raise InputError(f"cache={str(path)!r} cannot be a folder: {error.strerror}\npass another one") from error
         model = {**fingerprint_of(graph), "steps": of_steps(graph)}
         return Store(folder, {"format": FORMAT, **model, **{name: str(value) for name, value in marks.items()}})
 
@@ -75,12 +75,12 @@ class Entry:
         try:
             tensors, texts = read_tensors(self.path)
             if {name: texts.get(name) for name in self.marks} != dict(self.marks):
-                raise FileError(f"{self.path} says that it holds something else")
+                raise FileError(f"{self.path} was written for something else")
             sums = {(name, what): t for key, t in tensors.items() for what, _, name in [key.partition(" ")]}
             return Part(int(texts["examples"]), int(texts["batches"]), sums)
         except (FileError, KeyError, ValueError) as error:
             first = str(error).partition("\n")[0]
-            warnings.warn(f"calibrating anew, for what was kept is of no use: {first}", stacklevel=2)
+            warnings.warn(f"the cached sums cannot be used, so they are computed again: {first}", stacklevel=2)
             return None
 
     def write(self, part: Part) -> None:

@@ -1,4 +1,4 @@
-"""The values that calibration collects: sums by parameter or axis, and which statistics there are."""
+"""The result of a calibration: sums by parameter or axis, and the names of the statistics."""
 
 from __future__ import annotations
 
@@ -12,23 +12,30 @@ from torch import Tensor
 Loss: TypeAlias = "Callable[[Any, Any], Tensor]"
 
 NEEDS = {
-    "moments": "sums over what each weight reads, channel by channel",
-    "gram": "second moments of what each weight reads",
-    "gates": "derivatives of the loss by a factor on each unit, example by example",
+    "moments": "sums over the input of each weight, per channel",
+    "gram": "second moments of the input of each weight",
+    "gates": "derivatives of the loss by a factor on each unit, per example",
     "gradients": "gradients of parameters",
-    "curvature": "the Hessian's diagonal, estimated",
+    "curvature": "an estimate of the diagonal of the Hessian",
 }
 
 NEED_LOSS = frozenset({"gates", "gradients", "curvature"})
-"""What cannot be collected without a loss."""
+"""The statistics that need a loss."""
 
 PLACES = 64
-"""Of an image or a sequence so many places are looked at for second moments, drawn at random."""
+"""The number of positions per image or sequence that are sampled at random for second moments."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Sums over calibration data by (name, quantity); see `secateur.statistics.collectors` for what these are."""
+    """Sums over calibration data by (name, quantity); `secateur.statistics.collectors` defines the quantities.
+
+    Attributes:
+        examples: the number of examples.
+        batches: the number of batches.
+        needs: the names of the statistics that were collected.
+        sums: the sums, by the name of a parameter or axis and the quantity; float64 on the CPU.
+    """
 
     examples: int
     batches: int
@@ -36,7 +43,15 @@ class Statistics:
     sums: Mapping[tuple[str, str], Tensor] = field(repr=False)
 
     def get(self, name: str, quantity: str) -> Tensor | None:
-        """A sum, or None where nothing of it was recorded."""
+        """Return one sum.
+
+        Args:
+            name: the name of a parameter or axis.
+            quantity: the quantity, such as "count".
+
+        Returns:
+            The sum, or None if nothing was recorded.
+        """
         return self.sums.get((name, quantity))
 
 

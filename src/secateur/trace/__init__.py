@@ -1,8 +1,8 @@
-"""Stage 1, from a model to a Graph: run it once (or several times) and infer the type of every tensor dimension.
+"""Stage 1, from a model to a Graph: run the model on example inputs and infer which units every tensor dimension holds.
 
-Runs on the meta device where the model allows it, which costs no arithmetic; on the real tensors where `forward` looks
-at values. Both give the same Graph. May import the values (`terms`, `plan`, `cost`, `graph`) and `anatomy`, and no
-other stage. A new op is one decorated rule in `rules/`, written with the vocabulary of `op.py`.
+The model runs on the meta device, which costs no arithmetic; if `forward` depends on values, it runs on the real
+tensors, with the same result. This package may import `graph`, `cost`, `anatomy`, `plan`, `terms`, `base` and `errors`,
+but not `apply`. A new op needs one decorated rule in `rules/`, written with the methods of `op.Op`.
 """
 
 from secateur.trace.tracing import trace, trace_calls

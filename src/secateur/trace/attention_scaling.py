@@ -1,11 +1,11 @@
-"""Attention divides by the root of the head size. When heads shrink, their query is scaled to make up for it.
+"""Finds the rows to scale when heads shrink, because attention divides by the square root of the head size.
 
-Where rows make both query and key (one projection for the two, or one norm behind it), all rows of both are scaled, by
-the fourth root, so that their product changes as much.
+Normally the rows that compute the query are scaled. If the same rows compute both query and key (a shared projection,
+or a shared norm after it), the rows of both are scaled by the fourth root, so that their product changes equally.
 
-Which rows of which parameters make the query is found by running the recorded ops once on arrays of row numbers. The
-query may be a sum or a `cat` of several such arrays (rotary embeddings, class tokens set aside). A head size freezes
-where its query cannot be placed, or where the same rows make something else as well.
+The rows of parameters that compute a query are found by running the recorded ops once on arrays of row numbers. The
+query may be a sum or a `cat` of several such arrays (rotary embeddings, class tokens set aside). A head size is frozen
+if the rows of its query are not found, or if something else uses them as well.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from secateur.terms import Term, freeze
 from secateur.trace.typed import Origin, Origins, Place, Typed
 
 NONE = -1  # the row number of an element that has another origin
-ALONE, BOTH = 0.5, 0.25  # powers: of a query, and of query and key alike
+ALONE, BOTH = 0.5, 0.25  # powers for a query alone, and for query and key together
 ParameterRows: TypeAlias = "dict[Place, frozenset[int]]"
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query that is divided by the root of `size`, and the key that it meets; `where` is the source line."""
+    """A query that is divided by the root of `size`, and the key that it is multiplied by; `where`: the source line."""
 
     size: Term
     origins: Origins
@@ -38,14 +38,14 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class _Factor:
-    """Rows that are to be multiplied by a power of new size over old size."""
+    """Rows that are multiplied by (new size / old size) ** `power`."""
 
     rows: ParameterRows
     power: float
 
 
 def place_folds(queries: Sequence[Query], others: Sequence[Typed]) -> list[Fold]:
-    """The parameter rows to scale for each head size. `others` is whatever else was computed with."""
+    """Return the parameter rows to scale for each head size. `others`: all other tensors that were used."""
     folds: dict[tuple[str, int, tuple[tuple[int, int], ...]], Fold] = {}
     placed = [(query, _factor(query)) for query in queries]
     factors = [factor for _, factor in placed if factor is not None]
@@ -54,7 +54,7 @@ def place_folds(queries: Sequence[Query], others: Sequence[Typed]) -> list[Fold]
     for query, factor in placed:
         problem = _problem(factor, used, factors)
         if factor is None or problem is not None:
-            freeze(query.size, f"attention divides by the root of it, and its query {problem} ({query.where})")
+            freeze(query.size, f"attention divides by its square root, and the query {problem} ({query.where})")
             continue
         for place, numbers in factor.rows.items():
             ranges = _ranges(sorted(numbers))
@@ -64,7 +64,7 @@ def place_folds(queries: Sequence[Query], others: Sequence[Typed]) -> list[Fold]
 
 
 def _factor(query: Query) -> _Factor | None:
-    """What makes up for another head size; None where the query is not made of rows alone."""
+    """Return the rows that compensate for a change of head size; None if the query is not computed from rows alone."""
     rows, key = _made_of(query.origins), _made_of(query.key.origins)
     if rows is None:
         return None
@@ -75,9 +75,9 @@ def _factor(query: Query) -> _Factor | None:
 
 
 def _problem(factor: _Factor | None, used: Mapping[Place, frozenset[int]], factors: Sequence[_Factor]) -> str | None:
-    """Why the rows of a query cannot be scaled, or None."""
+    """Return why the rows of a query cannot be scaled, or None."""
     if factor is None:
-        return "is no plain layer output"
+        return "is not a plain layer output"
     for place, numbers in factor.rows.items():
         if not numbers.isdisjoint(used.get(place, ())):
             return "is used elsewhere as well"
@@ -87,13 +87,13 @@ def _problem(factor: _Factor | None, used: Mapping[Place, frozenset[int]], facto
 
 
 def _clash(numbers: frozenset[int], power: float, place: Place, other: _Factor) -> bool:
-    """Whether something else scales some of these rows in another way."""
+    """Return whether another query scales some of these rows differently."""
     theirs = other.rows.get(place, frozenset())
     return not numbers.isdisjoint(theirs) and (theirs, other.power) != (numbers, power)
 
 
 def _used(others: Iterable[Typed], wanted: set[str]) -> ParameterRows:
-    """The rows of the `wanted` parameters that make something besides queries."""
+    """Return the rows of the `wanted` parameters that are used for something other than queries."""
     used: ParameterRows = {}
     for typed in others:
         for dim, place in enumerate(held.scaled if held is not None else None for held in typed.at or ()):
@@ -113,7 +113,7 @@ def _add(total: ParameterRows, more: ParameterRows) -> None:
 
 
 def _made_of(origins: Origins) -> ParameterRows | None:
-    """The rows that all of a tensor's elements are made of; None where some come from elsewhere."""
+    """Return the rows that all elements of a tensor are computed from; None if some elements cannot be scaled."""
     made: ParameterRows = {}
     for origin in origins:
         if not origin.parameters and bool((_numbers(origin) != NONE).any()):
@@ -123,9 +123,9 @@ def _made_of(origins: Origins) -> ParameterRows | None:
 
 
 def _rows(origin: Origin) -> ParameterRows:
-    """Of each parameter dimension of an origin, the rows that are left after its steps."""
+    """Return, for each parameter dimension of an origin, the rows that remain after its steps."""
     seen = torch.zeros(origin.shape[origin.channel] + 1, dtype=torch.bool)
-    seen[_numbers(origin).reshape(-1)] = True  # the last place is that of `NONE`
+    seen[_numbers(origin).reshape(-1)] = True  # the last entry is for `NONE`
     channels = seen[:-1].nonzero().flatten().tolist()
     return {
         Place(place.name, place.dim): frozenset(place.start + channel for channel in channels)
@@ -135,7 +135,7 @@ def _rows(origin: Origin) -> ParameterRows:
 
 
 def _numbers(origin: Origin) -> torch.Tensor:
-    """The channel that each element of the tensor comes from, or `NONE`."""
+    """Return the channel that each element of the tensor comes from, or `NONE`."""
     shape = [1] * len(origin.shape)
     shape[origin.channel] = origin.shape[origin.channel]
     numbers: Any = torch.arange(origin.shape[origin.channel]).view(shape).expand(origin.shape)
@@ -145,17 +145,17 @@ def _numbers(origin: Origin) -> torch.Tensor:
 
 
 def _piece(numbers: Sequence[torch.Tensor], k: int) -> torch.Tensor:
-    """One of several results."""
+    """Return one of several results."""
     return numbers[k]
 
 
 def _broadcast(numbers: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Among others of a larger shape."""
+    """Broadcast to a larger shape."""
     return numbers.expand(tuple(shape))
 
 
 def _placed(numbers: torch.Tensor, dim: int, start: int, size: int) -> torch.Tensor:
-    """One part of a `cat`."""
+    """Place one part of a `cat` among the others."""
     shape = list(numbers.shape)
     shape[dim] = size
     whole = numbers.new_full(shape, NONE)

@@ -1,17 +1,18 @@
-"""Find the blocks of a model that can be bypassed, while it runs.
+"""Finds the blocks of a model that can be bypassed, while the model runs.
 
-A block is a module that returns what it is given with something added. What makes it one, and what lets it go:
+A block is a module that adds something to its input and returns the sum. These rules must hold:
 
-1. Its first tensor argument and the first tensor of its output have the same terms at the moment it returns: a sum
-   within made them so. (The branch f of x + f(x) returns units of its own; it is the sum around it that unifies them.)
-2. Within, tensors as large as that argument are added up, and multiply-adds are spent. A gate multiplies; a table of
-   positions adds, but spends nothing.
-3. Whatever is silenced and still zero in its output is so in that argument too.
-4. Its output is that tensor, or a tuple of it with None, arguments as they came, and tensors that nothing reads.
-5. It is called once in a call, known by one name, and shares no tensor, and no object first met in it, with the rest.
-6. It is not the first of its kind in a list whose members know their place in it (layer_idx): caches are kept by that
-   place, and their length is read off the first.
-7. The model runs without it, and gives as many outputs (`trace.bypassing`).
+1. Its first tensor argument and the first tensor of its output have the same terms when it returns, because of a sum
+   inside. (The branch f of x + f(x) returns its own units, which the sum outside of it unifies.)
+2. Inside, tensors of the size of that argument are added, and there are multiply-adds. A gate multiplies; a positional
+   embedding adds, but has no multiply-adds.
+3. Silenced units that are zero in its output are also zero in that argument.
+4. Its output is that tensor, or a tuple of it with None, unchanged arguments, and tensors that nothing reads.
+5. It runs once per call of the model, is registered under one name, and shares no tensor, and no object found in it
+   first, with other modules.
+6. It is not the first of its kind in a list whose members store their position (layer_idx): caches are indexed by that
+   position, and their length is read from the first.
+7. Without it the model runs, and returns the same number of tensors (`trace.bypassing`).
 """
 
 from __future__ import annotations
@@ -50,12 +51,12 @@ class _Visit:
     module: nn.Module
     spent: int
     walked: int
-    sums: set[int] = field(default_factory=set)  # how many elements the sums within have
+    sums: set[int] = field(default_factory=set)  # the numbers of elements of the sums inside
 
 
 @dataclass(slots=True)
 class _Passage:
-    """What one call of a module showed. `residual`: rules 1 and 2. `fault`: the first of the other rules it breaks."""
+    """One call of a module. `residual`: rules 1 and 2 hold. `fault`: how it breaks the first of the other rules."""
 
     call: int
     gives: Gives = None
@@ -63,19 +64,19 @@ class _Passage:
     fault: str | None = None
     spent: Range = _NOWHERE
     walked: Range = _NOWHERE
-    unread: tuple[Typed, ...] = ()  # further tensors that it gave, marked once something reads them
+    unread: tuple[Typed, ...] = ()  # further tensors that it returned, marked once something reads them
 
 
 @dataclass(frozen=True, slots=True)
 class RanCall:
-    """A call that was recorded, and how many tensors it gave."""
+    """A recorded call, and the number of tensors that it returned."""
 
     call: Call
     outputs: int
 
 
 class CallWatch:
-    """Follows the calls of modules while a recorder runs, which notes `macs` and its `path`."""
+    """Follows the calls of modules while a recorder appends to the lists `macs` and `path`."""
 
     def __init__(self, macs: Sequence[object], path: Sequence[object]):
         self._macs = macs
@@ -87,20 +88,20 @@ class CallWatch:
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Within, one call of the model."""
+        """Follow one call of the model."""
         self._running.clear()
         self._call += 1
         with every_module_hooked(self._enter, self._leave):
             yield
 
     def gave(self, call: Call, tensors: Sequence[torch.Tensor]) -> None:
-        """A call has run and given these tensors, which therefore are read."""
+        """Record that a call has returned these tensors, and mark them as read."""
         self.ran.append(RanCall(call, len(tensors)))
         for typed in filter(None, map(get, tensors)):
             typed.read = True
 
     def add(self, out: Any) -> None:
-        """Tensors are added up."""
+        """Record a sum of tensors."""
         typed = get(out) if self._running and isinstance(out, torch.Tensor) else None
         if typed is not None:
             elements = math.prod(dim.n for dim in typed.dims)
@@ -112,13 +113,13 @@ class CallWatch:
             self._running.append(_Visit(module, len(self._macs), len(self._path)))
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-        while self._running and not _is_leaf(module):  # what raised within, and was caught, never left
+        while self._running and not _is_leaf(module):  # modules that raised inside, which was caught, never left
             visit = self._running.pop()
             if visit.module is module:
                 break
         else:
             return
-        with torch._C.DisableTorchFunction():  # a look at shapes is no part of what the model does
+        with torch._C.DisableTorchFunction():  # reading shapes here is not an op of the model
             passage = _passage(visit, args, kwargs, out)
         passage.call = self._call
         passage.spent = Range(visit.spent, len(self._macs))
@@ -127,7 +128,7 @@ class CallWatch:
 
 
 def _is_leaf(module: nn.Module) -> bool:
-    """Whether it is one of torch's own layers, which are no blocks."""
+    """Return whether a module is a layer of torch itself, which is never a block."""
     return not module._modules and type(module).__module__.startswith("torch.nn")
 
 
@@ -137,7 +138,7 @@ def _passage(visit: _Visit, args: tuple[Any, ...], kwargs: dict[str, Any], out: 
     main = next((part for part in parts if isinstance(part, torch.Tensor)), None)
     tensors = {key: value for key, value in given.items() if isinstance(value, torch.Tensor)}
     if main is None or not tensors or not main.numel():
-        return _Passage(0, fault="it gives no tensor for a tensor")
+        return _Passage(0, fault="it does not return a tensor for a tensor")
     stream = next(iter(tensors))
     unlike = _unlike(tensors[stream], main)
     if unlike is not None:
@@ -148,14 +149,14 @@ def _passage(visit: _Visit, args: tuple[Any, ...], kwargs: dict[str, Any], out: 
     elif type(out) is tuple:
         _arrange(found, given, stream, main, out)
     else:
-        found.fault = found.fault or f"it gives a {type(out).__name__}"
+        found.fault = found.fault or f"it returns a {type(out).__name__}"
     return found
 
 
 def _unlike(x: torch.Tensor, y: torch.Tensor) -> str | None:
-    """Rule 1. What cannot move on either side need not be the same."""
+    """Return how a module breaks rule 1. Dimensions that are frozen on both sides may differ."""
     if x.shape != y.shape:
-        return f"its output has another shape: {_shape(x)} -> {_shape(y)}"
+        return f"its output has a different shape: {_shape(x)} -> {_shape(y)}"
     if x.dtype != y.dtype:
         return f"its output is {y.dtype}, its input {x.dtype}"
     a, b = get(x), get(y)
@@ -163,7 +164,7 @@ def _unlike(x: torch.Tensor, y: torch.Tensor) -> str | None:
     alike = [same(one, other) for one, other in pairs]
     fits = all(ok or (_stays(one) and _stays(other)) for ok, (one, other) in zip(alike, pairs, strict=True))
     telling = all(alike) or any(ok and not _stays(one) for ok, (one, _) in zip(alike, pairs, strict=True))
-    return None if pairs and fits and telling else "its output has other units than its input"
+    return None if pairs and fits and telling else "its output does not have the units of its input"
 
 
 def _stays(term: Term) -> bool:
@@ -175,7 +176,7 @@ def _shape(x: torch.Tensor) -> str:
 
 
 def _lively(x: torch.Tensor, y: torch.Tensor) -> str | None:
-    """Rule 3."""
+    """Return how a module breaks rule 3."""
     a, b = get(x), get(y)
     assert a is not None
     assert b is not None
@@ -188,16 +189,16 @@ def _lively(x: torch.Tensor, y: torch.Tensor) -> str | None:
 def _arrange(
     found: _Passage, given: Mapping[int | str, Any], stream: int | str, main: torch.Tensor, out: tuple[Any, ...]
 ) -> None:
-    """Rule 4."""
+    """Set what a tuple output consists of, or the fault by rule 4."""
     places: list[int | str | None] = []
     for part in out:
         place = stream if part is main else next((key for key, value in given.items() if value is part), None)
-        if part is None or isinstance(part, (bool, int, float, str)):  # which are the same by chance
+        if part is None or isinstance(part, (bool, int, float, str)):  # equal objects by chance
             place = None
         if place is None and part is not None:
             typed = get(part) if isinstance(part, torch.Tensor) else None
             if typed is None:
-                found.fault = found.fault or f"it also gives a {type(part).__name__}"
+                found.fault = found.fault or f"it also returns a {type(part).__name__}"
                 return
             typed.read = False
             found.unread += (typed,)
@@ -205,13 +206,10 @@ def _arrange(
     found.gives = tuple(places)
 
 
-# --- after the runs ---------------------------------------------------------------------------------------------------
-
-
 def blocks_of(
     model: nn.Module, graph: Graph, watch: CallWatch, roles: Mapping[tuple[str, int], str]
 ) -> tuple[Block, ...]:
-    """The blocks, in the order of the model, and modules of the same classes with what keeps them from being one."""
+    """Return the blocks in the order of the model, and modules of the same classes with the rule that they break."""
     names: dict[int, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         names.setdefault(id(module), []).append(name)
@@ -229,36 +227,38 @@ def blocks_of(
         module = modules[name]
         passages = watch.passages[id(module)]
         why = _why(passages, names[id(module)]) or holdings.shared(name) or places.why(name, module)
-        if why is None or name in counted or graph.run.source.uniform:  # of a uniform model others may count
+        if (
+            why is None or name in counted or graph.run.source.uniform
+        ):  # in a uniform model, other modules may be counted
             found.append(_block(graph, holdings, name, module, passages[0], roles, name in counted, why))
     return tuple(found)
 
 
 def _is_residual(passages: Sequence[_Passage], graph: Graph) -> bool:
-    """Rules 1 and 2."""
+    """Return whether rules 1 and 2 hold."""
     spent = passages[0].spent
     return passages[0].residual and any(macs.coefficient for macs in graph.macs[spent.start : spent.stop])
 
 
 def _why(passages: Sequence[_Passage], names: Sequence[str]) -> str | None:
-    """Rules 3, 4 and 5."""
+    """Return how a module breaks rules 3, 4 or 5, or None."""
     times = max(Counter(passage.call for passage in passages).values())
     if times > 1:
-        return f"it is called {times} times in a call"
+        return f"it is called {times} times in one call of the model"
     if len(names) > 1:
-        return f"it is also {names[1]}"
+        return f"it is also registered as {names[1]}"
     fault = next((passage.fault for passage in passages if passage.fault is not None), None)
     if fault is not None:
         return fault
     if any(typed.read for passage in passages for typed in passage.unread):
-        return "it also gives a tensor that something else reads"
+        return "it also returns a tensor that something else reads"
     if any(passage.gives != passages[0].gives for passage in passages):
-        return "it is called in several ways"
-    return None if all(passage.residual for passage in passages) else "it gives something else in another call"
+        return "it is called in different ways"
+    return None if all(passage.residual for passage in passages) else "it is not residual in another call"
 
 
 class _Holdings:
-    """Which tensors lie in which module, and which objects modules share."""
+    """The tensors that each module contains, and the objects that modules share."""
 
     def __init__(self, model: nn.Module, graph: Graph):
         self.model = model
@@ -268,11 +268,11 @@ class _Holdings:
             self.groups.setdefault(first, [first]).append(alias)
 
     def of(self, name: str) -> list[str]:
-        """The tensors within a module."""
+        """Return the tensors inside a module."""
         return [site for site in self.graph.sites if inside(site, {name})]
 
     def shared(self, name: str) -> str | None:
-        """Rule 5."""
+        """Return how a module breaks rule 5, or None."""
         for group in self.groups.values():
             here = [tensor for tensor in group if inside(tensor, {name})]
             there = [tensor for tensor in group if tensor not in here]
@@ -281,7 +281,7 @@ class _Holdings:
         return self._shared_object(name)
 
     def _shared_object(self, name: str) -> str | None:
-        """Integers of an object that several modules hold go by the first of them, so that one must stay."""
+        """Return which object is shared: its integers are named after its first module, which must stay."""
         own = {id(h.owner): f"{h.module}.{h.path}" for h in self._objects if inside(h.module, {name})}
         for path, module in self.model.named_modules() if own else ():
             if not inside(path, {name}) and not inside(name, {path}):
@@ -297,7 +297,7 @@ class _Holdings:
 
 
 class _Places:
-    """Rule 6: members of lists that must stay, by name, with the attributes that hold their place."""
+    """Rule 6: the members of lists that must stay, by name, with the attributes that hold their position."""
 
     def __init__(self, model: nn.Module, listed: Sequence[str]):
         self.pinned: dict[str, tuple[int, set[str]]] = {}
@@ -315,23 +315,26 @@ class _Places:
             self.pinned |= {f"{prefix}{place}": (place, names) for place in firsts.values()}
 
     def why(self, name: str, module: nn.Module) -> str | None:
-        """Why a block must stay that is such a member, holds one, or is the part of one that knows its place."""
+        """Return why a block must stay: it is such a member, contains one, or is a part that stores its position."""
         for member, (place, names) in self.pinned.items():
             within = inside(member, {name})
             known = names & (_numbers(module, place) if within or inside(name, {member}) else set())
             if known:
-                return f"its place is read: {min(known)}={place}, and caches are measured by the first of each kind"
+                return (
+                    f"its position is read ({min(known)}={place}), and caches read their length from the first block of"
+                    " each kind"
+                )
         return None
 
 
 def _numbers(module: nn.Module, value: int) -> set[str]:
-    """The names of attributes, anywhere within, that hold this integer."""
+    """Return the names of attributes, anywhere inside, that hold this integer."""
     held = (item for part in module.modules() for item in vars(part).items())
     return {name for name, number in held if type(number) is int and number == value and not name.startswith("_")}
 
 
 def _kind(module: nn.Module) -> tuple[Any, ...]:
-    """Classes, words and flags of a module and all within; of anything else the type alone."""
+    """Return the classes, strings and flags in a module and its submodules; of other attributes only the types."""
     return tuple(
         (path, type(part), tuple((name, _trait(value)) for name, value in sorted(vars(part).items()) if name[0] != "_"))
         for path, part in module.named_modules()

@@ -1,4 +1,4 @@
-"""Run a model with its blocks bypassed: some code looks at what it calls, and counts what comes back."""
+"""Runs a model with its blocks bypassed, because some code inspects or counts what its modules return."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from secateur.trace.staging import StandIns, staged
 
 
 class _Walk(Interceptor):
-    """Runs everything as it is, stray tensors moved to where the others are."""
+    """Runs every op unchanged, after moving stray tensors to the device of the run."""
 
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self.silence():
@@ -45,14 +45,14 @@ class _Walk(Interceptor):
 
 @dataclass(frozen=True, slots=True)
 class BlockSearch:
-    """The blocks of a Graph, found when it is first asked. Those without which its model does not run must stay."""
+    """Finds the blocks of a Graph on first access. Blocks without which the model does not run must stay."""
 
     graph: Graph
     watch: CallWatch
     roles: Mapping[tuple[str, int], str]
 
     def __call__(self) -> tuple[Block, ...]:
-        """Every block. A model that was cut since it was traced proves nothing."""
+        """Return every block. Without a run, if the model has been pruned since it was traced."""
         blocks = blocks_of(self.graph.model, self.graph, self.watch, self.roles)
         shapes = {name: site.shape for name, site in self.graph.sites.items()}
         now = {slot.name: tuple(slot.tensor.shape) for slot in slots(self.graph.model) if slot.name in shapes}
@@ -64,11 +64,11 @@ class BlockSearch:
 
 
 def _counted(model: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
-    """The blocks of a uniform model: members of lists that a number of its config counts. The others must stay."""
+    """Return the blocks of a uniform model. Only members of lists whose length is in the config can be removed."""
     found = counters(model, model.config, {_holder(block) for block in blocks if block.why is None})
     members = {block.name for block in blocks if _holder(block) in found.numbers}
     counts = {*units(members), *(block.name for block in blocks if block.counts and not _meets(block.name, members))}
-    why = "no number of the config says that it is there, so from_pretrained would build it again"
+    why = "no number in the config counts it, so from_pretrained would build it again"
     return tuple(
         replace(
             block,
@@ -80,18 +80,18 @@ def _counted(model: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
 
 
 def _holder(block: Block) -> str:
-    """The list that a block may be a member of."""
+    """Return the list that a block may be a member of."""
     return block.name.rpartition(".")[0]
 
 
 def _meets(name: str, others: Collection[str]) -> bool:
-    """Whether a block lies in one of others, or holds one."""
+    """Return whether a block is inside one of others, or contains one."""
     return inside(name, others) or any(inside(other, {name}) for other in others)
 
 
 def _proved(model: nn.Module, blocks: Sequence[Block], ran: Sequence[RanCall], ground: RunDevice) -> tuple[Block, ...]:
-    """Blocks of one level are bypassed all at once, which leaves little to run; only where that fails they are halved
-    until the culprits are found.
+    """Bypass all blocks of one nesting level together, which leaves little to run; if that fails, bisect to find which
+    blocks must stay.
     """
     free = {block.name: block for block in blocks if block.why is None}
     levels: dict[int, list[Block]] = {}
@@ -118,7 +118,7 @@ def _faults(model: nn.Module, blocks: Sequence[Block], ran: Sequence[RanCall], g
 
 
 def _fault(model: nn.Module, removed: dict[str, Gives], ran: Sequence[RanCall], ground: RunDevice) -> str | None:
-    """What goes wrong without these blocks."""
+    """Return what fails without these blocks, or None."""
     with kept(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         modules = dict(model.named_modules())
@@ -131,13 +131,13 @@ def _fault(model: nn.Module, removed: dict[str, Gives], ran: Sequence[RanCall], 
             try:
                 with _Walk({}, ground.device).running():
                     outputs = len(tensors_in(call.run(model)))
-            except Exception as error:  # noqa: BLE001 - whatever the model's own code raises
+            except Exception as error:  # noqa: BLE001 - the code of the model may raise anything
                 text = str(error).strip().partition("\n")[0]
                 return f"the model does not run without it: {type(error).__name__}: {text}"
             if outputs != one.outputs:
-                return f"without it the model gives {outputs} tensors, not {one.outputs}"
+                return f"without it the model returns {outputs} tensors, not {one.outputs}"
     return None
 
 
 def _refuse(*args: object, **kwargs: object) -> NoReturn:
-    raise RuntimeError("it is called from elsewhere too")
+    raise RuntimeError("it is also called from elsewhere")

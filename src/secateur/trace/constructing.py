@@ -1,10 +1,10 @@
-"""A model's constructor as a part of the program: what it makes of its config, as equations between sizes.
+"""Traces the constructor of a model: the sizes that it computes from the config, as equations.
 
 The class of a Hugging Face model is called once more on the meta device, with a copy of the config whose integers are
 `Num`s. Every dimension of its parameters and every integer of its modules is then an expression over the config, and a
-number that the constructor computes with otherwise (`head_dim ** -0.5`) escapes as it would in `forward`. A plan that
-satisfies these equations leaves a model that its class builds again from a config of other integers, and from nothing
-else: layers that the config describes together keep equal widths.
+number that is used otherwise (`head_dim ** -0.5`) escapes as it would in `forward`. If a plan satisfies these
+equations, the class can build the pruned model from a config with other integers alone: layers that share a number in
+the config keep equal widths.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from secateur.trace.size_functions import shape_args
 from secateur.trace.tracked_ints import Ledger, Num, escape, expression, open_ledger, plain
 from secateur.trace.typed import get
 
-UNWRITTEN = frozenset(("_attn_implementation_internal", "_experts_implementation_internal"))  # what no file keeps
+UNWRITTEN = frozenset(("_attn_implementation_internal", "_experts_implementation_internal"))  # not stored in files
 FACTORIES = frozenset(("zeros", "ones", "empty", "rand", "randn", "full"))
 
 
 def construct(model: nn.Module, ledger: Ledger, unreached: Sequence[str]) -> None:
-    """Add to the ledger what the constructor says, while the stand-ins of a trace are in."""
+    """Add the equations of the constructor to the ledger; the stand-ins of a trace must be in place."""
     if not is_pretrained(model):
         raise InputError(
-            f"uniform=True asks for a model that its class builds again from a config; {type(model).__name__} is no"
-            " transformers.PreTrainedModel\nleave uniform out, and save with secateur.save"
+            "uniform=True needs a model that its class can build again from a config; "
+            f"{type(model).__name__} is not a transformers.PreTrainedModel\nleave uniform out, save with secateur.save"
         )
     built = Built.of(model, copy.deepcopy(model.config))  # its integers are Nums already
     ledger.escapes += built.said.escapes
@@ -50,7 +50,7 @@ def construct(model: nn.Module, ledger: Ledger, unreached: Sequence[str]) -> Non
 
 @dataclass(frozen=True)
 class Built:
-    """A model made anew on the meta device, from a config of Nums: what its constructor said, and its sizes."""
+    """A model built again on the meta device from a config of Nums: the ledger of its constructor, and its sizes."""
 
     model: nn.Module
     said: Ledger
@@ -58,7 +58,7 @@ class Built:
 
     @staticmethod
     def of(model: nn.Module, config: Any) -> Built:
-        """The model that the class of `model` makes of `config`. Raises `InputError` where it makes none."""
+        """Build the model again from `config`. Raises `InputError` if its class cannot."""
         said, sizes = Ledger(whole=whole), ConstructorSizes()
         with followed(model, map(type, below(config))), open_ledger(said), sizes:
             built = rebuilt(model, _with_factors(config))
@@ -66,10 +66,10 @@ class Built:
         return Built(built, said, sizes)
 
     def sizes_of(self, model: nn.Module) -> Iterator[tuple[str, Term, Expr]]:
-        """The dimensions of a model's tensors, by the tensor's name, and what the constructor makes them."""
+        """Yield each dimension of a model's tensors: the tensor's name, the term, and the constructor's expression."""
         theirs = {slot.name: slot.tensor for slot in slots(self.model)}
         for slot in slots(model):
-            name = plain_of(slot.name)  # masks are none of the constructor's business
+            name = plain_of(slot.name)  # the constructor knows nothing of masks
             typed, other = get(slot.tensor), theirs.get(name)
             if typed is not None and other is not None and other.shape == slot.tensor.shape:
                 for term, size in zip(typed.found(), self.sizes.of(other), strict=False):
@@ -77,7 +77,7 @@ class Built:
                         yield name, term, size
 
     def integers_of(self, model: nn.Module) -> Iterator[tuple[str, Expr, Expr]]:
-        """The tracked integers of a model, by name, and what the constructor makes them."""
+        """Yield each tracked integer of a model: its name, its expression, and the constructor's expression."""
         theirs = {(holder.module, holder.path): values(holder.owner) for holder in holders(self.model)}
         for holder in holders(model):
             other = theirs.get((holder.module, holder.path), {})
@@ -87,7 +87,7 @@ class Built:
                         yield holder.name(name), mine.expr, expression(its)
 
     def facts(self, model: nn.Module) -> Iterator[tuple[str, Dim | Attribute, Expr]]:
-        """Both, by the module that holds them."""
+        """Yield both, with the module that holds them."""
         for name, term, size in self.sizes_of(model):
             yield name.rpartition(".")[0], Dim(term), size
         for _, mine, its in self.integers_of(model):
@@ -96,9 +96,9 @@ class Built:
 
 
 def offer_head_dims(config: Any) -> dict[Attribute, int]:
-    """Set `head_dim` where a config leaves it open: many classes read it even so, or else divide a width by heads.
+    """Set `head_dim` in configs that leave it open; many classes read it anyway, or else divide a width by the heads.
 
-    Gives what was set, as attributes of a model that holds the config.
+    Returns what was set, as attributes of a model that holds the config.
     """
     held: Any = nn.Module()
     held.config = config
@@ -113,7 +113,7 @@ def offer_head_dims(config: Any) -> dict[Attribute, int]:
 
 
 def _open_head_dim(owner: Any) -> int | None:
-    """What a config that does not say it has for `head_dim`; None where it says it, computes it, or has no heads."""
+    """Return the `head_dim` that a config implies; None if it sets or computes it, or has no heads."""
     width, heads = (getattr(owner, name, None) for name in ("hidden_size", "num_attention_heads"))
     computed = isinstance(getattr(type(owner), "head_dim", None), property)
     if computed or getattr(owner, "head_dim", None) is not None:
@@ -124,7 +124,7 @@ def _open_head_dim(owner: Any) -> int | None:
 
 
 def rebuilt(model: nn.Module, config: Any) -> Any:
-    """What the class of a model makes of a config that was written to a file and read again, and checks itself."""
+    """Return the model that its class builds from a config that was serialised, read again, and validated."""
     with refusing(model):
         again = reread(config)
         built = made_from(model, again)
@@ -133,13 +133,13 @@ def rebuilt(model: nn.Module, config: Any) -> Any:
 
 
 def check_config(config: Any) -> None:
-    """Have a config, and those within it, check themselves as when they are saved. Raises what they raise."""
+    """Validate a config and the configs inside it, as on saving. Raises what they raise."""
     for one in below(config):
         getattr(one, "validate", lambda: None)()
 
 
 def reread(config: Any) -> Any:
-    """A config as a file would give it back: its class is called with what it holds, and computes the rest anew."""
+    """Return a config as it would be read from a file: its class is called with its values, and computes the rest."""
     with open_ledger(Ledger()):
         kept = config.to_dict()
     again = type(config)(**kept)
@@ -164,15 +164,14 @@ def _let_quotients_escape(built: nn.Module) -> None:
                 float(value)
 
 
-# --- equations ------------------------------------------------------------------------------------------------------
-
-
 class ConstructorSizes(TorchFunctionMode):
-    """Sees the tensors that the constructor makes: the expressions of their sizes, by storage."""
+    """Records the expressions of the sizes of the tensors that the constructor creates, by storage."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.made: dict[int, tuple[torch.UntypedStorage, tuple[Expr, ...]]] = {}  # the storage, lest its id serve again
+        self.made: dict[
+            int, tuple[torch.UntypedStorage, tuple[Expr, ...]]
+        ] = {}  # kept alive, so that its id is not reused
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -187,7 +186,7 @@ class ConstructorSizes(TorchFunctionMode):
         return out
 
     def of(self, tensor: torch.Tensor) -> Sequence[Expr]:
-        """The expressions of a tensor's sizes; none for a tensor that was computed."""
+        """Return the expressions of a tensor's sizes; empty for a tensor that was computed."""
         _, sizes = self.made.get(tensor.untyped_storage()._cdata, (None, ()))
         return sizes if len(sizes) == tensor.dim() else ()
 
@@ -221,7 +220,7 @@ def _pairs(mine: Any, its: Any) -> Iterator[tuple[Any, int]]:
 
 
 class Factor(float):
-    """A float of the config: `config.mlp_ratio * dim` would not ask the size otherwise."""
+    """A float of the config, so that `config.mlp_ratio * dim` calls the method of the size."""
 
     def __mul__(self, other: Any) -> Any:
         return other * float(self) if isinstance(other, Num) else float(self) * other

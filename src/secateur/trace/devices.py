@@ -1,4 +1,4 @@
-"""What a recorded run computes on: real tensors, meta tensors (shapes only), or fake ones (shapes and devices)."""
+"""The tensors that a recorded run uses: real ones, meta tensors (shapes only), or fake ones (shapes and devices)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RUNS = ("meta", "real", "fake")
 
 
 class RunDevice:
-    """One kind of run. `device` is where stray tensors must be moved, or None; `lift` puts all in float64."""
+    """One kind of run. `device` is where stray tensors must be moved, or None; `lift` converts all to float64."""
 
     def __init__(self, run: str, *, lift: bool = False):
         assert run in RUNS, run
@@ -24,11 +24,11 @@ class RunDevice:
         self._fake: Any = _fake_mode() if run == "fake" else None
 
     def running(self) -> AbstractContextManager[Any]:
-        """The context in which the model runs."""
+        """Return the context in which the model runs."""
         return self._fake if self._fake is not None else nullcontext()
 
     def stand_in(self, tensor: torch.Tensor, *, shared: bool) -> torch.Tensor:
-        """What stands for a tensor in this run; `shared` lets a real one share storage."""
+        """Return the stand-in for a tensor in this run; with `shared`, a real one may share its storage."""
         bare = wide(tensor) if self.lift else tensor.data  # writes to it do not count as writes to the model's own
         if self.device is not None:
             made = torch.empty_strided(bare.shape, bare.stride(), dtype=bare.dtype, device=self.device)
@@ -40,6 +40,6 @@ class RunDevice:
 
 
 def _fake_mode() -> Any:
-    from torch._subclasses.fake_tensor import FakeTensorMode  # imports the compiler's shapes: seconds
+    from torch._subclasses.fake_tensor import FakeTensorMode  # takes seconds to import
 
     return FakeTensorMode(allow_non_fake_inputs=True)

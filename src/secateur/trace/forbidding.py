@@ -44,7 +44,7 @@ def _against_all(tie: Tie, conditions: list[tuple[Check, str]]) -> str | None:
 
 def _conditions(solution: Solution, old: Mapping[Attribute, int]) -> Iterator[tuple[set[Axis], Check, str]]:
     for attribute, ratio in solution.attributes.items():
-        yield ratio.variables, _whole(ratio), f"{attribute} is a whole number"
+        yield ratio.variables, _whole(ratio), f"{attribute}, an integer,"
     for guard in solution.guards:
         read = {axis for side in (guard.left, guard.right) for axis in _read(side, solution)}
         yield read, _kept(guard, solution, old), f"the comparison at {guard.where}"

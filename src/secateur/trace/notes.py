@@ -64,7 +64,9 @@ class Notes(Interceptor):
         """The type of a tensor, if it carries one or lies where one is known."""
         typed = get(tensor)
         if typed is None:
-            typed = self.memory.found(tensor, lambda: f"its memory is used past PyTorch (met at {self.where()})")
+            typed = self.memory.found(
+                tensor, lambda: f"its memory is used outside PyTorch (first seen at {self.where()})"
+            )
             if typed is not None:
                 put(tensor, typed)
         return typed
@@ -81,7 +83,7 @@ class Notes(Interceptor):
             elif typed.at is not None:
                 self.reached.update(place.name for place in typed.at if place is not None)
             return typed
-        typed = Typed(fresh(tensor.shape, f"a constant tensor (met at {self.where()})"))
+        typed = Typed(fresh(tensor.shape, f"a constant tensor (first seen at {self.where()})"))
         put(tensor, typed)
         return typed
 
@@ -108,7 +110,7 @@ class Notes(Interceptor):
         keep_at_least(term, 2)
 
     def unify(self, x: Term, y: Term) -> None:
-        unify(x, y, lambda: f"no common refinement at {self.where()}")
+        unify(x, y, lambda: f"the operands split this dimension in incompatible ways at {self.where()}")
 
     def group_term(self, weight: torch.Tensor) -> Term | None:
         """The groups of a grouped layer, by its weight."""

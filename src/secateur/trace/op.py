@@ -1,4 +1,4 @@
-"""The vocabulary of rules: one recorded call, its arguments by name, and all that a rule can say about them."""
+"""The interface of rules: one recorded call, its arguments by name, and what a rule can state about them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from secateur.terms import ONE, Axis, Reason, Term, cut, factor, find, freeze, m
 from secateur.trace.notes import Notes
 from secateur.trace.typed import Origin, Origins, Place, Typed, fresh, get, put
 
-ROLES = ("output", "input", "scale", "statistic", "shift")  # where several are played, the first counts
+ROLES = ("output", "input", "scale", "statistic", "shift")  # the first one counts if a dimension has several
 
-ALONE, APART = "one unit is taken by itself", "taken apart one by one"
+ALONE, APART = "one unit is taken by itself", "split into single units"
 
 
 def bare(name: str) -> str:
@@ -24,13 +24,13 @@ def bare(name: str) -> str:
 
 
 def _by(name: str, reason: str) -> str:
-    """The reason of units that were taken apart, and put together by an op of this name."""
-    end = f", put together by {name}"
+    """Return the reason of units that were split apart and joined by an op of this name."""
+    end = f", joined by {name}"
     return reason if reason.endswith(end) else reason.replace(ALONE, APART) + end
 
 
 class Op:
-    """One recorded call: its arguments by name, its result, and what a rule may say about them."""
+    """One recorded call: its arguments by name, its result, and methods by which a rule states what it does."""
 
     __slots__ = ("along", "arguments", "at", "counted", "name", "out", "recorder")
 
@@ -40,8 +40,8 @@ class Op:
         self.arguments = arguments
         self.out = out
         self.at = recorder.at
-        self.along: Sequence[torch.Tensor | None] = ()  # the arguments with which the result scales
-        self.counted: Sequence[torch.Tensor] = ()  # those that number units, and were read as such
+        self.along: Sequence[torch.Tensor | None] = ()  # the arguments to which the result is proportional
+        self.counted: Sequence[torch.Tensor] = ()  # the arguments that hold indices of units, and were read as such
 
     def __getitem__(self, argument: str) -> Any:
         return self.arguments.get(argument)
@@ -54,17 +54,17 @@ class Op:
         return self.recorder.typed(tensor)
 
     def dims(self, tensor: torch.Tensor) -> list[Term]:
-        """The terms of a tensor's dimensions (a new list)."""
+        """Return the terms of a tensor's dimensions, as a new list."""
         return list(self.recorder.typed(tensor).found())
 
     def zero(self, tensor: torch.Tensor) -> list[bool]:
-        """Where silenced units hold zeros; nowhere once something else was written through any view of the storage."""
+        """Return, per dimension, whether silenced units are zero: False once others were written to the storage."""
         if self.recorder.written and tensor.untyped_storage()._cdata in self.recorder.written:
             return [False] * tensor.dim()
         return list(self.recorder.typed(tensor).zero)
 
     def origins(self, tensor: torch.Tensor) -> Origins:
-        """What a tensor is made of; a parameter of one dimension, of itself."""
+        """Return what a tensor is computed from; for a parameter with one dimension, the parameter itself."""
         typed = self.recorder.typed(tensor)
         at = typed.at
         if typed.origins or at is None or len(at) != 1 or at[0] is None:
@@ -90,14 +90,14 @@ class Op:
         return found
 
     def why(self, text: str) -> Reason:
-        """A reason with this op's name, source line and module path, made only if it is needed."""
+        """Return a reason with this op's name, source line and module path, which is formatted only if it is needed."""
         return lambda: f"{text}{self.recorder.mend()} ({self.name}, {self.recorder.where()})"
 
     def unify(self, x: Term, y: Term) -> None:
-        unify(x, y, self.why("no common refinement"))
+        unify(x, y, self.why("the operands split this dimension in incompatible ways"))
 
     def same_size(self, x: Term, y: Term) -> None:
-        """Two terms stay equally long, whichever of their units stay."""
+        """Require that two terms keep the same number of units, each its own ones."""
         self.recorder.ledger.equations.append(SizeEquation(Dim(x), Dim(y), f"{self.name} at {self.recorder.where()}"))
 
     def freeze(self, term: Term, text: str) -> None:
@@ -110,26 +110,26 @@ class Op:
         return factor(term, sizes, self.why(f"does not factor as {list(sizes)}"))
 
     def cut(self, term: Term, offsets: Sequence[int]) -> list[Term] | None:
-        pieces = cut(term, offsets, self.why(f"cannot be cut at {list(offsets)}"))
+        pieces = cut(term, offsets, self.why(f"cannot be split at {list(offsets)}"))
         alone = [piece for piece in pieces or () if piece.n == 1 and isinstance(piece, Axis) and piece.frozen is None]
-        if alone:  # a single unit, which something speaks of
+        if alone:  # a single unit, which the code refers to
             said = self.recorder.reason(self.why(APART if len(alone) > 1 else ALONE))
             for piece in alone:
                 piece.frozen = said
         return pieces
 
     def joined(self, terms: Sequence[Term]) -> list[Term]:
-        """What is laid end to end; where single units are, it is said who put them together."""
+        """Return the terms of a concatenation; record in the reasons of single units which op joined them."""
         if sum(term.n == 1 for term in terms) < 2:
             return list(terms)
-        said = self.recorder.reason(self.why("put together one by one"))
+        said = self.recorder.reason(self.why("joined one by one"))
         for term in terms:
             if isinstance(term, Axis) and term.n == 1 and (term.frozen or "").startswith((ALONE, APART)):
                 term.frozen = _by(bare(self.name), term.frozen or "")
         return [Axis(1, said) if term is ONE else term for term in terms]
 
     def role(self, tensor: torch.Tensor | None, dim: int, role: str) -> None:
-        """The part that a dimension of a parameter plays here."""
+        """Set the role of a dimension of a parameter: one of `ROLES`."""
         if tensor is None:
             return
         at = self.typed(tensor).at
@@ -143,27 +143,27 @@ class Op:
         return fresh(shape, frozen)
 
     def macs(self, *terms: Term) -> None:
-        """This op multiplies and adds once for every element of the product of these terms."""
+        """Count one multiply-add for every element of the product of these terms."""
         weight = self["weight"]
         self.recorder.add_macs(self.name, weight if isinstance(weight, torch.Tensor) else None, terms)
 
     def reads(self, argument: str, dim: int, *, out: int | None = None) -> None:
-        """A reduction over `dim` of an argument must read kept units only; `out`: that dimension of the result."""
+        """Record a reduction over `dim` of an argument, which must read kept units only; `out`: the result's dim."""
         self.recorder.note_read(argument, self[argument], dim, out)
 
     def mixes(self, argument: str, dim: int, weight: str, along: int, groups: int = 1) -> None:
-        """A weight sums over the channels of an argument, which lie along `dim` of it and `along` of the weight."""
+        """Record that a weight sums over channels: dimension `dim` of an argument, and `along` of the weight."""
         bias = self["bias"] if "bias" in self.arguments else self["self"] if self.name == "aten::addmm" else None
         channels = self.typed(self[argument]).found()[dim]
         held = bias if isinstance(bias, torch.Tensor) else None
         self.recorder.note_reader(channels, (self[weight], along), held, groups)
 
     def resizes(self, argument: str, *terms: Term) -> None:
-        """A size argument is the size of these terms when kept units only are read."""
+        """Record that a size argument is the size of these terms, and shrinks if only kept units are read."""
         self.recorder.note_resized(argument, *terms)
 
     def _note_write(self, tensor: torch.Tensor, zero: Sequence[bool] | None) -> None:
-        """An in-place op that leaves no zeros where there were some. A weak reference keeps its id from other use."""
+        """Record an in-place op that overwrites zeros. The weak reference prevents reuse of the id of the storage."""
         before = get(tensor) if self.name.endswith("_") and zero is not None else None
         if before is not None and any(was and not now for was, now in zip(before.zero, zero or (), strict=False)):
             storage = tensor.untyped_storage()
@@ -187,7 +187,7 @@ class Op:
         at: Sequence[Place | None] | None = None,
         origins: Origins = (),
     ) -> None:
-        """The terms of the result (of its first tensor, unless `out` says which)."""
+        """Set the terms of the result (of its first tensor, unless `out` names another)."""
         tensor = self.outs[0] if out is None else out
         terms = [find(dim) for dim in dims]
         assert [term.n for term in terms] == list(tensor.shape), (self.name, terms, tensor.shape)

@@ -80,7 +80,7 @@ class Recorder(Notes):
             out = func(*args, **kwargs)
         arguments = {str(i): value for i, value in enumerate([*args, *kwargs.values()])}
         op = Op(self, func.__name__, arguments, out)
-        op.opaque("its inside cannot be seen")
+        op.opaque("its implementation cannot be traced")
         self._note_memory(op)
         self._note_life(op)
         return out
@@ -104,7 +104,7 @@ class Recorder(Notes):
             if op.name in SUMS:
                 self.watch.add(out)
             if not self.open and op.name in SIZED_OPS:
-                op.opaque("its sizes come from code that cannot be seen, such as a script")
+                op.opaque("its sizes come from code that cannot be traced, such as TorchScript")
             self._note_memory(op)
         return out
 

@@ -62,7 +62,7 @@ def _let_escape(args: Sequence[Any], name: str) -> None:
 def demand(recorder: Notes, wanted: Any, term: Term, name: str) -> None:
     """The code asks for a dimension of this size: an equation if the number has a history, else a literal."""
     if isinstance(wanted, torch.Tensor):
-        return freeze(term, lambda: f"a size from data at {recorder.where()}")
+        return freeze(term, lambda: f"a size computed from data at {recorder.where()}")
     if isinstance(wanted, Num):
         if plain(wanted) != -1:
             recorder.ledger.equations.append(SizeEquation(wanted.expr, Dim(term), f"{name} at {recorder.where()}"))
@@ -121,7 +121,7 @@ def _values(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> No
 @sized("__len__")
 def _len(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
     if args[0].dim():
-        escape(recorder.numbers(args[0])[0], "len() was taken")
+        escape(recorder.numbers(args[0])[0], "len() was called")
 
 
 # --- shapes that are asked for ---
@@ -233,7 +233,7 @@ def _made(recorder: Notes, shape: Sequence[Any], out: torch.Tensor) -> None:
     """A tensor made to size: dimensions whose size has a history are free, the others stay literals."""
     if len(shape) != out.dim() or not any(isinstance(n, Num) for n in shape):
         return
-    literal = f"made with a literal size at {recorder.where()}"
+    literal = f"created with a literal size at {recorder.where()}"
     dims: list[Term] = [
         ONE if plain(n) == 1 else Axis(plain(n), None if isinstance(n, Num) else literal) for n in shape
     ]
@@ -275,7 +275,7 @@ def _histc(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Non
     else:
         for bound in (low, high):
             escape(bound, "used in histc")
-        freeze(_last(recorder, out), lambda: f"the bounds of a histogram are written at {recorder.where()}")
+        freeze(_last(recorder, out), lambda: f"the bounds of a histogram are literals at {recorder.where()}")
 
 
 def _bins(recorder: Notes, count: Any, out: torch.Tensor, name: str) -> None:

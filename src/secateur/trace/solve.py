@@ -23,7 +23,7 @@ from secateur.graph.sizes import Arithmetic, Attribute, Dim, Expr, SizeEquation,
 from secateur.terms import Axis, Case, Cat, Term, find
 from secateur.trace.tracked_ints import Escape, Ledger
 
-NOT_PRUNABLE = "the size enters the arithmetic: {}"
+NOT_PRUNABLE = "its size is used in a computation: {}"
 
 
 @dataclass

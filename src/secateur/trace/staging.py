@@ -122,7 +122,7 @@ def _replaced(name: str, kind: str, tensor: torch.Tensor, ground: RunDevice, sta
 def _left(name: str, kind: str, tensor: torch.Tensor, stage: StandIns) -> None:
     """A tensor that nothing can stand in for: it runs itself, and stays whole."""
     site = stage.sites[name] = _site(
-        name, kind, tensor, f"{name} belongs to a script (torch.jit), which stays as it is"
+        name, kind, tensor, f"{name} belongs to a TorchScript module, which is not changed"
     )
     typed = Typed(site.dims, at=[Place(name, d) for d in range(tensor.dim())])
     typed.name = name

@@ -1,4 +1,4 @@
-"""`rule`: what an op of the user's own does with units, said in one line or in a function over terms."""
+"""`rule`: teach how a custom op treats units, by an equation or by a function over terms."""
 
 from __future__ import annotations
 
@@ -20,49 +20,58 @@ from secateur.trace.op import Op
 from secateur.trace.recorder import forget_rules
 from secateur.trace.registry import ATEN, FUNCTIONS, OpRule
 
-MANY = 64  # arguments of a function that takes any number of them
-_taught: set[str] = set()  # names of ops whose rules come from users, which may be taught anew
+MANY = 64  # arguments that are named for a function that takes any number of them
+_taught: set[str] = set()  # names of ops whose rules come from users, which may be replaced
 
 
 def rule(target: Any, equation: str | None = None, *, keeps_zero: bool = False) -> Any:
-    """Teach what an op does with units, so that it no longer freezes what it touches.
+    """Add a rule for an op that secateur does not know, so that the op no longer freezes the dimensions it touches.
 
-    target: a `torch.library` op or its name, a `torch.autograd.Function`, or a Python function whose inside cannot be
-    seen (as a C extension's). A class is changed in place; a function is given back in a form that a trace can see,
-    which must take the place of the old one. equation: one operand for each tensor argument, in their order (trailing
-    ones may be missing in a call), and one for each result. In `"b i, o i, o -> b o"`
+    In the equation `"b i, o i, o -> b o"`:
 
-        same letter, same fate      o of the weight, of the bias and of the result are the same units
+        the same letter twice       o of the weight, of the bias and of the result are the same units
         only in the operands        i is summed over
-        !a                          stays whole: its units are mixed, or told apart by their place
-        ~a                          a mean, variance or norm is taken over it
-        (h d)                       h times d in one dimension, h outermost
-        * and 1                     any number of further dimensions, alike everywhere; a dimension of size one
+        !a                          a is not pruned: its units are mixed, or identified by their position
+        ~a                          a mean, variance or norm is taken over a
+        (h d)                       one dimension of h times d units, with h outermost
+        * and 1                     any number of further dimensions, the same everywhere; a dimension of size one
 
-    keeps_zero: where all operands are zero along a unit, so is the result. Without it the result is taken for
-    something else, which costs little. Such an op counts no multiply-adds.
+    With an equation alone, `rule` decorates a function or class. With the name of an op alone, it decorates a function
+    of the recorded call (a `secateur.trace.op.Op`), for what an equation cannot express. Such ops count as zero
+    multiply-adds. A rule can be wrong: check it with `secateur.testing.check_rule`, and check pruned models with
+    `secateur.verify`.
 
-    A rule can be taught wrongly: try it with `secateur.testing.check_rule`, and check a cut model with
-    `secateur.verify`. Raises `InputError` for a malformed equation, and for an op that has a rule of ours.
+    Args:
+        target: a `torch.library` op or its name, a `torch.autograd.Function`, or a Python function that cannot be
+            traced into, such as that of a C extension.
+        equation: one operand per tensor argument, in their order (a call may omit trailing ones), and one per result.
+        keeps_zero: the result is zero along a unit if all operands are. If False, the result is assumed to be non-zero
+            there, so fewer axes are exact.
 
-    >>> import secateur
-    >>> @torch.library.custom_op("docs::scale", mutates_args=())
-    ... def scale(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    ...     return x * w[:, None, None]
-    >>> secateur.rule("docs::scale", "n c *, c -> n c *")
+    Returns:
+        The target. A class is changed in place; a Python function is wrapped so that a trace can see it, and the
+        wrapper must replace the original. With a name, None or a decorator.
 
-    With an equation alone it decorates a function or class; with a name alone it decorates a function of the recorded
-    call, for what an equation cannot say (see `secateur.trace.registry.Op`):
+    Raises:
+        InputError: if the equation is malformed, or if secateur itself has a rule for the op.
 
-    >>> @secateur.rule("n c -> n c")
-    ... class Double(torch.autograd.Function):
-    ...     @staticmethod
-    ...     def forward(ctx, x):
-    ...         return 2 * x
-    >>> @secateur.rule("docs::reverse")
-    ... def reverse(op):
-    ...     op.freeze(op.dims(op["x"])[0], "read backwards")
-    ...     op.result(op.dims(op["x"]))
+    Example:
+        >>> import secateur
+        >>> @torch.library.custom_op("docs::scale", mutates_args=())
+        ... def scale(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        ...     return x * w[:, None, None]
+        >>> secateur.rule("docs::scale", "n c *, c -> n c *")
+
+        >>> @secateur.rule("n c -> n c")
+        ... class Double(torch.autograd.Function):
+        ...     @staticmethod
+        ...     def forward(ctx, x):
+        ...         return 2 * x
+
+        >>> @secateur.rule("docs::reverse")
+        ... def reverse(op):
+        ...     op.freeze(op.dims(op["x"])[0], "read backwards")
+        ...     op.result(op.dims(op["x"]))
     """
     if equation is None and isinstance(target, str) and "->" in target:
         taught = _by_equation(target, keeps_zero)
@@ -84,12 +93,13 @@ def _teach(target: Any, body: OpRule) -> Any:
     if callable(target) and not inspect.isclass(target):
         return _visible(target, _names(target), body, target)
     raise InputError(
-        f"a rule is for an op's name such as 'mylib::scale', a torch.autograd.Function or a function, not {target!r}"
+        f"a rule cannot be added for {target!r}\n"
+        "pass the name of an op such as 'mylib::scale', a torch.autograd.Function or a function"
     )
 
 
 def _op_name(target: Any) -> str | None:
-    """The name of an op given as an object: what `torch.library.custom_op` makes, or `torch.ops.mylib.scale`."""
+    """Return the name of an op object, as returned by `torch.library.custom_op`, or as in `torch.ops.mylib.scale`."""
     if isinstance(target, torch._ops.OpOverload):
         return target._schema.name
     if isinstance(target, torch._ops.OpOverloadPacket):
@@ -100,9 +110,9 @@ def _op_name(target: Any) -> str | None:
 def _name(name: str, body: OpRule) -> None:
     namespace, found, _ = name.partition("::")
     if not namespace or not found:
-        raise InputError(f"{name!r} is no name of an op; it has a namespace: 'mylib::scale'")
+        raise InputError(f"{name!r} is not the name of an op\ninclude its namespace, as in 'mylib::scale'")
     if name in ATEN and name not in _taught:
-        raise InputError(f"{name} has a rule of secateur's own")
+        raise InputError(f"{name} already has a rule in secateur")
     ATEN.pop(name, None)
     _taught.add(name)
     ATEN[name] = body
@@ -112,7 +122,7 @@ def _name(name: str, body: OpRule) -> None:
 def _names(function: Callable[..., Any]) -> tuple[str, ...]:
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # builtins have none
+    except (TypeError, ValueError):  # builtins have no signature
         return tuple(f"argument{i}" for i in range(MANY))
     return tuple(
         name
@@ -122,14 +132,14 @@ def _names(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def _forward_names(function: type[torch.autograd.Function]) -> tuple[str, ...]:
-    """The arguments of `apply`: those of `forward`, whose first is a context unless `setup_context` takes it."""
+    """Return the arguments of `apply`: those of `forward`, without the context (unless `setup_context` takes that)."""
     names = _names(function.forward)
     own_context = function.setup_context is not torch.autograd.Function.setup_context
     return names if own_context else names[1:]
 
 
 def _visible(function: Callable[..., Any], names: tuple[str, ...], body: OpRule, source: Any) -> Callable[..., Any]:
-    """The same function, but one that a `TorchFunctionMode` sees."""
+    """Return the same function in a form that a `TorchFunctionMode` sees."""
 
     @functools.wraps(function)
     def seen(*args: Any, **kwargs: Any) -> Any:
@@ -140,17 +150,14 @@ def _visible(function: Callable[..., Any], names: tuple[str, ...], body: OpRule,
             return handle_torch_function(seen, tensors, *args, **kwargs)
         return function(*args, **kwargs)
 
-    seen.__name__ = f"{source.__module__}.{source.__name__}"  # no name that torch's own functions go by
+    seen.__name__ = f"{source.__module__}.{source.__name__}"  # not the name of any function of torch
     FUNCTIONS[seen] = body, names
     return seen
 
 
-# --- an equation as a rule ------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a letter stands among the operands. `argument` is None for a tensor in a list."""
+    """One occurrence of a letter in the operands. `argument` is None for a tensor in a list."""
 
     tensor: torch.Tensor
     argument: str | None
@@ -167,7 +174,7 @@ def _by_equation(text: str, keeps_zero: bool) -> OpRule:
         reading = equation.read([t.shape for t in tensors], [t.shape for t in op.outs])
         places = _places(op, reading, tensors)
         if places is None:
-            return op.opaque(f"factors that the rule {text!r} does not tell apart")
+            return op.opaque(f"the rule {text!r} does not determine how to factor a dimension")
         for letter, found in places.items():
             _meet(op, letter, found, equation, reading)
         _roles(op, places, reading)
@@ -182,7 +189,7 @@ def _by_equation(text: str, keeps_zero: bool) -> OpRule:
 
 
 def _places(op: Op, reading: EquationReading, tensors: Sequence[torch.Tensor]) -> dict[str, list[_Place]] | None:
-    """Where every letter stands, dimensions taken apart into their letters."""
+    """Return the occurrences of every letter, after factoring dimensions; None if a dimension does not factor."""
     places: dict[str, list[_Place]] = {}
     for tensor, dims in zip(tensors, reading.operands, strict=True):
         argument = next((name for name, value in op.arguments.items() if value is tensor), None)
@@ -199,11 +206,11 @@ def _places(op: Op, reading: EquationReading, tensors: Sequence[torch.Tensor]) -
 
 
 def _meet(op: Op, letter: str, places: Sequence[_Place], equation: OpEquation, reading: EquationReading) -> None:
-    """Same letter, same fate; and what becomes of it."""
+    """Unify the occurrences of a letter, and apply its marks."""
     for place in places[1:]:
         op.unify(places[0].term, place.term)
     if letter in equation.whole:
-        op.freeze(places[0].term, f"stays whole by the rule {equation.text!r}")
+        op.freeze(places[0].term, f"marked ! in the rule {equation.text!r}")
     elif letter in equation.averaged:
         _read(op, letter, places, reading, "a mean or norm is taken over it", unsafe=False)
     elif not any(letter in dim for dims in reading.results for dim in dims):
@@ -213,7 +220,7 @@ def _meet(op: Op, letter: str, places: Sequence[_Place], equation: OpEquation, r
 
 
 def _read(op: Op, letter: str, places: Sequence[_Place], reading: EquationReading, text: str, *, unsafe: bool) -> None:
-    """Units whose number, or whose values once silenced, enter the result: a check must read the kept ones only."""
+    """Mark units whose count, or whose values when silenced, affect the result: a check must read kept units only."""
     _mingle(op, places)
     out = [d for d, letters in enumerate(reading.results[0]) if letter in letters]
     elsewhere = any(letter in dim for dims in reading.results[1:] for dim in dims)
@@ -227,14 +234,14 @@ def _read(op: Op, letter: str, places: Sequence[_Place], reading: EquationReadin
 
 
 def _mingle(op: Op, places: Sequence[_Place]) -> None:
-    """The units meet each other, so none of them can go by a choice of its own."""
+    """Record that the units are combined with each other, so that they must be chosen jointly."""
     for place in places:
         collapse(place.term)
         mingle(op.dims(place.tensor), place.dim)
 
 
 def _roles(op: Op, places: dict[str, list[_Place]], reading: EquationReading) -> None:
-    """A weight that is summed over makes the letters it leaves; what is not summed over scales, or shifts them."""
+    """Set roles: a weight that is summed over outputs its other letters; a tensor that is not scales or shifts."""
     kept = {letter for dims in reading.results for dim in dims for letter in dim}
     sums = {letter for letter in places if letter not in kept}
     for letter, found in places.items():
@@ -250,8 +257,8 @@ def _made(op: Op, letters: Sequence[str], n: int, places: dict[str, list[_Place]
         return product(places[letter][0].term for letter in letters)
     known = {letter: places[letter][0].term for letter in letters if letter in places}
     for term in known.values():
-        op.freeze(term, "counted together with units that are made here")
-    return op.fresh([n], op.recorder.reason(op.why("made here")))[0]
+        op.freeze(term, "merged into one dimension with units that are created here")
+    return op.fresh([n], op.recorder.reason(op.why("created here")))[0]
 
 
 def _zero(
@@ -263,5 +270,5 @@ def _zero(
 ) -> bool:
     found = [place for letter in letters for place in places.get(letter, ())]
     if any(letter in equation.averaged for letter in letters):
-        return True  # what is not read is put back as zero
+        return True  # units that are not read are filled with zeros
     return keeps_zero and all(place.zero for place in found)

@@ -1,4 +1,4 @@
-"""`trace` and `trace_calls`: run a model under a recorder, and make a Graph of what was noted."""
+"""`trace` and `trace_calls`: run a model under a recorder, and build a Graph from what was recorded."""
 
 from __future__ import annotations
 
@@ -47,39 +47,52 @@ def trace(
     run: str = "auto",
     uniform: bool = False,
 ) -> Graph:
-    """Record `model` on `example_inputs` and give its Graph: prunable axes, what is frozen and why, costs.
+    """Record `model` on `example_inputs` and return its Graph: prunable axes, what is frozen and why, and costs.
 
-    `example_inputs`: a tensor, a tuple of arguments (`()` for none), a dict of keyword arguments, or a `Call`; the
-    arguments may be containers, dataclasses and other objects that hold tensors. `call`: in their place, a function
-    that runs the model, as in `call=lambda model: model(Graph(x, edges))`. `calls`: further calls, or functions, whose
-    paths belong to the model too (training mode, other flags). A call in training mode is recorded as well where the
-    modes can differ in what a cut touches: something is left unread, modules keep tensors in containers, or their code
-    branches on `self.training`; `Graph.untrained` says why it failed, if it did. `outputs`: picks what counts as output
-    from what the model returns; the
-    dimensions of outputs are never pruned. `run`: "meta", "real", "fake" or "auto" (meta, then real). `uniform`: a
-    Hugging Face model stays one that its class builds from a config, so that `save_pretrained` and `from_pretrained`
-    work on what is cut: layers that share a number in the config keep equal widths, and the config follows.
+    The model itself is not changed. If training mode may use tensors in another way than evaluation mode, one call in
+    training mode is recorded as well: when parameters are not reached otherwise, when modules keep tensors in
+    containers, or when their code branches on `self.training`. If it fails, `Graph.diagnosis.untrained` says why.
 
-    Raises `InputError` for a model that is wrapped, quantised or spread over devices, and for inputs that the model
-    refuses; `TraceError` if it fails for another reason. The model is left as it was.
+    Args:
+        model: the model to trace, in any mode.
+        example_inputs: a tensor, a tuple of arguments (`()` for none), a dict of keyword arguments, or a `Call`. The
+            arguments may be containers, dataclasses and other objects that hold tensors.
+        call: instead of `example_inputs`, a function that runs the model, as in
+            `call=lambda model: model(Graph(x, edges))`.
+        calls: further calls, or functions that run the model, whose code paths also belong to the model (training
+            mode, other flags).
+        outputs: a function that picks the output tensors from what the model returns. The dimensions of outputs are
+            never pruned.
+        run: the kind of tensors to run on: "meta", "real", "fake" or "auto" (meta, then real).
+        uniform: keep a Hugging Face model one that its class builds from a config, so that `save_pretrained` and
+            `from_pretrained` work after pruning: layers that share a number in the config keep equal widths, and the
+            config is updated.
 
-    >>> graph = trace(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.zeros(1, 4))
-    >>> [(axis.name, axis.size) for axis in graph.axes]
-    [('0', 8)]
+    Returns:
+        The Graph of the model.
+
+    Raises:
+        InputError: if the model is wrapped, quantised or spread over several devices, or rejects the inputs.
+        TraceError: if the model fails for another reason.
+
+    Example:
+        >>> graph = trace(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.zeros(1, 4))
+        >>> [(axis.name, axis.size) for axis in graph.axes]
+        [('0', 8)]
     """
     check_model(model)
     if run not in ("auto", *RUNS):
-        raise InputError(f"run={run!r}; one of 'auto', {', '.join(map(repr, RUNS))}")
+        raise InputError(f"run={run!r}\nknown: 'auto', {', '.join(map(repr, RUNS))}")
     if outputs is not None and not callable(outputs):
         raise InputError(
-            f"outputs={outputs!r}: a function that picks what counts as output from what the model returns"
+            f"outputs={outputs!r} is not callable\npass a function that picks the outputs from what the model returns"
         )
     wanted = [called(example_inputs, call), *further(calls)]
     if run != "auto":
         return trace_calls(model, wanted, outputs, run, uniform=uniform)
     try:
         return trace_calls(model, wanted, outputs, "meta", uniform=uniform)
-    except Exception:  # noqa: BLE001 - forward wants values, which meta tensors lack; the real run has the last word
+    except Exception:  # noqa: BLE001 - forward needs values, which meta tensors lack; the real run decides
         return trace_calls(model, wanted, outputs, "real", uniform=uniform)
 
 
@@ -92,14 +105,30 @@ def trace_calls(
     lift: bool = False,
     uniform: bool = False,
 ) -> Graph:
-    """One Graph of all these calls, in one kind of run; `lift` makes every float tensor float64."""
+    """Record all these calls in one kind of run, and return one Graph.
+
+    Args:
+        model: the model to trace.
+        calls: the calls to record; the first one determines MACs and memory.
+        outputs: a function that picks the output tensors from what the model returns.
+        run: the kind of tensors to run on: "meta", "real" or "fake".
+        lift: convert every floating-point tensor to float64; only with `run="real"`.
+        uniform: as in `trace`.
+
+    Returns:
+        The Graph of the model.
+
+    Raises:
+        InputError: if the model rejects the inputs.
+        TraceError: if the model fails for another reason.
+    """
     return traced(model, TraceSource(tuple(calls), outputs, run, lift, uniform), Recorder)[0]
 
 
 def explained(graph: Graph) -> Explanation | None:
-    """Trace the model of a graph once more, with note of what made its axes what they are.
+    """Trace the model of a graph once more, and record which ops marked or coupled its axes.
 
-    None where the model is no longer the one that was traced, or cannot be run any more.
+    Returns None if the model has changed since it was traced, or can no longer be run.
     """
     try:
         again, recorder = traced(graph.model, graph.run.source, Explainer)
@@ -116,10 +145,12 @@ def _outline(graph: Graph) -> Any:
 def traced(
     model: nn.Module, source: TraceSource, kind: type[Recorder], prepare: Callable[[StandIns], None] | None = None
 ) -> tuple[Graph, Recorder]:
-    """prepare: what is to be done to the stand-ins before the model runs."""
+    """Return the Graph of a model and its recorder, a `kind`. `prepare` may change the stand-ins before the run."""
     ground, stage, calls, outputs = RunDevice(source.run, lift=source.lift), StandIns(), source.calls, source.outputs
     recorder = kind({id(m): name for name, m in model.named_modules()}, ground.device, lift=source.lift)
-    recorder.lent = Lent.of(model)  # a real run computes with these, and any run with what objects of the model hold
+    recorder.lent = Lent.of(
+        model
+    )  # a real run computes with these; any run computes with tensors in the model's objects
     with (
         staged(model, ground, stage),
         ground.running(),
@@ -163,7 +194,7 @@ def traced(
 def _record(
     model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: RunDevice
 ) -> Any:
-    """Run one call. Gives what counts as output."""
+    """Run one call, and return what counts as output."""
     given = call
     call = call.map(lambda t: _input(t, recorder, ground))
     set_modes(model, call.training)
@@ -181,7 +212,7 @@ def _record(
 
 
 def _picked(result: Any, outputs: Callable[[Any], Any] | None) -> Any:
-    """What counts as output of what a model gave."""
+    """Return what counts as output, given what the model returned."""
     if outputs is None:
         return result
     try:
@@ -189,36 +220,36 @@ def _picked(result: Any, outputs: Callable[[Any], Any] | None) -> Any:
     except Exception as error:
         keys = f" with {', '.join(map(repr, result))}" if isinstance(result, Mapping) else ""
         raise InputError(
-            f"outputs= fails on what the model gives, {a_kind(result)}{keys}: {type(error).__name__}: "
-            f"{first_line(error)}\ngive a function that picks the outputs from it, or leave outputs= out"
+            f"outputs= fails on what the model returns, {a_kind(result)}{keys}: {type(error).__name__}: "
+            f"{first_line(error)}\npass a function that picks the outputs from it, or leave outputs= out"
         ) from error
 
 
 def _check_used(call: Call, stage: StandIns, recorder: Recorder) -> None:
-    """A function that runs a model must run the one that it is given."""
+    """Raise `ModelIgnored` if a function that runs the model did not use the model that it was passed."""
     if call.by is not None and not recorder.reached and any(site.kind == "parameter" for site in stage.sites.values()):
         raise ModelIgnored
 
 
 def _check_given(given: Sequence[Any], call: Call, outputs: Callable[[Any], Any] | None) -> None:
-    """Without an output there is nothing that a cut could keep."""
+    """Raise `InputError` if no call has an output tensor."""
     if any(map(tensors_in, given)):
         return
-    told = f"no tensor, but {a_kind(given[0])}"
+    instead = f"no tensor, but {a_kind(given[0])}"
     if outputs is not None:
-        raise InputError(f"outputs= gives {told}\nlet it give the tensors that count: outputs=lambda output: output[0]")
+        raise InputError(f"outputs= returns {instead}\nreturn the output tensors: outputs=lambda output: output[0]")
     if call.by is not None:
-        raise InputError(f"call= gives {told}\nlet it return what the model gives: call=lambda model: model(x)")
-    raise InputError(f"the model gives {told}\nlet its forward return the tensors that count as output")
+        raise InputError(f"call= returns {instead}\nreturn what the model returns: call=lambda model: model(x)")
+    raise InputError(f"the model returns {instead}\nreturn the output tensors from its forward")
 
 
 def _check_found(output: Any) -> None:
-    """What leaves the model unseen would not be kept as it is."""
+    """Raise `InputError` if the output is an object in which no tensor can be found."""
     hidden = next((leaf for leaf in pytree.tree_leaves(output) if is_object(leaf) and not tensors_in(leaf)), None)
     if hidden is not None and not tensors_in(output):
         raise InputError(
-            f"no tensor is found in what the model gives, a {type(hidden).__name__}: its dimensions would not be kept\n"
-            "say where they are: outputs=lambda output: ..., a function that gives the tensors"
+            f"no tensor is found in what the model returns, a {type(hidden).__name__}: its sizes would not be kept\n"
+            "pass outputs=lambda output: ..., a function that returns the tensors"
         )
 
 
@@ -239,7 +270,7 @@ def _refusal(error: Exception, call: Call) -> TraceError | InputError:
 def _try_training(
     model: nn.Module, call: Call, outputs: Callable[[Any], Any] | None, recorder: Recorder, ground: RunDevice
 ) -> None:
-    """Auxiliary heads run in training mode only."""
+    """Record a call in training mode, which may run modules (auxiliary heads) that evaluation mode does not."""
     try:
         _record(model, replace(call, training=True), outputs, recorder, ground)
     except (TraceError, InputError) as error:

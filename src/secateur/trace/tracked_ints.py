@@ -154,7 +154,7 @@ def _met(number: Num, op: str, other: Any, reflected: bool, base: Callable[[Num,
     whole = _active[-1].whole if _active else None
     made = whole(op, *((other, number) if reflected else (number, other))) if whole is not None else None
     if made is None:
-        escape(number, "met something that is no int")
+        escape(number, "combined with a value that is not an int")
         return base(number, other)
     return made
 
@@ -204,7 +204,7 @@ def _escaping(method: str) -> Callable[..., Any]:
     base = getattr(int, method)
 
     def apply(self: Num, *args: Any) -> Any:
-        escape(self, "was turned into a plain number")
+        escape(self, "converted to a plain number")
         return base(self, *args)
 
     return apply

@@ -1,4 +1,4 @@
-"""What a trace knows of one tensor, carried by the tensor itself."""
+"""What a trace knows about one tensor; the tensor itself carries it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SLOT = "_secateur_type"
 class Place(NamedTuple):
     """A dimension of a parameter, buffer or plain tensor attribute, from position `start` on.
 
-    `gain`: the tensor that scales its rows, where its own length does not count ("" if none does).
+    `gain`: the tensor that scales its rows, if it is normalised itself ("" if no tensor does).
     """
 
     name: str
@@ -27,17 +27,17 @@ class Place(NamedTuple):
 
     @property
     def scaled(self) -> Place | None:
-        """Where its rows can be scaled."""
+        """The place where its rows can be scaled."""
         return self if self.gain is None else Place(self.gain, self.dim, self.start) if self.gain else None
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One way in which a tensor is made of parameters: scaling the rows it was made of scales it by the same factor.
+    """Parameters that a tensor is computed from: scaling their rows scales the tensor by the same factor.
 
-    A layer's output has a shape, of which dimension `channel` counts the rows of `parameters` (its weight and bias);
-    `steps` are the ops from there on that moved, joined or rescaled elements. Without parameters the elements come
-    from elsewhere, and nothing scales them. A tensor may have several: the terms of a sum, the parts of a `cat`.
+    `shape` is the shape of a layer's output, and its dimension `channel` runs over the rows of `parameters` (the weight
+    and bias); `steps` are the ops since then, which moved, joined or rescaled elements. Without parameters the elements
+    cannot be scaled. A tensor may have several origins: the terms of a sum, the parts of a `cat`.
     """
 
     shape: tuple[int, ...]
@@ -46,12 +46,12 @@ class Origin:
     steps: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
     def then(self, name: str, *arguments: Any) -> Origin:
-        """The same after one more op."""
+        """Return the origin after one more op."""
         return Origin(self.shape, self.channel, self.parameters, (*self.steps, (name, arguments)))
 
 
 def elsewhere(shape: Sequence[int]) -> Origin:
-    """The origin of elements that nothing scales."""
+    """Return the origin of elements that cannot be scaled."""
     return Origin(tuple(shape), 0, ())
 
 
@@ -62,15 +62,24 @@ Rows: TypeAlias = "Term | list[Rows]"
 
 
 class Typed:
-    """The term of every dimension; whether silenced units hold zeros there; the parameter dimension it is, if any.
+    """The type of a tensor: the term of each dimension, whether silenced units are zero there, and what else is known.
 
-    `groups` is the term of its groups, if the tensor is the weight of a grouped convolution; `numbers` the term whose
-    units its values number, if it says which were chosen. `rows`: the tensor stacks, along its first dimensions,
-    tensors whose last dimensions have these terms; until something reads that dimension as one (`found`), they share no
-    more than their count. `blank`: its version while it held nothing but zeros. `summed`: it is the sum over this term.
-    `weighed`: it is a matrix times a tensor of the model, over this term. `read`: whether anything has looked at it.
-    `picks`: it is a list of whole numbers that the model holds, which stays whole, for this reason, as soon as anything
-    but a pick reads it (`rules/index.py`). `name`: the tensor of the model that it is, whole and as it is stored.
+    Attributes:
+        dims: the term of each dimension.
+        zero: per dimension, whether silenced units are zero.
+        at: per dimension, the dimension of a parameter that it is, or None.
+        origins: the parameters that the tensor is computed from.
+        groups: the term of the groups, if the tensor is the weight of a grouped convolution.
+        numbers: the term whose units the values are indices of, if the tensor says which units were selected.
+        rows: if the tensor stacks others along its first dimensions, the terms of their last dimensions. They share
+            only their size until something reads that dimension as a whole (`found`).
+        blank: the version of the tensor at which it held only zeros.
+        summed: the term that the tensor is a sum over.
+        weighed: the term over which the tensor is a product of a matrix and a tensor of the model.
+        read: whether anything has used the tensor.
+        picks: for a buffer of integers, the reason for which it is frozen as soon as anything but a pick reads it
+            (`rules/index.py`).
+        name: the name of the tensor of the model that this is, unchanged and complete.
     """
 
     __slots__ = (
@@ -100,30 +109,30 @@ class Typed:
         self.name: str | None = None
 
     def __deepcopy__(self, memo: object) -> Typed:
-        return self  # copies of a tensor are of the same units
+        return self  # copies of a tensor have the same units
 
     def __reduce__(self) -> tuple[type[torch.Size], tuple[()]]:
-        """Nothing of a trace is written to a file, so what is read from there is a constant."""
+        """Freeze the dimensions, because a tensor that is read back from a pickle is a constant."""
         for dim in self.found():
             freeze(dim, lambda: f"its values left PyTorch at {source_line()}")
         return torch.Size, ()
 
     def found(self) -> list[Term]:
-        """The terms as they are now, the same for all that is stacked."""
+        """Return the current terms, after unifying the last dimensions of stacked tensors."""
         if self.rows is not None:
             for term in leaves(self.rows):
-                unify(self.dims[-1], term, "stacked states without a common refinement")
+                unify(self.dims[-1], term, "stacked states split this dimension in incompatible ways")
             self.rows = None
         return self.counted()
 
     def counted(self) -> list[Term]:
-        """The terms as they are now, for who asks for no more than sizes and leaves the last dimension alone."""
+        """Return the current terms without unifying stacked tensors, for callers that need only sizes."""
         self.dims = [find(dim) for dim in self.dims]
         return self.dims
 
 
 def leaves(rows: Rows) -> Iterator[Term]:
-    """The terms that are stacked, first to last."""
+    """Yield the terms that are stacked, first to last."""
     if isinstance(rows, list):
         for row in rows:
             yield from leaves(row)
@@ -132,22 +141,22 @@ def leaves(rows: Rows) -> Iterator[Term]:
 
 
 def fresh(shape: Sequence[int], frozen: str | None) -> list[Term]:
-    """New axes of the given sizes."""
+    """Return new axes of the given sizes."""
     return [Axis(int.__index__(n), frozen) if n != 1 else ONE for n in shape]
 
 
 def get(tensor: torch.Tensor) -> Typed | None:
-    """The type a tensor carries, if a trace gave it one."""
-    return vars(tensor).get(_SLOT) or None  # of what was pickled an empty one comes back
+    """Return the type that a tensor carries, or None."""
+    return vars(tensor).get(_SLOT) or None  # a pickled type comes back empty
 
 
 def put(tensor: torch.Tensor, typed: Typed) -> None:
-    """Give a tensor its type."""
+    """Set the type of a tensor."""
     vars(tensor)[_SLOT] = typed
 
 
 def mark_blank(tensor: torch.Tensor) -> None:
-    """Note that a tensor holds nothing but zeros, as long as nothing is written to it (through whatever view)."""
+    """Record that a tensor holds only zeros, until something is written to it or to a view of it."""
     typed = get(tensor)
     if typed is not None and not tensor.is_inference():
         typed.blank = tensor._version
@@ -155,16 +164,16 @@ def mark_blank(tensor: torch.Tensor) -> None:
 
 
 def is_blank(tensor: torch.Tensor) -> bool:
-    """Whether a tensor is known to hold nothing but zeros."""
+    """Return whether a tensor is known to hold only zeros."""
     typed = get(tensor)
     return typed is not None and typed.blank is not None and typed.blank == tensor._version
 
 
 def beside(tensor: torch.Tensor) -> dict[str, Any]:
-    """What else a tensor carries."""
+    """Return the other attributes of a tensor."""
     return {name: value for name, value in vars(tensor).items() if name != _SLOT}
 
 
 def drop(tensor: torch.Tensor) -> None:
-    """Take the type away."""
+    """Remove the type of a tensor."""
     vars(tensor).pop(_SLOT, None)

@@ -44,7 +44,7 @@ def _batch(op: Op, place: int) -> Term:
         return those if heads.n == 1 else heads
     parts = op.factor(heads, [those.n, heads.n // those.n])
     if parts is None:
-        op.freeze(those, "heads of queries that do not come in groups")
+        op.freeze(those, "the query heads do not divide into one group per key head")
     else:
         op.unify(parts[0], those)
     return heads

@@ -24,7 +24,7 @@ def convolution(op: Op) -> None:
     out = _grouped(op, channel) if op.get("groups", 1) > 1 else _plain(op, channel)
     _count(op, channel)
     if out is None:
-        return op.opaque("groups that do not fit the channels")
+        return op.opaque("the groups do not divide the channels")
     if b is not None:
         op.unify(op.dims(b)[0], out)
         op.role(b, 0, "output")
@@ -41,12 +41,12 @@ def deformable(op: Op) -> None:
     (batch, channels), groups = op.dims(op["input"])[:2], op["offset_groups"]
     sampled = op.factor(channels, [groups, channels.n // groups])
     if sampled is not None:
-        op.freeze(sampled[0], "each group of channels is sampled at places of its own")
+        op.freeze(sampled[0], "each group of channels is sampled at its own positions")
     for name in ("offset", "mask") if op["use_mask"] else ("offset",):
         images, *places = op.dims(op[name])
         op.unify(batch, images)
         for term in places:
-            op.freeze(term, "places at which a deformable convolution samples")
+            op.freeze(term, "positions at which a deformable convolution samples")
     convolution(op)
 
 
@@ -73,7 +73,7 @@ def _grouped(op: Op, channel: int) -> Term | None:
     if not transposed and w.shape[1] > 1:
         op.mixes("input", channel, "weight", 1, groups)
     if not (op.zero(x)[channel] or op.zero(w)[inner]):
-        op.inexact(xs[1], "units that are no longer zero are contracted", unsafe=True)
+        op.inexact(xs[1], "units that are no longer zero are summed", unsafe=True)
         op.reads("input", channel)
         op.reads("weight", inner)
     op.typed(w).groups = ws[0]

@@ -11,7 +11,7 @@ from secateur.trace.registry import rule
 @rule("torchvision::nms")
 def nms(op: Op) -> None:
     """dets: [n, 4], scores: [n] -> [k]: how many boxes stay is data"""
-    op.opaque("the result's size is data")
+    op.opaque("the size of the result depends on data")
 
 
 @rule("torchvision::box_iou_rotated")
@@ -28,7 +28,7 @@ def regions(op: Op) -> None:
     """x: [n, c, h, w], boxes: [k, 5] -> [k, c, h', w']"""
     dims, boxes, zero = op.dims(op["input"]), op.dims(op["rois"]), op.zero(op["input"])
     for place in (dims[0], *dims[2:], boxes[1]):
-        op.freeze(place, "chosen by boxes")
+        op.freeze(place, "selected by boxes")
     for out in op.outs:
         spatial = op.fresh(out.shape[2:], "spatial")
         op.result([boxes[0], dims[1], *spatial], [False, zero[1], True, True], out=out)
@@ -41,9 +41,9 @@ def regions_by_place(op: Op) -> None:
     count, places = op.outs[0].shape[1], math.prod(op.outs[0].shape[2:])
     parts = op.factor(dims[1], [count, places])
     if parts is None:
-        return op.opaque("channels that do not fit the places of a region")
+        return op.opaque("the channels do not match the positions of a region")
     for place in (dims[0], parts[1], *dims[2:], boxes[1]):
-        op.freeze(place, "chosen by boxes")
+        op.freeze(place, "selected by boxes")
     for out in op.outs:
         spatial = op.fresh(out.shape[2:], "spatial")
         op.result([boxes[0], parts[0], *spatial], [False, zero[1], True, True], out=out)

@@ -1,4 +1,4 @@
-"""Indexing by tensors: the positions are data, so the indexed dimension stays whole.
+"""Indexing by tensors: the positions depend on data, so the indexed dimension stays whole.
 
 A pick is the exception: where the model holds a list of positions, a buffer, and does nothing with it but index, what
 is picked has units of its own. They go by taking positions off the list. The positions that stay mean what they meant,
@@ -94,7 +94,7 @@ def _indexed(op: Op, dims: Sequence[Term]) -> list[int]:
 def _listed(op: Op, index: torch.Tensor, *terms: Term) -> None:
     """A list of numbers, or a mask, of the units of these dimensions: it stays as long as it is."""
     for place in op.dims(index):
-        op.freeze(place, "an index is data")
+        op.freeze(place, "an index depends on data")
     for term in terms:
         _numbered(op, index, term)
 
@@ -162,7 +162,7 @@ def _picked(op: Op, index: torch.Tensor) -> Term | None:
 def _pick(op: Op, dim: int, picked: Term) -> None:
     """x: [a, b], i: [k] -> [k, b]; a stays whole. A position that is taken off the list leaves no zero behind."""
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
-    op.freeze(dims[dim], "units are picked by their position")
+    op.freeze(dims[dim], "units are selected by position")
     dims[dim], zero[dim] = picked, False
     op.result(dims, zero)
 
@@ -173,7 +173,7 @@ def gather(op: Op) -> None:
     dims = op.dims(op["self"])
     dim = op["dim"] % max(len(dims), 1)
     _numbered(op, op["index"], dims[dim])
-    _beside(op, dim, [op["self"]], [op["index"]], "an index is data")
+    _beside(op, dim, [op["self"]], [op["index"]], "an index depends on data")
     op.result(op.dims(op["index"]), op.zero(op["self"]))
 
 
@@ -196,9 +196,9 @@ def _beside(op: Op, dim: int, whole: Sequence[torch.Tensor], listed: Sequence[to
     *("aten::triu_indices", "aten::bartlett_window", "aten::hann_window", "aten::range"),
 )
 def positions(op: Op) -> None:
-    """-> [n], where the place of a unit counts"""
+    """-> [n], where the position of a unit matters"""
     for out in op.outs:
-        op.result(op.fresh(out.shape, "the place of a unit counts"), [False] * out.dim(), out=out)
+        op.result(op.fresh(out.shape, "the position of a unit matters"), [False] * out.dim(), out=out)
 
 
 @rule(
@@ -208,7 +208,7 @@ def positions(op: Op) -> None:
 )
 def factory(op: Op) -> None:
     """-> [n], n a literal (until the caller's sizes say otherwise)"""
-    reason = op.recorder.reason(op.why("made with a literal size")) if op.outs and op.outs[0].dim() else None
+    reason = op.recorder.reason(op.why("created with a literal size")) if op.outs and op.outs[0].dim() else None
     nothing = "zero" in op.name
     for out in op.outs:
         op.result(op.fresh(out.shape, reason), [nothing] * out.dim(), out=out)
@@ -224,7 +224,7 @@ def silent(op: Op) -> None:
 @rule("aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim")
 def data_dependent(op: Op) -> None:
     """How many come out is data"""
-    op.opaque("the result's size is data")
+    op.opaque("the size of the result depends on data")
 
 
 @rule("aten::scatter", "aten::scatter_add", "aten::scatter_reduce")
@@ -235,7 +235,7 @@ def scatter(op: Op) -> None:
     dim = op["dim"] % max(len(dims), 1)
     _numbered(op, index, dims[dim])
     listed = [tensor for tensor in (index, values) if isinstance(tensor, torch.Tensor)]
-    _beside(op, dim, [x], listed, "put at places that are data")
+    _beside(op, dim, [x], listed, "written at positions that depend on data")
     held = op.zero(values) if isinstance(values, torch.Tensor) else [False] * len(dims)
     op.result(dims, [z and (d == dim or h) for d, (z, h) in enumerate(zip(zero, held, strict=True))])
 
@@ -246,11 +246,11 @@ def index_add(op: Op) -> None:
     x, values = op["self"], op["source"]
     dims, dim = op.dims(x), op["dim"] % max(x.dim(), 1)
     _listed(op, op["index"], dims[dim])
-    _beside(op, dim, [x], [values], "put at places that are data")
+    _beside(op, dim, [x], [values], "written at positions that depend on data")
     op.result(dims, [z and (d == dim or h) for d, (z, h) in enumerate(zip(op.zero(x), op.zero(values), strict=True))])
 
 
 @rule("aten::diagonal", "aten::diag_embed")
 def placed(op: Op) -> None:
     """Values are put at places that count"""
-    op.opaque("values are put at places that count")
+    op.opaque("values are written at fixed positions")

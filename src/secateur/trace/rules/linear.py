@@ -30,7 +30,7 @@ def contract(op: Op, x: tuple[str, int], y: tuple[str, int], batch: Sequence[Ter
     for tensor, dim in sides:
         mingle(op.dims(tensor), dim % tensor.dim())
     if not any(op.zero(tensor)[dim] for tensor, dim in sides):
-        op.inexact(terms[0], "units that are no longer zero are contracted", unsafe=True)
+        op.inexact(terms[0], "units that are no longer zero are summed", unsafe=True)
         op.reads(*x)
         op.reads(*y)
 
@@ -190,4 +190,4 @@ def _estimates(op: Op, u: torch.Tensor, x: torch.Tensor) -> None:
     if weighed is not None and op.typed(u).at is not None:
         mend = "" if op.recorder.mend() else "; torch.nn.utils.remove_spectral_norm(module) makes it a plain one"
         for term in (*op.dims(u), weighed):
-            op.freeze(term, f"a weight is divided by an estimate of its norm, which a cut would spoil{mend}")
+            op.freeze(term, f"a weight is divided by an estimate of its norm, which pruning would invalidate{mend}")

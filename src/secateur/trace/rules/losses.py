@@ -31,7 +31,7 @@ def elementwise(op: Op) -> None:
         if here and (reduction == MEAN or not zero[dim]):
             term = op.dims(here[0][1])[dim]
             collapse(term)
-            op.inexact(term, "a loss is taken over it", unsafe=reduction != MEAN)
+            op.inexact(term, "a loss is computed over it", unsafe=reduction != MEAN)
             for name, _ in here:
                 op.reads(name, dim)
     op.result([])
@@ -47,4 +47,4 @@ def _zero(op: Op, tensor: torch.Tensor, dim: int) -> bool:
 )
 def of_classes(op: Op) -> None:
     """Classes are told by their numbers"""
-    op.opaque("a loss tells classes by their numbers")
+    op.opaque("a loss identifies classes by their index")

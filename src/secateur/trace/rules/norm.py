@@ -118,7 +118,7 @@ def group_norm(op: Op) -> None:
             op.role(op[name], 0, role)
     parts = op.factor(op.dims(x)[1], [groups, x.shape[1] // groups])
     if parts is None:
-        return op.opaque("groups that do not fit the channels")
+        return op.opaque("the groups do not divide the channels")
     if x.shape[1] != groups:
         op.inexact(parts[1], "a mean and variance are taken over it")
     op.reads("input", 1, out=1)
@@ -140,7 +140,7 @@ def weight_norm(op: Op) -> None:
     dims = op.dims(v)
     of, gain = _parameter(op, v), _parameter(op, g)
     if dim < 0 or of is None or gain is None:
-        return op.opaque("one norm is taken over all of a weight, or over what is no parameter")
+        return op.opaque("one norm is taken over the whole weight, or over a tensor that is not a parameter")
     op.unify(dims[dim], op.dims(g)[dim])
     op.role(g, dim, "scale")
     op.along = [g]

@@ -220,7 +220,7 @@ def glu(op: Op) -> None:
     half = dims[dim].n // 2
     pieces = op.cut(dims[dim], [half, 2 * half])
     if pieces is None:
-        return op.opaque("halves that cannot be told apart")
+        return op.opaque("the two halves cannot be separated")
     op.unify(*pieces)
     dims[dim] = pieces[0]
     op.result(dims, zero)

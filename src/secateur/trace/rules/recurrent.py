@@ -251,4 +251,4 @@ def pad(op: Op) -> None:
 @rule("aten::mkldnn_rnn_layer", "aten::_cudnn_rnn", "aten::miopen_rnn", "aten::lstm_mps")
 def unseen(op: Op) -> None:
     """A layer below the functions that are seen: its weights lie in the order of some library"""
-    op.opaque("a recurrent layer in code that cannot be seen, such as a script")
+    op.opaque("a recurrent layer in code that cannot be traced, such as TorchScript")

@@ -53,7 +53,7 @@ def _over(op: Op, dim: int, term: Term, zero: bool) -> None:
     if name in SUMS and zero and _order(op, name) >= 0:
         return None
     if name.startswith("arg"):
-        return op.freeze(term, "positions are data")
+        return op.freeze(term, "positions depend on data")
     collapse(term)
     op.inexact(term, f"a {name} is taken over it", unsafe=name not in MEANS)
     op.reads("self", dim)
@@ -83,7 +83,7 @@ def softmax(op: Op) -> None:
     *("aten::triu", "aten::tril", "aten::roll"),
 )
 def along_positions(op: Op) -> None:
-    """x: [a] -> [a], where the place of a unit counts: a stays whole
+    """x: [a] -> [a], where the position of a unit matters: a stays whole
 
     But for running counts of experts, to which a dropped one adds nothing: they say where rows begin, in any order.
     """
@@ -91,7 +91,7 @@ def along_positions(op: Op) -> None:
     zero = [False] * len(zero) if op.name == "aten::logcumsumexp" else zero  # log(exp(0) + exp(0)) is not zero
     for dim in _positional(op, len(dims)):
         if not (op.name == "aten::cumsum" and zero[dim] and all(axis.kind == EXPERT for axis in axes(dims[dim]))):
-            op.freeze(dims[dim], "the place of a unit counts")
+            op.freeze(dims[dim], "the position of a unit matters")
         mingle(dims, dim)
         zero[dim] = zero[dim] and op.name != "aten::cumsum"
     for out in op.outs:
@@ -112,7 +112,7 @@ def sort(op: Op) -> None:
     """x: [a] -> [k]: the order is data, so a stays whole"""
     dims = op.dims(op["self"])
     dim = op.get("dim", -1) % len(dims)
-    op.freeze(dims[dim], "the order of units is data")
+    op.freeze(dims[dim], "the order of units depends on data")
     for out in op.outs:
         terms = list(dims)
         if out.dim() == len(dims):

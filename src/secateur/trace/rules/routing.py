@@ -40,7 +40,7 @@ def follow(op: Op, tensor: torch.Tensor) -> None:
         for out in op.outs[:1] if op.name == "aten::sort" else op.outs:
             op.typed(out).numbers = numbers
     elif op.name not in ORDERED:
-        op.freeze(numbers, "the number of a chosen unit is computed with")
+        op.freeze(numbers, "the index of a selected unit is used in arithmetic")
 
 
 def numbers_of(op: Op, tensor: torch.Tensor, term: Term) -> bool:
@@ -59,7 +59,7 @@ def chosen(op: Op, dim: int, count: int, place: int) -> None:
     for axis in axes(term):
         mark_kind(axis, EXPERT)
     keep_at_least(term, count)
-    op.inexact(term, "the best of it are chosen")
+    op.inexact(term, "its largest values are selected")
     op.reads("self", dim)
     op.recorder.reading().numbered[place] = term
     op.typed(op.outs[place]).numbers = term
@@ -70,7 +70,7 @@ def topk(op: Op) -> None:
     """x: [e] -> [k], and k numbers of e"""
     dims = op.dims(op["self"])
     dim = op.get("dim", -1) % len(dims)
-    best = op.fresh([op.outs[0].shape[dim]], "the best, in order")
+    best = op.fresh([op.outs[0].shape[dim]], "selected values, in order")
     for out in op.outs:
         op.result([*dims[:dim], *best, *dims[dim + 1 :]], [False] * len(dims), out=out)
     chosen(op, dim, int.__index__(op["k"]), 1)
@@ -83,8 +83,8 @@ def argmax(op: Op) -> None:
     dims, dim = op.dims(x), op["dim"]
     if dim is None:
         for term in dims:
-            op.freeze(term, "positions are data")
-        return op.result(op.fresh(op.outs[0].shape, "positions are data"))
+            op.freeze(term, "positions depend on data")
+        return op.result(op.fresh(op.outs[0].shape, "positions depend on data"))
     dim %= max(len(dims), 1)
     rest = [ONE] if op["keepdim"] else []
     op.result([*dims[:dim], *rest, *dims[dim + 1 :]])
@@ -97,7 +97,7 @@ def one_hot(op: Op) -> None:
     tensor, out = op["input"], op.outs[0]
     numbers = op.typed(tensor).numbers
     extra = out.shape[-1] - find(numbers).n if numbers is not None else -1
-    units: Term = Axis(out.shape[-1], "the place of a unit counts")
+    units: Term = Axis(out.shape[-1], "the position of a unit matters")
     if numbers is not None and extra >= 0:
         op.counted = [tensor]
         units = cat([numbers, Axis(extra, "no unit")])

@@ -170,7 +170,7 @@ def unbind(op: Op) -> None:
     """[a, b] -> a times [b]: every unit of a is named, so a stays whole"""
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     i = op.get("dim", 0) % len(dims)
-    op.freeze(dims[i], "taken apart unit by unit")
+    op.freeze(dims[i], "split into single units")
     picked = _picked(op, dims, i)
     for k, out in enumerate(op.outs):
         op.result(picked[k], zero[:i] + zero[i + 1 :], out=out, origins=_piece(op, k))

@@ -72,8 +72,8 @@ def _padded(op: Op, dim: int, term: Term, before: int, after: int) -> Term:
     if before == after == 0:
         return term
     if before < 0 or after < 0:
-        op.freeze(term, "cropped by a negative padding")
-        return Axis(op.outs[0].shape[dim], "cropped by a negative padding")
+        op.freeze(term, "cropped by negative padding")
+        return Axis(op.outs[0].shape[dim], "cropped by negative padding")
     parts: list[Term] = [Axis(before, "padding")] if before else []
     parts.append(term)
     if after:

@@ -55,9 +55,9 @@ def dist(op: Op) -> None:
 def pdist(op: Op) -> None:
     """x: [n, i] -> [n (n - 1) / 2]; n stays whole"""
     x = op["self"]
-    op.freeze(op.dims(x)[0], "distances between all pairs of it")
+    op.freeze(op.dims(x)[0], "pairwise distances are taken over it")
     _measured(op, -1, (("self", x),))
-    op.result(op.fresh(op.outs[0].shape, "distances between all pairs"), [False])
+    op.result(op.fresh(op.outs[0].shape, "pairwise distances"), [False])
 
 
 def _measured(op: Op, dim: int, operands: Sequence[tuple[str, torch.Tensor]]) -> None:

@@ -22,27 +22,27 @@ def decomposition(op: Op) -> None:
 )
 def by_place(op: Op) -> None:
     """Places count"""
-    op.opaque("the place of a unit counts")
+    op.opaque("the position of a unit matters")
 
 
 @rule("aten::nonzero_static", "aten::unique_consecutive")
 def of_data(op: Op) -> None:
     """What comes out depends on values"""
-    op.opaque("what comes out depends on values")
+    op.opaque("the result depends on values")
 
 
 @rule("aten::multinomial")
 def multinomial(op: Op) -> None:
     """p: [*, c] -> [*, k] numbers of c, which stays whole"""
     dims, out = op.dims(op["self"]), op.outs[0]
-    op.freeze(dims[-1], "units are drawn by their number")
+    op.freeze(dims[-1], "units are sampled by index")
     op.result([*dims[:-1], *op.fresh(out.shape[-1:], "drawn")], [False] * out.dim())
 
 
 @rule("aten::bucketize")
 def bucketize(op: Op) -> None:
     """x: [*], bounds: [k] -> [*]; k stays whole"""
-    op.freeze(op.dims(op["boundaries"])[0], "bounds in their order")
+    op.freeze(op.dims(op["boundaries"])[0], "ordered bucket boundaries")
     op.result(op.dims(op["self"]), [False] * op.outs[0].dim())
 
 
@@ -51,9 +51,9 @@ def index_fill(op: Op) -> None:
     """x: [a, b], i: [k] -> [a, b]; a stays whole"""
     x = op["self"]
     dims, at = op.dims(x), op["dim"] % max(x.dim(), 1)
-    op.freeze(dims[at], "filled at places that are data")
+    op.freeze(dims[at], "filled at positions that depend on data")
     for dim in op.dims(op["index"]):
-        op.freeze(dim, "an index is data")
+        op.freeze(dim, "an index depends on data")
     nothing = isinstance(op["value"], (int, float)) and op["value"] == 0
     op.result(dims, [zero and nothing for zero in op.zero(x)])
 
