@@ -89,7 +89,7 @@ def test_a_training_mode_that_does_not_run_is_told() -> None:
     assert pruned.report["untrained"] == why
     for text in (str(pruned), str(pruned.graph)):
         assert "training mode was not covered, for a call in it failed: ValueError: targets" in text
-    assert secateur.trace(nn.Sequential(nn.Linear(12, 8), nn.Linear(8, 4)), X).untrained is None
+    assert secateur.trace(nn.Sequential(nn.Linear(12, 8), nn.Linear(8, 4)), X).diagnosis.untrained is None
 
 
 # --- the rule on code: what branches on the mode ---

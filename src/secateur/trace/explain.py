@@ -1,9 +1,8 @@
-"""The chain of ops behind a mark: how units of one layer come to stay because of something far away.
+"""Explains marks: the chain of ops through which a layer is frozen because of something far away in the model.
 
-A trace that is asked why notes, op by op, the tensors that met and the axes of their dimensions just after. Marks
-(frozen, inexact) that an op makes, and does not merely pass on from an operand, have their origin there. A chain is the
-shortest way from a parameter's dimension to such an origin through ops in whose dimensions the axis is found. An
-ordinary trace notes nothing of this, and costs nothing more for it.
+An explaining trace records, for each op, its tensors and the axes of their dimensions right after it. A mark (frozen,
+inexact) originates in an op if no operand had it before. A chain is the shortest path from a parameter's dimension to
+such an op, through ops whose tensors contain the axis. An ordinary trace records none of this, so it costs nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ RETURN = "return"
 
 @dataclass(frozen=True, slots=True)
 class _Met:
-    """A tensor that took part in an op, and the axes of its dimensions just after."""
+    """A tensor of an op, and the axes of its dimensions right after the op."""
 
     typed: Typed
     axes: tuple[frozenset[Axis], ...]
@@ -42,7 +41,7 @@ class _Met:
 
 @dataclass(slots=True)
 class _Seen:
-    """One op and the tensors that met in it. `origins`: axes that got a mark here, with the mark's text."""
+    """One op and its tensors. `origins`: the axes that were first marked here, with the string of the mark."""
 
     hop: Hop
     met: list[_Met]
@@ -50,7 +49,7 @@ class _Seen:
 
 
 class Explainer(Recorder):
-    """A recorder that also notes what chains are made of."""
+    """A recorder that also records the data for chains."""
 
     def __init__(self, module_names: dict[int, str], device: torch.device | None, *, lift: bool = False):
         super().__init__(module_names, device, lift=lift)
@@ -107,7 +106,7 @@ def _met(typed: Typed, made: bool) -> _Met:
 
 
 class _Before:
-    """The operands of an op as they were: an op in place gives its tensor another type."""
+    """The operands of an op and their marks before it, because an in-place op changes the type of its tensor."""
 
     def __init__(self, operands: Iterable[torch.Tensor]):
         self._operands = [(tensor, get(tensor)) for tensor in operands]
@@ -115,22 +114,22 @@ class _Before:
         self._marks = {a: tuple(getattr(a, mark) for mark in MARKS) for dim in dims for a in axes(dim)}
 
     def types(self) -> set[Typed]:
-        """The types of the operands; what had none, such as a constant, was given one by now."""
+        """Return the types of the operands; by now, constants have one too."""
         return {typed for typed in (old or get(tensor) for tensor, old in self._operands) if typed is not None}
 
     def passed_on(self, axis: Axis, text: str) -> bool:
-        """Whether another axis carried the mark here. An axis that came with it, unseen before, was born with it."""
+        """Return whether another axis passed the mark on. An axis that first appears with a mark did not receive it."""
         return any(text in marks and old is not axis and axis in axes(old) for old, marks in self._marks.items())
 
 
 class Explanation:
-    """What an explaining trace noted, asked for chains."""
+    """The chains that an explaining trace recorded."""
 
     def __init__(self, graph: Graph, recorder: Explainer):
         self.graph = graph
         self._seen = recorder.seen
         self._demands = [*recorder.ledger.equations, *recorder.ledger.guards]
-        self._at: dict[tuple[int, int], list[int]] = {}  # the ops in which a dimension of a tensor took part
+        self._at: dict[tuple[int, int], list[int]] = {}  # the ops that a dimension of a tensor took part in
         self._places: dict[tuple[str, int], list[Node]] = {}
         for number, one in enumerate(recorder.seen):
             for met in one.met:
@@ -144,9 +143,9 @@ class Explanation:
             self._places.setdefault((place.name, place.dim), []).append((typed, dim))
 
     def chain(self, name: str, dim: int, axis: Axis, *, sizes: bool = True) -> list[Hop]:
-        """The ops between a dimension of a parameter and what froze this axis of it, or made it inexact.
+        """Return the ops between a dimension of a parameter and the op that froze this axis or made it inexact.
 
-        `sizes`: follow equations between sizes too, one step far.
+        `sizes`: also follow one equation between sizes.
         """
         text = axis.frozen or axis.inexact
         if text is None:
@@ -159,7 +158,7 @@ class Explanation:
         return self._demanded(axis, text) if sizes and not found else found
 
     def _demanded(self, axis: Axis, text: str) -> list[Hop]:
-        """Sizes that no plan can satisfy: the code that asks for them, and what holds the other side."""
+        """Return the chain of sizes that no plan can satisfy: the code that requires them, then the other side."""
         for demand in self._demands:
             read = {a for leaf in (*leaves(demand.left), *leaves(demand.right)) for a in _axes_of(leaf)}
             held = next((a for a in read if a.frozen not in (None, text)), None)
@@ -169,7 +168,7 @@ class Explanation:
         return []
 
     def _held(self, axis: Axis) -> list[Hop]:
-        """Why an axis that some parameter holds stays, or another one that has nothing to be traced from."""
+        """Return the chain of an axis through some parameter that has it, or else only its reason."""
         for site in self.graph.sites.values():
             for dim, term in enumerate(site.dims):
                 if axis in axes(term) and (found := self.chain(site.name, dim, axis, sizes=False)):
@@ -177,12 +176,12 @@ class Explanation:
         return [Hop(axis.frozen or "", "", "")]
 
     def between(self, name: str, dim: int, other: tuple[str, int], axis: Axis) -> list[Hop]:
-        """The ops by which two dimensions of parameters share an axis."""
+        """Return the ops through which two dimensions of parameters share an axis."""
         ends = {(id(typed), d) for typed, d in self._places.get(other, [])}
         return self._search((name, dim), axis, lambda node, *_: (id(node[0]), node[1]) in ends)
 
     def _search(self, start: tuple[str, int], axis: Axis, done: Callable[[Node, _Seen, set[Axis]], bool]) -> list[Hop]:
-        """Breadth first, so that the chain is as short as can be."""
+        """Search breadth-first, so that the chain is as short as possible."""
         starts = self._places.get(start, [])
         came: dict[tuple[int, int], tuple[Node, int] | None] = {(id(t), d): None for t, d in starts}
         queue = deque(starts)
@@ -192,7 +191,7 @@ class Explanation:
                 seen = self._seen[number]
                 here = self._axes_at(node, seen, axis)
                 if done(node, seen, here):
-                    return self._told(node, number, came, axis)
+                    return self._path(node, number, came, axis)
                 for met in seen.met:
                     for dim, held in enumerate(met.axes):
                         if (id(met.typed), dim) not in came and not here.isdisjoint(held):
@@ -201,14 +200,14 @@ class Explanation:
         return []
 
     def _axes_at(self, node: Node, seen: _Seen, axis: Axis) -> set[Axis]:
-        """The axes that stood then in a dimension for what is now `axis`."""
+        """Return the axes that a dimension held at that time and that are now part of `axis`."""
         typed, dim = node
         return {a for m in seen.met if m.typed is typed for a in m.axes[dim] if axis in axes(a)}
 
-    def _told(
+    def _path(
         self, node: Node, last: int, came: Mapping[tuple[int, int], tuple[Node, int] | None], axis: Axis
     ) -> list[Hop]:
-        """The ops of the way that a reader must know: the last, and those in which tensors met that share the axis."""
+        """Return the last op of the path, and those that combine several tensors that have the axis."""
         hops = [self._seen[last].hop]
         before = came[id(node[0]), node[1]]
         while before is not None:
@@ -219,7 +218,7 @@ class Explanation:
         return list(dict.fromkeys(reversed(hops)))
 
     def _couples(self, seen: _Seen, axis: Axis) -> bool:
-        """Whether several activations met: a parameter meets nothing but the layer it belongs to."""
+        """Return whether the op combines several activations that have this axis; parameters do not count."""
         met = {id(m.typed) for m in seen.met if not m.made and m.typed.at is None and _holds(m, axis)}
         return len(met) > 1
 

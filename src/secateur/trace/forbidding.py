@@ -1,6 +1,6 @@
-"""Axes of which comparisons in `forward`, or attributes that are whole numbers, allow no smaller count at all.
+"""Finds axes that cannot shrink at all, because of comparisons in `forward` or attributes that must be integers.
 
-Only what speaks of one tie alone is judged here: where several take part, a plan may find counts that agree.
+Only conditions on a single tie are checked here; if several ties are involved, a plan may find counts that agree.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Check = Callable[[Counts], bool]
 
 
 def forbidden(live: Iterable[Axis], solution: Solution, old: Mapping[Attribute, int]) -> Iterator[tuple[Tie, str]]:
-    """Ties that can lose nothing, and the condition that holds them at most of the counts."""
+    """Yield the ties that cannot lose any unit, with the condition that is broken first."""
     asked: dict[int, list[tuple[Check, str]]] = {}
     ties = {id(tie): tie for tie in (solution.ties[axis] for axis in live)}
     for read, check, where in _conditions(solution, old):
@@ -31,7 +31,7 @@ def forbidden(live: Iterable[Axis], solution: Solution, old: Mapping[Attribute, 
 
 
 def _against_all(tie: Tie, conditions: list[tuple[Check, str]]) -> str | None:
-    """A condition that every smaller count breaks, one or another of them; None where some count breaks none."""
+    """Return a broken condition if every smaller count breaks one; None if some count breaks none."""
     found = None
     for level in range(tie.steps - 1, 0, -1):
         counts = {axis: axis.n // tie.steps * level for axis in tie.members}

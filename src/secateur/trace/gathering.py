@@ -1,4 +1,4 @@
-"""From what a run noted to a Graph: the sizes are solved, and the axes that can be pruned are named and grouped."""
+"""Builds a Graph from a recorded run: solves the sizes, and names and groups the prunable axes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from secateur.trace.unread import follow
 
 
 def build(model: nn.Module, stage: StandIns, recorder: Recorder, unreached: list[str], source: TraceSource) -> Graph:
-    """Solve the sizes of a recorded run and gather what remains."""
+    """Solve the sizes of a recorded run, and return the Graph."""
     sites = {name: GraphSite(name, s.kind, tuple(find(d) for d in s.dims), s.each) for name, s in stage.sites.items()}
     measured = [name for name in unreached if name in recorder.measured]
     unreached = [name for name in unreached if name not in recorder.measured]
@@ -70,7 +70,7 @@ def build(model: nn.Module, stage: StandIns, recorder: Recorder, unreached: list
 
 
 def _solved(candidates: Sequence[Axis], stage: StandIns, ledger: Ledger, source: TraceSource) -> Solver:
-    """Solve the sizes. What would be a quotient of counts in a config is a ratio, of widths say, and stays as it is."""
+    """Solve the sizes. Numbers of a config that would be quotients of counts are treated as constant ratios."""
     solver = Solver(candidates, stage.attributes)
     solution = solver.run(ledger)
     quotients = [a for a, ratio in solution.attributes.items() if solver.reduced(ratio).under.variables]
@@ -83,7 +83,7 @@ def _solved(candidates: Sequence[Axis], stage: StandIns, ledger: Ledger, source:
 
 
 def _readers(recorder: Recorder, sites: Mapping[str, GraphSite]) -> dict[str, Consumer]:
-    """Those of which the whole weight sums over channels."""
+    """Return the consumers whose whole weight sums over channels."""
     found = {}
     for name, reader in recorder.readers.items():
         channels, site = find(reader.channels), sites.get(name)
@@ -93,9 +93,9 @@ def _readers(recorder: Recorder, sites: Mapping[str, GraphSite]) -> dict[str, Co
 
 
 def _settle_sites(sites: Mapping[str, GraphSite], unread: Mapping[str, str]) -> None:
-    """Parameters are sliced one dimension at a time, so a `PerUnit` must find its outer axis in its own dimension.
+    """Settle parameters, which are sliced by dimension: a `PerUnit` needs its outer axis in its own dimension.
 
-    unread: why parameters stay of which no call read the values.
+    unread: the reasons for which parameters are frozen whose values no call read.
     """
     for name, site in sites.items():
         for dim in site.dims:
@@ -114,7 +114,7 @@ def _candidates(sites: Mapping[str, GraphSite]) -> list[Axis]:
 
 
 def _unsafe(axis: Axis) -> bool:
-    """Experts are chosen among, and dropping one is a choice less: that alone is what a softmax over them says."""
+    """Return whether an axis may not be pruned. Experts may: a softmax over them only means one choice less."""
     return axis.unsafe and axis.kind != EXPERT
 
 
@@ -157,7 +157,7 @@ def _storages(held: Sequence[LiveStorage]) -> tuple[Storage, ...]:
 def _named(
     live: Sequence[Axis], sites: Mapping[str, GraphSite], recorder: Recorder, solution: Solution
 ) -> list[PrunableAxis]:
-    """Name each axis after the module it first comes out of; several axes of one module get numbers."""
+    """Name each axis after the module that outputs it first; several axes of one module are numbered."""
     uses: dict[Axis, list[SiteUse]] = {axis: [] for axis in live}
     for name, site in sites.items():
         for dim, term in enumerate(site.dims):
@@ -184,7 +184,9 @@ def _home(uses: Sequence[SiteUse]) -> str:
     module = names[0].rpartition(".")[0]
     stored = {use.name for use in uses}
     computed = (n for n in names if n not in stored and n.rpartition(".")[0] == module)
-    name = next(computed, names[0])  # what a weight is computed from is held by a child, behind the other parameters
+    name = next(
+        computed, names[0]
+    )  # the tensors that a weight is computed from are in a child, after the other parameters
     return module if module and name.rpartition(".")[2] in ("weight", "bias") else name
 
 

@@ -1,4 +1,4 @@
-"""The two modes that see every call of a run: torch functions on the outside, aten ops below them."""
+"""The two modes that see every call of a run: torch functions, and the aten ops that they call."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from secateur.trace.typed import get, put
 
 
 def uncompiled() -> AbstractContextManager[Any]:
-    """Within, compiled parts run as they were written. Without the compiler's imports there are none."""
+    """Run compiled parts eagerly. If the compiler was never imported, there are none."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 class Interceptor:
-    """The two modes and their nesting; what to do at each seen call is left to `on_function` and `on_op`."""
+    """Enters the two modes, and passes each call to `on_function`, `on_opaque` or `on_op`."""
 
     def __init__(self, module_names: Mapping[int, str], device: torch.device | None, *, lift: bool = False):
         self.module_names = module_names  # by the id of the module
-        self.device = device  # where stray tensors are moved; None: nowhere
+        self.device = device  # where stray tensors are moved, or None
         self.lift = lift  # whether lower precisions become float64
         self.lent: Lent | None = None  # tensors of the model itself, which a run may write to
-        self._strays: Any = WeakTensorKeyDictionary()  # lifted tensors by those that came from outside the model
+        self._strays: Any = WeakTensorKeyDictionary()  # lifted tensors, by the outside tensors they replace
         self.quiet = 0
         self.at = At("", 0)
         self._steps: Counter[str] = Counter()
-        self.open = 0  # torch functions of the user's code that are running
+        self.open = 0  # the number of torch functions of the user's code that are running
 
     def module_path(self) -> str:
-        """The innermost module of the model whose code is running."""
+        """Return the name of the innermost module of the model whose code is running."""
         frame: Any = sys._getframe(1)
         while frame is not None:
             name = self.module_names.get(id(frame.f_locals.get("self")))
@@ -50,7 +50,7 @@ class Interceptor:
         return ""
 
     def advance(self) -> None:
-        """Go on to the next call. Calls count within each module, for in another run other experts may be chosen."""
+        """Advance to the next call. Calls are numbered per module, because another run may choose other experts."""
         path = self.module_path()
         self._steps[path] += 1
         self.at = At(path, self._steps[path])
@@ -62,7 +62,7 @@ class Interceptor:
 
     @contextmanager
     def silence(self) -> Iterator[None]:
-        """Within, the dispatcher tells nothing: the function around it has a rule."""
+        """Make the dispatch mode ignore ops, because the function around them has a rule."""
         self.quiet += 1
         try:
             yield
@@ -71,11 +71,11 @@ class Interceptor:
 
     @property
     def steps(self) -> dict[str, int]:
-        """How many calls were seen so far in the code of each module."""
+        """The number of calls so far in the code of each module."""
         return dict(self._steps)
 
     def form(self, func: Any) -> Any:
-        """A torch function, or its float64 form where everything is lifted."""
+        """Return a torch function, or its float64 form if everything is lifted."""
         return IN_DOUBLE.get(func, func) if self.lift else func
 
     def on_function(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -83,7 +83,7 @@ class Interceptor:
         raise AssertionError("abstract")
 
     def on_opaque(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a torch function whose inside cannot be seen."""
+        """Run a torch function that cannot be traced into."""
         raise AssertionError("abstract")
 
     def on_op(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -91,11 +91,11 @@ class Interceptor:
         raise AssertionError("abstract")
 
     def after(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
-        """Called after a torch function without a rule has run."""
+        """Process the result of a torch function without a rule, and return it."""
         return out
 
     def lifted(self, value: Any) -> Any:
-        """A tensor of a lower precision in float64, the same one each time, so that what is written to it stays."""
+        """Return a tensor of lower precision in float64; the same one each time, so that writes to it persist."""
         if isinstance(value, (tuple, list)):
             return type(value)(map(self.lifted, value))
         if not isinstance(value, torch.Tensor) or value.dtype not in WIDE:
@@ -109,7 +109,7 @@ class Interceptor:
         return made
 
     def moved(self, value: Any) -> Any:
-        """Stray tensors (constants made outside the model) on the device of this run."""
+        """Return stray tensors (constants created outside the model) on the device of this run."""
         if isinstance(value, torch.Tensor) and value.device != self.device:
             moved = value.to(self.device)
             typed = get(value)
@@ -122,7 +122,7 @@ class Interceptor:
 
 
 class Functions(TorchFunctionMode):
-    """Tells its owner of every call of a torch function in `seen`; those inside it go unseen."""
+    """Reports every call of a torch function in `seen` to its owner, but not the calls inside it."""
 
     def __init__(self, owner: Interceptor, seen: Mapping[Any, Any] = FUNCTIONS):
         super().__init__()
@@ -153,7 +153,7 @@ class _Dispatch(UncompiledMode):
         self.owner = owner
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        with torch._C.DisableTorchFunction():  # it is on where C calls an op that no function around it was seen of
+        with torch._C.DisableTorchFunction():  # enabled if C++ calls an op outside of any function that was seen
             return self._dispatched(func, args, kwargs or {})
 
     def _dispatched(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -168,7 +168,7 @@ class _Dispatch(UncompiledMode):
 
 
 def _mixed(args: Sequence[Any], device: torch.device) -> bool:
-    """Whether tensors on the run's device meet tensors that are not."""
+    """Return whether some tensors are on the run's device and some are not."""
     here = there = False
     for value in args:
         for t in value if isinstance(value, (tuple, list)) else (value,):
@@ -178,7 +178,7 @@ def _mixed(args: Sequence[Any], device: torch.device) -> bool:
 
 
 def _low(values: Iterable[Any]) -> bool:
-    """Whether a tensor of a lower precision is among the arguments, or the name of such a precision."""
+    """Return whether the arguments include a tensor of lower precision, or a dtype of lower precision."""
     for value in values:
         for one in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(one, torch.Tensor) and one.dtype in WIDE:

@@ -1,4 +1,4 @@
-"""Tensors of the model that a run computes with, and what they were before `forward` wrote or assigned to them."""
+"""Restores the tensors of a model that `forward` wrote or assigned to during a run."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _AUTOGRAD: Any = vars(torch._C)["_autograd"]
 
 
 class _Found(NamedTuple):
-    """A tensor of the model, another one that shows the same memory, and how often it had been written to."""
+    """A tensor of the model, another tensor with the same memory, and its version before the run."""
 
     tensor: Tensor
     shown: Tensor
-    version: int | None  # None: a tensor made in inference mode does not count
+    version: int | None  # None: tensors created in inference mode have no version
 
     @staticmethod
     def of(tensor: Tensor) -> _Found:
         return _Found(tensor, tensor.data, _version(tensor))
 
     def restore(self) -> None:
-        """Show the same memory again, whose values are those of before: a pending graph may still read them."""
+        """Restore the memory and the version of the tensor, whose values a pending autograd graph may still read."""
         if _view(self.tensor) != _view(self.shown):
             self.tensor.data = self.shown
         if self.version is not None and _version(self.tensor) != self.version:
@@ -37,27 +37,27 @@ class _Found(NamedTuple):
 
 
 class Lent:
-    """The tensors that stand-ins share their storage with. What is about to be written to is saved first."""
+    """The tensors that stand-ins share their storage with. Their values are saved before the first write."""
 
     def __init__(self, tensors: Iterable[Tensor]):
         self._found = [_Found.of(tensor) for tensor in {id(tensor): tensor for tensor in tensors}.values()]
-        self._lent: dict[int, list[Tensor]] = {}  # what is found in a storage
+        self._lent: dict[int, list[Tensor]] = {}  # the tensors in each storage
         for found in self._found:
             for part in _parts(found.shown):
                 self._lent.setdefault(part.untyped_storage()._cdata, []).append(part)
-        self._saved: dict[int, tuple[Tensor, Tensor]] = {}  # the bytes of a part, and their values, by its id
+        self._saved: dict[int, tuple[Tensor, Tensor]] = {}  # bytes of a part and their saved values, by its id
 
     @staticmethod
     def of(model: nn.Module) -> Lent:
-        """All that a model holds: parameters, buffers, and tensors in attributes, containers and objects."""
+        """Return the tensors of a model: parameters, buffers, and tensors in attributes, containers and objects."""
         return Lent(tensor for module in model.modules() for tensor in _held(module))
 
     def lends(self, tensor: Tensor) -> bool:
-        """Whether a tensor lies in memory of the model."""
+        """Return whether a tensor uses memory of the model."""
         return any(part.untyped_storage()._cdata in self._lent for part in _parts(tensor))
 
     def save(self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Save what an op is about to write to, once each."""
+        """Save the tensors that an op is about to write to, once each."""
         for place, name in _written(op):
             value = args[place] if place < len(args) else kwargs.get(name)
             for tensor in value if isinstance(value, (tuple, list)) else (value,):
@@ -73,7 +73,7 @@ class Lent:
 
     @contextmanager
     def lending(self) -> Iterator[None]:
-        """Within, the tensors may be written and assigned to; then they are as they were."""
+        """Restore the tensors on exit, whatever was written or assigned to them."""
         try:
             yield
         finally:
@@ -88,18 +88,18 @@ def _held(module: nn.Module) -> Iterator[Tensor]:
     for table in (module._parameters, module._buffers):
         yield from (tensor for tensor in table.values() if tensor is not None)
     for name, value in vars(module).items():
-        empty = isinstance(value, (dict, list, tuple, set)) and not value  # as most tables of hooks are
+        empty = isinstance(value, (dict, list, tuple, set)) and not value  # most tables of hooks are empty
         if name not in TABLES and not empty and not isinstance(value, PLAIN):
             yield from tensors_in(value)
 
 
 _STATISTICS = frozenset({"running_mean", "running_var"})
-"""Batch norms write to these in training mode, and their schema does not say so."""
+"""Batch norms write to these in training mode, although their schema does not declare it."""
 
 
 @cache
 def _written(op: Any) -> tuple[tuple[int, str], ...]:
-    """The arguments that an op may write to."""
+    """Return the positions and names of the arguments that an op may write to."""
     return tuple(
         (place, argument.name)
         for place, argument in enumerate(op._schema.arguments)
@@ -117,7 +117,7 @@ _SPARSE = {
 
 
 def _parts(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensors with memory of their own that a tensor consists of: mostly itself."""
+    """Yield the strided tensors that a tensor consists of: usually itself."""
     if is_traceable_wrapper_subclass(tensor):
         for name in tensor.__tensor_flatten__()[0]:
             yield from _parts(getattr(tensor, name))
@@ -128,13 +128,13 @@ def _parts(tensor: Tensor) -> Iterator[Tensor]:
 
 
 def _view(tensor: Tensor) -> Any:
-    """How a tensor shows its memory."""
+    """Return how a tensor uses its memory: shape, dtype, and the storage, offset and strides of each part."""
     parts = [(p.untyped_storage()._cdata, p.storage_offset(), p.shape, p.stride()) for p in _parts(tensor)]
     return tensor.shape, tensor.dtype, parts
 
 
 def _reach(tensor: Tensor) -> tuple[int, int]:
-    """From which byte of its storage to which a tensor reaches."""
+    """Return the first and last byte of its storage that a tensor uses (half-open)."""
     size = tensor.element_size()
     first = int(tensor.storage_offset()) * size
     if not tensor.numel():
@@ -149,7 +149,7 @@ def _overlap(a: Tensor, b: Tensor) -> bool:
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    """The bytes that a tensor reaches over, in its own memory."""
+    """Return the bytes of its storage that a tensor spans, without a copy."""
     first, last = _reach(tensor)
     plain = torch.empty(0, dtype=torch.uint8, device=tensor.device)
     return plain.set_(tensor.untyped_storage(), first, (last - first,), (1,))

@@ -1,8 +1,8 @@
-"""What lies where: the types of the tensors that a trace has met, by the memory that they look at.
+"""The types of the tensors in a trace, by the memory that they use.
 
-Some code makes a tensor past every op: `as_subclass`, `nn.Parameter(activation)`, an exchange format such as DLPack.
-Its memory is that of a tensor whose type is known. In the same layout it is the same tensor. In another layout nothing
-shows which units lie where, so everything that is known of this memory is frozen.
+Some code creates a tensor without any op: `as_subclass`, `nn.Parameter(activation)`, an exchange format such as DLPack.
+Its memory belongs to a tensor whose type is known. If the layout is the same, so is the type. If it is not, the
+positions of the units are unknown, so all dimensions of the known tensors in this memory are frozen.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from secateur.terms import Reason, freeze
 from secateur.trace.typed import Typed, get
 
-Layout: TypeAlias = "tuple[Any, ...]"  # what a tensor makes of its memory
+Layout: TypeAlias = "tuple[Any, ...]"  # dtype, shape, strides and offset
 
 
 @dataclass(slots=True)
 class _Region:
-    """One storage, from address `start` on (None: it has none, as on the meta device)."""
+    """One storage, from address `start` (None on the meta device)."""
 
-    storage: StorageWeakRef  # so that no other storage can get its id
+    storage: StorageWeakRef  # so that its id is not reused
     start: int | None
     size: int
     types: dict[Layout, Typed] = field(default_factory=dict)
 
 
 class Memory:
-    """The memory of a traced run. No storage is kept alive."""
+    """The memory of a traced run. It keeps no storage alive."""
 
     def __init__(self) -> None:
         self._regions: dict[int, _Region] = {}
-        self.reduced: list[Typed] = []  # what `copy` or `pickle` took apart, and may put together past every op
+        self.reduced: list[Typed] = []  # taken apart by `copy` or `pickle`, which rebuild tensors without any op
 
     def note(self, tensor: torch.Tensor) -> None:
-        """A tensor has got its type."""
+        """Record a tensor whose type was set."""
         typed = get(tensor)
         if typed is None or not _has_storage(tensor):
             return
@@ -50,7 +50,7 @@ class Memory:
         region.types[_layout(tensor, int(tensor.storage_offset()) * tensor.element_size())] = typed
 
     def found(self, tensor: torch.Tensor, why: Reason) -> Typed | None:
-        """The type of what is known to lie where a tensor does; if that tells nothing, what lies there freezes."""
+        """Return the type of a known tensor with the same memory and layout; else freeze what is in that memory."""
         with torch._C.DisableTorchFunction():
             self._freeze_reduced(tensor, why)
             if not _has_storage(tensor):
@@ -72,7 +72,7 @@ class Memory:
                     freeze(dim, why)
 
     def _places(self, tensor: torch.Tensor) -> Iterator[tuple[_Region, int]]:
-        """The regions in which a tensor begins, and how many bytes from their start on."""
+        """Yield the storages in which a tensor begins, with its offset in bytes."""
         storage = tensor.untyped_storage()
         region = self._regions.get(storage._cdata)
         if region is not None:

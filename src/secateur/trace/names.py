@@ -1,9 +1,9 @@
-"""Names through which sizes would lose their history: for the time of a trace they keep it.
+"""Replaces `int`, `len` and `numpy.prod` during a trace, so that sizes keep their history through them.
 
-`int(n)`, `len(x)` and `numpy.prod(shape)` run in C, which makes plain ints of `Num`s. Within `followed` these names
-mean something that computes the same and keeps the history of sizes: in the files that hold the code of a model, and,
-for `prod`, in numpy itself. For what is not a `Num`, and for other threads, nothing changes. A file whose code does
-more with `int` than to call it (`type(n) is int`, `dtype=int`) keeps the real one.
+These functions run in C, which turns `Num`s into plain ints. Within `followed`, the names refer to versions that return
+the same and keep the history of sizes: in the files that contain the code of a model and, for `prod`, in numpy itself.
+For values other than `Num`s, and for other threads, nothing changes. A file whose code does more with `int` than call
+it (`type(n) is int`, `dtype=int`) keeps the original.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from torch import nn
 from secateur.graph.sizes import Arithmetic, Expr
 from secateur.trace.tracked_ints import Num, expression, plain
 
-NameTable: TypeAlias = "dict[str, Any]"  # the globals of a file
+NameTable: TypeAlias = "dict[str, Any]"  # the globals of a module
 
 
 class Quotient:
-    """A whole number that code holds for a float: `int()` makes it a size again, all else lets it escape."""
+    """An integer that the code treats as a float: `int()` makes it a size again, any other use lets it escape."""
 
     def __init__(self, value: int, expr: Expr):
         self.number = Num(value, expr)
@@ -54,7 +54,7 @@ for _name in (
 
 
 def whole(op: str, left: Any, right: Any) -> Quotient | None:
-    """`left op right` where one of them is a float, or `/`: a Quotient if the result is a whole number."""
+    """Return `left op right`, of floats or by `/`, as a Quotient if it is an integer, else None."""
     if (
         op == "/"
         and isinstance(left, int)
@@ -69,11 +69,8 @@ def whole(op: str, left: Any, right: Any) -> Quotient | None:
     return None
 
 
-# --- int and len ----------------------------------------------------------------------------------------------------
-
-
 class _Kind(type):
-    """Makes `_Int` equal to `int`, `isinstance(x, _Int)` true of ints, and `_Int(x)` keep the history of a size."""
+    """Makes `_Int` equal to `int`, `isinstance(x, _Int)` true for ints, and `_Int(x)` keep the history of a size."""
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return isinstance(instance, int)
@@ -101,11 +98,8 @@ def _len(of: Any, /) -> int:
     return of.size(0) if isinstance(of, torch.Tensor) and of.dim() else len(of)
 
 
-# --- numpy.prod -----------------------------------------------------------------------------------------------------
-
-
 class Scalar(Num):
-    """A Num in the place of one of numpy's whole numbers, with what these can do more than ints."""
+    """A Num in place of a numpy integer, with the methods that ints lack."""
 
     def item(self) -> Num:
         return Num(plain(self), self.expr)
@@ -116,7 +110,7 @@ class Scalar(Num):
 
 @lru_cache(maxsize=1)
 def _following(original: Callable[..., Any]) -> Callable[..., Any]:
-    """`numpy.prod` that multiplies Nums as `math.prod` does."""
+    """Return a `numpy.prod` that multiplies Nums as `math.prod` does."""
 
     @wraps(original)
     def prod(a: Any, *args: Any, **kwargs: Any) -> Any:
@@ -129,7 +123,7 @@ def _following(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_plain(numbers: Iterable[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether these are ints, all of which are to become one."""
+    """Return whether these are ints, and all of them are multiplied into one."""
     asked = {**dict(zip(("axis", "dtype"), args, strict=False)), **kwargs}
     along, dtype = asked.pop("axis", None), asked.pop("dtype", None)
     no_more = not asked and len(args) <= 2
@@ -140,15 +134,13 @@ def _is_whole(dtype: Any) -> bool:
     return dtype is None or dtype in (int, "int", "int64", sys.modules["numpy"].int64)
 
 
-# --- where they mean it ---------------------------------------------------------------------------------------------
-
 _NOT_THEIRS = frozenset(("torch", *sys.stdlib_module_names))
-_THE_REAL = object()  # what a name means that is not among the globals
+_THE_REAL = object()  # marks a name that is not among the globals
 
 
 @dataclass
 class _Replaced:
-    """A name of a file that some traces hold replaced."""
+    """A name in a module that is replaced; `traces` counts the running traces that need it."""
 
     names: NameTable
     name: str
@@ -162,7 +154,7 @@ _replaced: dict[tuple[int, str], _Replaced] = {}
 
 @contextmanager
 def followed(model: nn.Module, kinds: Iterable[type] = ()) -> Iterator[None]:
-    """Within, `int`, `len` and `numpy.prod` keep the history of sizes in the code of a model and of classes."""
+    """Make `int`, `len` and `numpy.prod` keep the history of sizes in the code of a model and of classes."""
     taken: list[_Replaced] = []
     try:
         with _lock:
@@ -193,7 +185,7 @@ def _put_back(one: _Replaced) -> None:
 
 
 def _meanings(model: nn.Module, kinds: Iterable[type]) -> list[tuple[NameTable, str, Any]]:
-    """What shall mean something else, and what: (globals, name, meaning)."""
+    """Return the names to replace: (globals, name, replacement)."""
     code = _code_of(model, kinds)
     files = {id(names): names for names in map(_globals_of, code)}
     strict = {id(_globals_of(held)) for held in code if not _only_calls_int(held)}
@@ -217,7 +209,7 @@ def _bound(names: NameTable, values: tuple[Any, ...]) -> list[str]:
 
 
 def _code_of(model: nn.Module, further: Iterable[type]) -> list[type | FunctionType]:
-    """The classes of a model's modules, with their bases, and the functions that these hold; none of torch, Python."""
+    """Return the classes of a model's modules, their bases and functions, except those of torch and Python."""
     kinds = dict.fromkeys(further)
     functions: dict[FunctionType, None] = {}
     for module in model.modules():
@@ -233,7 +225,7 @@ def _globals_of(held: type | FunctionType) -> NameTable:
 
 @lru_cache(maxsize=4096)
 def _only_calls_int(held: type | FunctionType) -> bool:
-    """Whether this code, and what it names in its file, does nothing with `int` that asks for the very class."""
+    """Return whether this code, and what it refers to in its module, never needs the class `int` itself."""
     names = _globals_of(held)
     waiting = _codes(held, names)
     seen = set(map(id, waiting))
@@ -248,7 +240,7 @@ def _only_calls_int(held: type | FunctionType) -> bool:
 
 
 def _codes(value: Any, names: NameTable) -> list[CodeType]:
-    """The code of a function, or of the methods of a class, that is in the file with these globals."""
+    """Return the code of a function, or of the methods of a class, in the module with these globals."""
     if isinstance(value, type):
         methods = (getattr(held, "__func__", None) or getattr(held, "fget", held) for held in vars(value).values())
         return [code for held in methods if not isinstance(held, type) for code in _codes(held, names)]
@@ -267,7 +259,7 @@ def _calls_int(code: CodeType) -> bool:
 
 @lru_cache(maxsize=4096)
 def _harmless(code: CodeType) -> bool:
-    """Whether `int` is never compared by `is`, nor the last argument or a named one of what is not `isinstance`."""
+    """Return whether `int` is never compared by `is`, and never a last or named argument except of `isinstance`."""
     steps = [step for step in dis.get_instructions(code) if step.opname not in ("CACHE", "PRECALL", "EXTENDED_ARG")]
     for i, step in enumerate(steps[:-1]):
         if step.argval == "int" and step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
@@ -281,7 +273,7 @@ def _harmless(code: CodeType) -> bool:
 
 
 def _of_isinstance(steps: list[dis.Instruction]) -> bool:
-    """Whether the call whose arguments these steps end with is one of `isinstance`."""
+    """Return whether the call whose arguments these steps end with is one of `isinstance`."""
     for step in reversed(steps):
         if step.opname.startswith("CALL"):
             return False

@@ -1,4 +1,4 @@
-"""What recorded runs note, before it is solved: sizes, roles, MACs, who reads what, and why units stay."""
+"""The data that recorded runs collect: sizes, roles, MACs, the readers of units, and reasons for freezing."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ BAKE = "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight') mak
 
 @dataclass(frozen=True, slots=True)
 class Macs:
-    """One op multiplies and adds once per element of the product of `terms`; `layer` is its weight or its source."""
+    """The MACs of one op: one per element of the product of `terms`; `layer` is its weight, or its module."""
 
     terms: tuple[Term, ...]
     layer: str
 
 
 class Notes(Interceptor):
-    """Everything that one or several recorded runs say, before it is solved."""
+    """Everything that one or several recorded runs collect, before the sizes are solved."""
 
     def __init__(self, module_names: dict[int, str], device: torch.device | None, *, lift: bool = False):
         super().__init__(module_names, device, lift=lift)
@@ -46,22 +46,22 @@ class Notes(Interceptor):
         self.untrained: str | None = None  # why a call in training mode failed
         self.renorms: dict[str, Renorm] = {}
         self.readers: dict[str, Consumer] = {}
-        self.samples: dict[str, Sample] = {}  # the shapes that an op without a rule was first met with
+        self.samples: dict[str, Sample] = {}  # the shapes of the first call of each op without a rule
         self.reached: set[str] = set()
         self.measured: set[str] = set()  # tensors of the model whose size was read
-        self.written: dict[int, StorageWeakRef] = {}  # overwritten in place with what is no longer zero
+        self.written: dict[int, StorageWeakRef] = {}  # storages that were overwritten in place with non-zero values
         self.path: list[TracedStep] = []
         self.readings: dict[At, Reading] = {}
         self.ran = ""  # the name of the call that just ran
-        self.numbered: dict[str, int] = {}  # how many calls each module made in the calls that were asked for
+        self.numbered: dict[str, int] = {}  # the ops of each module in the requested calls
         self.attention = Attention()
         self.queries: list[Query] = []
-        self.used: list[Typed] = []  # what was computed with in ways that do not scale along
+        self.used: list[Typed] = []  # tensors used in ways that are not proportional to them
         self.life = Life()
         self.memory = Memory()
 
     def known(self, tensor: torch.Tensor) -> Typed | None:
-        """The type of a tensor, if it carries one or lies where one is known."""
+        """Return the type of a tensor if it carries one, or if the type of its memory is known."""
         typed = get(tensor)
         if typed is None:
             typed = self.memory.found(
@@ -72,7 +72,7 @@ class Notes(Interceptor):
         return typed
 
     def typed(self, tensor: torch.Tensor) -> Typed:
-        """The type of a tensor; a constant that no rule made is frozen."""
+        """Return the type of a tensor; a constant that no rule has made is frozen."""
         typed = self.known(tensor)
         if typed is not None:
             typed.read = True
@@ -88,44 +88,44 @@ class Notes(Interceptor):
         return typed
 
     def keep_whole(self, typed: Typed, why: str) -> None:
-        """A list of whole numbers is read otherwise than by a pick."""
+        """Freeze a list of integers that something other than a pick reads."""
         typed.picks = None
         for dim in typed.found():
             freeze(dim, why)
 
     def where(self) -> str:
-        """Source line and module path of the call being recorded."""
+        """Return the source line and the module path of the call that is being recorded."""
         path = self.module_path()
         return f"{source_line()} in {path}" if path else source_line()
 
     def mend(self) -> str:
-        """What helps where a parametrization is in the way."""
+        """Return a remedy if a parametrization causes the problem, else an empty string."""
         return f" ({BAKE})" if ".parametrizations." in self.module_path() else ""
 
     def reason(self, why: Reason) -> str:
         return reason(why)
 
     def keep_two(self, term: Term) -> None:
-        """A dimension that is squeezed or broadcast when it is one long must stay longer."""
+        """Keep at least two units in a dimension that would be squeezed or broadcast with one."""
         keep_at_least(term, 2)
 
     def unify(self, x: Term, y: Term) -> None:
         unify(x, y, lambda: f"the operands split this dimension in incompatible ways at {self.where()}")
 
     def group_term(self, weight: torch.Tensor) -> Term | None:
-        """The groups of a grouped layer, by its weight."""
+        """Return the term of the groups of a grouped layer, given its weight."""
         typed = get(weight)
         return typed.groups if typed is not None else None
 
     def add_macs(self, name: str, weight: torch.Tensor | None, terms: Sequence[Term]) -> None:
-        """The op of this name multiplies by a weight (or none), once per element of the product of the terms."""
+        """Add one MAC per element of the product of the terms, for the op of this name and its weight, if any."""
         if self.counting and not self.ledger.uncounted:
             at = self.typed(weight).at if weight is not None else None
             place = next((p for p in at if p is not None), None) if at else None
             self.macs.append(Macs(tuple(terms), place.name if place else f"{self.module_path()} ({name})"))
 
     def note_read(self, argument: str, tensor: torch.Tensor, dim: int, out: int | None) -> None:
-        """A reduction over a dimension of an argument; `out`: that dimension of the result."""
+        """Record a reduction over a dimension of an argument; `out`: the same dimension of the result."""
         dim %= tensor.dim()
         reading = self.reading()
         reading.reads.append((argument, dim, out, self.typed(tensor).dims[dim]))
@@ -134,8 +134,10 @@ class Notes(Interceptor):
     def note_reader(
         self, channels: Term, weight: tuple[torch.Tensor, int], bias: torch.Tensor | None, groups: int
     ) -> None:
-        """A weight sums over channels, along a dimension of it. Parts of a parameter, and tensors made of several, are
-        no readers."""
+        """Record that a weight sums over channels along one of its dimensions.
+
+        Parts of a parameter, and tensors that are made of several, are not recorded.
+        """
         at = self.typed(weight[0]).at
         place = at[weight[1]] if at is not None else None
         if at is None or place is None or any(p is None or p.name != place.name or p.start for p in at):
@@ -145,33 +147,33 @@ class Notes(Interceptor):
         self.readers.setdefault(place.name, Consumer(place.name, place.dim, channels, name, groups))
 
     def reading(self) -> Reading:
-        """What is noted of the call that just ran."""
+        """Return the record of the call that just ran."""
         return self.readings.setdefault(self.at, Reading(self.ran))
 
     def note_resized(self, argument: str, *terms: Term) -> None:
-        """An argument of the op that just ran is the size of these terms when kept units only are read."""
+        """Record that an argument of the op that just ran is the size of these terms if only kept units are read."""
         self.reading().resized[argument] = terms
 
     def retyped(self, out: torch.Tensor) -> None:
-        """The result of the call that just ran has other terms than its rule gave it."""
+        """Update the records after the result of the call that just ran has received other terms."""
         self.life.retyped(out)
         reading = self.readings.get(self.at)
         if reading is not None and reading.drawn is not None:
             reading.drawn = tuple(self.typed(out).found())
 
     def note_renorm(self, renorm: Renorm, dims: Sequence[Term]) -> None:
-        """A weight is divided by its norm, and a check must zero the quotient, not the weight."""
+        """Record that a weight is divided by its norm: a check must zero the quotient, not the weight."""
         self.renorms[renorm.of] = renorm
         self.reading().masked = tuple(dims)
 
     def returned(self, tensors: Sequence[torch.Tensor]) -> None:
-        """The model gave these: their dimensions stay."""
+        """Freeze the dimensions of the tensors that the model returned."""
         for typed in filter(None, map(self.known, tensors)):
             for dim in typed.found():
                 freeze(dim, "model output")
 
     def numbers(self, tensor: torch.Tensor) -> tuple[int, ...]:
-        """The shape of a tensor as Nums."""
+        """Return the shape of a tensor as Nums."""
         typed = self.known(tensor)
         if typed is None:
             return tensor.shape

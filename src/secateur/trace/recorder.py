@@ -1,8 +1,8 @@
-"""Record one run of a model: torch functions on the outside, aten ops inside, sizes through Python.
+"""Records one run of a model: its torch functions, their aten ops, and the sizes that Python code computes.
 
-Two modes see everything: a `TorchFunctionMode` sees what user code calls, with the integers it passes; a
-`TorchDispatchMode` sees the aten ops below. Rules are keyed by the outermost thing seen: inside a function that has a
-rule of its own the dispatcher keeps quiet. Types ride on the tensors, so nothing here keeps an activation alive.
+A `TorchFunctionMode` sees the functions that user code calls, with the integers that it passes; a `TorchDispatchMode`
+sees the aten ops below. If a function has a rule, the ops inside it are ignored. The types are attributes of the
+tensors, so no activation is kept alive.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from secateur.trace.registry import ATEN, FUNCTIONS, OpRule
 from secateur.trace.rules import pointwise, routing
 from secateur.trace.typed import get
 
-# Ops whose sizes the torch function around them accounts for.
+# Ops whose sizes are handled by the torch function that calls them.
 SIZED_OPS = frozenset(
     f"aten::{name}" for name in "view _unsafe_view reshape expand repeat split split_with_sizes slice narrow".split()
 )
-# Ops that move nothing but memory: whether one is needed may depend on sizes.
+# Ops that only move memory, which may run or not depending on sizes.
 LAYOUT_OPS = SIZED_OPS | frozenset(
     f"aten::{name}"
     for name in "clone alias contiguous permute transpose t unsqueeze squeeze detach _reshape_alias copy_".split()
@@ -37,7 +37,7 @@ _aten_rules: dict[Any, tuple[OpRule | None, tuple[str, ...], str, bool]] = {}
 
 
 def _aten_rule(func: Any) -> tuple[OpRule | None, tuple[str, ...], str, bool]:
-    """The rule, the argument names and the shortcut's key of an aten overload, and whether it draws random numbers."""
+    """Return the rule, argument names and shortcut key of an aten overload, and whether it is random."""
     if func not in _aten_rules:
         name = func._schema.name
         found = ATEN.get(name) or ATEN.get(name.rstrip("_"))
@@ -49,12 +49,12 @@ def _aten_rule(func: Any) -> tuple[OpRule | None, tuple[str, ...], str, bool]:
 
 
 def forget_rules() -> None:
-    """Look rules up anew: there is another one."""
+    """Clear the cache of rules, after one was added."""
     _aten_rules.clear()
 
 
 class Recorder(Notes):
-    """Applies the rules to every call that it sees, and notes what they say."""
+    """Applies the rules to every call, and collects what they state."""
 
     def __init__(self, module_names: dict[int, str], device: torch.device | None, *, lift: bool = False):
         super().__init__(module_names, device, lift=lift)
@@ -64,7 +64,7 @@ class Recorder(Notes):
         rule, names = FUNCTIONS[func]
         self.advance()
         self.ran = func.__name__
-        with self.silence():  # what a shortcut makes is no op of the model's either
+        with self.silence():  # the ops of a shortcut are not ops of the model
             out = self._short(func.__name__, args, kwargs)
             if out is NotImplemented:
                 out = self.form(func)(*args, **kwargs)
@@ -95,7 +95,7 @@ class Recorder(Notes):
         self._walked(func._schema.name, args)
         op = Op(self, func._schema.name, _named(names, args, kwargs), out)
         if not isinstance(out, (torch.Tensor, tuple, list)):
-            for tensor in op.tensors():  # a number, which was read from it all the same
+            for tensor in op.tensors():  # a number, which was still read from the tensor
                 self.typed(tensor)
         else:
             self._apply(rule, op)
@@ -109,12 +109,12 @@ class Recorder(Notes):
         return out
 
     def _walked(self, name: str, args: Sequence[Any]) -> None:
-        """Note the step: a pruned model must walk the same path, with the same numbers in its arithmetic."""
+        """Record the step: a pruned model must run the same ops, with the same floats as arguments."""
         if self.counting and not self.ledger.uncounted and name not in LAYOUT_OPS:
             self.path.append((name, tuple(a for a in args if type(a) is float)))
 
     def _apply(self, rule: OpRule | None, op: Op) -> None:
-        """What no rule knows, and what a rule did not expect, freezes and is reported."""
+        """Apply a rule. Without a rule, or if the rule fails, freeze the dimensions and report the op."""
         if rule is None:
             self.unknown[op.name] += 1
             self.samples.setdefault(op.name, Sample(*(_shapes(tensors) for tensors in (op.tensors(), op.outs))))
@@ -122,7 +122,7 @@ class Recorder(Notes):
             return self._note_life(op)
         try:
             stacked.apply(rule, op)
-        except Exception as error:  # noqa: BLE001 - a rule that did not expect this use must not be fatal
+        except Exception as error:  # noqa: BLE001 - an unexpected use of an op must not be fatal
             self.unknown[f"{op.name} (its rule failed: {type(error).__name__})"] += 1
             op.opaque(str(error) if isinstance(error, InputError) else f"the rule for {op.name} failed")
         if not self.ledger.uncounted:
@@ -138,25 +138,25 @@ class Recorder(Notes):
             self.life.note(op.outs, op.tensors)
 
     def _note_uses(self, op: Op) -> None:
-        """Uses of what may be scaled, and of numbers of units, beyond what the rule of the op spoke of."""
+        """Record uses of scalable tensors and of unit indices that the rule of the op did not handle."""
         for tensor in op.tensors():
             typed = get(tensor)
             if typed is not None and typed.name is not None and not typed.dims:
-                self.reached.add(typed.name)  # rules say nothing of tensors without dimensions
+                self.reached.add(typed.name)  # rules ignore tensors without dimensions
             if typed is not None and typed.numbers is not None:
                 routing.follow(op, tensor)
             if typed is not None and (typed.origins or typed.at) and not any(tensor is other for other in op.along):
                 self.used.append(typed)
 
     def _short(self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The result of a common op on meta tensors, without its kernel; else `NotImplemented`."""
+        """Return the result of a common op on meta tensors without running its kernel, else `NotImplemented`."""
         return meta.shorted(key, args, kwargs) if self.device is not None else NotImplemented
 
     def after(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         if self.quiet:
             return out
         if isinstance(out, torch.Tensor):
-            self.known(out)  # a subclass wraps what an op gave
+            self.known(out)  # a subclass wraps the result of an op
         return sized.after(self, func, args, kwargs, out)
 
 

@@ -1,8 +1,8 @@
-"""Rules: what an op says about the terms of its operands. One decorated function an op, in `rules/`.
+"""The tables of rules. A rule is a function in `rules/` that states how an op relates the terms of its tensors.
 
-A rule is keyed by an aten op (`"aten::permute"`) or by a torch function (`F.layer_norm`), whichever is the outermost
-that is seen. It receives an `Op`. Three states and no fourth: coupled by a rule; opaque on purpose (`op.opaque`);
-unknown, which freezes what the op touches and is reported.
+A rule is keyed by an aten op (`"aten::permute"`) or by a torch function (`F.layer_norm`), whichever is seen first, and
+receives an `Op`. An op is in one of three states: it has a rule; its rule makes it opaque (`op.opaque`); or it is
+unknown, which freezes the dimensions of its tensors and is reported.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any, TypeAlias
 from secateur.base.table import Table
 
 OpRule: TypeAlias = "Callable[[Any], None]"
-"""What an op says: it receives an `Op`."""
+"""A rule, which receives an `Op`."""
 Decorator: TypeAlias = "Callable[[Callable[..., Any]], Callable[..., Any]]"
 
 ATEN: Table[str, OpRule] = Table("rules for")
 FUNCTIONS: Table[Callable[..., Any], tuple[OpRule, tuple[str, ...]]] = Table("rules for")
-# Torch functions that are Python inside, replaced by an equivalent of plain ops while a trace runs.
+# Torch functions written in Python that are replaced by equivalent plain ops during a trace.
 PLAIN: Table[Callable[..., Any], Callable[..., Any]] = Table("plain forms for")
-# Torch functions whose arguments are put in a plainer way first.
+# Torch functions whose arguments are rewritten first.
 PLAINER: Table[Callable[..., Any], Callable[..., tuple[Any, ...]]] = Table("ways to put the arguments of")
-# What stands in for torch functions without a float64 form where everything is lifted to float64.
+# Replacements for torch functions without a float64 kernel, used when everything is lifted to float64.
 IN_DOUBLE: Table[Callable[..., Any], Callable[..., Any]] = Table("float64 forms of")
 
 
@@ -32,7 +32,7 @@ def rule(*names: str) -> Callable[[OpRule], OpRule]:
 
 
 def function_rule(function: Callable[..., Any], parameters: str) -> Callable[[OpRule], OpRule]:
-    """Register a rule for a torch function whose inside is not to be looked at; `parameters` names its arguments."""
+    """Register a rule for a torch function that is not traced into; `parameters` names its arguments."""
 
     def register(body: OpRule) -> OpRule:
         FUNCTIONS[function] = (body, tuple(parameters.split()))
@@ -42,15 +42,15 @@ def function_rule(function: Callable[..., Any], parameters: str) -> Callable[[Op
 
 
 def plain_form(function: Callable[..., Any]) -> Decorator:
-    """Register an equivalent of plain ops for a torch function that is Python inside."""
+    """Register an equivalent in plain ops for a torch function that is written in Python."""
     return PLAIN.register(function)
 
 
 def plainer(function: Callable[..., Any]) -> Decorator:
-    """Register what gives the arguments of a torch function in a plainer way, of the same meaning."""
+    """Register a function that rewrites the arguments of a torch function in a simpler, equivalent form."""
     return PLAINER.register(function)
 
 
 def in_double(function: Callable[..., Any]) -> Decorator:
-    """Register a float64 form of a torch function that has none."""
+    """Register a float64 form of a torch function that has no float64 kernel."""
     return IN_DOUBLE.register(function)

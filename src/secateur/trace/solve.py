@@ -1,14 +1,14 @@
-"""Size equations, solved once for every plan.
+"""Solves the size equations of a trace, once for all plans.
 
-After a trace there are equations between sizes (`SizeEquation`), comparisons (`SizeGuard`) and values that escaped
-(`Escape`). Here they become, in this order,
+A trace collects equations between sizes (`SizeEquation`), comparisons (`SizeGuard`) and values that escaped (`Escape`).
+They are turned, in this order, into
 
-1. definitions of attributes: `attn.num_heads` is the size of that axis, whatever the plan;
+1. definitions of attributes: `attn.num_heads` is the size of that axis in every plan;
 2. inexact axes: the value of `C // heads` was used in arithmetic, so the counts it depends on must not change;
-3. constraints: two counts in proportion are *tied* (they keep the same share of their units); what needs more than
-   a tie freezes, with the source line that asked for it.
+3. constraints: two proportional counts are *tied* (they keep the same share of their units); if a tie is not enough,
+   the axes are frozen, with the source line that requires the equation.
 
-A later tie or freeze only narrows what an earlier equation already holds for, so each equation is read once.
+A later tie or freeze only restricts the plans for which earlier equations hold, so each equation is processed once.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ NOT_PRUNABLE = "its size is used in a computation: {}"
 
 @dataclass
 class Tie:
-    """Axes that keep the same share of their units. `frozen` says why none of them may lose any."""
+    """Axes that keep the same share of their units. `frozen`: why none of them can lose units, or None."""
 
     members: list[Axis]
     frozen: str | None = None
 
     @property
     def steps(self) -> int:
-        """How many equal steps take every member from nothing to all of its units."""
+        """The number of equal steps from no units to all units that every member allows."""
         return math.gcd(*(axis.n for axis in self.members))
 
 
@@ -50,7 +50,7 @@ class Solution:
 
 
 class Solver:
-    """One pass over a ledger. `candidates` are the axes that may lose units; all other counts are constants.
+    """Solves one ledger. `candidates` are the axes that may lose units; all other counts are constants.
 
     Polynomials are over the counts of axes; `reduced` writes the counts of tied axes as multiples of one of them.
     """
@@ -58,7 +58,7 @@ class Solver:
     def __init__(self, candidates: Iterable[Axis], attributes: Mapping[Attribute, int]):
         self.solution = Solution(ties={axis: Tie([axis]) for axis in candidates})
         self.old = attributes
-        self.known: dict[object, Ratio] = {}  # value of an expression -> the term it was equated to
+        self.known: dict[object, Ratio] = {}  # value of an expression -> the size it equals
 
     def run(self, ledger: Ledger) -> Solution:
         """Solve everything; see the module's docstring for the order."""
@@ -83,14 +83,12 @@ class Solver:
         ]
         return self.solution
 
-    # --- expressions as ratios ---
-
     def _free(self, axis: Axis) -> bool:
         tie = self.solution.ties.get(axis)
         return tie is not None and tie.frozen is None and axis not in self.solution.unsafe
 
     def reduced(self, ratio: Ratio) -> Ratio:
-        """The same ratio over the steps of ties: one variable, the first member, for all counts in proportion."""
+        """Return the ratio in terms of ties: the first member is the one variable for all proportional counts."""
         return Ratio.of(self._reduced(ratio.over), self._reduced(ratio.under))
 
     def _reduced(self, poly: Poly) -> Poly:
@@ -107,13 +105,13 @@ class Solver:
         return Poly.variable(tie.members[0], axis.n // tie.steps) if self._free(axis) else Poly.constant(axis.n)
 
     def term(self, term: Term) -> Poly:
-        """The size of a term as a polynomial over the counts of axes."""
+        """Return the size of a term as a polynomial over the counts of axes."""
         term = find(term)
         if isinstance(term, Case):
             return self.term(term.cases[0])
         if isinstance(term, Axis):
             return Poly.variable(term) if self._free(term) else Poly.constant(term.n)
-        if not term.parts:  # of nothing, such as the boxes that were found
+        if not term.parts:  # an empty size, such as the boxes that were found
             return Poly()
         parts = [self.term(part) for part in term.parts]
         total = parts[0]
@@ -122,7 +120,7 @@ class Solver:
         return total
 
     def ratio(self, expr: Expr) -> Ratio:
-        """An expression as a ratio of polynomials; attributes by their definition, or as they are."""
+        """Return an expression as a ratio of polynomials; undefined attributes count as constants."""
         if isinstance(expr, int):
             return Ratio.of(Poly.constant(int.__index__(expr)))
         if isinstance(expr, Dim):
@@ -155,13 +153,11 @@ class Solver:
     def _varies(self, expr: Expr) -> bool:
         return any(isinstance(leaf, Attribute) or self.term(leaf.term).variables for leaf in leaves(expr))
 
-    # --- 1: attributes ---
-
     def _define(self, equation: SizeEquation, *, several: bool = False) -> bool:
-        """`attribute == size`, and the like with one unknown attribute, defines the attribute.
+        """Define an attribute by an equation in which it is the only unknown one; return whether one was defined.
 
-        Of `several` unknown ones the largest gives way, for small ones tend to count things other than units; those
-        stay as they are.
+        With `several` unknown ones, the largest is defined, because small ones tend to count things other than units;
+        those become constants.
         """
         for side, other in ((equation.left, equation.right), (equation.right, equation.left)):
             unknown = {leaf for leaf in leaves(side) if self._unknown(leaf)}
@@ -186,7 +182,7 @@ class Solver:
         return isinstance(leaf, Attribute) and leaf not in self.solution.attributes
 
     def isolate(self, side: Expr, unknown: Attribute, value: Ratio) -> Ratio | None:
-        """Solve `side == value` for the one unknown in it, by undoing one operation after another."""
+        """Solve `side == value` for the one unknown in it, by inverting one operation after another."""
         while isinstance(side, Arithmetic):
             in_left = unknown in set(leaves(side.left))
             if in_left and unknown in set(leaves(side.right)):
@@ -211,8 +207,6 @@ class Solver:
             side = inner
         return value if _old(value) == self.old[unknown] else None
 
-    # --- 2: values that escaped ---
-
     def _remember(self, equation: SizeEquation) -> None:
         for side, other in ((equation.left, equation.right), (equation.right, equation.left)):
             if isinstance(side, Arithmetic) and isinstance(other, (Dim, Attribute)):
@@ -233,8 +227,6 @@ class Solver:
     def _variables(self, *exprs: Expr) -> set[Axis]:
         return {axis for expr in exprs for leaf in leaves(expr) for axis in self.ratio(leaf).variables}
 
-    # --- 3: constraints ---
-
     def _difficulty(self, equation: SizeEquation) -> int:
         try:
             left, right = balanced(*map(self.reduced, (self.ratio(equation.left), self.ratio(equation.right))))
@@ -251,9 +243,9 @@ class Solver:
             self._balance(left, right, equation.where)
 
     def _balance(self, left: Poly, right: Poly, where: str) -> None:
-        """Two polynomials without common terms must be equal for every plan.
+        """Tie or freeze axes so that two polynomials without common terms are equal for every plan.
 
-        Sums of counts (a + b == c) are, when all of them keep the same share.
+        Sums of counts (a + b == c) stay equal if all of them keep the same share.
         """
         if len(left) == len(right) == 1:
             (x,), (y,) = left, right
@@ -261,8 +253,8 @@ class Solver:
         elif pairs := self._paired(left, right):
             for a, b in pairs:
                 self._proportional((a,), (b,), where)
-        elif beside := self._beside_factors(left) | self._beside_factors(right):
-            self._freeze(beside, where)
+        elif summands := self._summands(left) | self._summands(right):
+            self._freeze(summands, where)
             self._balance(*balanced(*map(self.reduced, (Ratio.of(left), Ratio.of(right)))), where)
         elif all(len(monomial) == 1 for monomial in (*left, *right)):
             first, *rest = sorted(left.variables | right.variables, key=lambda axis: axis.serial)
@@ -272,13 +264,13 @@ class Solver:
             self._freeze(left.variables | right.variables, where)
 
     @staticmethod
-    def _beside_factors(poly: Poly) -> set[Axis]:
-        """Of `(a + b) * c`, a and b: with these fixed, c alone can change in proportion to something else."""
+    def _summands(poly: Poly) -> set[Axis]:
+        """Return a and b of `(a + b) * c`: if they are fixed, c alone can change proportionally to something else."""
         shared = set.intersection(*map(set, poly)) if poly else set()
         return poly.variables - shared if shared and len(poly) > 1 else set()
 
     def _proportional(self, left: Monomial, right: Monomial, where: str) -> None:
-        """One count stays free on each side, in proportion; the step is as fine as it can be."""
+        """Tie one count on each side, with the finest step possible, and freeze the others."""
         pairs = [(x, y) for x in left for y in right if left.count(x) == right.count(y)]
         if not pairs:
             return self._freeze({*left, *right}, where)
@@ -290,7 +282,7 @@ class Solver:
         return math.gcd(*(axis.n for var in (x, y) for axis in self.solution.ties[var].members))
 
     def _paired(self, left: Poly, right: Poly) -> list[tuple[Axis, Axis]] | None:
-        """Sums of equally many single counts, equal one by one: (a + b == c + d) by a == c, b == d."""
+        """Return the pairs of equal counts in sums of equally many: (a + b == c + d) by a == c, b == d; else None."""
         sides = []
         for poly in (left, right):
             if any(len(m) != 1 or c != next(iter(poly.values())) for m, c in poly.items()):
@@ -318,18 +310,16 @@ class Solver:
             tie = self.solution.ties[var]
             tie.frozen = tie.frozen or f"no plan can satisfy the sizes at {where}"
 
-    # --- guards ---
-
     def _open(self, guard: SizeGuard) -> bool:
-        """Whether the outcome of a comparison could depend on the plan."""
+        """Return whether the outcome of a comparison may depend on the plan."""
         try:
             return bool(self.reduced(self.ratio(guard.left) - self.ratio(guard.right)).variables)
-        except Opaque:  # a plan gives numbers, and those can be compared
+        except Opaque:  # the numbers of a plan can be compared
             return bool(self._variables(guard.left, guard.right))
 
 
 def _is_equation(guard: SizeGuard) -> bool:
-    """Whether a comparison equates sizes. Many plans leave no remainder: one of them is looked for."""
+    """Return whether a comparison is an equation. One with a remainder is not: many plans satisfy it."""
     equal = (guard.op, guard.outcome) in (("==", True), ("!=", False))
     return equal and not (_has_remainder(guard.left) or _has_remainder(guard.right))
 
@@ -339,14 +329,14 @@ def _has_remainder(expr: Expr) -> bool:
 
 
 def _floors(expr: Expr, *, inside: bool = False) -> bool:
-    """Whether a quotient is computed with further: ratios are exact, so that only a plan can tell what it rounds to."""
+    """Return whether a quotient is used in further arithmetic: ratios are exact, but plans may round it."""
     if not isinstance(expr, Arithmetic):
         return False
     return (inside and expr.op in ("//", "%")) or _floors(expr.left, inside=True) or _floors(expr.right, inside=True)
 
 
 def _old(ratio: Ratio) -> int:
-    """The value at the unpruned model."""
+    """Return the value for the unpruned model."""
     return ratio.at(lambda axis: axis.n)
 
 

@@ -1,7 +1,7 @@
-"""Tensors that stack, row by row, what belongs to different axes: the last states of all layers of a recurrent net.
+"""Tensors whose rows have different axes, such as the last states of all layers of a recurrent network.
 
-Whoever reads such a tensor as a whole makes the units of its rows one (`Typed.found`). Ops that take rows out, or leave
-them side by side, are told here what becomes of the rows, so that `h[-1]` speaks of the last layer alone.
+An op that reads such a tensor as a whole unifies the units of its rows (`Typed.found`). For ops that select rows or
+keep them separate, this module states what happens to the rows, so that `h[-1]` concerns only the last layer.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ CARRIES: Table[str, Carry] = Table("ways to carry rows through")
 
 
 def carry(*names: str) -> Callable[[Carry], Carry]:
-    """Register what aten ops make of stacked rows: those of each result, or None where they must become one."""
+    """Register a function for aten ops that returns the rows of each result, or None if they must be unified."""
     return CARRIES.register(*names)
 
 
 def stack(out: torch.Tensor, rows: list[Rows]) -> None:
-    """Say that a typed tensor stacks tensors with these last dimensions."""
+    """Record that a typed tensor stacks tensors with these last dimensions."""
     typed = get(out)
     assert typed is not None
     typed.rows = rows
 
 
 def apply(rule: OpRule, op: Op) -> None:
-    """Run a rule; where it leaves the rows of a stacked operand apart, it sees the first of them."""
+    """Run a rule; if the op keeps the rows of a stacked operand separate, the rule sees the first of them."""
     source = op["self"]
     typed = get(source) if op.name in CARRIES and isinstance(source, torch.Tensor) else None
     made = CARRIES[op.name](op, typed.rows) if typed is not None and typed.rows is not None else None
@@ -47,10 +47,10 @@ def apply(rule: OpRule, op: Op) -> None:
     finally:
         typed.rows = rows
     for out, row in zip(op.outs, made, strict=True):
-        _lay(get(out), row)
+        _set_rows(get(out), row)
 
 
-def _lay(typed: Typed | None, row: Rows) -> None:
+def _set_rows(typed: Typed | None, row: Rows) -> None:
     assert typed is not None
     if isinstance(row, list):
         typed.rows = row
@@ -83,7 +83,7 @@ def _along(op: Op, rows: list[Rows]) -> list[Rows] | None:
 
 
 def _between(op: Op, dim: int, rows: list[Rows]) -> list[Rows] | None:
-    """Rows stay as they are where an op concerns a dimension between theirs and their units."""
+    """Return the rows unchanged if an op concerns a dimension between the rows and their units, else None."""
     source = op["self"]
     return [rows] if _depth(rows) <= dim % source.dim() < source.dim() - 1 else None
 
@@ -109,7 +109,7 @@ def _view(op: Op, rows: list[Rows]) -> list[Rows] | None:
 
 
 def _nested(terms: Sequence[Rows], lead: Sequence[int]) -> list[Rows]:
-    """Rows in row-major order as lists of lists of the sizes `lead`."""
+    """Return rows in row-major order as nested lists of the sizes `lead`."""
     rows: list[Rows] = list(terms)
     for n in reversed(lead[1:]):
         rows = [rows[i : i + n] for i in range(0, len(rows), n)]
