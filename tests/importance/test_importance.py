@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import ast
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -251,6 +253,47 @@ def test_a_model_of_zeros_is_scored_zero() -> None:
 
 
 # --- chance ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_registered_criterion_is_exported() -> None:
+    for name, make in CRITERIA.items():
+        kind = type(make(0))
+        assert kind.__name__ in secateur.importance.__all__, name
+        assert getattr(secateur.importance, kind.__name__) is kind, name
+
+
+ROOM = Path(secateur.importance.__file__).parent
+ARGUMENT_CHECKS = {"scoring.py"}  # the file that checks the types of arguments
+
+
+def reads_of_types(source: str) -> list[str]:
+    """The calls of `isinstance`, `issubclass` and `type`, and the imports of `torch.nn`, in a source file."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            found += [node.func.id] if node.func.id in ("isinstance", "issubclass", "type") else []
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name.startswith("torch.nn")]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [name for name in names if name.startswith("torch.nn")]
+        elif isinstance(node, ast.Attribute) and node.attr == "nn":
+            found.append("torch.nn")
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(ROOM.glob("*.py")), ids=lambda path: path.name)
+def test_no_criterion_asks_for_the_type_of_a_layer(path: Path) -> None:
+    found = reads_of_types(path.read_text(encoding="utf-8"))
+    assert [one for one in found if one != "isinstance" or path.name not in ARGUMENT_CHECKS] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["isinstance(x, y)", "type(x)", "from torch import nn", "import torch.nn as n", "torch.nn.Linear"],
+)
+def test_that_check_can_fail(source: str) -> None:
+    assert reads_of_types(source)
 
 
 def test_chance_depends_on_seed_and_name_and_not_on_the_other_axes() -> None:

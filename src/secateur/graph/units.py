@@ -47,6 +47,11 @@ def positions_by_unit(term: Term, axis: Axis) -> torch.Tensor:
     return order.view(_outer_units(axis) * axis.n, -1)
 
 
+def holds_inner_units(term: Term, axis: Axis) -> bool:
+    """Whether a term contains an axis whose units are chosen separately for every unit of `axis`."""
+    return any(isinstance(a, PerUnit) and a.outer is not None and axis in set(axes(a.outer)) for a in axes(term))
+
+
 def _outer_units(axis: Axis) -> int:
     return axis.outer.n if isinstance(axis, PerUnit) and axis.outer is not None else 1
 

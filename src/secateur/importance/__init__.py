@@ -1,4 +1,9 @@
-"""How much each unit matters. One criterion, one file; a criterion sees roles and slices, never layer types."""
+"""Importance criteria: one score for each unit of every prunable axis.
+
+A criterion reads the slices of parameters that belong to a unit, by their roles, and never the type of a layer. May
+import `graph`, `statistics` and the rooms below them; not `trace` or `planning`. To extend it, add a file with one
+criterion class and register the class in `CRITERIA` (`registry.py`), or pass any callable as `importance=`.
+"""
 
 from secateur.importance.activations import MeanActivation, NonZero, Variance, Wanda
 from secateur.importance.batch_norm import BatchNormScale
@@ -12,6 +17,7 @@ from secateur.importance.gradients import OptimalBrainDamage, Snip, TaylorWeight
 from secateur.importance.group_magnitude import GroupNorm
 from secateur.importance.lamp import Lamp
 from secateur.importance.magnitude import L1, L2, Lp
+from secateur.importance.obs import OptimalBrainSurgeon
 from secateur.importance.random import Random
 from secateur.importance.registry import CRITERIA, named_criterion
 from secateur.importance.scoring import (
@@ -45,6 +51,7 @@ __all__ = [
     "NonZero",
     "Normalised",
     "OptimalBrainDamage",
+    "OptimalBrainSurgeon",
     "Random",
     "Scores",
     "Snip",

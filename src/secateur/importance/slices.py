@@ -14,10 +14,10 @@ from secateur.anatomy.masked import worn
 from secateur.graph.consumers import Consumer, matrix_of
 from secateur.graph.graph import Graph
 from secateur.graph.parts import PrunableAxis, SiteUse
-from secateur.graph.units import per_unit, positions_by_unit, readers_by_axis, shape_of
+from secateur.graph.units import holds_inner_units, per_unit, positions_by_unit, readers_by_axis, shape_of
 from secateur.importance.input_moments import InputMoments
 from secateur.statistics.sums import Statistics
-from secateur.terms import PerUnit, Term, axes
+from secateur.terms import Term
 
 Element: TypeAlias = "Callable[[str, Tensor], Tensor]"
 """From the name and the values of a parameter to one number for each of its values."""
@@ -156,7 +156,7 @@ class AxisSlices(Slices):
             rows = self._known.effective[use.name].detach().to("cpu", torch.float64).movedim(use.dim, 0)
             term = self._known.dims[use.name][use.dim]
             slices = rows.reshape(len(rows), -1)[positions_by_unit(term, self.axis.term)]
-            if any(isinstance(a, PerUnit) and a.outer and self.axis.term in set(axes(a.outer)) for a in axes(term)):
+            if holds_inner_units(term, self.axis.term):
                 order = torch.linalg.vector_norm(slices, dim=2).argsort(dim=1, descending=True)
                 slices = slices.gather(1, order.unsqueeze(2).expand_as(slices))
             found.append(slices.reshape(*self.shape, -1))
