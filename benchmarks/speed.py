@@ -5,6 +5,7 @@
     python benchmarks/speed.py --linear                     time per block on chains of 50, 500 and 5,000 blocks
     python benchmarks/speed.py --cost                       one evaluation of the cost of a plan on densenet201
     python benchmarks/speed.py --import                     `import secateur` beyond `import torch`
+    python benchmarks/speed.py --earlier ../older/src       this version against another one, with an A/A pair
 
 A run goes from the model in memory to the pruned model in memory: ours is trace + plan + `cut_`, theirs graph building
 and pruning in place. Imports and the construction of the model are outside, each side is stopped after 60 s, the figure
@@ -15,10 +16,12 @@ some of the models only is printed, not kept.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -45,6 +48,46 @@ def against(names: list[str], limit: float) -> None:
     print(record.table(["model", "Torch-Pruning 1.6.1", "secateur", "faster by"], rows))
     if names == list(incumbent.MODELS):
         print(record.write("speed", "against", figures))
+
+
+def earlier(names: list[str], limit: float, source: Path) -> None:
+    """This version and another one on every model, alternating, and this one a second time: the noise."""
+    here = Path(__file__).resolve().parents[1] / "src"
+    rows: list[list[str]] = []
+    figures: dict[str, dict[str, float]] = {}
+    with (
+        worker.Worker("ours", source) as older,
+        worker.Worker("ours", here) as newer,
+        worker.Worker("ours", here) as again,
+    ):
+        for name in names:
+            runs = worker.alternate({"older": older, "newer": newer, "again": again}, name, limit)
+            value = {side: median(r.seconds) for side, r in runs.items()}
+            found = {**value, "ratio": value["newer"] / value["older"], "A/A": value["again"] / value["newer"]}
+            figures[name] = found
+            rows.append([name, *(f"{found[key]:.3f}" for key in found)])
+            print(rows[-1], file=sys.stderr, flush=True)
+    imports = _imports({"older": source, "newer": here, "again": here})
+    rows.append(["import secateur", *(f"{value:.3f}" for value in imports.values())])
+    print(record.table(["model", "older, s", "newer, s", "again, s", "newer / older", "A/A"], rows))
+    print(record.write("speed", "earlier", {**figures, "import": imports}))
+
+
+def _imports(sources: dict[str, Path], rounds: int = 9) -> dict[str, float]:
+    """Median seconds of `import secateur` by version, in turn."""
+    seconds: dict[str, list[float]] = {side: [] for side in sources}
+    for _ in range(rounds):
+        for side, source in sources.items():
+            seconds[side].append(_import_once(source))
+    value = {side: median(some) for side, some in seconds.items()}
+    return {**value, "ratio": value["newer"] / value["older"], "A/A": value["again"] / value["newer"]}
+
+
+def _import_once(source: Path | None = None) -> float:
+    """Seconds of `import secateur` in a fresh interpreter in which torch is already imported."""
+    code = "import time, torch; t = time.perf_counter(); import secateur; print(time.perf_counter() - t)"
+    env = {**os.environ, **({"PYTHONPATH": str(source)} if source else {})}
+    return float(subprocess.check_output([sys.executable, "-c", code], env=env))
 
 
 def _cell(runs: worker.Runs) -> str:
@@ -111,8 +154,7 @@ def _cost_of(graph: Any, plan: Any) -> tuple[int, int]:
 
 def import_time(repeats: int = 7) -> None:
     """Seconds of `import secateur` in a fresh interpreter in which torch is already imported."""
-    code = "import time, torch; t = time.perf_counter(); import secateur; print(time.perf_counter() - t)"
-    seconds = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(repeats)]
+    seconds = [_import_once() for _ in range(repeats)]
     rows = [["after torch", f"{median(seconds):.3f}", f"{max(seconds):.3f}"]]
     print(record.table(["import secateur", "median, s", "worst, s"], rows))
     print(record.write("speed", "import", {"median_s": median(seconds), "seconds": seconds}))
@@ -125,11 +167,15 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=60.0, help="seconds after which a run is stopped")
     for part in ("linear", "cost", "import"):
         parser.add_argument(f"--{part}", action="store_true")
+    parser.add_argument("--earlier", type=Path, metavar="SRC", help="the src folder of another version")
     args = vars(parser.parse_args())
     torch.set_num_threads(1)
     parts = {"linear": linear, "cost": cost, "import": import_time}
+    names = args["models"].split(",")
+    if args["earlier"]:
+        return earlier(names, args["limit"], args["earlier"])
     chosen = [run for part, run in parts.items() if args[part]]
-    for run in chosen or [lambda: against(args["models"].split(","), args["limit"])]:
+    for run in chosen or [lambda: against(names, args["limit"])]:
         run()
 
 

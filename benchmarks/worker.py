@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -69,10 +70,11 @@ class Runs:
 
 
 class Worker:
-    """The parent's handle on one child; `side` is "ours" or "incumbent"."""
+    """The parent's handle on one child; `side` is "ours" or "incumbent", `source` where secateur is imported from."""
 
-    def __init__(self, side: str) -> None:
+    def __init__(self, side: str, source: Path | None = None) -> None:
         self.side = side
+        self._source = {"PYTHONPATH": str(source)} if source is not None else {}
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Worker:
@@ -102,7 +104,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+                env={**os.environ, **self._source, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
             )
         return self._child
 

@@ -67,6 +67,25 @@ def test_no_public_function_takes_more_than_ten_parameters() -> None:
     assert {name: count for name, count in counts.items() if count > 10} == {}
 
 
+LATE = """
+import sys, secateur
+late = ("secateur.train", "secateur.probing")
+assert not [name for name in sys.modules if name.startswith(late)], "the loops of training come with the import"
+assert set(secateur.__all__) <= set(dir(secateur))
+assert secateur.iterate is sys.modules["secateur.train.iterate"].iterate
+assert all(getattr(secateur, name) for name in secateur.__all__)
+try:
+    secateur.serach
+except AttributeError as error:
+    print(error)
+"""
+
+
+def test_names_that_are_imported_late_are_there() -> None:
+    ran = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "module 'secateur' has no attribute 'serach'\n"), ran.stderr
+
+
 def test_what_prune_takes_by_name_is_what_a_cutting_holds() -> None:
     held = {field.name for field in fields(Cutting)} - {"example_inputs"}
     assert set(CuttingOptions.__annotations__) == held

@@ -83,9 +83,14 @@ DEPTH = 6
 """From a module's attribute to what it holds, and so on."""
 
 
+def is_empty(owner: Any) -> bool:
+    """Whether it is a container with nothing in it, as most tables of hooks are."""
+    return isinstance(owner, _CONTAINERS) and not owner
+
+
 def _content(owner: Any) -> Any:
     """The content, in a plain container: subclasses may be made otherwise. Most are empty, and share one."""
-    if isinstance(owner, _CONTAINERS) and not owner:
+    if is_empty(owner):
         return _NOTHING
     if isinstance(owner, (list, deque)):
         return list(owner)
@@ -98,7 +103,10 @@ _NOTHING: Any = types.MappingProxyType({})
 
 
 def _restore(owner: Any, was: Any) -> None:
-    if isinstance(owner, set):
+    if isinstance(owner, dict):
+        if owner or was:
+            _restore_table(owner, was)
+    elif isinstance(owner, set):
         if owner != was:
             owner.clear()
             owner.update(was)
@@ -106,8 +114,6 @@ def _restore(owner: Any, was: Any) -> None:
         if len(owner) != len(was) or any(a is not b for a, b in zip(owner, was, strict=True)):
             owner.clear()
             owner.extend(was)
-    elif isinstance(owner, dict):
-        _restore_table(owner, was)
     else:
         for name in [name for name in values(owner) if name not in was]:
             remove(owner, name)
@@ -117,7 +123,7 @@ def _restore(owner: Any, was: Any) -> None:
 
 def _restore_table(owner: dict[Any, Any], was: dict[Any, Any]) -> None:
     """Past the methods of subclasses, which may refuse."""
-    if [*owner] == [*was] and all(owner[key] is value for key, value in was.items()):
+    if [*owner] == [*was] and [*map(id, owner.values())] == [*map(id, was.values())]:
         return
     kind: Any = OrderedDict if isinstance(owner, OrderedDict) else dict
     kind.clear(owner)

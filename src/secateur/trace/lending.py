@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -88,9 +89,19 @@ def _held(module: nn.Module) -> Iterator[Tensor]:
     for table in (module._parameters, module._buffers):
         yield from (tensor for tensor in table.values() if tensor is not None)
     for name, value in vars(module).items():
-        empty = isinstance(value, (dict, list, tuple, set)) and not value  # most tables of hooks are empty
-        if name not in TABLES and not empty and not isinstance(value, PLAIN):
+        if name not in TABLES and not _is_plain(value):
             yield from tensors_in(value)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value plainly holds no tensor, as most attributes of modules: numbers, sizes, empty tables of hooks."""
+    if type(value) in _CONTAINERS:
+        return not value or (type(value) is tuple and all(type(part) in _LEAVES for part in value))
+    return type(value) in _LEAVES or isinstance(value, PLAIN)
+
+
+_CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set})
+_LEAVES = frozenset({int, float, bool, str, type(None)})
 
 
 _STATISTICS = frozenset({"running_mean", "running_var"})

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from secateur.anatomy.keeping import TABLES, held
+from secateur.anatomy.keeping import TABLES, held, is_empty
 from secateur.anatomy.parts import parts
 
 _IDLE = frozenset({"CACHE", "TO_BOOL", "NOP", "EXTENDED_ARG", "NOT_TAKEN"})
@@ -33,7 +33,7 @@ _OTHERS = frozenset({"__init__", "train", "eval"})
 def keeps_tensors(model: nn.Module) -> bool:
     """Rule 2."""
     owners = held({n: v for n, v in vars(module).items() if n not in TABLES} for module in model.modules())
-    return any(_is_plain(part) for owner in owners for part in parts(owner))
+    return any(_is_plain(part) for owner in owners if not is_empty(owner) for part in parts(owner))
 
 
 def _is_plain(value: Any) -> bool:
