@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import secateur
-from nets import NETS
+from nets import NETS, graph_of
 from secateur.base.text import PAGE
 from secateur.graph.data import as_dict
 from secateur.graph.frozen_text import frozen_summary
@@ -19,10 +19,6 @@ from secateur.graph.parts import Frozen
 from secateur.graph.sections import Diagnosis
 from secateur.graph.text import ROWS, table
 from secateur.graph.why import why
-
-
-def graph_of(name: str) -> Graph:
-    return secateur.trace(NETS[name].make(), NETS[name].example())
 
 
 def row(text: str, name: str) -> dict[str, str]:

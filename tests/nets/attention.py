@@ -18,14 +18,10 @@ def _fused(self: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 ATTENTION = (6 * 12 + 12) + (12 * 36 + 36) + (12 * 12 + 12) + (12 * 5 + 5)
-
-
 THREE_HEADS = {
     "qkv.weight[0]": "no plan can satisfy the sizes at reshape at",
     "proj.weight[1]": "no plan can satisfy the sizes at reshape at",
 }
-
-
 ATTENTION_MACS = 10 * (6 * 12 + 12 * 36 + 12 * 12 + 12 * 5) + 2 * 2 * 5 * 5 * 12
 
 

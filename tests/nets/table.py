@@ -10,11 +10,7 @@ import torch
 from torch import nn
 
 IMAGE = (1, 3, 8, 8)
-
-
 TOKENS = (2, 5, 6)
-
-
 IDS = torch.tensor([[1, 4, 0], [6, 2, 2]])
 
 

@@ -11,22 +11,7 @@ from secateur.cost.count import count
 from secateur.recipes import masked, masked_convnet, masked_mlp
 from secateur.recipes.framework import Options, Result, scratch
 from secateur.recipes.masked import METHODS, MaskedCase, MaskedTraining, MaskedWorkshop
-
-SQUARES = '''
-import torch
-
-
-def data(split, batch_size):
-    """Squares whose place is their class."""
-    random = torch.Generator().manual_seed(len(split))
-    for _ in range(8):
-        y = torch.randint(10, (batch_size,), generator=random)
-        x = 0.3 * torch.randn(batch_size, 1, 28, 28, generator=random)
-        for i, place in enumerate(y.tolist()):
-            top, left = 14 * (place // 5), 5 * (place % 5)
-            x[i, 0, top : top + 6, left : left + 5] += 2
-        yield x, y
-'''
+from squares import SQUARES
 
 WIDTHS = {masked_mlp: [50, 100, 10], masked_convnet: [8, 16, 32, 10]}
 SIZES = {masked_mlp: 784 * 50 + 50 + 50 * 100 + 100 + 100 * 10 + 10}
