@@ -1,10 +1,11 @@
-"""The house: which files lie loose, how many parameters functions take, and that the contracts on imports can fail.
+"""The house: loose files, the tests of each source file, how many parameters functions take, contracts on imports.
 
 `make lint` runs the contracts (`import-linter`, in pyproject.toml).
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import inspect
@@ -18,7 +19,9 @@ from typing import Any
 
 import pytest
 
+from reaching import imports, reaches
 from secateur.pruning import Cutting, CuttingOptions
+from twins import TESTS, USERS
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "secateur"
@@ -33,6 +36,60 @@ CONTRACTS = {
 
 def test_three_modules_lie_loose() -> None:
     assert sorted(path.name for path in SOURCE.glob("*.py")) == ["__init__.py", "errors.py", "pruning.py"]
+
+
+def has_code(path: Path) -> bool:
+    """Whether a file defines anything: most `__init__` files only import."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return path.name != "__init__.py" or any(isinstance(node, kinds) for node in ast.parse(path.read_text()).body)
+
+
+def twin_of(name: str) -> Path:
+    path = ROOT / "tests" / name
+    return path.with_name(f"test_{path.name}")
+
+
+def module_of(name: str) -> str:
+    return "secateur." + name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+SOURCES = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if has_code(path)}
+
+
+def test_every_source_file_has_a_twin_or_a_row() -> None:
+    assert {name for name in SOURCES if not twin_of(name).exists()} == TESTS.keys()
+
+
+def test_rows_name_files_that_exist() -> None:
+    assert {
+        test for tests in TESTS.values() for test in tests.split() if not (ROOT / "tests" / test).is_file()
+    } == set()
+    assert USERS.keys() <= TESTS.keys()
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_the_tests_of_a_row_reach_the_source(name: str) -> None:
+    module, user = module_of(name), USERS.get(name)
+    if user is not None:
+        assert module in imports(SOURCE.parent / f"{user.replace('.', '/')}.py").values()
+    assert [test for test in TESTS[name].split() if not reaches(test, user or module)] == []
+
+
+@pytest.mark.parametrize(
+    ("test", "module"),
+    [
+        ("test_laws.py", "secateur.cli.plan"),
+        ("terms/test_terms.py", "secateur.terms.equation"),
+        ("trace/test_joined.py", "secateur.masks.dead"),
+        ("cli/test_origin.py", "secateur.trace.tracing"),
+    ],
+)
+def test_a_test_does_not_reach_what_it_does_not_name(test: str, module: str) -> None:
+    assert not reaches(test, module)
+
+
+def test_users_are_named_where_they_are_needed() -> None:
+    assert [name for name in USERS if all(reaches(test, module_of(name)) for test in TESTS[name].split())] == []
 
 
 PUBLIC = [
