@@ -16,7 +16,7 @@ from secateur.models.resolve import SOURCES
 from secateur.recipes import RECIPES
 from secateur.recover.steps import STEPS
 from secateur.trace.registry import ATEN, FUNCTIONS, IN_DOUBLE, PLAIN, PLAINER, rule
-from secateur.trace.size_functions import SIZED
+from secateur.trace.size_demands import SIZED
 from secateur.trace.stacked import CARRIES
 from secateur.train.logs import KINDS
 from secateur.train.options import OPTIMIZERS

@@ -26,7 +26,7 @@ from secateur.errors import InputError
 from secateur.graph.sizes import Attribute, Dim, Expr, SizeEquation
 from secateur.terms import Term
 from secateur.trace.names import Quotient, followed, whole
-from secateur.trace.size_functions import shape_args
+from secateur.trace.size_demands import shape_args
 from secateur.trace.tracked_ints import Ledger, Num, escape, expression, open_ledger, plain
 from secateur.trace.typed import get
 

@@ -21,7 +21,7 @@ from secateur.terms import Axis, axes
 from secateur.trace.op import Op
 from secateur.trace.recorder import Recorder
 from secateur.trace.registry import OpRule
-from secateur.trace.size_functions import SIZED
+from secateur.trace.size_demands import SIZED
 from secateur.trace.tracked_ints import source_line
 from secateur.trace.typed import Typed, get
 

@@ -1,41 +1,42 @@
-"""Torch functions that take or give sizes: what each says about the integers it was handed.
+"""Torch functions that take or return sizes, and what each states about the integers that it receives.
 
 `after(recorder, func, args, kwargs, out)` runs after every torch function of the user's code. A function in `SIZED`
-turns its size arguments into equations with the terms of its result; a literal there freezes the term, for the
-pruned model could not satisfy it. Any other function that is handed a `Num` lets it escape.
+turns its size arguments into equations with the terms of its result; a literal size freezes the term, because a pruned
+model could not satisfy it. Any other function that receives a `Num` lets it escape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from secateur.base.table import Table
-from secateur.graph.sizes import Arithmetic, Dim, SizeEquation, SizeGuard
-from secateur.terms import ONE, Axis, Term, collapse, cut, factor, find, freeze, mark_inexact, product, same
+from secateur.graph.sizes import Arithmetic, Dim, SizeEquation
+from secateur.terms import ONE, Axis, Term, collapse, factor, find, freeze, mark_inexact, product, same
 from secateur.trace.notes import Notes
-from secateur.trace.tracked_ints import Num, escape, expression, plain
+from secateur.trace.size_demands import (
+    SIZED,
+    Args,
+    argument,
+    demand,
+    demand_shape,
+    demand_span,
+    let_escape,
+    shape_args,
+    sized,
+)
+from secateur.trace.tracked_ints import Num, escape, plain
 from secateur.trace.typed import Typed, drop, get, is_blank, mark_blank, put
-
-Args: TypeAlias = "tuple[Any, ...]"
-Handler: TypeAlias = "Callable[[Notes, Args, dict[str, Any], Any], Any]"
-SIZED: Table[str, Handler] = Table("handlers for")
-
-
-def sized(*names: str) -> Callable[[Handler], Handler]:
-    """Register a handler for the torch functions and methods of these names."""
-    return SIZED.register(*names)
 
 
 def after(recorder: Notes, func: Any, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
-    """Tell the ledger what `func` did with the sizes it was handed; gives the result, its sizes made Nums."""
+    """Record in the ledger what `func` did with the sizes it received; return its result, with sizes as Nums."""
     name = getattr(func, "__name__", "")
     if name == "__get__":
         return recorder.numbers(args[0]) if getattr(func, "__self__", None) is torch.Tensor.shape else out
     if name == "__set__" and getattr(func, "__self__", None) is torch.Tensor.data:
-        drop(args[0])  # it lies elsewhere now
+        drop(args[0])  # its memory is another one now
         recorder.typed(args[0])
     if name == "__reduce_ex__":
         recorder.memory.reduced.append(recorder.typed(args[0]))
@@ -45,55 +46,16 @@ def after(recorder: Notes, func: Any, args: Args, kwargs: dict[str, Any], out: A
     if handler is not None:
         changed = handler(recorder, args, kwargs, out)
         return out if changed is None else changed
-    _let_escape(args, name)
+    let_escape(args, name)
     if kwargs:
-        _let_escape(tuple(kwargs.values()), name)
+        let_escape(tuple(kwargs.values()), name)
     return out
-
-
-def _let_escape(args: Sequence[Any], name: str) -> None:
-    for value in args:
-        if isinstance(value, Num):
-            escape(value, f"used in {name}")
-        elif isinstance(value, (tuple, list)) and len(value) < 16:
-            _let_escape(value, name)
-
-
-def demand(recorder: Notes, wanted: Any, term: Term, name: str) -> None:
-    """The code asks for a dimension of this size: an equation if the number has a history, else a literal."""
-    if isinstance(wanted, torch.Tensor):
-        return freeze(term, lambda: f"a size computed from data at {recorder.where()}")
-    if isinstance(wanted, Num):
-        if plain(wanted) != -1:
-            recorder.ledger.equations.append(SizeEquation(wanted.expr, Dim(term), f"{name} at {recorder.where()}"))
-    elif wanted != -1 and term.n != 1:
-        freeze(term, lambda: f"{name}(..., {wanted}) is written at {recorder.where()}")
-
-
-def demand_shape(recorder: Notes, shape: Sequence[Any], out: torch.Tensor, name: str) -> None:
-    typed = get(out)
-    if typed is not None:
-        for wanted, term in zip(shape, typed.counted(), strict=True):
-            demand(recorder, wanted, term, name)
-
-
-def shape_args(args: Sequence[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
-    """Sizes given as `f(2, 3)`, `f((2, 3))`, `f(size=...)` or `f(shape=...)`."""
-    sizes = args or kwargs.get("size") or kwargs.get("shape") or ()
-    return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
-
-
-def _argument(args: Args, kwargs: dict[str, Any], place: int, name: str, default: Any = None) -> Any:
-    return args[place] if len(args) > place else kwargs.get(name, default)
-
-
-# --- sizes that are read ---
 
 
 @sized("size")
 def _size(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
     numbers = recorder.numbers(args[0])
-    dim = _argument(args, kwargs, 1, "dim")
+    dim = argument(args, kwargs, 1, "dim")
     return numbers if dim is None else numbers[dim]
 
 
@@ -113,7 +75,7 @@ def _layout(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> No
 
 @sized("tolist", "numpy", "__array__", "__dlpack__", "storage", "untyped_storage")
 def _values(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    """Values that leave as plain Python or NumPy may come back as constants of the old size."""
+    """Freeze all dimensions: values that leave as Python or NumPy data may come back as constants of the old size."""
     for term in recorder.typed(args[0]).found():
         freeze(term, lambda: f"its values left PyTorch at {recorder.where()}")
 
@@ -122,9 +84,6 @@ def _values(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> No
 def _len(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
     if args[0].dim():
         escape(recorder.numbers(args[0])[0], "len() was called")
-
-
-# --- shapes that are asked for ---
 
 
 @sized("view", "reshape", "broadcast_to")
@@ -136,8 +95,8 @@ def _view(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None
 
 @sized("unflatten")
 def _unflatten(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    dim = _argument(args, kwargs, 1, "dim") % args[0].dim()
-    sizes = _argument(args, kwargs, 2, "sizes")
+    dim = argument(args, kwargs, 1, "dim") % args[0].dim()
+    sizes = argument(args, kwargs, 2, "sizes")
     rest = args[0].dim() - dim - 1
     demand_shape(recorder, [-1] * dim + list(sizes) + [-1] * rest, out, "unflatten")
 
@@ -151,7 +110,7 @@ def _expand(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> No
         widened = i < added or args[0].shape[i - added] != out.shape[i]
         if widened and isinstance(wanted, Num):
             typed.dims[i] = Axis(plain(wanted)) if plain(wanted) != 1 else ONE
-            typed.zero[i] = False  # a copy holds what the others hold, whichever unit it stands for
+            typed.zero[i] = False  # all copies hold the same values, whichever unit they stand for
         demand(recorder, wanted, typed.dims[i], "expand")
 
 
@@ -161,11 +120,11 @@ def _as(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     for i, (x, y) in enumerate(zip(source.found(), target.found(), strict=False)):
         if x.n == y.n and out.shape == args[1].shape:
             recorder.unify(x, y)
-            source.zero[i] = source.zero[i] and not _is_expanded(args[0], out, i)  # copies hold no zeros of their own
+            source.zero[i] = source.zero[i] and not _is_expanded(args[0], out, i)  # all copies hold the same values
 
 
 def _is_expanded(x: torch.Tensor, out: torch.Tensor, dim: int) -> bool:
-    """Whether a dimension of a result holds copies of what was one long, or not there."""
+    """Return whether a dimension of a result holds copies of a dimension that had size one or did not exist."""
     before = dim - (out.dim() - x.dim())
     return out.numel() != x.numel() and (before < 0 or x.shape[before] != out.shape[dim])
 
@@ -187,7 +146,7 @@ def _repeat(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> No
 
 @sized("repeat_interleave")
 def _repeat_interleave(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    wanted = _argument(args, kwargs, 1, "repeats")
+    wanted = argument(args, kwargs, 1, "repeats")
     if isinstance(wanted, Num):
         escape(wanted, "used in repeat_interleave")
 
@@ -199,20 +158,20 @@ def _factory(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> N
 
 @sized("full")
 def _full(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    escape(_argument(args, kwargs, 1, "fill_value"), "used in full")
-    _made(recorder, _argument(args, kwargs, 0, "size"), out)
+    escape(argument(args, kwargs, 1, "fill_value"), "used in full")
+    _made(recorder, argument(args, kwargs, 0, "size"), out)
 
 
 @sized("normal")
 def _normal(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     for place, name in enumerate(("mean", "std")):
-        escape(_argument(args, kwargs, place, name), "used in normal")
-    _made(recorder, _argument(args, kwargs, 2, "size", ()), out)
+        escape(argument(args, kwargs, place, name), "used in normal")
+    _made(recorder, argument(args, kwargs, 2, "size", ()), out)
 
 
 @sized("randint")
 def _randint(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    """`randint(high, size)` or `randint(low, high, size)`."""
+    """Handle `randint(high, size)` and `randint(low, high, size)`."""
     for value in (*args, kwargs.get("low"), kwargs.get("high")):
         escape(value, "used in randint")
     _made(recorder, kwargs.get("size") or args[-1], out)
@@ -225,12 +184,12 @@ def _new(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
 
 @sized("new_full")
 def _new_full(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    escape(_argument(args, kwargs, 2, "fill_value"), "used in new_full")
-    _made(recorder, _argument(args, kwargs, 1, "size"), out)
+    escape(argument(args, kwargs, 2, "fill_value"), "used in new_full")
+    _made(recorder, argument(args, kwargs, 1, "size"), out)
 
 
 def _made(recorder: Notes, shape: Sequence[Any], out: torch.Tensor) -> None:
-    """A tensor made to size: dimensions whose size has a history are free, the others stay literals."""
+    """Set the type of a newly created tensor: dimensions whose size has a history are free, the others are frozen."""
     if len(shape) != out.dim() or not any(isinstance(n, Num) for n in shape):
         return
     literal = f"created with a literal size at {recorder.where()}"
@@ -254,19 +213,19 @@ def _arange(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> No
 
 @sized("one_hot")
 def _one_hot(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    _bins(recorder, _argument(args, kwargs, 1, "num_classes", -1), out, "one_hot")
+    _bins(recorder, argument(args, kwargs, 1, "num_classes", -1), out, "one_hot")
 
 
 @sized("bincount")
 def _bincount(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    _bins(recorder, _argument(args, kwargs, 2, "minlength", 0), out, "bincount")
+    _bins(recorder, argument(args, kwargs, 2, "minlength", 0), out, "bincount")
 
 
 @sized("histc")
 def _histc(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    """Bins from 0 to n - 1 count whole numbers; other bounds are values."""
-    bins = _argument(args, kwargs, 1, "bins", 100)
-    low, high = _argument(args, kwargs, 2, "min", 0), _argument(args, kwargs, 3, "max", 0)
+    """Handle bins from 0 to n - 1, which count integers; other bounds are values."""
+    bins = argument(args, kwargs, 1, "bins", 100)
+    low, high = argument(args, kwargs, 2, "min", 0), argument(args, kwargs, 3, "max", 0)
     _bins(recorder, bins, out, "histc")
     if isinstance(high, Num) and plain(high) == plain(bins) - 1 and not low:
         recorder.ledger.equations.append(
@@ -279,7 +238,7 @@ def _histc(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Non
 
 
 def _bins(recorder: Notes, count: Any, out: torch.Tensor, name: str) -> None:
-    """A literal count of bins freezes them."""
+    """Require a number of bins; a literal one freezes them."""
     if count in (-1, 0):
         freeze(_last(recorder, out), lambda: f"{name} takes its size from data at {recorder.where()}")
     else:
@@ -290,14 +249,11 @@ def _last(recorder: Notes, tensor: torch.Tensor) -> Term:
     return recorder.typed(tensor).found()[-1]
 
 
-# --- pieces ---
-
-
 @sized("split", "split_with_sizes")
 def _split(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    wanted = _argument(args, kwargs, 1, "split_size_or_sections")
+    wanted = argument(args, kwargs, 1, "split_size_or_sections")
     wanted = kwargs.get("split_size", kwargs.get("split_sizes")) if wanted is None else wanted
-    dim = _argument(args, kwargs, 2, "dim", 0)
+    dim = argument(args, kwargs, 2, "dim", 0)
     sizes: list[Any] = list(wanted) if isinstance(wanted, (tuple, list)) else [wanted] * len(out)
     for size, piece in zip(sizes, out, strict=True):
         whole = piece.shape[dim] == plain(size)
@@ -306,9 +262,9 @@ def _split(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Non
 
 @sized("chunk", "tensor_split", "hsplit", "vsplit", "dsplit")
 def _chunk(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    """The pieces of a chunk stay equally long; a piece that is shorter now is not promised to stay so."""
-    count = _argument(args, kwargs, 1, "chunks", kwargs.get("indices_or_sections"))
-    dim = _argument(args, kwargs, 2, "dim", 0)
+    """Require that equal pieces of a chunk stay equal; pieces of unequal length are frozen."""
+    count = argument(args, kwargs, 1, "chunks", kwargs.get("indices_or_sections"))
+    dim = argument(args, kwargs, 2, "dim", 0)
     escape(count, "used in chunk")
     first = recorder.typed(out[0]).found()[dim]
     for piece in out[1:]:
@@ -323,9 +279,9 @@ def _chunk(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Non
 
 @sized("narrow")
 def _narrow(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    """As a slice, but what is missing at the end is an error: the length must be that of the piece."""
-    dim, start, length = (_argument(args, kwargs, i, n) for i, n in ((1, "dim"), (2, "start"), (3, "length")))
-    _span(recorder, args[0], dim, start, None)
+    """Handle a slice whose end must exist: the length must be that of the piece."""
+    dim, start, length = (argument(args, kwargs, i, n) for i, n in ((1, "dim"), (2, "start"), (3, "length")))
+    demand_span(recorder, args[0], dim, start, None)
     demand(recorder, length, recorder.typed(out).counted()[dim], "narrow")
 
 
@@ -348,7 +304,7 @@ def _getitem(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> N
 
 
 def _taken(item: Any) -> int:
-    """How many dimensions one item of an index speaks of."""
+    """Return the number of dimensions that one item of an index covers."""
     if item is Ellipsis or item is None or isinstance(item, bool):
         return 0
     return item.dim() if isinstance(item, torch.Tensor) and item.dtype in (torch.bool, torch.uint8) else 1
@@ -359,56 +315,17 @@ def _slice(recorder: Notes, source: torch.Tensor, dim: int, item: slice) -> None
         for bound in (item.start, item.stop, item.step):
             escape(bound, "used in a strided slice")
     elif item.start is not None or item.stop is not None:
-        _span(recorder, source, dim, item.start, item.stop)
-
-
-def _span(recorder: Notes, source: torch.Tensor, dim: int, start: Any, stop: Any) -> None:
-    """`source[start:stop]`: the units before `start`, and before `stop`, are as many as these numbers say.
-
-    A number counted from the end speaks of the units behind it; one beyond the ends must stay beyond them.
-    """
-    term = recorder.typed(source).counted()[dim]
-    for bound in (start, stop):
-        if bound is None or isinstance(bound, torch.Tensor):
-            continue
-        at = plain(bound)
-        offset = at + term.n if at < 0 else at
-        if not 0 < offset < term.n:
-            _beyond(recorder, bound, at, term)
-            continue
-        pieces = cut(term, [offset, term.n])
-        if pieces is None:
-            escape(bound, "used in a slice that cuts through units")
-        elif at < 0:
-            wanted = Num(-at, Arithmetic("-", 0, expression(bound))) if isinstance(bound, Num) else -at
-            demand(recorder, wanted, pieces[1], "slice")
-        else:
-            demand(recorder, bound, pieces[0], "slice")
-
-
-def _beyond(recorder: Notes, bound: Any, at: int, term: Term) -> None:
-    """A computed bound at or past an end: it must stay there."""
-    if not isinstance(bound, Num):
-        return
-    if at == term.n:
-        demand(recorder, bound, term, "slice")
-    elif at > term.n:
-        recorder.ledger.guards.append(SizeGuard(">=", bound.expr, Dim(term), True, recorder.where()))
-    else:
-        escape(bound, "used as a slice bound at the front")
-
-
-# --- means ---
+        demand_span(recorder, source, dim, item.start, item.stop)
 
 
 @sized("div", "true_divide")
 def _divide(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    """A sum over units, divided by their number, is their mean; any other size that divides has escaped."""
-    size = _argument(args, kwargs, 1, "other")
+    """Recognise a sum over units divided by their number as a mean; any other size that divides escapes."""
+    size = argument(args, kwargs, 1, "other")
     typed = get(args[0]) if isinstance(args[0], torch.Tensor) else None
     summed = typed.summed if typed is not None else None
     if not isinstance(size, Num) or not _counts(size, summed) or "rounding_mode" in kwargs:
-        return _let_escape((args[0], size), "div")
+        return let_escape((args[0], size), "div")
     assert summed is not None
     collapse(summed)
     mark_inexact(summed, lambda: f"a mean is taken over it at {recorder.where()}", unsafe=False)
@@ -419,28 +336,25 @@ def _counts(size: Num, term: Term | None) -> bool:
     return term is not None and isinstance(size.expr, Dim) and same(size.expr.term, term)
 
 
-# --- group counts and normalised shapes ---
-
-
 @sized("conv1d", "conv2d", "conv3d")
 def _conv(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    _groups(recorder, args, kwargs, _argument(args, kwargs, 6, "groups", 1))
+    _groups(recorder, args, kwargs, argument(args, kwargs, 6, "groups", 1))
 
 
 @sized("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 def _conv_transpose(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    _groups(recorder, args, kwargs, _argument(args, kwargs, 6, "groups", 1))
+    _groups(recorder, args, kwargs, argument(args, kwargs, 6, "groups", 1))
 
 
 def _groups(recorder: Notes, args: Args, kwargs: dict[str, Any], wanted: Any) -> None:
-    groups = recorder.group_term(_argument(args, kwargs, 1, "weight"))
+    groups = recorder.group_term(argument(args, kwargs, 1, "weight"))
     if groups is not None:
         demand(recorder, wanted, groups, "groups")
 
 
 @sized("group_norm")
 def _group_norm(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    wanted = _argument(args, kwargs, 1, "num_groups")
+    wanted = argument(args, kwargs, 1, "num_groups")
     channels, count = recorder.typed(args[0]).found()[1], plain(wanted)
     parts = factor(channels, [count, channels.n // count]) if count > 1 else None
     if parts is not None:
@@ -449,6 +363,6 @@ def _group_norm(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -
 
 @sized("layer_norm", "rms_norm")
 def _layer_norm(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    shape = _argument(args, kwargs, 1, "normalized_shape")
+    shape = argument(args, kwargs, 1, "normalized_shape")
     for wanted, term in zip(shape, recorder.typed(args[0]).found()[-len(shape) :], strict=True):
         demand(recorder, wanted, find(term), "normalized_shape")
