@@ -1,4 +1,4 @@
-"""Prepare a model for a recorded run, and put everything back whatever happens.
+"""Prepares a model for a recorded run, and restores it afterwards, also after errors.
 
 For the run every parameter, buffer and plain tensor attribute is replaced by a stand-in (on the meta device, or sharing
 storage) that carries its type, and the integer attributes of modules, and of the objects that they hold, by `Num`s.
@@ -26,18 +26,18 @@ from secateur.trace.devices import RunDevice
 from secateur.trace.tracked_ints import Num, Shape
 from secateur.trace.typed import Place, Typed, drop, get, put
 
-# Sizes that torch's own modules keep; everything else they hold (strides, paddings, ...) is no size of a parameter.
+# The sizes among the attributes of torch's modules; the others (strides, paddings, ...) are not sizes of parameters.
 _TORCH_SIZES = frozenset(
     "d_model groups num_groups normalized_shape num_features num_channels embed_dim num_heads head_dim kdim vdim "
     "in_features out_features in_channels out_channels embedding_dim num_parameters input_size hidden_size "
     "proj_size unflattened_size".split()
 )
-_SEQUENCES: dict[type, Any] = {tuple: tuple, list: list, torch.Size: Shape}  # what stands in for sequences of ints
+_SEQUENCES: dict[type, Any] = {tuple: tuple, list: list, torch.Size: Shape}  # the stand-ins for sequences of ints
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """In a module, something of which the constructor makes `made` of the config."""
+    """A size or attribute of a module, for which the constructor computes the expression `made` from the config."""
 
     module: str
     thing: Dim | Attribute
@@ -57,22 +57,22 @@ class Site:
 
 @dataclass
 class StandIns:
-    """What stands in for the model's tensors and integers."""
+    """The stand-ins for the tensors and integers of a model."""
 
     sites: dict[str, Site] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)  # further names of shared tensors
     attributes: dict[Attribute, int] = field(default_factory=dict)
     stand_ins: dict[int, tuple[str, torch.Tensor]] = field(default_factory=dict)
-    originals: list[torch.Tensor] = field(default_factory=list)  # kept alive: `stand_ins` goes by id
+    originals: list[torch.Tensor] = field(default_factory=list)  # kept alive, because `stand_ins` is keyed by id
     caches: list[Cache] = field(default_factory=list)
-    unread: list[Attribute] = field(default_factory=list)  # of the attributes, those that no call looked at
-    offered: dict[Attribute, int] = field(default_factory=dict)  # what a config might say, and leaves open
-    facts: list[Fact] = field(default_factory=list)  # what the constructor makes of the config
+    unread: list[Attribute] = field(default_factory=list)  # the attributes that no call read
+    offered: dict[Attribute, int] = field(default_factory=dict)  # attributes that a config leaves open
+    facts: list[Fact] = field(default_factory=list)  # what the constructor computes from the config
 
 
 @contextmanager
 def staged(model: nn.Module, ground: RunDevice, stage: StandIns) -> Iterator[None]:
-    """Swap stand-ins in, and everything back on the way out."""
+    """Replace tensors and integers by stand-ins, and restore them on exit."""
     try:
         with kept(model):
             for name, module in model.named_modules():
@@ -95,7 +95,7 @@ def _stand_in(path: str, module: nn.Module, ground: RunDevice, stage: StandIns) 
         for leaf, tensor in list(table.items()):
             if tensor is not None and isinstance(table, dict):
                 table[leaf] = _replaced(prefix + leaf, kind, tensor, ground, stage)
-            elif tensor is not None:  # a script holds it
+            elif tensor is not None:  # a TorchScript module holds it
                 _left(prefix + leaf, kind, tensor, stage)
     for leaf, value in list(module.__dict__.items()):
         if isinstance(value, torch.Tensor):
@@ -120,7 +120,7 @@ def _replaced(name: str, kind: str, tensor: torch.Tensor, ground: RunDevice, sta
 
 
 def _left(name: str, kind: str, tensor: torch.Tensor, stage: StandIns) -> None:
-    """A tensor that nothing can stand in for: it runs itself, and stays whole."""
+    """Register a tensor that cannot have a stand-in: the run uses the tensor itself, and it is frozen."""
     site = stage.sites[name] = _site(
         name, kind, tensor, f"{name} belongs to a TorchScript module, which is not changed"
     )
@@ -141,7 +141,7 @@ def _site(name: str, kind: str, tensor: torch.Tensor, frozen: str | None = None)
 
 
 def _may_pick(kind: str, tensor: torch.Tensor) -> bool:
-    """Whether a tensor could say which units are picked: a buffer that lists whole numbers."""
+    """Return whether a tensor may list the units to pick: a one-dimensional integer buffer."""
     return kind == "buffer" and tensor.dim() == 1 and tensor.dtype in (torch.int32, torch.int64)
 
 
@@ -150,7 +150,7 @@ def _whole(name: str) -> str:
 
 
 def tag(holder: Holder, stage: StandIns) -> None:
-    """Give the integers of a module, or of an object below it, their history."""
+    """Replace the integers of a module, or of an object in it, by Nums."""
     ours = type(holder.owner).__module__.startswith("torch.nn")
     for name, value in list(values(holder.owner).items()):
         if not is_public(name) or (ours and name not in _TORCH_SIZES):
@@ -169,7 +169,7 @@ def _tagged(value: int, attribute: Attribute, attributes: dict[Attribute, int]) 
 
 
 def layer_equations(model: nn.Module) -> Iterator[SizeEquation]:
-    """What torch's own layers state about the sizes of their parameters, while the stand-ins are in."""
+    """Yield what torch's layers state about the sizes of their parameters; the stand-ins must be in place."""
     for path, module in model.named_modules():
         for name, size in _sizes_of(path, module):
             value = module.__dict__.get(name)
@@ -189,7 +189,7 @@ def _terms(module: nn.Module, leaf: str) -> list[Term]:
 
 
 def _stored_form(module: nn.Module, leaf: str) -> torch.Tensor | None:
-    """The largest of the parameters that a weight is computed from: of its shape, for all that torch computes so."""
+    """Return the largest parameter that a weight is computed from, which in torch always has the weight's shape."""
     lists = module._modules.get("parametrizations")
     held = lists._modules.get(leaf) if lists is not None else None
     if held is not None:
@@ -228,7 +228,7 @@ GATES = {"LSTM": 4, "GRU": 3}
 
 
 def _recurrent_sizes(module: nn.modules.rnn.RNNBase, gates: int) -> Iterator[tuple[str, Expr]]:
-    """One hidden size for all layers and directions; the rows of a weight are that many of each gate."""
+    """Yield the sizes of a recurrent layer: one hidden size for all layers; a weight has that many rows per gate."""
     for name in module._flat_weights_names:
         terms = _terms(module, name)
         if terms and name.startswith("weight_hh"):
@@ -241,7 +241,7 @@ def _recurrent_sizes(module: nn.modules.rnn.RNNBase, gates: int) -> Iterator[tup
 
 def _conv_sizes(module: nn.modules.conv._ConvNd, weight: list[Term]) -> Iterator[tuple[str, Expr]]:
     held = module._parameters.get("weight")
-    held = module.__dict__.get("weight") if held is None else held  # as a hook left it; a parametrization does not run
+    held = module.__dict__.get("weight") if held is None else held  # as a hook left it; do not run a parametrization
     typed = get(held) if held is not None else None
     groups = typed.groups if typed is not None and typed.groups is not None else ONE
     stored_once = Dim(product([groups, weight[1]]))

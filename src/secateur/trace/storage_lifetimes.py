@@ -1,7 +1,7 @@
-"""What a recorded call holds in memory, and how long: the storages that its ops make, born one after the other.
+"""The storages that the ops of a recorded call allocate, and how long they live.
 
-Views and in-place ops make none. What held a storage is not kept alive; that it is gone is seen when the next one is
-born, which is all that matters for the greatest sum of what lives at one time.
+Views and in-place ops allocate none. No storage is kept alive; that one was freed is noticed at the next allocation,
+which suffices to find the peak memory.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from secateur.trace.typed import get
 
 @dataclass(slots=True)
 class LiveStorage:
-    """A storage of `coefficient` bytes times the sizes of the terms. `gone`: how many were born before it was gone."""
+    """A storage of `coefficient` bytes times the sizes of the terms. `gone`: the number of allocations until its release."""
 
     coefficient: int
     terms: tuple[Term, ...]
@@ -26,20 +26,20 @@ class LiveStorage:
 
 
 class Life:
-    """Storages in the order of their birth."""
+    """The storages in the order of their allocation."""
 
     def __init__(self) -> None:
         self.held: list[LiveStorage] = []
         self._known: set[int] = set()
-        self._constants: list[StorageWeakRef] = []  # lest another storage get the id of one
+        self._constants: list[StorageWeakRef] = []  # so that their ids are not reused
         self._alive: dict[int, tuple[LiveStorage, StorageWeakRef]] = {}
 
     def keep(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Tensors that are there before and after: no storage of theirs is ever born."""
+        """Ignore the storages of these tensors, which exist before and after the call."""
         self._known.update(tensor.untyped_storage()._cdata for tensor in tensors)
 
     def note(self, given: Iterable[torch.Tensor], operands: Callable[[], Sequence[torch.Tensor]] = tuple) -> None:
-        """An op has given these, with what was alive during it still alive. What views a constant is none of its."""
+        """Record the results of an op while its operands are still alive. Views of constants are ignored."""
         for tensor in given:
             storage = tensor.untyped_storage()
             key = storage._cdata
@@ -49,21 +49,21 @@ class Life:
                 self._known.add(key)
                 self._constants.append(StorageWeakRef(storage))
                 continue
-            self._bury()
+            self._drop_freed()
             made = _held(tensor, storage.nbytes())
             self.held.append(made)
             self._alive[key] = made, StorageWeakRef(storage)
 
     def retyped(self, tensor: torch.Tensor) -> None:
-        """More is known of the dimensions of a tensor that an op just gave."""
+        """Update the size of the result of the last op, whose terms have changed."""
         storage = tensor.untyped_storage()
         if storage._cdata in self._alive:
             held, new = self._alive[storage._cdata][0], _held(tensor, storage.nbytes())
             held.coefficient, held.terms = new.coefficient, new.terms
 
-    def _bury(self) -> None:
+    def _drop_freed(self) -> None:
         gone = [key for key, (_, ref) in self._alive.items() if ref.expired()]
-        for key in gone:  # only now may another storage get this key
+        for key in gone:  # from now on another storage may get this key
             self._alive.pop(key)[0].gone = len(self.held)
 
 

@@ -1,12 +1,12 @@
-"""Where the integers of `forward` come from.
+"""Integers that remember how they were computed.
 
-During a traced run `x.shape[i]` and the integer attributes of modules are `Num`s: ints that remember an expression
-over tensor dimensions and attributes. Arithmetic on them builds larger expressions. What becomes of a `Num` is told to
-the active `Ledger`:
+During a traced run `x.shape[i]` and the integer attributes of modules are `Num`s: ints with an expression over tensor
+dimensions and attributes. Arithmetic on them builds larger expressions. Each use of a `Num` is recorded in the active
+`Ledger`:
 
     equation   it was used as a size: its expression must equal the size of that dimension's term
     guard      it was compared: the outcome must stay the same
-    escape     it left our sight (float, int(), an argument that is no size): its value must stay the same
+    escape     it can no longer be tracked (float, int(), an argument other than a size): its value must stay the same
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ class Escape(NamedTuple):
 
 @dataclass
 class Ledger:
-    """What became of the sizes of one trace."""
+    """The uses of the sizes of one trace."""
 
     equations: list[SizeEquation] = field(default_factory=list)
     guards: list[SizeGuard] = field(default_factory=list)
     escapes: list[Escape] = field(default_factory=list)
-    uncounted: bool = False  # whether what runs now is no work of the model's own
-    whole: Callable[[str, Any, Any], Any] | None = None  # gives `left op right` a history where floats come in
+    uncounted: bool = False  # whether the current ops do not count as MACs of the model
+    whole: Callable[[str, Any, Any], Any] | None = None  # keeps the history of `left op right` with floats
 
 
 _active: list[Ledger] = []
 
 
 class open_ledger:
-    """Within this context what becomes of Nums goes to the given ledger."""
+    """Records the uses of Nums in the given ledger, within the context."""
 
     def __init__(self, ledger: Ledger):
         self.ledger = ledger
@@ -63,7 +63,7 @@ class open_ledger:
 
 @contextmanager
 def uncounted() -> Iterator[None]:
-    """Within, multiply-adds are not counted: a plain form computes something anew that the model has at hand."""
+    """Do not count multiply-adds: a plain form computes again what the model already has."""
     if _active:
         _active[-1].uncounted = True
     try:
@@ -90,7 +90,7 @@ class Num(int):
         return self
 
     def __hash__(self) -> int:
-        escape(self, "used as a key")  # a key that is not found leaves no other trace
+        escape(self, "used as a key")  # a lookup that finds nothing leaves no other record
         return int.__hash__(self)
 
     def __neg__(self) -> Num:
@@ -121,17 +121,17 @@ class Num(int):
 
 
 def plain(value: int) -> int:
-    """The bare int of a Num (or of a bool), with no escape told."""
+    """Return the plain int of a Num or bool, without recording an escape."""
     return int.__index__(value) if isinstance(value, int) else operator.index(value)
 
 
 def expression(value: int) -> Expr:
-    """The expression behind an int; a literal stands for itself."""
+    """Return the expression of a Num, or a literal itself."""
     return value.expr if isinstance(value, Num) else plain(value)
 
 
 def escape(value: object, how: str) -> None:
-    """Tell the ledger that a Num left our sight."""
+    """Record that a Num can no longer be tracked; `how` says what it was used for."""
     if _active and isinstance(value, Num):
         _active[-1].escapes.append(Escape(value.expr, f"{how} at {source_line()}"))
 
@@ -150,7 +150,7 @@ def _arithmetic(method: str, op: str, reflected: bool) -> Callable[[Num, Any], A
 
 
 def _met(number: Num, op: str, other: Any, reflected: bool, base: Callable[[Num, Any], Any]) -> Any:
-    """What a number becomes with a float, or divided by one with `/`."""
+    """Return the result of an operation with something other than an int, or of `/`."""
     whole = _active[-1].whole if _active else None
     made = whole(op, *((other, number) if reflected else (number, other))) if whole is not None else None
     if made is None:
@@ -189,12 +189,12 @@ def _note(guard: SizeGuard) -> None:
 
 
 def _trivial(guard: SizeGuard) -> bool:
-    """Comparisons of sizes with zero and below say nothing: no axis loses its last unit, none gains."""
+    """Return whether a comparison cannot change: sizes stay above zero, because no axis loses its last unit."""
     return type(guard.right) is int and guard.right <= 0 and _positive(guard.left)
 
 
 def _positive(expr: Expr) -> bool:
-    """Whether an expression stays above zero whatever is cut: a remainder, a difference or a quotient may vanish."""
+    """Return whether an expression stays positive in every plan: remainders, differences and quotients may be zero."""
     if isinstance(expr, Arithmetic):
         return expr.op in "+*" and _positive(expr.left) and _positive(expr.right)
     return not isinstance(expr, int) or expr > 0
@@ -227,7 +227,7 @@ for _method in (
 
 
 class Shape(tuple[int, ...]):
-    """Stands in for a `torch.Size`, which would multiply its Nums in C, where their history is lost."""
+    """A stand-in for `torch.Size`, which would multiply its Nums in C and lose their history."""
 
     __slots__ = ()
 
@@ -268,7 +268,7 @@ _TORCH = f"{Path(torch.__file__).parent}{os.sep}"
 
 
 def source_line() -> str:
-    """The innermost line of the user's code, as `file:line`, outside torch and outside us."""
+    """Return the innermost line of the user's code, as `file:line`: outside torch, numpy and secateur."""
     frame = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename

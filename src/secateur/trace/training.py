@@ -1,14 +1,14 @@
-"""Whether training mode is recorded besides evaluation mode, which a cut must leave able to run as well.
+"""Decides whether training mode is recorded as well as evaluation mode, because the pruned model must run in both.
 
-A second recorded run costs as much as the first, so it is made only where the modes can differ in what a cut touches:
+A second recorded run costs as much as the first, so it is made only if the modes may use different tensors:
 
-1. a parameter, or a floating buffer or plain tensor of a module, was read by no call in evaluation mode;
-2. modules keep tensors in lists, dicts or objects of their own;
+1. no call in evaluation mode read a parameter, or a floating-point buffer or plain tensor of a module;
+2. modules keep tensors in lists, dicts or other objects;
 3. the code of a module branches on `self.training`, which `F.dropout(x, p, self.training)` does not. Branches do not
-   count where they choose a float (`p if self.training else 0.0`), and behind an attribute that is false:
+   count if they choose a float (`p if self.training else 0.0`), or if an attribute before it is false:
    `if self.gradient_checkpointing and self.training`.
 
-Torch's own modules, such as dropout and batch norm, run the same ops in both modes as far as sizes go.
+The modules of torch itself, such as dropout and batch norm, run ops with the same sizes in both modes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OTHERS = frozenset({"__init__", "train", "eval"})
 
 
 def keeps_tensors(model: nn.Module) -> bool:
-    """Rule 2."""
+    """Return whether rule 2 holds."""
     owners = held({n: v for n, v in vars(module).items() if n not in TABLES} for module in model.modules())
     return any(_is_plain(part) for owner in owners if not is_empty(owner) for part in parts(owner))
 
@@ -41,7 +41,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def leaves_out(sites: Mapping[str, Any], reached: Collection[str]) -> bool:
-    """Rule 1."""
+    """Return whether rule 1 holds."""
     return any(
         name not in reached and (site.kind == "parameter" or (site.floating and any(dim.n > 1 for dim in site.dims)))
         for name, site in sites.items()
@@ -49,7 +49,7 @@ def leaves_out(sites: Mapping[str, Any], reached: Collection[str]) -> bool:
 
 
 def branches(model: nn.Module) -> bool:
-    """Rule 3."""
+    """Return whether rule 3 holds."""
     return any(
         all(bool(getattr(module, name, True)) for name in guards)
         for module in model.modules()
@@ -59,7 +59,7 @@ def branches(model: nn.Module) -> bool:
 
 @cache
 def _branches_of(kind: type) -> tuple[tuple[str, ...], ...]:
-    """For each branch on `self.training` the attributes that must be true for it to be met."""
+    """Return, for each branch on `self.training`, the attributes that must be true to reach it."""
     kinds = [base for base in kind.__mro__ if base.__module__.partition(".")[0] not in ("torch", "builtins")]
     methods = [
         method
@@ -92,7 +92,7 @@ def _guards(before: list[dis.Instruction], jump: dis.Instruction) -> tuple[str, 
 
 
 def _chooses_float(steps: list[dis.Instruction], jump: dis.Instruction, after: dis.Instruction) -> bool:
-    """Whether a constant on either side of a branch says that it is about a float, which is the size of nothing."""
+    """Return whether a constant on either side of a branch is a float, which is never a size."""
     sides = [after, *(step for step in steps if step.offset == jump.argval)]
     return any(side.opname == "LOAD_CONST" and isinstance(side.argval, float) for side in sides)
 

@@ -1,8 +1,8 @@
-"""Modules that no call reached, traced on what reached one of their siblings.
+"""Traces modules that no call reached, on the inputs of a sibling.
 
-Which experts of a mixture run is data, and a few examples seldom reach all of them. Modules of one type side by side in
-a list, some reached and some not, are taken for such alternatives: what is not reached is called on what its sibling
-was given, and what it gives shares its type with what the sibling gave.
+Which experts of a mixture run depends on the data, and a few examples seldom reach all of them. If some of the modules
+of one type in a list were reached and some were not, they are treated as such alternatives: an unreached module is
+called on the arguments of a sibling, and its output gets the same units as the sibling's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from secateur.trace.recorder import Recorder
 
 @dataclass(frozen=True, slots=True)
 class UnreachedModule:
-    """A module that was not reached, beside a `sibling` that was."""
+    """A module that was not reached, and a `sibling` that was."""
 
     module: nn.Module
     sibling: nn.Module
@@ -28,7 +28,7 @@ class UnreachedModule:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One call of a module."""
+    """The arguments and the output of one call of a module."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -36,7 +36,7 @@ class Seen:
 
 
 def missed(model: nn.Module, unreached: Collection[str]) -> Iterator[UnreachedModule]:
-    """Members of a module list or dict none of whose parameters was reached, where all of a like member's were.
+    """Yield the members of a module list or dict without any reached parameter that have a fully reached sibling.
 
     >>> experts = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
     >>> [m.module is experts[1] for m in missed(experts, {"1.weight", "1.bias"})]
@@ -63,7 +63,7 @@ def _alike(x: nn.Module, y: nn.Module) -> bool:
 
 
 def trace_missed(model: nn.Module, unreached: Collection[str], recorder: Recorder, run: Callable[[], None]) -> None:
-    """Call what no call reached. `run` is a call of the model that reaches the siblings, to see what they are given."""
+    """Call the modules that no call reached. `run` calls the model, to record the arguments of their siblings."""
     found = list(missed(model, unreached))
     if not found:
         return
@@ -74,7 +74,7 @@ def trace_missed(model: nn.Module, unreached: Collection[str], recorder: Recorde
 
 
 def _watched(modules: Collection[nn.Module], run: Callable[[], None]) -> dict[nn.Module, Seen]:
-    """The first call of each of these modules in a run."""
+    """Return the first call of each of these modules in a run."""
     seen: dict[nn.Module, Seen] = {}
 
     def note(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -91,7 +91,7 @@ def _call(module: nn.Module, seen: Seen, recorder: Recorder) -> None:
     try:
         with recorder.running():
             output = module(*seen.args, **seen.kwargs)
-    except Exception as error:  # noqa: BLE001 - what was not reached stays as it is, which is reported
+    except Exception as error:  # noqa: BLE001 - an unreached module stays frozen, which is reported
         recorder.unknown[f"a module that no call reached ({type(error).__name__})"] += 1
         return
     for mine, other in zip(tensors_in(output), tensors_in(seen.output), strict=False):

@@ -1,10 +1,10 @@
-"""Integers that no call read, and what they are nevertheless.
+"""Derives the integer attributes that no call read, so that they can be updated after pruning.
 
-An attribute such as `num_key_value_groups` describes an axis, but only some branch of `forward` looks at it. For a
-model of Hugging Face the constructor is asked what it makes of the config: `heads // kv_heads`. What a module's own
-tensors, and integers that were read, are made of tells these numbers of the config, for this module alone, since layers
-may be cut differently. An attribute that follows from them follows the cut; where they contradict each other, or say
-too little, it is left, and the report names it.
+An attribute such as `num_key_value_groups` describes an axis, but only some branch of `forward` reads it. For a Hugging
+Face model, the constructor shows how it is computed from the config: `heads // kv_heads`. The module's tensors, and
+integers that were read, determine these numbers of the config, for this module only, because layers may be pruned
+differently. An attribute that follows from them is updated; if they contradict each other or do not suffice, it is left
+unchanged, and the report names it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from secateur.trace.solve import Solver
 from secateur.trace.staging import Fact, StandIns
 from secateur.trace.tracked_ints import Ledger
 
-ROUNDS = 3  # in which one number leads to another
+ROUNDS = 3  # of deriving one number from others
 
 
 def read_in(ledger: Ledger) -> set[Attribute]:
-    """The attributes of which calls say what they are, or whose value they used; a comparison does not say it."""
+    """Return the attributes in equations or escapes, which determine their values; comparisons do not."""
     exprs = [side for one in ledger.equations for side in (one.left, one.right)] + [one.expr for one in ledger.escapes]
     return {leaf for expr in exprs for leaf in leaves(expr) if isinstance(leaf, Attribute)}
 
 
 def note_facts(model: nn.Module, stage: StandIns, unread: Collection[Attribute]) -> None:
-    """Keep what the constructor says of a model, while the stand-ins of a trace are in; nothing where it cannot."""
+    """Record the facts of a model's constructor, if it can be traced; the stand-ins must be in place."""
     if not unread or not is_pretrained(model):
         return
     config = copy.deepcopy(model.config)
@@ -47,7 +47,7 @@ def note_facts(model: nn.Module, stage: StandIns, unread: Collection[Attribute])
 
 
 def follow(solver: Solver, stage: StandIns) -> tuple[Attribute, ...]:
-    """Define those of the unread attributes that facts determine. Gives the others, of which nothing is known."""
+    """Define the unread attributes that facts determine. Return the others, whose meaning is unknown."""
     made = {fact.thing: fact.made for fact in stage.facts if isinstance(fact.thing, Attribute)}
     config = {leaf for fact in stage.facts for leaf in leaves(fact.made)}
     left = []
@@ -61,7 +61,7 @@ def follow(solver: Solver, stage: StandIns) -> tuple[Attribute, ...]:
 
 
 class _Local:
-    """The numbers of a config as one module has them, which an attribute of it may follow from."""
+    """The numbers of a config as seen by one module, from which its attribute may follow."""
 
     def __init__(self, solver: Solver, stage: StandIns, attribute: Attribute, config: Collection[Dim | Attribute]):
         here = [f for f in stage.facts if not attribute.module or inside(f.module, {attribute.module})]
@@ -85,7 +85,7 @@ class _Local:
             self._define(fact)
 
     def _in_own_terms(self, expr: Expr) -> Expr:
-        """The same of what the module keeps: layer by layer `hidden // heads` may be another number than `head_dim`."""
+        """Replace parts of an expression by attributes of the module: `hidden // heads` may differ from `head_dim`."""
         if expr in self._kept:
             return self._kept[expr]
         if isinstance(expr, Arithmetic):
@@ -93,7 +93,7 @@ class _Local:
         return expr
 
     def follows(self, expr: Expr) -> bool:
-        """Whether an expression over the config is known here, and then what the attribute is."""
+        """Return whether an expression over the config is known here; if so, define the attribute."""
         expr = self._in_own_terms(expr)
         asked = set(leaves(expr))
         if not asked <= self._known.keys():
@@ -110,7 +110,7 @@ class _Local:
         return False
 
     def _define(self, fact: Fact) -> bool:
-        """Find the one number of the config that a fact leaves open, if it leaves one."""
+        """Define the number of the config that a fact determines, if exactly one is unknown."""
         unknown = [n for n in dict.fromkeys(leaves(fact.made)) if n not in self._known]
         if len(unknown) == 1 and isinstance(unknown[0], Attribute):
             with suppress(Opaque):

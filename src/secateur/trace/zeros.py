@@ -1,10 +1,10 @@
-"""Which axes would stay exact if no more of a model's tensors were zero than really is.
+"""Finds the axes that are still exact if only those slices are zero that really are.
 
-A Graph calls an axis exact when zeroing a unit's slices everywhere silences it: along the way each op says whether what
-it gives is still zero (`Typed.zero`), starting from tensors of which all slices are zero. Here the model is traced
-again, starting from what is true: where an axis is still exact, units with just these zeros add nothing to anything,
-and dropping them changes nothing. Flags that are not known to follow from their operands are taken for false, so an
-axis may be missed, and none is called dead that is not.
+A Graph calls an axis exact if zeroing a unit's slices in all tensors silences it: each op states whether its result is
+still zero (`Typed.zero`), starting from tensors whose slices are all zero. Here the model is traced again, from the
+slices that really are zero. If an axis is still exact, its units with these zeros contribute nothing, so removing
+them changes nothing. Flags that are not known to follow from the operands are set to False, so an axis may be missed,
+but none is wrongly called dead.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from secateur.trace.staging import StandIns
 from secateur.trace.tracing import traced
 from secateur.trace.typed import get
 
-# Rules whose results are zero where their operands say so, but for these few.
+# Rule families whose results are zero exactly if the flags of the operands say so, except for these few ops.
 TRUSTED = frozenset(family.__name__ for family in (conv, linear, pointwise, reduce, shape, spatial))
 DOUBTED = frozenset({"bilinear", "aten::stack", "aten::logsumexp"})
 Use = tuple[str, int]
-"""A tensor of the model and a dimension of it."""
+"""The name of a tensor of the model, and one of its dimensions."""
 
 
 class Zeros(Recorder):
-    """A recorder that believes in zeros only where they follow from what it was started with."""
+    """A recorder whose zero flags are set only if they follow from the flags at the start."""
 
     def _apply(self, rule: OpRule | None, op: Op) -> None:
         super()._apply(rule, op)
@@ -44,7 +44,7 @@ class Zeros(Recorder):
 
 
 def _normalised(op: Op) -> None:
-    """(x - mean) / sd * scale + shift is zero where scale and shift are, or x, mean and shift."""
+    """Set the flags of (x - mean) / sd * scale + shift: zero if scale and shift are, or x, mean and shift."""
 
     def zero(name: str, dim: int = 0) -> bool:
         tensor = op[name]
@@ -63,10 +63,10 @@ def _mark(tensor: torch.Tensor, zero: Sequence[bool]) -> None:
 
 
 def still_exact(graph: Graph, flags: Mapping[Use, bool]) -> set[frozenset[Use]]:
-    """The axes, by the places in which they occur, that are exact when the tensors of the model are zero only so.
+    """Return the axes that are exact if only these slices of the tensors are zero, each as the set of its places.
 
-    flags: for each (tensor, dimension), whether the units in question have nothing but zeros there; those that are not
-    named hold none of them. Gives nothing where the model can no longer be run.
+    flags: for each (tensor, dimension), whether the units in question are zero there; other tensors do not contain the
+    units. Returns an empty set if the model can no longer be run.
     """
 
     def prepare(stage: StandIns) -> None:
