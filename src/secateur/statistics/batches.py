@@ -1,4 +1,4 @@
-"""The user's calibration data: batches of (inputs, targets), or of inputs alone."""
+"""The batches of the user's calibration data: (inputs, targets), or inputs alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secateur.errors import InputError
 
 
 class NoBatches(InputError):
-    """There is nothing to calibrate on."""
+    """Raised if the calibration data contain no batches."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -25,8 +25,10 @@ class NoBatches(InputError):
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBatch:
-    """What the model is called with, what the loss compares its output to (None: nothing was given), and how many
-    examples these are, by the first dimension of the first tensor."""
+    """One batch: the call of the model, the targets of the loss (or None), and the number of examples.
+
+    The number of examples is the first dimension of the first tensor.
+    """
 
     call: Call
     targets: Any
@@ -34,9 +36,9 @@ class CalibrationBatch:
 
     @staticmethod
     def of(item: Any, number: int) -> CalibrationBatch:
-        """From what the user's data yielded: a pair, or a tensor or dict of inputs.
+        """Return the batch for an item of the user's data: a pair, or a tensor or dict of inputs.
 
-        Raises `InputError` for anything else, or a batch without examples.
+        Raises `InputError` for anything else, and for a batch without examples.
         """
         pair = isinstance(item, (tuple, list)) and len(item) == 2
         if not pair and not isinstance(item, (torch.Tensor, Mapping, Call)) and not _is_input(item):
@@ -52,11 +54,11 @@ class CalibrationBatch:
         return CalibrationBatch(Call(call.args, call.kwargs), changed(targets, usual), len(first))
 
     def first(self, n: int) -> CalibrationBatch:
-        """Its first n examples."""
+        """Return the batch of the first n examples."""
         return CalibrationBatch(self.call.map(lambda t: t[:n] if t.dim() and len(t) == self.examples else t), None, n)
 
     def to(self, device: torch.device | None) -> CalibrationBatch:
-        """On the device of the model."""
+        """Return the batch on another device."""
         if device is None:
             return self
         moved = changed(self.targets, lambda t: t.to(device))
@@ -68,7 +70,7 @@ def _is_input(item: Any) -> bool:
 
 
 def batches(data: Iterable[Any], device: torch.device | None = None) -> Iterator[CalibrationBatch]:
-    """The batches of the user's data, on the device of the model. Raises `InputError` where there are none."""
+    """Yield the batches of the user's data on the device of the model. Raises `InputError` if there are none."""
     if isinstance(data, (torch.Tensor, Mapping, str, bytes)) or not isinstance(data, Iterable):
         raise InputError(
             f"data is a {type(data).__name__}\npass batches: a list or DataLoader of (inputs, targets) pairs"

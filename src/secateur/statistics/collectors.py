@@ -1,6 +1,6 @@
-"""What is summed up during calibration. Each collector hears reads, or looks at gradients, and adds to sums.
+"""The collectors of a calibration. Each processes the inputs of weights, or gradients, and adds to sums.
 
-A sum goes by (name, quantity); sums of several batches, or of several processes, are added up.
+Sums are keyed by (name, quantity). The sums of several batches, and of several processes, are added.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from secateur.statistics.sums import Sums
 
 
 class Collector(Protocol):
-    """gradients: whether the loss is to be differentiated."""
+    """The interface of collectors. `gradients`: whether it needs the loss to be differentiated."""
 
     gradients: bool
 
     def hear(self, read: Read) -> Tensor | None:
-        """See what a weight reads; what it gives is read instead."""
+        """Process the input of a weight. A returned tensor replaces the input."""
         ...
 
     def before(self, batch: CalibrationBatch) -> None:
-        """Called before a batch runs."""
+        """Prepare for a batch that is about to run."""
         ...
 
     def after(self, model: nn.Module, examples: int) -> None:
-        """Called when a batch has run, and has been differentiated if anyone wanted that."""
+        """Process a batch after its run, and after the backward pass if any collector needs gradients."""
         ...
 
 
 class Moments:
-    """Of every channel that is read: how many values, their sum, and the sums of |x|, x² and [x = 0]."""
+    """Per input channel of a weight: the number of values, their sum, and the sums of |x|, x² and [x = 0]."""
 
     gradients = False
 
@@ -61,17 +61,17 @@ class Moments:
         return None
 
     def before(self, batch: CalibrationBatch) -> None:
-        """Nothing: reads tell all."""
+        """Do nothing: reads suffice."""
 
     def after(self, model: nn.Module, examples: int) -> None:
-        """Nothing: reads tell all."""
+        """Do nothing: reads suffice."""
 
 
 class Gram:
-    """Second moments of whole rows of what is read, with a constant 1 behind: (groups, features + 1, features + 1).
+    """Second moments of the input rows of a weight, extended by a constant 1: (groups, features + 1, features + 1).
 
-    Of each row along the first dimension `places` places are drawn at random, for neighbours in an image tell much
-    the same.
+    For each entry of the first dimension, `places` positions are sampled at random, because neighbours in an image are
+    similar.
     """
 
     gradients = False
@@ -81,7 +81,7 @@ class Gram:
         self._generators: dict[str, torch.Generator] = {}
 
     def before(self, batch: CalibrationBatch) -> None:
-        """Nothing: reads tell all."""
+        """Do nothing: reads suffice."""
 
     def hear(self, read: Read) -> Tensor | None:
         seen = rows(read.x.detach(), read.channel, read.window, read.groups, self._places, self._generator(read))
@@ -89,18 +89,21 @@ class Gram:
         return None
 
     def _generator(self, read: Read) -> torch.Generator:
-        """One that goes on from batch to batch, so that what is drawn does not depend on where these end."""
+        """Return the generator of a weight; it continues across batches, so samples do not depend on the batch size."""
         key = f"{self._seed} {read.reader.weight} {read.number}"
         if key not in self._generators:
             self._generators[key] = torch.Generator().manual_seed(zlib.crc32(key.encode()))
         return self._generators[key]
 
     def after(self, model: nn.Module, examples: int) -> None:
-        """Nothing: reads tell all."""
+        """Do nothing: reads suffice."""
 
 
 def second_moments(seen: Tensor, beside: Tensor | None = None) -> Tensor:
-    """seen: (rows, groups, f), beside: (rows, groups, o) -> (groups, f + 1, o); with itself (groups, f + 1, f + 1)."""
+    """Return [seen, 1]^T beside, or [seen, 1]^T [seen, 1] without `beside`.
+
+    seen: (rows, groups, f), beside: (rows, groups, o) -> (groups, f + 1, o), or (groups, f + 1, f + 1).
+    """
     seen = seen.to(torch.promote_types(seen.dtype, torch.float32))
     left = torch.cat([seen, seen.new_ones(*seen.shape[:2], 1)], 2).transpose(0, 1)
     right = left if beside is None else beside.to(left.dtype).transpose(0, 1)
@@ -108,9 +111,10 @@ def second_moments(seen: Tensor, beside: Tensor | None = None) -> Tensor:
 
 
 class Gates:
-    """Of every unit: sums over examples of |g|, g and g², and over batches of |sum of g|, where g is the derivative of
-    an example's loss by a factor on that unit: the sum of x * dL/dx over all that is read of it. "gate_heard" counts
-    the examples for which it was.
+    """Per unit: the sums over examples of |g|, g and g², and over batches of |sum of g|.
+
+    g is the derivative of an example's loss by a factor on the unit: the sum of x * dL/dx over all reads of the unit.
+    "gate_heard" counts the examples for which it was recorded.
     """
 
     gradients = True
@@ -123,19 +127,19 @@ class Gates:
         self._heard: dict[str, Tensor] = {}
 
     def before(self, batch: CalibrationBatch) -> None:
-        """Find out where examples lie, with the first batch that has several."""
+        """Determine the layout of examples, on the first batch with several examples."""
         if self._layouts is None and batch.examples > 1:
             self._layouts = layouts(self._graph, batch)
 
     def hear(self, read: Read) -> Tensor | None:
         if not (torch.is_grad_enabled() and read.x.requires_grad):
             return None
-        own = read.x.view_as(read.x)  # others read x too, and each has a gradient of its own
+        own = read.x.view_as(read.x)  # other layers may read x too, and each has its own gradient
         own.register_hook(lambda gradient: self._note(read, gradient))
         return own
 
     def _note(self, read: Read, gradient: Tensor) -> None:
-        """Gates of (channels, examples), or of (channels, 1) for all examples together."""
+        """Record gates of shape (channels, examples), or (channels, 1) for the sum over the examples."""
         wide = torch.promote_types(gradient.dtype, torch.float32)
         product = read.x.detach().to(wide) * gradient.detach().to(wide)
         layout = (self._layouts or {}).get((read.reader.weight, read.number))
@@ -148,7 +152,7 @@ class Gates:
         self._heard[read.reader.weight] = gates if held is None else _together([held, gates])
 
     def after(self, model: nn.Module, examples: int) -> None:
-        """Sum over the readers of each unit, then over examples. The loss is a mean over these."""
+        """Sum over the readers of each unit, then over examples. The loss is a mean over the examples."""
         parameters = dict(model.named_parameters())
         for axis, readers in self._readers:
             heard = [per_unit(self._heard[r.weight], r.channels, axis.term) for r in readers if r.weight in self._heard]
@@ -166,15 +170,17 @@ class Gates:
         self._sums.add(name, "gate_batch", gates.sum(-1).abs())
 
     def _roles(self, axis: PrunableAxis) -> tuple[str, ...]:
-        """Of an axis that nothing was heard of: what reads it, or its norms' scales and shifts, or what puts it out."""
+        """Return the roles to use for an axis without recorded reads: input, scale and shift, or output."""
         played = {use.role for use in axis.sites}
         return next(roles for roles in _GATED if roles[0] in played)
 
     def _by_weights(
         self, axis: PrunableAxis, parameters: Mapping[str, nn.Parameter], roles: Sequence[str]
     ) -> list[Tensor]:
-        """The sums of w * dL/dw over the slices of what plays these roles and was not heard, such as recurrent weights:
-        (units, 1) each, all examples together."""
+        """Return the sums of w * dL/dw over slices with these roles that were not recorded, such as recurrent weights.
+
+        Each has shape (units, 1), for the sum over the examples.
+        """
         heard = {(name, self._graph.readers[name].dim) for name in self._heard}
         found = []
         for use in axis.sites:
@@ -186,19 +192,19 @@ class Gates:
         return found
 
 
-# By which roles a unit's derivative is known, the nearest to its readers first.
+# The roles that determine a unit's derivative, the closest to its readers first.
 _GATED = (("input",), ("scale", "shift"), ("output", "shift"), ("shift",), ("statistic",))
 
 
 def _together(gates: Sequence[Tensor]) -> Tensor:
-    """The sum of several gates of the same units: example by example, if all tell examples apart."""
+    """Return the sum of gates of the same units, per example if all of them are per example."""
     if len({gate.shape[-1] for gate in gates}) > 1:
         gates = [gate.sum(-1, keepdim=True) for gate in gates]
     return torch.stack(list(gates)).sum(0)
 
 
 class GradientSums:
-    """Of every parameter: sums over batches of its gradient and of the gradient's square."""
+    """Per parameter: the sums over batches of the gradient and of its square."""
 
     gradients = True
 
@@ -206,10 +212,10 @@ class GradientSums:
         self._sums = sums
 
     def hear(self, read: Read) -> Tensor | None:
-        """Nothing: gradients tell all."""
+        """Do nothing: gradients suffice."""
 
     def before(self, batch: CalibrationBatch) -> None:
-        """Nothing: gradients tell all."""
+        """Do nothing: gradients suffice."""
 
     def after(self, model: nn.Module, examples: int) -> None:
         for name, parameter in model.named_parameters():

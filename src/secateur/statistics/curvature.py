@@ -1,6 +1,6 @@
-"""The diagonal of the Hessian, without the Hessian.
+"""Estimates the diagonal of the Hessian without computing the Hessian.
 
-For signs z drawn at random E[z * Hz] is the diagonal of H (Hutchinson, 1989), and Hz is the gradient of z · dL/dw, the
+For random signs z, E[z * Hz] is the diagonal of H (Hutchinson, 1989), and Hz is the gradient of z · dL/dw, that is, the
 loss differentiated twice (Pearlmutter, 1994).
 """
 
@@ -22,9 +22,9 @@ from secateur.statistics.sums import Sums
 def add_curvature(
     sums: Sums, model: nn.Module, batch: CalibrationBatch, loss: Callable[[Any, Any], Tensor], seed: str
 ) -> None:
-    """Add z * Hz of every parameter w, with signs drawn by seed and name, to ("w", "curvature").
+    """Add z * Hz of every parameter w, with random signs by seed and name, to the sum ("w", "curvature").
 
-    Raises `PruningError` where an op of the model cannot be differentiated twice.
+    Raises `PruningError` if an op of the model cannot be differentiated twice.
     """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     model.zero_grad(set_to_none=True)
@@ -34,7 +34,7 @@ def add_curvature(
             found = torch.autograd.grad(value, list(named.values()), create_graph=True, allow_unused=True)
             first = {name: g for name, g in zip(named, found, strict=True) if g is not None and g.requires_grad}  # type: ignore[reportUnnecessaryComparison]
             signs = {name: _signs(named[name], f"{seed} {name}") for name in first}
-            # Not autograd.grad, which passes by ops that cannot be differentiated twice and gives what is left.
+            # Not autograd.grad, which skips ops that cannot be differentiated twice and returns the rest.
             torch.autograd.backward(list(first.values()), list(signs.values()))
     except (RuntimeError, NotImplementedError) as error:
         raise PruningError(

@@ -1,8 +1,8 @@
-"""Where the examples of a batch lie in what each weight reads: along one dimension, alone or merged with others.
+"""Finds the examples of a batch in the input of each weight: along one dimension, alone or merged with others.
 
-Two runs tell, of a batch and of its first half: the dimension that shrinks holds the examples. Where it holds several
-places of each (tokens, windows), the first examples' places come first in it, or every n-th is the n-th example's; what
-is read in both runs tells which.
+Two runs are compared, on a batch and on its first half: the dimension that shrinks holds the examples. If it holds
+several positions of each (tokens, windows), either all positions of one example are adjacent, or the examples
+alternate; the inputs in the two runs show which.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from secateur.statistics.batches import CalibrationBatch
 from secateur.statistics.listening import Listener, Read
 
 Places: TypeAlias = "tuple[str, int]"
-"""A weight, and how often it has read before in the same run."""
+"""The name of a weight, and its number of earlier reads in the same run."""
 
 ALIKE = 0.05
-"""Profiles of the same examples differ by less than this share of their greatest value, in any precision."""
+"""Profiles of the same examples differ by less than this share of their largest value, in any precision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Examples lie along `dim`, `places` of each; `outer`: those of one example side by side."""
+    """The examples are along `dim`, each with `places` positions; `outer`: those of one example are adjacent."""
 
     dim: int
     places: int
     outer: bool
 
     def by_example(self, values: Tensor, channel: int) -> Tensor:
-        """Sum values, laid out as what is read, over all but channels and examples: (channels, examples)."""
+        """Sum values of the shape of the input over all dimensions but channels and examples: (channels, examples)."""
         moved = values.movedim((channel, self.dim), (0, 1))
         split = (-1, self.places) if self.outer else (self.places, -1)
         apart = moved.unflatten(1, split).movedim(1 if self.outer else 2, 1)
@@ -42,12 +42,12 @@ class Layout:
 
 
 def layouts(graph: Graph, batch: CalibrationBatch) -> dict[Places, Layout]:
-    """The layout of what is read, read by read; those that mix examples, or do not tell them apart, are left out."""
+    """Return the layout of each read, except of reads that mix examples or do not distinguish them."""
     half = batch.examples // 2
-    assert half, "one example tells nothing"
+    assert half, "a batch of one example shows no layout"
     try:
         part = _profiles(graph, batch.first(half))
-    except (RuntimeError, ValueError, IndexError, AssertionError):  # a model made for batches of one size
+    except (RuntimeError, ValueError, IndexError, AssertionError):  # a model that accepts only one batch size
         return {}
     whole = _profiles(graph, batch)
     found = {key: _layout(part[key], whole[key], half, batch.examples) for key in whole if key in part}
@@ -56,7 +56,7 @@ def layouts(graph: Graph, batch: CalibrationBatch) -> dict[Places, Layout]:
 
 @dataclass(frozen=True, slots=True)
 class _Profile:
-    """The shape of what is read, and the sums of |x| along each of its dimensions but the channels."""
+    """The shape of an input, and the sums of |x| along each of its dimensions but the channels."""
 
     shape: torch.Size
     along: Mapping[int, Tensor]

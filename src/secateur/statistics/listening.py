@@ -1,6 +1,6 @@
-"""Hear what every weight of a model reads, while the model runs as it is.
+"""Records the inputs of the weights of a model, while the model runs unchanged.
 
-A `TorchFunctionMode` sees linear layers, convolutions and matrix products, be they modules or functional calls;
+A `TorchFunctionMode` sees linear layers, convolutions and matrix products, both in modules and as functional calls;
 `nn.MultiheadAttention` runs in its plain form, in which its projections are linear layers.
 """
 
@@ -26,10 +26,10 @@ Arguments: TypeAlias = "dict[str, Any]"
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One call that sums what it reads over channels.
+    """One call in which a weight sums its input over channels.
 
-    x: what is read, its channels along dimension `channel`; number: how often this weight has read before in this run;
-    window: the places of a convolution, or None where each row of channels is read by itself; spreads: it is a
+    x: the input, with its channels along dimension `channel`; number: the number of earlier reads of this weight in the
+    run; window: the window of a convolution, or None if each position is read separately; spreads: whether it is a
     transposed convolution, whose results overlap.
     """
 
@@ -44,7 +44,7 @@ class Read:
 
     @property
     def groups(self) -> int:
-        """The groups of a grouped convolution, else 1."""
+        """The number of groups of a grouped convolution, else 1."""
         return self.x.shape[self.channel] // self.weight.shape[self.reader.dim]
 
 
@@ -65,7 +65,7 @@ def _transposed(a: Arguments) -> tuple[int, Window | None]:
     return a["x"].dim() - a["w"].dim() + 1, None
 
 
-# What sums over channels: the names of its arguments, and where the channels lie in what is read.
+# The functions that sum over channels: their argument names, and the channel dimension and window of the input.
 _Form: TypeAlias = "tuple[tuple[str, ...], Callable[[Arguments], tuple[int, Window | None]]]"
 _CONV = ("x", "w", "bias", "stride", "padding", "dilation", "groups")
 _UPCONV = ("x", "w", "bias", "stride", "padding", "output_padding", "groups", "dilation")
@@ -82,9 +82,9 @@ _NAMES = {"input": "x", "self": "x", "mat1": "x", "weight": "w", "other": "w", "
 
 
 class Listener(Interceptor):
-    """Runs a model as it is; `hear` gets every read, and gives what takes the place of what is read, or None.
+    """Runs a model unchanged and passes every read to `hear`, which returns a replacement for the input, or None.
 
-    parts: some rows of a weight that sum over all channels are heard too, such as the queries' of a fused projection.
+    parts: also record reads by some rows of a weight over all channels, such as the queries of a fused projection.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Listener(Interceptor):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """One run: within, the model's calls are heard."""
+        """Record the reads of one run."""
         self._numbers.clear()
         with uncompiled(), Functions(self, FORMS):
             yield
@@ -130,11 +130,11 @@ class Listener(Interceptor):
         return func(*args, **kwargs)
 
     def made(self, read: Read, out: Tensor) -> Tensor:
-        """What a weight made of what it read; what it gives is passed on instead."""
+        """Process the output of a weight for a read; the returned tensor replaces the output."""
         return out
 
     def _read(self, where: Callable[[Arguments], tuple[int, Window | None]], arguments: Arguments) -> Read | None:
-        """What a call reads, if it is a weight that reads."""
+        """Return the read of a call, or None if no weight of the model reads."""
         at = self._reader_of(where, arguments)
         if at is None:
             return None
@@ -146,7 +146,7 @@ class Listener(Interceptor):
         return Read(reader, number, data, channel, weight, arguments.get("bias"), window, where is _transposed)
 
     def _reader_of(self, where: Any, arguments: Arguments) -> tuple[Consumer, nn.Parameter, str, str] | None:
-        """Which weight reads, and the arguments that what is read and the weight (or a view of it) are."""
+        """Return the consumer, its weight, and the names of the arguments that are the input and the weight."""
         for x, w in (("x", "w"), ("w", "x")):
             weight = arguments.get(w)
             if isinstance(weight, Tensor) and isinstance(arguments.get(x), Tensor):
@@ -163,19 +163,19 @@ class Listener(Interceptor):
 
 
 def _summed(where: Any, argument: str, weight: Tensor) -> int:
-    """The dimension of a weight that is summed over."""
+    """Return the dimension of a weight that is summed over."""
     if where is _product:
         return max(weight.dim() - 2, 0) if argument == "w" else weight.dim() - 1
     return 0 if where is _transposed else 1
 
 
 def _sums_over(view: Tensor, dim: int, base: Tensor, wanted: int) -> bool:
-    """Whether a dimension of a view is all of that dimension of its base: a tied weight is read along both of its."""
+    """Return whether a dimension of a view is a whole dimension of its base, as for a tied, transposed weight."""
     return dim < view.dim() and (view.shape[dim], view.stride(dim)) == (base.shape[wanted], base.stride(wanted))
 
 
 def listener(graph: Graph, hear: Callable[[Read], Tensor | None], model: nn.Module | None = None) -> Listener:
-    """Hear the readers of a graph in its model, or in one that was cut from it."""
+    """Return a listener for the consumers of a graph in its model, or in a model that was pruned from it."""
     return Listener(graph.model if model is None else model, graph.readers, hear)
 
 

@@ -1,4 +1,4 @@
-"""What a weight sees at one place, as a row: the patch under a convolution's window, or the channels of a token."""
+"""Converts inputs to rows, one per position: the patch under a convolution's window, or the channels of a token."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Window:
 
     @staticmethod
     def of(kernel: Sequence[int], stride: Any, padding: Any, dilation: Any) -> Window:
-        """From the arguments of a torch convolution."""
+        """Return the window for the arguments of a torch convolution."""
         kernel = tuple(kernel)
         wide = _each(dilation, 1, len(kernel))
         return Window(kernel, _each(stride, 1, len(kernel)), wide, _padding(padding, kernel, wide))
@@ -33,12 +33,12 @@ class Window:
         return F.pad(x, sides) if any(sides) else x
 
     def convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> Tensor:
-        """The convolution of x: (n, c, *size) with another weight of this kernel."""
+        """Return the convolution of x: (n, c, *size) with a weight of this kernel size."""
         convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[len(self.kernel) - 1]
         return convolve(self._padded(x), weight, bias, self.stride, 0, self.dilation, groups)
 
     def patches(self, x: Tensor) -> Tensor:
-        """x: (n, c, *size) -> (n, *places, c, *kernel), a view of x or of its padded copy."""
+        """Return the patches of x: (n, c, *size) -> (n, *places, c, *kernel), a view of x or of its padded copy."""
         x = self._padded(x)
         sizes = [
             (n - d * (k - 1) - 1) // s + 1
@@ -55,7 +55,7 @@ class Window:
 
 
 def _each(value: Any, default: int, n: int) -> tuple[int, ...]:
-    """A number for each of n dimensions."""
+    """Return a number for each of n dimensions."""
     value = default if value is None else value
     value = (value,) if isinstance(value, int) else tuple(value)
     return value * n if len(value) == 1 else value
@@ -72,9 +72,10 @@ def _padding(padding: Any, kernel: Sequence[int], dilation: Sequence[int]) -> tu
 def rows(
     x: Tensor, channel: int, window: Window | None, groups: int, places: int, generator: torch.Generator
 ) -> Tensor:
-    """What a weight sees, at so many places (drawn at random; at all, where there are no more) of each of x's rows.
+    """Return the inputs of a weight at up to `places` random positions of each entry of x's first dimension.
 
-    Gives (rows, groups, features); features are the channels of a group times the kernel, laid out as in the weight.
+    The result has shape (rows, groups, features), where features are the channels of a group times the kernel, in the
+    order of the weight.
     """
     if window is None:
         seen, spatial = x.movedim(channel, -1), x.dim() - 2
@@ -87,7 +88,7 @@ def rows(
 
 
 def _drawn(seen: Tensor, spatial: int, places: int, generator: torch.Generator) -> Tensor:
-    """Of (n, *spatial, ...) so many places of each of n. Picked before anything is copied."""
+    """Sample positions of each of n in a tensor (n, *spatial, ...), before anything is copied."""
     n, sizes = seen.shape[0], seen.shape[1 : 1 + spatial]
     have = sizes.numel()
     if have <= places:

@@ -1,7 +1,7 @@
-"""Several processes, each with data of its own: all get the sums of all (`torch.distributed`).
+"""Adds up sums over several processes, each with its own data (`torch.distributed`).
 
-What is summed may be there in some processes only, such as what an expert reads, so they first tell each other what
-they have; and whether one of them has failed, lest the others wait for it.
+A sum may exist in some processes only, such as that of an expert's inputs, so the processes first exchange which sums
+they have. They also exchange whether one of them has failed, so that the others do not wait for it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Key = tuple[str, str]
 
 
 def several() -> bool:
-    """Whether there is more than one process."""
+    """Return whether there is more than one process."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def first() -> bool:
-    """Whether this process is the one that writes files."""
+    """Return whether this process is the one that writes files."""
     return not several() or distributed.get_rank() == 0
 
 
 def together(work: Callable[[], T]) -> T:
-    """The result of some work, if no process has failed at it. Raises `PruningError` where another one has."""
+    """Return the result of `work` if no process has failed. Raises `PruningError` if another one has."""
     if not several():
         return work()
     try:
@@ -47,12 +47,12 @@ def together(work: Callable[[], T]) -> T:
 
 
 def everywhere(flag: bool) -> bool:
-    """Whether something holds in every process."""
+    """Return whether a flag is true in every process."""
     return all(_flags(int(flag))) if several() else flag
 
 
 def gathered(text: str) -> list[str]:
-    """What each process has to say, in their order."""
+    """Return the string of each process, in their order."""
     if not several():
         return [text]
     data = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8) if text else torch.zeros(0, dtype=torch.uint8)
@@ -63,7 +63,7 @@ def gathered(text: str) -> list[str]:
 
 
 def summed(counts: Iterable[int], sums: Mapping[Key, Tensor]) -> tuple[list[int], dict[Key, Tensor]]:
-    """Numbers and tensors, each summed over all processes, where some may lack some of the tensors."""
+    """Return numbers and tensors summed over all processes; some processes may lack some of the tensors."""
     if not several():
         return list(counts), dict(sums)
     mine = [[*key, list(tensor.shape)] for key, tensor in sums.items()]
@@ -83,7 +83,7 @@ def _flags(mine: int) -> list[int]:
 
 
 def _here(tensor: Tensor) -> Tensor:
-    """NCCL knows what is on a device only."""
+    """Move a tensor to the GPU if NCCL needs it there."""
     return tensor.cuda() if distributed.get_backend() == "nccl" else tensor
 
 
@@ -95,7 +95,7 @@ def _gather(tensor: Tensor) -> list[Tensor]:
 
 
 def _all_reduce(tensor: Tensor) -> None:
-    """In place."""
+    """Sum a tensor over all processes, in place."""
     here = _here(tensor)
     distributed.all_reduce(here)
     if here is not tensor:

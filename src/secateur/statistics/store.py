@@ -1,7 +1,7 @@
-"""Sums over calibration data in a folder, so that a second plan costs no run of the model.
+"""Stores sums over calibration data in a folder, so that a second plan needs no run of the model.
 
-One file per need: more needs than before cost only what is new. A file goes by what its sums depend on, and says so
-inside; one that is damaged or says otherwise is made anew, with a warning, for all of it can be.
+There is one file per statistic, so only new statistics need a run. The name of a file is a hash of what its sums depend
+on, which is also stored inside. If a file is damaged or does not match, its sums are computed again, with a warning.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The sums of one need, and over how many examples and batches they go."""
+    """The sums of one statistic, and the numbers of examples and batches."""
 
     examples: int
     batches: int
@@ -39,14 +39,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder of sums, of one model."""
+    """A folder with the sums of one model."""
 
     folder: Path
     marks: Mapping[str, str]
 
     @staticmethod
     def opened(path: PathLike, graph: Graph, **marks: Any) -> Store:
-        """A folder, made if need be. marks: what else sums depend on. Raises `InputError` where it cannot be one."""
+        """Open or create a folder. marks: what else sums depend on. Raises `InputError` if it cannot be a folder."""
         folder = path_of(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -56,20 +56,20 @@ class Store:
         return Store(folder, {"format": FORMAT, **model, **{name: str(value) for name, value in marks.items()}})
 
     def at(self, need: str, data: str, **marks: Any) -> Entry:
-        """Where the sums of a need over some data are."""
+        """Return the file of a statistic over data with this hash."""
         found = {**self.marks, "data": data, "need": need, **{name: str(value) for name, value in marks.items()}}
         return Entry(self.folder / f"{need}-{digest(json.dumps(found, sort_keys=True))}.safetensors", found)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file of sums, and what these depend on."""
+    """A file of sums, and what they depend on."""
 
     path: Path
     marks: Mapping[str, str]
 
     def read(self) -> Part | None:
-        """What it holds; None where it does not exist, or is of no use."""
+        """Return the stored sums; None if the file does not exist or cannot be used."""
         if not self.path.exists():
             return None
         try:
@@ -84,7 +84,7 @@ class Entry:
             return None
 
     def write(self, part: Part) -> None:
-        """Keep sums; of several processes, one does."""
+        """Write sums; only one of several processes does."""
         if processes.first():
             tensors = {f"{what} {name}": tensor for (name, what), tensor in part.sums.items()}
             counts = {"examples": str(part.examples), "batches": str(part.batches)}
@@ -92,7 +92,7 @@ class Entry:
 
 
 class DataHash:
-    """What batches hold, batch by batch, in the order in which they came."""
+    """A hash of batches, in their order."""
 
     def __init__(self) -> None:
         self._seen: list[str] = []
@@ -101,12 +101,12 @@ class DataHash:
         self._seen.append(of_values((batch.call.args, dict(batch.call.kwargs), batch.targets)))
 
     def text(self) -> str:
-        """As a short hash, of the data of all processes."""
+        """Return a short hash of the data of all processes."""
         return digest(" ".join(processes.gathered(digest(" ".join(self._seen)))))
 
 
 def hashed(found: Iterable[CalibrationBatch]) -> str:
-    """The hash of batches that nothing is done with. Those of several processes are hashed together."""
+    """Return the hash of batches without a run. Those of several processes are hashed together."""
 
     def run() -> DataHash:
         data = DataHash()

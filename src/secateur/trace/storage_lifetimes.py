@@ -18,7 +18,7 @@ from secateur.trace.typed import get
 
 @dataclass(slots=True)
 class LiveStorage:
-    """A storage of `coefficient` bytes times the sizes of the terms. `gone`: the number of allocations until its release."""
+    """A storage of `coefficient` bytes times the sizes of the terms. `gone`: the number of allocations when freed."""
 
     coefficient: int
     terms: tuple[Term, ...]

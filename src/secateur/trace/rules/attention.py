@@ -1,4 +1,4 @@
-"""Attention: scaled dot products as one op, and `nn.MultiheadAttention` in plain ops."""
+"""Attention: scaled dot-product attention as one op, and `nn.MultiheadAttention` in plain ops."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def scaled_dot_product_attention(op: Op) -> None:
 
 
 def _batch(op: Op, place: int) -> Term:
-    """Heads of queries are the heads of keys, or (grouped queries) a whole number of them for each."""
+    """Unify the heads of queries and keys; with grouped queries, each key head serves several query heads."""
     heads, those = shared(op, [op["query"]], place), shared(op, [op["key"], op["value"]], place)
     if heads.n == 1 or those.n == 1:
         return those if heads.n == 1 else heads
@@ -51,7 +51,7 @@ def _batch(op: Op, place: int) -> Term:
 
 
 def _silent(op: Op, place: int, term: Term) -> bool:
-    """Whether units that are silenced put out zeros: where values are, not where queries alone are."""
+    """Return whether silenced units output zeros: if their values are zero, not if only their queries are."""
     v = op["value"]
     return v.dim() >= -place and v.shape[place] == term.n and op.zero(v)[place]
 
@@ -93,9 +93,9 @@ def multi_head_attention(
     average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> Any:
-    """`F.multi_head_attention_forward` in ops that a trace can see. query: (L, N, E), key and value: (S, N, E).
+    """Compute `F.multi_head_attention_forward` in traceable ops. query: (L, N, E), key and value: (S, N, E).
 
-    Gives `NotImplemented` for static keys: those stay opaque.
+    Returns `NotImplemented` for static keys, which are opaque.
     """
     if static_k is not None or static_v is not None:
         return NotImplemented
@@ -130,7 +130,7 @@ def multi_head_attention(
 
 
 def _longer(x: torch.Tensor, row: torch.Tensor | None) -> torch.Tensor:
-    """One more key or value, the same for all of a batch. x: (S, N, E), row: (1, 1, E)."""
+    """Append one key or value, the same for the whole batch. x: (S, N, E), row: (1, 1, E)."""
     return x if row is None else torch.cat([x, row.expand(-1, x.shape[1], -1)])
 
 
@@ -142,7 +142,7 @@ def _heads(x: torch.Tensor, num_heads: int) -> torch.Tensor:
 def _merged_mask(
     attn_mask: torch.Tensor | None, padding: torch.Tensor | None, query: torch.Tensor, num_heads: int
 ) -> torch.Tensor | None:
-    """Both masks as one additive float mask that broadcasts to (N, H, L, S)."""
+    """Return both masks as one additive float mask that broadcasts to (N, H, L, S)."""
     masks = []
     if attn_mask is not None:
         if attn_mask.dim() == 3:
@@ -160,7 +160,7 @@ def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _weights(q: torch.Tensor, k: torch.Tensor, mask: torch.Tensor | None, average: bool) -> torch.Tensor:
-    """The attention weights, (N, L, S) or (N, H, L, S). The query is folded already."""
+    """Return the attention weights, (N, L, S) or (N, H, L, S). The query is scaled already."""
     scores = q @ k.transpose(-1, -2) * plain(q.shape[-1]) ** -0.5
     weights = (scores if mask is None else scores + mask).softmax(-1)
     return weights.mean(1) if average else weights

@@ -1,4 +1,4 @@
-"""Bags of embeddings: rows chosen by data, and summed, averaged or compared within each bag."""
+"""Bags of embeddings: rows chosen by data, and reduced by a sum, mean or maximum within each bag."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PARAMETERS = (
 
 @function_rule(F.embedding_bag, _PARAMETERS)
 def embedding_bag(op: Op) -> None:
-    """ids: [b, n] or [n] with offsets: [b], w: [v, e], weights like ids -> [b, e]; v stays whole"""
+    """ids: [b, n] or [n] with offsets: [b], w: [v, e], weights like ids -> [b, e]; v is frozen"""
     ids, weight = op["input"], op["weight"]
     if not isinstance(weight, torch.Tensor) or not weight.is_floating_point():
         return op.opaque("embedding_bag with its arguments in the deprecated order")
@@ -27,14 +27,14 @@ def embedding_bag(op: Op) -> None:
 
 @rule("aten::_embedding_bag", "aten::_embedding_bag_forward_only")
 def aten_embedding_bag(op: Op) -> None:
-    """w: [v, e], ids: [n], offsets: [b], weights: [n] -> [b, e], and notes for the backward pass"""
+    """w: [v, e], ids: [n], offsets: [b], weights: [n] -> [b, e], and values for the backward pass"""
     _bags(op, op["weight"], op["indices"])
     for out in op.outs[1:]:
         op.result(op.fresh(out.shape, "values saved for the backward pass"), out=out)
 
 
 def _bags(op: Op, weight: torch.Tensor, ids: torch.Tensor) -> None:
-    """The largest of zeros is zero too, so a silenced column is silent in every mode."""
+    """Set the result: the maximum of zeros is zero too, so a silenced column is zero in every mode."""
     rows, width = op.dims(weight)
     op.freeze(rows, "embedding rows are chosen by data")
     for tensor in (ids, op["offsets"], op["per_sample_weights"]):

@@ -1,4 +1,4 @@
-"""Convolutions of one to three dimensions: plain, grouped, depthwise, transposed, dilated; torchvision's deformable."""
+"""Convolutions of one to three dimensions: plain, grouped, depthwise, transposed, dilated; deformable ones."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _plain(op: Op, channel: int) -> Term:
 
 
 def _grouped(op: Op, channel: int) -> Term | None:
-    """Groups live and die together; channels within a group are shared where the weight stores them once."""
+    """Unify the groups of input and output, and the input channels that the weight stores once for all groups."""
     x, w, groups = op["input"], op["weight"], op["groups"]
     transposed = bool(op["transposed"])
     xs = op.factor(op.dims(x)[channel], [groups, x.shape[channel] // groups])
@@ -83,7 +83,7 @@ def _grouped(op: Op, channel: int) -> Term | None:
 
 
 def _zero(op: Op, channel: int) -> list[bool]:
-    """Channels are zero where all that makes them is; a weight that is computed may be other than zero throughout."""
+    """Return zero flags: a channel is zero if its weight and bias are; a computed weight may be non-zero throughout."""
     x, w, b = op["input"], op["weight"], op["bias"]
     makers = (0, 1) if op["transposed"] and op.get("groups", 1) > 1 else (1,) if op["transposed"] else (0,)
     made = all(op.zero(w)[dim] for dim in makers) and (b is None or op.zero(b)[0])
@@ -92,9 +92,9 @@ def _zero(op: Op, channel: int) -> list[bool]:
 
 
 def _count(op: Op, channel: int) -> None:
-    """One multiply-add per output element, input channel of its group and kernel element.
+    """Count one multiply-add per output element, input channel of its group and kernel element.
 
-    Transposed: per input element, output channel of its group and kernel element.
+    For a transposed convolution: per input element, output channel of its group and kernel element.
     """
     w: torch.Tensor = op["weight"]
     source: torch.Tensor = op["input"] if op["transposed"] else op.outs[0]

@@ -1,4 +1,4 @@
-"""Tensors that are copied, or put over other memory, by what is Python or C inside."""
+"""Functions that copy tensors, or give them other memory, without traceable ops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from secateur.trace.typed import beside, drop
 
 @plain_form(torch.Tensor.__deepcopy__)
 def deepcopy(tensor: torch.Tensor, memo: dict[int, Any]) -> Any:
-    """x: [*a] -> [*a]; torch copies the storage, and sees no tensor in it"""
+    """x: [*a] -> [*a]; torch copies the storage, without an op on tensors"""
     if not tensor.is_leaf or tensor.layout is not torch.strided:
         return NotImplemented
     if id(tensor) not in memo:
@@ -28,6 +28,6 @@ def deepcopy(tensor: torch.Tensor, memo: dict[int, Any]) -> Any:
 
 @rule("aten::set_")
 def set_(op: Op) -> None:
-    """x -> what is known of the memory that it is put over"""
+    """x -> the type of the tensor whose memory it gets"""
     drop(op.outs[0])
     op.typed(op.outs[0])

@@ -1,4 +1,4 @@
-"""torchvision's ops on boxes and regions, known by name, so that it need not be installed."""
+"""torchvision's ops on boxes and regions, registered by name, so that torchvision need not be installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from secateur.trace.registry import rule
 
 @rule("torchvision::nms")
 def nms(op: Op) -> None:
-    """dets: [n, 4], scores: [n] -> [k]: how many boxes stay is data"""
+    """dets: [n, 4], scores: [n] -> [k]: the number of selected boxes depends on data"""
     op.opaque("the size of the result depends on data")
 
 
@@ -36,7 +36,7 @@ def regions(op: Op) -> None:
 
 @rule("torchvision::ps_roi_align", "torchvision::ps_roi_pool")
 def regions_by_place(op: Op) -> None:
-    """x: [n, c*h'*w', h, w], boxes: [k, 5] -> [k, c, h', w']: each place of the result reads channels of its own"""
+    """x: [n, c*h'*w', h, w], boxes: [k, 5] -> [k, c, h', w']: each position of the result reads its own channels"""
     dims, boxes, zero = op.dims(op["input"]), op.dims(op["rois"]), op.zero(op["input"])
     count, places = op.outs[0].shape[1], math.prod(op.outs[0].shape[2:])
     parts = op.factor(dims[1], [count, places])

@@ -1,8 +1,8 @@
-"""Indexing by tensors: the positions depend on data, so the indexed dimension stays whole.
+"""Indexing by tensors: the positions depend on data, so the indexed dimension is frozen.
 
-A pick is the exception: where the model holds a list of positions, a buffer, and does nothing with it but index, what
-is picked has units of its own. They go by taking positions off the list. The positions that stay mean what they meant,
-since what they are picked from stays whole.
+A pick is the exception: if the model stores a list of positions in a buffer and only uses it as an index, the result
+has its own units. They are pruned by removing positions from the list. The other positions stay valid, because the
+indexed dimension is frozen.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from secateur.trace.typed import get, mark_blank
 
 @function_rule(F.embedding, "input weight padding_idx")
 def embedding(op: Op) -> None:
-    """ids: [*], w: [v, e] -> [*, e]; v stays whole"""
+    """ids: [*], w: [v, e] -> [*, e]; v is frozen"""
     ids, w = op["input"], op["weight"]
     if not isinstance(w, torch.Tensor):
         return op.opaque("embedding")
@@ -35,20 +35,20 @@ def embedding(op: Op) -> None:
 
 @rule("aten::embedding")
 def aten_embedding(op: Op) -> None:
-    """w: [v, e], ids: [*] -> [*, e]; v stays whole"""
+    """w: [v, e], ids: [*] -> [*, e]; v is frozen"""
     rows, width = op.dims(op["weight"])
     op.freeze(rows, "embedding rows are chosen by data")
     op.result([*op.dims(op["indices"]), width], [*_rows(op["indices"]), True])
 
 
 def _rows(ids: torch.Tensor) -> list[bool]:
-    """A number that is silenced is 0, and chooses a row all the same."""
+    """Return zero flags for rows chosen by ids: all False, because a silenced id is 0 and still chooses a row."""
     return [False] * ids.dim()
 
 
 @plainer(torch.Tensor.__getitem__)
 def one_by_list(x: torch.Tensor, index: Any) -> tuple[torch.Tensor, Any]:
-    """`x[..., [k]]` picks the same as `x[..., k : k + 1]`, which says where."""
+    """Rewrite `x[..., [k]]` as `x[..., k : k + 1]`, which shows the position."""
     items = index if isinstance(index, tuple) else (index,)
     if sum(isinstance(item, (list, torch.Tensor)) for item in items) != 1:
         return x, index
@@ -65,7 +65,7 @@ def _piece(item: list[int]) -> slice:
 
 @rule("aten::index")
 def index(op: Op) -> None:
-    """x: [a, b], i: [*] -> [*, b]; a stays whole. A mask over [a, a'] selects rows. A list may pick, as below."""
+    """x: [a, b], i: [*] -> [*, b]; a is frozen. A mask over [a, a'] selects rows. A list may be a pick, see below."""
     x = op["self"]
     lists = [(dim, tensor) for dim, tensor in enumerate(op["indices"]) if tensor is not None]
     if len(lists) == 1 and (picked := _picked(op, lists[0][1])) is not None:
@@ -80,7 +80,7 @@ def index(op: Op) -> None:
 
 
 def _indexed(op: Op, dims: Sequence[Term]) -> list[int]:
-    """The dimensions that the indices speak of; these stay whole, and so do the indices."""
+    """Return the indexed dimensions, after freezing them and the indices."""
     used, dim = [], 0
     for tensor in op["indices"]:
         count = tensor.dim() if tensor is not None and tensor.dtype in (torch.bool, torch.uint8) else 1
@@ -92,7 +92,7 @@ def _indexed(op: Op, dims: Sequence[Term]) -> list[int]:
 
 
 def _listed(op: Op, index: torch.Tensor, *terms: Term) -> None:
-    """A list of numbers, or a mask, of the units of these dimensions: it stays as long as it is."""
+    """Freeze an index of numbers, or a mask, over the units of these dimensions."""
     for place in op.dims(index):
         op.freeze(place, "an index depends on data")
     for term in terms:
@@ -100,25 +100,25 @@ def _listed(op: Op, index: torch.Tensor, *terms: Term) -> None:
 
 
 def _numbered(op: Op, index: torch.Tensor, term: Term) -> None:
-    """A dimension stays whole where it is indexed by data, but for numbers of its own units."""
+    """Freeze a dimension that is indexed by data, unless the index holds the numbers of its own units."""
     if not numbers_of(op, index, term):
         op.freeze(term, "indexed by data")
 
 
 def _front(used: Sequence[int]) -> int:
-    """Where the picked dimensions stand: in place of the indexed ones, or first if those do not lie side by side."""
+    """Return the position of the new dimensions: that of the indexed ones, or 0 if those are not adjacent."""
     return used[0] if list(used) == list(range(used[0], used[-1] + 1)) else 0
 
 
 def _around(used: Sequence[int], kept: Sequence[int]) -> tuple[list[int], list[int]]:
-    """The dimensions before the picked ones, and those behind."""
+    """Return the dimensions before the new ones, and those after."""
     front = _front(used)
     return [d for d in kept if d < front], [d for d in kept if d >= front]
 
 
 @rule("aten::index_put")
 def index_put(op: Op) -> None:
-    """x: [a, b], i: [*], y: [*, b] -> [a, b]; a stays whole"""
+    """x: [a, b], i: [*], y: [*, b] -> [a, b]; a is frozen"""
     x, y = op["self"], op["values"]
     dims, zero, held = op.dims(x), op.zero(x), op.zero(y)
     used = _indexed(op, dims)
@@ -137,7 +137,7 @@ def index_put(op: Op) -> None:
 
 @rule("aten::index_select")
 def index_select(op: Op) -> None:
-    """x: [a, b], i: [k] -> [k, b]; a stays whole, and so does k unless i is a buffer that does nothing but pick"""
+    """x: [a, b], i: [k] -> [k, b]; a is frozen, and so is k unless i is a buffer that is only used to pick"""
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     dim = op["dim"] % len(dims)
     if (picked := _picked(op, op["index"])) is not None:
@@ -148,19 +148,19 @@ def index_select(op: Op) -> None:
 
 
 def _picked(op: Op, index: torch.Tensor) -> Term | None:
-    """What a buffer of positions lists, as long as nothing but picks has read it."""
+    """Return the term of a buffer of positions, if only picks have read it so far."""
     typed = get(index)
     if typed is None or typed.picks is None:
         return None
     typed.read = True
     for place in filter(None, typed.at or ()):
         op.recorder.reached.add(place.name)
-        op.recorder.roles[(place.name, place.dim)] = "statistic"  # goes along, and is no value to be judged by
+        op.recorder.roles[(place.name, place.dim)] = "statistic"  # is sliced as well, but is not used to score units
     return typed.found()[0]
 
 
 def _pick(op: Op, dim: int, picked: Term) -> None:
-    """x: [a, b], i: [k] -> [k, b]; a stays whole. A position that is taken off the list leaves no zero behind."""
+    """x: [a, b], i: [k] -> [k, b]; a is frozen. Removing a position from the list leaves no zero."""
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     op.freeze(dims[dim], "units are selected by position")
     dims[dim], zero[dim] = picked, False
@@ -169,7 +169,7 @@ def _pick(op: Op, dim: int, picked: Term) -> None:
 
 @rule("aten::gather")
 def gather(op: Op) -> None:
-    """x: [a, b], i: [k, b] -> [k, b]; a stays whole"""
+    """x: [a, b], i: [k, b] -> [k, b]; a is frozen"""
     dims = op.dims(op["self"])
     dim = op["dim"] % max(len(dims), 1)
     _numbered(op, op["index"], dims[dim])
@@ -178,9 +178,9 @@ def gather(op: Op) -> None:
 
 
 def _beside(op: Op, dim: int, whole: Sequence[torch.Tensor], listed: Sequence[torch.Tensor], why: str) -> None:
-    """The dimensions other than `dim`, where units are read or written side by side; along `dim` lists stay whole.
+    """Unify the dimensions other than `dim`, whose units correspond, and freeze `dim`.
 
-    A tensor that is longer than another is read or written up to the other's length only, so all of them stay.
+    If the sizes differ, the longer tensor is only used up to the length of the other, so all of them are frozen.
     """
     for d, terms in enumerate(zip(*map(op.dims, (*whole, *listed)), strict=True)):
         if d != dim and all(term.n == terms[0].n for term in terms):
@@ -218,18 +218,18 @@ def factory(op: Op) -> None:
 
 @rule("aten::_local_scalar_dense", "aten::is_same_size", "aten::_assert_async", "aten::_assert_tensor_metadata")
 def silent(op: Op) -> None:
-    """Nothing that has dimensions comes out"""
+    """-> no tensor with dimensions"""
 
 
 @rule("aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim")
 def data_dependent(op: Op) -> None:
-    """How many come out is data"""
+    """-> a size that depends on data"""
     op.opaque("the size of the result depends on data")
 
 
 @rule("aten::scatter", "aten::scatter_add", "aten::scatter_reduce")
 def scatter(op: Op) -> None:
-    """x: [a, b], i, y: [k, b] -> [a, b]; a stays whole"""
+    """x: [a, b], i, y: [k, b] -> [a, b]; a is frozen"""
     x, index, values = op["self"], op["index"], op["src"]
     dims, zero = op.dims(x), op.zero(x)
     dim = op["dim"] % max(len(dims), 1)
@@ -242,7 +242,7 @@ def scatter(op: Op) -> None:
 
 @rule("aten::index_add", "aten::index_copy")
 def index_add(op: Op) -> None:
-    """x: [a, b], i: [k], y: [k, b] -> [a, b]; a stays whole"""
+    """x: [a, b], i: [k], y: [k, b] -> [a, b]; a is frozen"""
     x, values = op["self"], op["source"]
     dims, dim = op.dims(x), op["dim"] % max(x.dim(), 1)
     _listed(op, op["index"], dims[dim])
@@ -252,5 +252,5 @@ def index_add(op: Op) -> None:
 
 @rule("aten::diagonal", "aten::diag_embed")
 def placed(op: Op) -> None:
-    """Values are put at places that count"""
+    """Values are written at fixed positions"""
     op.opaque("values are written at fixed positions")

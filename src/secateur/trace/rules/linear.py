@@ -1,4 +1,4 @@
-"""Linear layers and matrix products. `contract` is the one place where two operands are summed over an axis."""
+"""Linear layers and matrix products. `contract` handles every sum of products over an axis."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from secateur.trace.typed import Origin, Origins, Place, elsewhere
 
 
 def contract(op: Op, x: tuple[str, int], y: tuple[str, int], batch: Sequence[Term]) -> None:
-    """Sum over a dimension of two operands, named by (argument, dim); `batch` are the terms both run along.
+    """Sum over a dimension of two operands, each as (argument, dim); `batch`: the other terms that both have.
 
-    Exact where silenced units are zero in either operand; else units no longer zero are contracted.
+    The axis stays exact if silenced units are zero in either operand.
     """
     sides = [(op[name], dim) for name, dim in (x, y)]
     terms = [op.dims(tensor)[dim] for tensor, dim in sides]
@@ -36,7 +36,7 @@ def contract(op: Op, x: tuple[str, int], y: tuple[str, int], batch: Sequence[Ter
 
 
 def origins_of(op: Op, weight: torch.Tensor | None, bias: torch.Tensor | None, channel: int) -> Origins:
-    """A layer's output is proportional to the output slices of its weight and bias, its rows along `channel`."""
+    """Return the origins of a layer's output: the rows of its weight and bias, along its dimension `channel`."""
     if weight is None:
         return ()
     op.along = [weight, bias]
@@ -72,7 +72,7 @@ def linear(op: Op) -> None:
     dims, zero = op.dims(x), op.zero(x)
     op.macs(*dims, op.dims(w)[0])
     rows = [flag and (b is None) for flag in zero[:-1]]
-    made = op.zero(w)[0] and (b is None or op.zero(b)[0])  # not so for a weight that is computed by exp and the like
+    made = op.zero(w)[0] and (b is None or op.zero(b)[0])  # False for a weight that is computed by exp, for example
     op.result([*dims[:-1], op.dims(w)[0]], [*rows, made], origins=origins_of(op, w, b, -1))
 
 
@@ -126,7 +126,7 @@ def _product(op: Op, x: str, y: str) -> None:
 
 
 def _matmul(op: Op, x: str, y: str) -> tuple[list[Term], list[bool]]:
-    """The terms and flags of `x @ y`, batch dimensions unified first."""
+    """Return the terms and flags of `x @ y`, after unifying batch dimensions."""
     for a, b in zip(op.dims(op[x])[:-2], op.dims(op[y])[:-2], strict=True):
         op.unify(a, b)
     batch = op.dims(op[x])[:-2]
@@ -185,9 +185,9 @@ def dot(op: Op) -> None:
 
 
 def _estimates(op: Op, u: torch.Tensor, x: torch.Tensor) -> None:
-    """u W v with stored u and v, as spectral norm has it: without some units it tells nothing of what is left of W."""
+    """Freeze the units of u W v with stored u and v, as in spectral norm: they do not fit a pruned W."""
     weighed = op.typed(x).weighed
     if weighed is not None and op.typed(u).at is not None:
-        mend = "" if op.recorder.mend() else "; torch.nn.utils.remove_spectral_norm(module) makes it a plain one"
+        remedy = "" if op.recorder.mend() else "; torch.nn.utils.remove_spectral_norm(module) makes it a plain weight"
         for term in (*op.dims(u), weighed):
-            op.freeze(term, f"a weight is divided by an estimate of its norm, which pruning would invalidate{mend}")
+            op.freeze(term, f"a weight is divided by an estimate of its norm, which pruning would invalidate{remedy}")

@@ -1,4 +1,4 @@
-"""Losses inside a model: element by element, then left so, averaged or summed."""
+"""Losses inside a model: elementwise, without reduction, averaged or summed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from secateur.trace.op import Op, bare
 from secateur.trace.registry import rule
 from secateur.trace.rules.pointwise import broadcast
 
-DIFFERENCES = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss"})  # nothing where both are zero
+DIFFERENCES = frozenset({"mse_loss", "smooth_l1_loss", "huber_loss"})  # zero if both are zero
 NONE, MEAN = 0, 1  # of ATen's reductions; 2 is a sum
 
 
@@ -46,5 +46,5 @@ def _zero(op: Op, tensor: torch.Tensor, dim: int) -> bool:
     "aten::multilabel_margin_loss_forward",
 )
 def of_classes(op: Op) -> None:
-    """Classes are told by their numbers"""
+    """Classes are identified by their index"""
     op.opaque("a loss identifies classes by their index")

@@ -1,4 +1,4 @@
-"""Normalisations. Batch and instance norms treat channels one by one; the others take a mean over them."""
+"""Normalisations. Batch and instance norms treat each channel separately; the others take a mean over channels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def batch_norm(op: Op) -> None:
     read = _over_places(op, "input", [d for d in range(x.dim()) if d != 1]) if batch else set()
     dims, zero = op.dims(x), op.zero(x)
     affine = op["weight"] is not None
-    kept = batch and not affine  # what is shifted, by a bias or a running mean, is zero no longer
+    kept = batch and not affine  # a shift, by a bias or a running mean, makes zeros non-zero
     held = [affine or batch if i == 1 else i in read or (z and kept) for i, z in enumerate(zero)]
     op.result(dims, held, origins=origins_of(op, op["weight"], op["bias"], 1))
     for out in op.outs[1:]:
@@ -44,7 +44,7 @@ _BATCH_NORM = {"weight": "scale", "bias": "shift", "running_mean": "statistic", 
 
 
 def _over_places(op: Op, argument: str, places: Sequence[int]) -> set[int]:
-    """Statistics are taken over these dimensions: units among them (as in weight standardisation) are read if kept."""
+    """Mark the dimensions that statistics are taken over; units in them (weight standardisation) must be kept ones."""
     read = set()
     for dim in places:
         term = op.dims(op[argument])[dim]
@@ -150,7 +150,7 @@ def weight_norm(op: Op) -> None:
 
 
 def _parameter(op: Op, tensor: torch.Tensor) -> str | None:
-    """The name of a tensor of the model, if this is one, whole and as it is stored."""
+    """Return the name of a tensor of the model, if this is one, unchanged and complete."""
     at = op.typed(tensor).at or []
     names = {place.name if place is not None else None for place in at}
     as_stored = all(place == Place(place.name, d) for d, place in enumerate(at) if place is not None)

@@ -1,4 +1,4 @@
-"""Element by element: `x: [a, b], y: [a, b] -> [a, b]`, same letter, same fate; size one broadcasts."""
+"""Elementwise ops: `x: [a, b], y: [a, b] -> [a, b]`; equal letters are the same units, and size one broadcasts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from secateur.trace.registry import rule
 from secateur.trace.rules.index import factory
 from secateur.trace.typed import Origins, Place, is_blank, mark_blank
 
-# f(0) = 0: a silenced unit is still zero behind these.
+# f(0) = 0: a silenced unit is still zero after these.
 ZERO_STAYS = frozenset(
     "relu relu6 leaky_relu gelu silu mish tanh elu celu selu hardswish neg abs sqrt sin tan asin atan sinh "
     "asinh atanh erf expm1 log1p sign round floor ceil trunc frac square native_dropout dropout clone detach alias "
@@ -30,7 +30,7 @@ ROLES = {"mul": "scale", "div": "scale", "add": "shift", "sub": "shift"}
 
 
 def broadcast(op: Op, tensors: Sequence[torch.Tensor], out: torch.Tensor) -> list[Term]:
-    """Unify operands from the right; give the terms of the result."""
+    """Unify operands from the right, and return the terms of the result."""
     dims: list[Term | None] = [None] * out.dim()
     single: dict[int, Term] = {}
     for tensor in tensors:
@@ -43,7 +43,7 @@ def broadcast(op: Op, tensors: Sequence[torch.Tensor], out: torch.Tensor) -> lis
                     dims[i] = term
                 else:
                     op.unify(seen, term)
-            elif term is not ONE:  # one unit of several, which it still is
+            elif term is not ONE:  # one unit of several, which it remains
                 single[i] = term
     made = enumerate(zip(dims, out.shape, strict=True))
     return [d if d is not None else (single.get(i, ONE) if n == 1 else _literal(op, n)) for i, (d, n) in made]
@@ -54,7 +54,7 @@ def _literal(op: Op, n: int) -> Term:
 
 
 def zeros(op: Op, tensors: Sequence[torch.Tensor], dims: Sequence[Term]) -> list[bool]:
-    """Where silenced units of the result still hold zeros."""
+    """Return, per dimension of the result, whether silenced units are still zero."""
     name = bare(op.name)
     flags = []
     for i, term in enumerate(dims):
@@ -87,7 +87,7 @@ def _positive(value: object) -> bool:
 
 
 def _scalar_operand(op: Op) -> bool:
-    """Whether a non-zero number is added: then nothing stays zero."""
+    """Return whether a non-zero number is added, so that nothing stays zero."""
     return isinstance(op["other"], (int, float)) and op["other"] != 0
 
 
@@ -106,20 +106,23 @@ def pointwise(op: Op) -> None:
                 op.role(tensor, dim, ROLES.get(name, "shift"))
         origins, at = _scaled(op, tensors, out), _place(op, tensors, out)
         if at is not None and name in PROPORTIONAL and not any(t is tensors[0] for t in tensors[1:]):
-            op.along = [*op.along, tensors[0]]  # rescaled or masked it is still that parameter: what reads it counts
+            op.along = [
+                *op.along,
+                tensors[0],
+            ]  # rescaled or masked, it is still that parameter, whose readers are recorded
         op.result(dims, zeros(op, tensors, dims), out=out, at=at, origins=origins)
 
 
 def _place(op: Op, tensors: Sequence[torch.Tensor], out: torch.Tensor) -> Sequence[Place | None] | None:
-    """A rescaled or cast weight is still that weight, for the roles of its dimensions."""
+    """Return the places of a rescaled or cast weight, whose dimensions keep their roles."""
     first = op.typed(tensors[0]) if tensors else None
     return first.at if first is not None and tensors[0].shape == out.shape else None
 
 
 def _scaled(op: Op, tensors: Sequence[torch.Tensor], out: torch.Tensor) -> Origins:
-    """The origins of a result that is proportional to its operands: a sum to both together, a product to either.
+    """Return the origins of a result that is proportional to its operands: a sum to both together, a product to one.
 
-    What a factor without origins owes to the same parameters, some other op has read: that op tells.
+    If a factor without origins depends on the same parameters, the op that read them has recorded that use.
     """
     found = [op.origins(tensor) for tensor in tensors]
     along = _along(bare(op.name), [op.typed(tensor).origins for tensor in tensors], found)
@@ -128,9 +131,9 @@ def _scaled(op: Op, tensors: Sequence[torch.Tensor], out: torch.Tensor) -> Origi
 
 
 def _along(name: str, made: Sequence[Origins], found: Sequence[Origins]) -> Sequence[int]:
-    """The operands to which the result is proportional; `found` counts parameters themselves, `made` does not.
+    """Return the operands to which the result is proportional; `found` includes parameters themselves, `made` does not.
 
-    Of a product with a parameter it is the parameter: behind a norm the other operand is proportional to nothing.
+    In a product with a parameter it is the parameter, because after a norm the other operand is not proportional.
     """
     if len(found) == 1:
         return (0,) if name in PROPORTIONAL else ()
@@ -156,7 +159,7 @@ def same(op: Op) -> None:
     """x: [*a] -> [*a]"""
     name, source = bare(op.name), op.tensors()[0]
     blank = name == "zeros_like" or (is_blank(source) and name in COPIES)
-    if name in ("alias", "detach", "to"):  # `x.to(y)`: y says no more than a type
+    if name in ("alias", "detach", "to"):  # `x.to(y)`: only the dtype of y is used
         typed = op.typed(source)
         op.result(typed.found(), typed.zero, at=typed.at, origins=typed.origins)
     else:
@@ -179,7 +182,7 @@ def same(op: Op) -> None:
     *("aten::geometric", "aten::cauchy", "aten::log_normal", "aten::random"),
 )
 def like(op: Op) -> None:
-    """x: [*a] -> [*a], its values forgotten"""
+    """x: [*a] -> [*a], independent of the values"""
     if op["size"] is None:
         pointwise(op)
     else:  # torch.normal(0.0, 1.0, size)
@@ -188,7 +191,7 @@ def like(op: Op) -> None:
 
 @rule("aten::prelu")
 def prelu(op: Op) -> None:
-    """x: [n, c, *], w: [c] -> [n, c, *]; seen whole in inference mode alone"""
+    """x: [n, c, *], w: [c] -> [n, c, *]; seen as one op in inference mode only"""
     x, w = op["self"], op["weight"]
     if w.numel() > 1:
         op.unify(op.dims(x)[1], op.dims(w)[0])

@@ -1,10 +1,10 @@
-"""Recurrent layers and cells, seen whole: the loop over steps is none of our business, but the gates share their units.
+"""Recurrent layers and cells as single ops: the loop over steps is not traced, but the gates share their units.
 
     LSTM   i, f, o = sigmoid(.), g = tanh(.)     c' = f * c + i * g,  h' = o * tanh(c')   or  W_hr (o * tanh(c'))
     GRU    r, z = sigmoid(.), n = tanh(.)        h' = (1 - z) * n + z * h
     RNN    h' = tanh(.) or relu(.)
 
-with (.) = W_ih x + b_ih + W_hh h + b_hh. Where all gates of a unit are zero, g and n are zero: the unit stays zero if
+with (.) = W_ih x + b_ih + W_hh h + b_hh. If all gates of a unit are zero, g and n are zero: the unit stays zero if
 it was zero at first. Letters: t steps, n sequences, i inputs, g gates, h units, p projected units (else h).
 """
 
@@ -25,7 +25,7 @@ from secateur.trace.typed import Rows, is_blank
 
 STATES = "one state for each layer and direction"
 GATES = {"lstm": 4, "gru": 3}
-# The states that must be zero at first for a silenced unit to stay zero; those of others forget what they held.
+# The states that must start at zero for a silenced unit to stay zero; other states are overwritten.
 REMEMBERS = {"lstm": 1, "gru": 0}
 
 
@@ -53,7 +53,7 @@ class _Run:
 
     @property
     def steps(self) -> int:
-        """The dimension of the source that is read in order."""
+        """The dimension of the input that is read in order."""
         return int(self.batch_first and self.packed is None)
 
     @staticmethod
@@ -70,7 +70,7 @@ class _Run:
 
 
 def _cells(weights: Sequence[torch.Tensor], biased: bool, count: int) -> Iterator[_Cell]:
-    """Weights lie one cell after another: w_ih, w_hh, b_ih, b_hh (if biased), w_hr (if projected)."""
+    """Yield the cells of a list of weights: w_ih, w_hh, b_ih, b_hh (if biased), w_hr (if projected) of each."""
     each = len(weights) // count
     for i in range(0, len(weights), each):
         w_ih, w_hh, *rest = weights[i : i + each]
@@ -78,11 +78,8 @@ def _cells(weights: Sequence[torch.Tensor], biased: bool, count: int) -> Iterato
         yield _Cell(w_ih, w_hh, b_ih, b_hh, rest[-1] if len(rest) % 2 else None)
 
 
-# --- one cell -------------------------------------------------------------------------------------------------------
-
-
 def _gates(op: Op, cell: _Cell, count: int) -> Term:
-    """The units of a cell: rows of its weights and biases are `count` gates of the same units."""
+    """Return the units of a cell: the rows of its weights and biases are `count` gates of the same units."""
     units: Term = Axis(cell.w_ih.shape[0] // count)
     gates = Axis(count, "the gates of a recurrent cell") if count > 1 else ONE
     for tensor in (cell.w_ih, cell.w_hh, cell.b_ih, cell.b_hh):
@@ -93,7 +90,7 @@ def _gates(op: Op, cell: _Cell, count: int) -> Term:
 
 
 def _consume(op: Op, term: Term, weight: torch.Tensor) -> None:
-    """The columns of a weight are these units."""
+    """Unify the columns of a weight with these units."""
     for axis in loose([term]):
         if axis in set(axes(term)):
             collapse(axis)
@@ -104,7 +101,7 @@ def _consume(op: Op, term: Term, weight: torch.Tensor) -> None:
 
 
 def _cell(op: Op, cell: _Cell, source: Term, count: int) -> tuple[Term, Term]:
-    """w_ih: [g*h, i], w_hh: [g*h, p], biases: [g*h], w_hr: [p, h]; gives p and h."""
+    """w_ih: [g*h, i], w_hh: [g*h, p], biases: [g*h], w_hr: [p, h]; returns p and h."""
     units = _gates(op, cell, count)
     _consume(op, source, cell.w_ih)
     put_out = units
@@ -112,19 +109,18 @@ def _cell(op: Op, cell: _Cell, source: Term, count: int) -> tuple[Term, Term]:
         _consume(op, units, cell.w_hr)
         op.role(cell.w_hr, 0, "output")
         put_out = op.dims(cell.w_hr)[0]
-        keep_at_least(units, put_out.n + 1)  # torch takes a layer with as many projected units for one without
+        keep_at_least(
+            units, put_out.n + 1
+        )  # with as many projected units, torch treats the layer as one without projection
     _consume(op, put_out, cell.w_hh)
     return put_out, units
 
 
 def _count(op: Op, places: Sequence[Term], cell: _Cell) -> None:
-    """Each weight is multiplied once at every step of every sequence."""
+    """Count each weight once for every step of every sequence."""
     for weight in (cell.w_ih, cell.w_hh, cell.w_hr):
         if weight is not None:
             op.macs(*places, *op.dims(weight))
-
-
-# --- layers ---------------------------------------------------------------------------------------------------------
 
 
 @function_rule(torch.lstm, "0 1 2 3 4 5 6 7 8")
@@ -154,13 +150,13 @@ def layers(op: Op) -> None:
 
 
 def _stays_zero(op: Op, zeros: Sequence[bool]) -> bool:
-    """Whether a silenced unit puts out zeros, by what its states hold at first."""
+    """Return whether a silenced unit outputs zeros, given the initial states."""
     name = op.name.removesuffix("_cell")
     return name not in REMEMBERS or zeros[REMEMBERS[name]]
 
 
 def _tie(op: Op, made: Sequence[tuple[Term, Term]]) -> None:
-    """One `hidden_size` (and one `proj_size`) for all layers and directions."""
+    """Require one `hidden_size` (and one `proj_size`) for all layers and directions."""
     for cell in made[1:]:
         for term, first in zip(cell, made[0], strict=True):
             equation = SizeEquation(Dim(term), Dim(first), f"one size for all of {op.name} at {op.recorder.where()}")
@@ -168,7 +164,7 @@ def _tie(op: Op, made: Sequence[tuple[Term, Term]]) -> None:
 
 
 def _begin(op: Op, run: _Run, state: torch.Tensor, terms: Sequence[Term]) -> bool:
-    """State: [cells, n, h], one row a cell. Zeros have no units of their own: only their count counts."""
+    """Unify an initial state, [cells, n, h], with the units of each cell; of zeros, only the size matters."""
     rows: Sequence[Rows] = op.typed(state).rows or []
     if len(rows) == len(terms):
         for row, term in zip(rows, terms, strict=True):
@@ -192,7 +188,7 @@ def _sequences(op: Op, run: _Run, term: Term) -> None:
 
 
 def _end(op: Op, run: _Run, out: torch.Tensor, terms: Sequence[Term], zero: bool) -> None:
-    """The last states, [cells, n, h]: rows of different units, until something takes them for one."""
+    """Set the type of the last states, [cells, n, h], whose rows have different units until they are read as one."""
     batch = (
         op.dims(run.source)[1 - run.steps] if run.packed is None else op.fresh([out.shape[1]], "a packed sequence")[0]
     )
@@ -200,9 +196,6 @@ def _end(op: Op, run: _Run, out: torch.Tensor, terms: Sequence[Term], zero: bool
     op.result([first, batch, terms[0]], [False, False, zero], out=out)
     if len(terms) > 1:
         stack(out, list(terms))
-
-
-# --- cells ----------------------------------------------------------------------------------------------------------
 
 
 @function_rule(torch.lstm_cell, "input hx w_ih w_hh b_ih b_hh")
@@ -226,12 +219,9 @@ def cell(op: Op) -> None:
         op.result([*op.dims(op["input"])[:-1], units], [False] * (len(dims) - 1) + [at_first], out=out)
 
 
-# --- packed sequences -----------------------------------------------------------------------------------------------
-
-
 @function_rule(torch._VF._pack_padded_sequence, "input lengths batch_first")
 def pack(op: Op) -> None:
-    """x: [t, n, c] -> [k, c], the steps of all sequences that are no padding, and how many run at each step"""
+    """x: [t, n, c] -> [k, c], the steps of all sequences without padding, and the number of sequences at each step"""
     dims, zero = op.dims(op["input"]), op.zero(op["input"])
     for dim in dims[:2]:
         op.freeze(dim, "a packed sequence")
@@ -250,5 +240,5 @@ def pad(op: Op) -> None:
 
 @rule("aten::mkldnn_rnn_layer", "aten::_cudnn_rnn", "aten::miopen_rnn", "aten::lstm_mps")
 def unseen(op: Op) -> None:
-    """A layer below the functions that are seen: its weights lie in the order of some library"""
+    """A layer in a backend library, with its own order of weights"""
     op.opaque("a recurrent layer in code that cannot be traced, such as TorchScript")

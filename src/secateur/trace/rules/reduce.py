@@ -48,7 +48,7 @@ def _reduced(op: Op, count: int) -> list[int]:
 
 
 def _over(op: Op, dim: int, term: Term, zero: bool) -> None:
-    """What reducing over a dimension does to its axes."""
+    """Mark the axes of a dimension that is reduced."""
     name = op.name.rpartition("::")[2].rstrip("_")
     if name in SUMS and zero and _order(op, name) >= 0:
         return None
@@ -60,7 +60,7 @@ def _over(op: Op, dim: int, term: Term, zero: bool) -> None:
 
 
 def _order(op: Op, name: str) -> float:
-    """That of a norm: those below zero are all about the smallest values, and zeros are among them."""
+    """Return the order of a norm; negative orders depend on the smallest values, which may be zeros."""
     order = op["ord" if name == "linalg_vector_norm" else "p"] if name in ("norm", "linalg_vector_norm") else None
     return 2.0 if order is None else float(order)
 
@@ -83,9 +83,9 @@ def softmax(op: Op) -> None:
     *("aten::triu", "aten::tril", "aten::roll"),
 )
 def along_positions(op: Op) -> None:
-    """x: [a] -> [a], where the position of a unit matters: a stays whole
+    """x: [a] -> [a], where the position of a unit matters: a is frozen
 
-    But for running counts of experts, to which a dropped one adds nothing: they say where rows begin, in any order.
+    Except for running counts over experts, which give the first row of each: a removed expert adds nothing to them.
     """
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     zero = [False] * len(zero) if op.name == "aten::logcumsumexp" else zero  # log(exp(0) + exp(0)) is not zero
@@ -109,7 +109,7 @@ def _positional(op: Op, count: int) -> list[int]:
 
 @rule("aten::sort", "aten::argsort", "aten::kthvalue")
 def sort(op: Op) -> None:
-    """x: [a] -> [k]: the order is data, so a stays whole"""
+    """x: [a] -> [k]: the order is data, so a is frozen"""
     dims = op.dims(op["self"])
     dim = op.get("dim", -1) % len(dims)
     op.freeze(dims[dim], "the order of units depends on data")
@@ -141,7 +141,7 @@ def cdist(op: Op) -> None:
 
 
 def shared(op: Op, tensors: Sequence[torch.Tensor], dim: int) -> Term:
-    """The term of a dimension that operands share; size one broadcasts."""
+    """Return the term of a dimension that operands share; size one broadcasts."""
     terms = [op.dims(t)[dim] for t in tensors if t.dim() >= -dim and t.shape[dim] != 1]
     for term in terms[1:]:
         op.unify(terms[0], term)
@@ -156,5 +156,5 @@ def normalize(
     eps: float = 1e-12,
     out: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """`F.normalize`, its norm broadcast instead of expanded to a size. input: any shape."""
+    """Compute `F.normalize` with a broadcast norm instead of one expanded to a size. input: any shape."""
     return input / input.norm(p, dim, keepdim=True).clamp_min(eps)

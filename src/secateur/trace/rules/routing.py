@@ -1,7 +1,7 @@
-"""Routing: which units are chosen (by `topk`, `argmax`) is data, but data that numbers the units of an axis.
+"""Routing: ops such as `topk` and `argmax` select units depending on data, and return indices of units of an axis.
 
-Tensors of such numbers are followed (`Typed.numbers`): dropping experts renumbers the others, in their old order, so a
-weight that is indexed by the numbers, or a count of them, keeps its units free. Whatever else is computed with numbers
+Tensors of such indices are tracked (`Typed.numbers`): removing experts renumbers the others in the same order, so the
+units of a weight that is indexed by them, or of a histogram of them, stay prunable. Any other computation with indices
 freezes the axis.
 """
 
@@ -17,9 +17,9 @@ from secateur.trace.op import Op
 from secateur.trace.registry import function_rule, in_double, rule
 from secateur.trace.rules.linear import contract
 
-_GROUPED = vars(torch)["_grouped_mm"]  # what torch.nn.functional.grouped_mm comes to
-ALIGNED = 16  # bytes: rows of grouped products begin at multiples of it
-# The same numbers, elsewhere or in another type.
+_GROUPED = vars(torch)["_grouped_mm"]  # the function behind torch.nn.functional.grouped_mm
+ALIGNED = 16  # bytes; rows of grouped products start at multiples of it
+# Ops that return the same indices, moved or in another dtype.
 FOLLOWED = frozenset(
     f"aten::{name}"
     for name in (
@@ -27,12 +27,12 @@ FOLLOWED = frozenset(
         "_to_copy to select slice split split_with_sizes unbind index index_select sort"
     ).split()
 )
-# What comes out depends on the order of the numbers at most, which stays.
+# Ops whose result depends on the order of the indices at most, which is preserved.
 ORDERED = frozenset({"aten::argsort"})
 
 
 def follow(op: Op, tensor: torch.Tensor) -> None:
-    """Pass numbers on, or freeze the axis that they number; called for each operand that holds some, after the rule."""
+    """Propagate indices of units, or freeze their axis; called after the rule, for each operand that holds some."""
     numbers = op.typed(tensor).numbers
     if numbers is None or any(tensor is other for other in op.counted):
         return
@@ -44,7 +44,7 @@ def follow(op: Op, tensor: torch.Tensor) -> None:
 
 
 def numbers_of(op: Op, tensor: torch.Tensor, term: Term) -> bool:
-    """Whether a tensor numbers the units of this term; they are one axis then."""
+    """Return whether a tensor holds indices of the units of this term; if so, unify the two."""
     numbers = op.typed(tensor).numbers
     if numbers is None or find(numbers).n != term.n:
         return False
@@ -54,7 +54,7 @@ def numbers_of(op: Op, tensor: torch.Tensor, term: Term) -> bool:
 
 
 def chosen(op: Op, dim: int, count: int, place: int) -> None:
-    """The best `count` units of a dimension were chosen; result `place` holds their numbers."""
+    """Record that the `count` largest units of a dimension were selected; result `place` holds their indices."""
     term = op.dims(op["self"])[dim]
     for axis in axes(term):
         mark_kind(axis, EXPERT)
@@ -67,7 +67,7 @@ def chosen(op: Op, dim: int, count: int, place: int) -> None:
 
 @rule("aten::topk")
 def topk(op: Op) -> None:
-    """x: [e] -> [k], and k numbers of e"""
+    """x: [e] -> [k], and k indices of e"""
     dims = op.dims(op["self"])
     dim = op.get("dim", -1) % len(dims)
     best = op.fresh([op.outs[0].shape[dim]], "selected values, in order")
@@ -78,7 +78,7 @@ def topk(op: Op) -> None:
 
 @rule("aten::argmax")
 def argmax(op: Op) -> None:
-    """x: [e] -> [], the number of one unit of e"""
+    """x: [e] -> [], the index of one unit of e"""
     x = op["self"]
     dims, dim = op.dims(x), op["dim"]
     if dim is None:
@@ -93,7 +93,7 @@ def argmax(op: Op) -> None:
 
 @function_rule(F.one_hot, "input num_classes")
 def one_hot(op: Op) -> None:
-    """n: [*] -> [*, e], one for the unit that is numbered"""
+    """n: [*] -> [*, e], one at the unit with that index"""
     tensor, out = op["input"], op.outs[0]
     numbers = op.typed(tensor).numbers
     extra = out.shape[-1] - find(numbers).n if numbers is not None else -1
@@ -101,12 +101,12 @@ def one_hot(op: Op) -> None:
     if numbers is not None and extra >= 0:
         op.counted = [tensor]
         units = cat([numbers, Axis(extra, "no unit")])
-    op.result([*op.dims(tensor), units], [*[False] * tensor.dim(), True])  # a silenced number numbers unit 0
+    op.result([*op.dims(tensor), units], [*[False] * tensor.dim(), True])  # a silenced index refers to unit 0
 
 
 @rule("aten::histc", "aten::bincount")
 def histogram(op: Op) -> None:
-    """n: [*] -> [e], how often each unit is numbered; none of the dropped ones is"""
+    """n: [*] -> [e], how often each index occurs; those of removed units never do"""
     out = op.outs[0]
     for tensor in op.tensors():
         for dim in op.dims(tensor):
@@ -147,6 +147,6 @@ def grouped_mm_in_double(x: torch.Tensor, w: torch.Tensor, *, offs: torch.Tensor
 
 @rule("transformers::grouped_mm_fallback")
 def grouped_mm_fallback(op: Op) -> None:
-    """The same where PyTorch's kernel cannot run"""
+    """grouped_mm where the kernel of PyTorch cannot run"""
     op.arguments = {"mat_a": op["input"], "mat_b": op["weight"], "offs": op["offs"]}
     grouped_mm(op)

@@ -1,4 +1,4 @@
-"""Ops that move dimensions and units about without touching values."""
+"""Ops that move dimensions and units without changing values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from secateur.trace.typed import Origins, Place, elsewhere, is_blank, mark_blank
 
 
 def _carried(op: Op, source: torch.Tensor) -> Origins:
-    """The origins of the source, one step longer."""
+    """Return the origins of the source with this op as a further step."""
     origins = op.typed(source).origins
     if not origins or op.name not in _REPLAYABLE:
         return ()
@@ -35,14 +35,14 @@ _REPLAYABLE = frozenset(
 def _result(op: Op, dims: Sequence[Term], zero: Sequence[bool], at: Sequence[Place | None] | None = None) -> None:
     op.result(dims, zero, at=at, origins=_carried(op, op["self"]))
     if at is not None:
-        op.along = [op["self"]]  # still that parameter: what reads it counts
+        op.along = [op["self"]]  # still that parameter, whose readers are recorded
     if is_blank(op["self"]):
         mark_blank(op.outs[0])
 
 
 @rule("aten::view", "aten::_unsafe_view", "aten::reshape", "aten::_reshape_alias")
 def view(op: Op) -> None:
-    """[a, b*c] -> [a*b, c]: the same units, counted in other digits"""
+    """[a, b*c] -> [a*b, c]: the same units in the same order"""
     source, out = op["self"], op.outs[0]
     if op["dtype"] is not None and source.shape == out.shape:
         return op.result(op.dims(source), op.zero(source))
@@ -53,7 +53,7 @@ def view(op: Op) -> None:
 
 @rule("aten::as_strided")
 def as_strided(op: Op) -> None:
-    """Only where it changes nothing"""
+    """Handled only if it changes nothing"""
     source = op["self"]
     if source.shape == op.outs[0].shape:
         return op.result(op.dims(source), op.zero(source))
@@ -104,7 +104,7 @@ def unsqueeze(op: Op) -> None:
 
 @rule("aten::squeeze")
 def squeeze(op: Op) -> None:
-    """[a, 1] -> [a]; what is longer than one must not become one"""
+    """[a, 1] -> [a]; dimensions longer than one must not shrink to one"""
     source, out = op["self"], op.outs[0]
     dims, zero = op.dims(source), op.zero(source)
     asked = op["dim"] if op["dim"] is not None else list(range(len(dims)))
@@ -141,12 +141,9 @@ def repeat(op: Op) -> None:
     _result(op, terms, [True] * pad + zero)
 
 
-# --- pieces ---
-
-
 @rule("aten::select")
 def select(op: Op) -> None:
-    """[a, b] -> [b]: one unit of a, so a stays whole"""
+    """[a, b] -> [b]: one unit of a, so a is frozen"""
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     i = op["dim"] % len(dims)
     op.freeze(dims[i], "one unit is selected")
@@ -154,7 +151,7 @@ def select(op: Op) -> None:
 
 
 def _picked(op: Op, dims: Sequence[Term], i: int) -> list[list[Term]]:
-    """The other dimensions for each unit of one; where units have axes of their own, these stay equally long."""
+    """Return the other dimensions for each unit of one; if units have their own axes, these keep equal sizes."""
     if dims[i].n == 1:
         return [[dim for j, dim in enumerate(dims) if j != i]]
     first, *rest = picked = pick(dims, i)
@@ -167,7 +164,7 @@ def _picked(op: Op, dims: Sequence[Term], i: int) -> list[list[Term]]:
 
 @rule("aten::unbind")
 def unbind(op: Op) -> None:
-    """[a, b] -> a times [b]: every unit of a is named, so a stays whole"""
+    """[a, b] -> a times [b]: every unit of a is a result, so a is frozen"""
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     i = op.get("dim", 0) % len(dims)
     op.freeze(dims[i], "split into single units")
@@ -202,7 +199,7 @@ def slice_(op: Op) -> None:
 
 
 def _strided(op: Op, dims: list[Term], zero: list[bool], i: int) -> None:
-    """[a, s] -> [a], one of the s in every step; where the steps do not come out even, a stays whole"""
+    """[a, s] -> [a], one of the s in every step; if the step does not divide the size, a is frozen"""
     step, length = op["step"], op.outs[0].shape[i]
     even = dims[i].n == step * length and length > 1
     parts = op.factor(dims[i], [length, step]) if even else None
@@ -233,19 +230,16 @@ def split(op: Op) -> None:
 
 
 def _shifted(op: Op, dim: int, start: int) -> list[Place | None] | None:
-    """The places of a piece that begins at `start`."""
+    """Return the places of a piece that begins at `start`."""
     at = op.typed(op["self"]).at
     if at is None:
         return None
     return [p._replace(start=p.start + start) if d == dim and p is not None else p for d, p in enumerate(at)]
 
 
-# --- joining ---
-
-
 @plain_form(torch.meshgrid)
 def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[torch.Tensor, ...]:
-    """`torch.meshgrid`, each tensor as long as it is where it is repeated. tensors: (n,) or (), several or one list."""
+    """Compute `torch.meshgrid` with sizes read from the tensors. tensors: (n,) or (), several or one list."""
     given: Sequence[torch.Tensor] = tensors[0] if isinstance(tensors[0], (tuple, list)) else tensors
     lines = [t.reshape([-1] + [1] * (len(given) - 1 - i)) for i, t in enumerate(given)]
     grids = broadcast_tensors(*lines)
@@ -254,7 +248,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[torch.Tensor, 
 
 @plain_form(torch.broadcast_tensors)
 def broadcast_tensors(*tensors: Any) -> tuple[torch.Tensor, ...]:
-    """`torch.broadcast_tensors`, its sizes read from the tensors."""
+    """Compute `torch.broadcast_tensors` with sizes read from the tensors."""
     given: Sequence[torch.Tensor] = tensors[0] if isinstance(tensors[0], (tuple, list)) else tensors
     count = max(t.dim() for t in given)
     sizes = [[t.shape[d - count] for t in given if t.dim() >= count - d] for d in range(count)]
@@ -278,7 +272,7 @@ def cat_(op: Op) -> None:
 
 
 def _joined(op: Op, tensors: Sequence[torch.Tensor], dim: int) -> Origins:
-    """The origins of parts laid end to end."""
+    """Return the origins of concatenated parts."""
     found = [op.origins(tensor) for tensor in tensors]
     if not any(found):
         return ()

@@ -105,7 +105,7 @@ def col2im(op: Op) -> None:
 
 @rule("aten::unfold")
 def unfold(op: Op) -> None:
-    """[a] -> [a', w]: windows along a, so a stays whole"""
+    """[a] -> [a', w]: windows along a, so a is frozen"""
     dims, zero = op.dims(op["self"]), op.zero(op["self"])
     dim = op["dimension"] % len(dims)
     op.freeze(dims[dim], "windows run along it")

@@ -14,7 +14,7 @@ from secateur.trace.rules.pointwise import broadcast
 
 @rule("aten::linalg_cross", "aten::cross")
 def cross(op: Op) -> None:
-    """x, y: [*, 3] -> [*, 3]; every component of a product is one of x times one of y"""
+    """x, y: [*, 3] -> [*, 3]; every term of the result is one component of x times one of y"""
     x, y, out = op["self"], op["other"], op.outs[0]
     dims = broadcast(op, [x, y], out)
     at = op.get("dim", -1) % out.dim()
@@ -23,7 +23,7 @@ def cross(op: Op) -> None:
 
 
 def _either(op: Op, tensors: Sequence[torch.Tensor], dim: int) -> bool:
-    """Whether silenced units are zero in one of these."""
+    """Return whether silenced units are zero in one of these."""
     return any(t.dim() >= -dim and t.shape[dim] != 1 and op.zero(t)[dim] for t in tensors)
 
 
@@ -38,7 +38,7 @@ def renorm(op: Op) -> None:
             op.reads("self", d, out=d)
     at = op.typed(source).at
     bound = [place._replace(gain="") if place is not None else None for place in at] if at is not None else None
-    op.result(dims, zero, at=bound)  # scaled rows are scaled back: nothing is proportional to them
+    op.result(dims, zero, at=bound)  # the op undoes a scaling of rows, so nothing is proportional to them
 
 
 @rule("aten::dist")
@@ -53,7 +53,7 @@ def dist(op: Op) -> None:
 
 @rule("aten::_pdist_forward")
 def pdist(op: Op) -> None:
-    """x: [n, i] -> [n (n - 1) / 2]; n stays whole"""
+    """x: [n, i] -> [n (n - 1) / 2]; n is frozen"""
     x = op["self"]
     op.freeze(op.dims(x)[0], "pairwise distances are taken over it")
     _measured(op, -1, (("self", x),))

@@ -1,4 +1,4 @@
-"""Ops that are opaque on purpose: they mix the units of a matrix, or go by places in what is flattened."""
+"""Ops that are opaque on purpose: they mix the units of a matrix, or depend on positions in a flattened tensor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from secateur.trace.registry import rule
     *(f"aten::{name}" for name in "linalg_lu_factor_ex linalg_solve_triangular linalg_pinv linalg_lstsq".split()),
 )
 def decomposition(op: Op) -> None:
-    """All rows and columns of a matrix take part in all that comes out"""
+    """Every element of the result depends on all rows and columns of a matrix"""
     op.opaque("a decomposition mixes the units of a matrix")
 
 
@@ -21,19 +21,19 @@ def decomposition(op: Op) -> None:
     *("aten::block_diag", "aten::segment_reduce"),
 )
 def by_place(op: Op) -> None:
-    """Places count"""
+    """The result depends on positions"""
     op.opaque("the position of a unit matters")
 
 
 @rule("aten::nonzero_static", "aten::unique_consecutive")
 def of_data(op: Op) -> None:
-    """What comes out depends on values"""
+    """The result depends on values"""
     op.opaque("the result depends on values")
 
 
 @rule("aten::multinomial")
 def multinomial(op: Op) -> None:
-    """p: [*, c] -> [*, k] numbers of c, which stays whole"""
+    """p: [*, c] -> [*, k] indices of c, which is frozen"""
     dims, out = op.dims(op["self"]), op.outs[0]
     op.freeze(dims[-1], "units are sampled by index")
     op.result([*dims[:-1], *op.fresh(out.shape[-1:], "drawn")], [False] * out.dim())
@@ -41,14 +41,14 @@ def multinomial(op: Op) -> None:
 
 @rule("aten::bucketize")
 def bucketize(op: Op) -> None:
-    """x: [*], bounds: [k] -> [*]; k stays whole"""
+    """x: [*], bounds: [k] -> [*]; k is frozen"""
     op.freeze(op.dims(op["boundaries"])[0], "ordered bucket boundaries")
     op.result(op.dims(op["self"]), [False] * op.outs[0].dim())
 
 
 @rule("aten::index_fill")
 def index_fill(op: Op) -> None:
-    """x: [a, b], i: [k] -> [a, b]; a stays whole"""
+    """x: [a, b], i: [k] -> [a, b]; a is frozen"""
     x = op["self"]
     dims, at = op.dims(x), op["dim"] % max(x.dim(), 1)
     op.freeze(dims[at], "filled at positions that depend on data")
