@@ -178,9 +178,9 @@ def gather(op: Op) -> None:
 
 
 def _beside(op: Op, dim: int, whole: Sequence[torch.Tensor], listed: Sequence[torch.Tensor], why: str) -> None:
-    """Unify the dimensions other than `dim`, whose units correspond, and freeze `dim`.
+    """Unify the dimensions other than `dim`, whose units correspond, and freeze `dim` of the `listed` tensors.
 
-    If the sizes differ, the longer tensor is only used up to the length of the other, so all of them are frozen.
+    If sizes differ, the longer tensor is only used up to the size of the other, so that dimension is frozen in all.
     """
     for d, terms in enumerate(zip(*map(op.dims, (*whole, *listed)), strict=True)):
         if d != dim and all(term.n == terms[0].n for term in terms):
