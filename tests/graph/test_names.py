@@ -63,8 +63,8 @@ def test_protecting_a_free_parameter_holds_its_axis() -> None:
 
 
 REFUSED = {
-    "out": ["'out'", "out.weight[0] is frozen: model output", "out.weight[1] lies on the axis 'stem'"],
-    "out.weight": ["out.weight[0] is frozen: model output", "out.weight[1] lies on the axis 'stem'"],
+    "out": ["'out'", "out.weight[0] is frozen: model output", "out.weight[1] belongs to the axis 'stem'"],
+    "out.weight": ["out.weight[0] is frozen: model output", "out.weight[1] belongs to the axis 'stem'"],
     "out.weight[0]": ["out.weight[0] is frozen: model output"],
     "stem.weight[1]": ["stem.weight[1] is frozen: model input"],
     "scal": ["did you mean 'scale'?"],

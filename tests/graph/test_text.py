@@ -106,7 +106,7 @@ def test_tied_axes_share_a_letter_and_choices_per_unit_are_marked() -> None:
 def test_ordinary_reasons_are_one_line() -> None:
     assert (
         frozen_summary(graph_of("plain_cnn"))
-        == "frozen, as always: 4 kernel sizes, 1 spatial size, 1 model input, 2 model outputs"
+        == "always frozen: 4 kernel sizes, 1 spatial size, 1 model input, 2 model outputs"
     )
 
 
@@ -124,7 +124,7 @@ def test_reasons_are_grouped_most_parameters_first() -> None:
         "           conv2.weight[0]",
         "   16.5 %  2 dimensions: a split at nets.py:3",
         "           conv1.bias[0], ... and 1 more: graph.why('conv1.bias')",
-        "frozen, as always: 1 model output",
+        "always frozen: 1 model output",
     ]
 
 
@@ -137,7 +137,7 @@ def test_long_lists_of_reasons_stop() -> None:
 def test_unknown_ops_come_with_the_lines_that_teach_them() -> None:
     text = table(graph_of("unknown_op"))
     name = NETS["unknown_op"].unknown[0]
-    assert f"no rule for {name} (x1); what they touched is frozen. These lines teach one, once its" in text
+    assert f"no rule for {name} (x1); the dimensions they touched are frozen. These lines add one, once its" in text
     assert "  import secateur\n  # (2x5x4) -> 2x5x3. One letter: " in text
     assert f'  secateur.rule("{name}", "a b c -> a b d")' in text
 
@@ -154,14 +154,14 @@ def test_unreached_parameters_are_named_with_the_mend() -> None:
 
 def test_a_call_in_training_mode_that_failed_is_no_op() -> None:
     graph = replace(graph_of("plain_cnn"), diagnosis=Diagnosis(untrained="ValueError: targets are missing"))
-    assert "training mode was not covered, for a call in it failed: ValueError: targets are missing" in table(graph)
+    assert "training mode was not covered, because a call in it failed: ValueError: targets are missing" in table(graph)
     assert "no rule" not in table(graph)
 
 
 def test_a_model_without_prunable_axes() -> None:
     text = table(secateur.trace(nn.Linear(4, 2), torch.zeros(1, 4)))
-    assert "no prunable axis\n\nfrozen, as always: 1 model input, 2 model outputs" in text
-    assert text.endswith("graph.why('weight') tells what an axis couples, and why a dimension is frozen")
+    assert "no prunable axis\n\nalways frozen: 1 model input, 2 model outputs" in text
+    assert text.endswith("graph.why('weight') shows what an axis couples, and why a dimension is frozen")
 
 
 class Block(nn.Module):

@@ -425,7 +425,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "units of a dropped block": (
         {"drop": {"1": "all", "1.conv1": [0]}},
-        r"'1.conv1' lies in the block '1', which is dropped",
+        r"'1.conv1' is in the block '1', which is dropped",
     ),
 }
 

@@ -88,7 +88,7 @@ def test_a_training_mode_that_does_not_run_is_told() -> None:
     why = "ValueError: targets should not be none when in training mode"
     assert pruned.report["untrained"] == why
     for text in (str(pruned), str(pruned.graph)):
-        assert "training mode was not covered, for a call in it failed: ValueError: targets" in text
+        assert "training mode was not covered, because a call in it failed: ValueError: targets" in text
     assert secateur.trace(nn.Sequential(nn.Linear(12, 8), nn.Linear(8, 4)), X).diagnosis.untrained is None
 
 

@@ -1,6 +1,6 @@
 """The Graph of a model: its prunable axes, the dimensions that they couple, size equations and costs.
 
-`facts.py` defines the data; printing, JSON, names, blocks and reasons are operations on it in modules of their own.
+`facts.py` defines the data; printing, JSON, names, blocks and reasons are operations on it in separate modules.
 This package may import `secateur.cost`, `anatomy`, `plan`, `terms` and everything below them, but not the trace. A new
 front-end builds a `Graph` from its own analysis and needs only these packages.
 """

@@ -62,7 +62,7 @@ class Poly(dict[Monomial, int]):
         return None if self.variables else self.get((), 0)
 
     def at(self, read: Callable[[Axis], int]) -> int:
-        """The value when each axis has the count that `read` returns."""
+        """Return the value when each axis has the count that `read` returns."""
         return sum(c * math.prod(map(read, m)) for m, c in self.items())
 
 
@@ -90,7 +90,7 @@ class Ratio:
         return self.over.variables | self.under.variables
 
     def at(self, read: Callable[[Axis], int]) -> int:
-        """The value when each axis has the count that `read` returns; raises `Opaque` if it is not an integer."""
+        """Return the value when each axis has the count that `read` returns. Raises `Opaque` for a fraction."""
         under = self.under.at(read)
         if not under:
             raise Opaque("division by zero")

@@ -2,7 +2,7 @@
 
 A residual block adds something to its input, so its input and output have the same units and the rest of the network
 still fits together without the block. Bypassing a block does not change which dimensions are coupled: `without` only
-leaves out what lies in the block. The remaining axes are chosen, cut and counted as on any other Graph.
+leaves out the contents of the block. The remaining axes are chosen, cut and counted as on any other Graph.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _outside(items, ranges):  # type: ignore[no-untyped-def]
 def _regrouped(
     graph: Facts, sites: Collection[str]
 ) -> tuple[tuple[Group, ...], tuple[PrunableAxis, ...], tuple[PrunableAxis, ...]]:
-    """The groups and axes that remain, and the axes that are gone.
+    """Return the groups and axes that remain, and the axes that are gone.
 
     Groups keep their number of steps, because their ties were derived with all blocks present.
     """
@@ -92,7 +92,7 @@ def _regrouped(
 def counts_by_axis(graph: Facts, counts: Collection[int]) -> dict[Axis, int]:
     """Return counts, given in the order of `graph.axes`, by axis.
 
-    An axis that lies only in removed blocks keeps the same share as the axes that it is tied to.
+    An axis that is only in removed blocks keeps the same share as the axes that it is tied to.
     """
     found = {axis.term: int(n) for axis, n in zip(graph.axes, counts, strict=True)}
     for ghost in graph.reduced.ghosts:

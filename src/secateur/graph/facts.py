@@ -94,13 +94,13 @@ class Facts:
         return self.reduced.whole or Totals.of({k.name: Amount(self.total_of(k.name), k.heading) for k in counted()})
 
     def totals_at(self, counts: Counts) -> Totals:
-        """The size that is left when the axes have these counts."""
+        """Return the size that is left when the axes have these counts."""
         costs = {kind: self.cost_of(kind.name) for kind in counted()}
         values = {kind: None if cost is None else value_at(cost, counts) for kind, cost in costs.items()}
         return Totals.of({kind.name: Amount(value, kind.heading) for kind, value in values.items()})
 
     def total_of(self, name: str) -> int | float | None:
-        """The total of a kind of `secateur.cost.kinds`, without removed blocks; None if unknown."""
+        """Return the total of a kind of `secateur.cost.kinds`, without removed blocks; None if unknown."""
         kind = KINDS[name]
         if kind.total is not None:
             return kind.total(self)
@@ -108,7 +108,7 @@ class Facts:
         return None if cost is None else value_at(cost, self.cost.full)
 
     def cost_of(self, name: str) -> CostFunction | None:
-        """A kind of `secateur.cost.kinds` as a function of the counts of the axes; None if unknown."""
+        """Return a kind of `secateur.cost.kinds` as a function of the counts of the axes; None if unknown."""
         kind = KINDS[name]
         if kind not in self._costs:
             self._costs[kind] = kind.cost(self) if kind.cost is not None else None
@@ -151,7 +151,7 @@ class Facts:
 
 
 def covered(dims: Sequence[Term], live: set[Axis]) -> float:
-    """The share of the elements of a tensor that lie on a prunable axis in at least one dimension."""
+    """Return the share of the elements of a tensor that lie on a prunable axis in at least one dimension."""
     outside = 1.0
     for dim in dims:
         outside *= 1 - _live_share(dim, live)
@@ -169,7 +169,7 @@ def _live_share(term: Term, live: set[Axis]) -> float:
 
 
 def stuck_in(term: Term, live: Collection[Axis]) -> Iterator[Axis]:
-    """The axes of a dimension that are not prunable, including single units of a longer dimension."""
+    """Return the axes of a dimension that are not prunable, including single units of a longer dimension."""
     return (axis for axis in axes(term) if axis not in live and (axis.n > 1 or (term.n > 1 and axis is not ONE)))
 
 

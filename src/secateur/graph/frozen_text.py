@@ -21,7 +21,7 @@ REASONS = 12
 
 
 def placeless(reason: str) -> str:
-    """A reason without the name of its module, so that equal reasons in several blocks count as one."""
+    """Return a reason without the name of its module, so that equal reasons in several blocks count as one."""
     return re.sub(r" in [^\s(),]+(?=\)?$)", "", reason)
 
 
@@ -36,7 +36,7 @@ def _frozen_block(graph: Facts) -> list[str]:
         lines.append(f"  ... and {counted(len(ranked) - REASONS, 'more reason')}: graph.why('*')")
     if ordinary:
         counts = [counted(len(found), *ORDINARY[reason]) for reason, found in ordinary.items()]
-        lines += wrapped("", "frozen, as always: " + ", ".join(counts))
+        lines += wrapped("", "always frozen: " + ", ".join(counts))
     return lines
 
 
@@ -48,13 +48,13 @@ def _by_reason(graph: Facts) -> dict[str, list[Frozen]]:
 
 
 def _ranked(graph: Facts, groups: dict[str, list[Frozen]]) -> list[tuple[int, str, list[Frozen]]]:
-    """The reasons, with their number of parameters and dimensions; most parameters first."""
+    """Return the reasons, with their number of parameters and dimensions; most parameters first."""
     weighed = [(_weight(graph, found), reason, found) for reason, found in groups.items()]
     return sorted(weighed, key=lambda group: -group[0])
 
 
 def holding_out(graph: Facts, limit: int = 3) -> list[str]:
-    """One line for each of the reasons that keep the most parameters, without the ordinary ones."""
+    """Return one line for each of the reasons that keep the most parameters, without the ordinary ones."""
     groups = {reason: found for reason, found in _by_reason(graph).items() if reason not in ORDINARY}
     return [
         f"{share(weight / max(graph.params, 1))} of the parameters: {found[0].name}[{found[0].dim}] is frozen: {reason}"
@@ -88,8 +88,8 @@ def _unknown_block(graph: Facts) -> list[str]:
     named = listed([f"{name} (x{n})" for name, n in ops.items()], 12)
     first = next((name for name in ops if name in graph.diagnosis.samples), None)
     if first is None:
-        return [*wrapped("no rule for ", f"{named}; what they touched is frozen")]
-    text = f"{named}; what they touched is frozen. These lines teach one, once its letters are right:"
+        return [*wrapped("no rule for ", f"{named}; the dimensions they touched are frozen")]
+    text = f"{named}; the dimensions they touched are frozen. These lines add one, once its letters are right:"
     return [*wrapped("no rule for ", text), *(f"  {line}" for line in lesson(first, graph.diagnosis.samples[first]))]
 
 
@@ -97,8 +97,8 @@ def _training_block(graph: Facts) -> list[str]:
     if graph.diagnosis.untrained is None:
         return []
     return [
-        *wrapped("", f"training mode was not covered, for a call in it failed: {graph.diagnosis.untrained}"),
-        *wrapped("", "what only training reads may not fit after a cut; give a call that trains:"),
+        *wrapped("", f"training mode was not covered, because a call in it failed: {graph.diagnosis.untrained}"),
+        *wrapped("", "tensors that only training reads may not fit after a cut; pass a call in training mode:"),
         "trace(..., calls=[Call(args, kwargs, training=True)])",
     ]
 

@@ -37,7 +37,7 @@ def axis_named(graph: Facts, name: str) -> PrunableAxis:
 
 
 def _by_place(graph: Facts, name: str) -> PrunableAxis | None:
-    """The axis that makes up one dimension of a tensor."""
+    """Return the axis that makes up one dimension of a tensor."""
     at = _PLACE.match(name)
     site = graph.sites.get(graph.aliases.get(at[1], at[1])) if at is not None else None
     if at is None or site is None or int(at[2]) >= len(site.dims):
@@ -58,7 +58,7 @@ def _lying(graph: Facts, term: Term) -> list[PrunableAxis]:
 
 
 def _held_in(graph: Facts, name: str) -> PrunableAxis | None:
-    """The only axis that a tensor, or the tensors of a module, hold in a whole dimension, inputs of layers apart."""
+    """Return the only axis that fills a dimension of a tensor, or of a module's tensors, except inputs of layers."""
     wanted = graph.aliases.get(name, name)
     held = {wanted} if wanted in graph.sites else {n for n in graph.sites if n.rpartition(".")[0] == name}
     uses = [(axis, use) for axis in graph.axes for use in axis.sites if use.name in held]
@@ -68,21 +68,21 @@ def _held_in(graph: Facts, name: str) -> PrunableAxis | None:
 
 
 def _own_output_stays(graph: Facts, held: Iterable[str]) -> bool:
-    """Whether the output of a layer is frozen; its name then does not refer to its input either."""
+    """Return whether the output of a layer is frozen; its name then does not refer to its input either."""
     return any(f.name in held and f.dim == 0 and len(graph.sites[f.name].dims) > 1 for f in graph.frozen)
 
 
 def _unknown(graph: Facts, name: str) -> InputError:
     gone = next((block for block in graph.reduced.removed if inside(name, {block})), None)
     if gone is not None:
-        return InputError(f"{name!r} lies in the block {gone!r}, which is dropped")
+        return InputError(f"{name!r} is in the block {gone!r}, which is dropped")
     at = _PLACE.match(name)
     tensor, dim = (at[1], int(at[2])) if at is not None else (name, None)
     frozen = _frozen_at(graph, tensor, dim)
     facts = [f"{frozen.name}[{frozen.dim}] is frozen: {frozen.reason}"] if frozen is not None else []
     wanted = {tensor, f"{tensor}.weight", graph.aliases.get(tensor, tensor)}
     uses = [(use, axis.name) for axis in graph.axes for use in axis.sites if use.name in wanted and dim is None]
-    facts += [f"{use.name}[{use.dim}] lies on the axis {axis!r}" for use, axis in uses]
+    facts += [f"{use.name}[{use.dim}] belongs to the axis {axis!r}" for use, axis in uses]
     near = (nearest(name, graph.by_name) or nearest(name, graph.sites)) if not facts else ""
     return InputError("\n".join([f"no prunable axis is named {name!r}{near}", *facts]))
 

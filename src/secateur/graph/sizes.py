@@ -94,5 +94,5 @@ def evaluate(expr: Expr, read: Callable[[Dim | Attribute], int]) -> int:
 
 
 def holds(guard: SizeGuard, value: Callable[[Expr], int]) -> bool:
-    """Whether a comparison has the same outcome with new values."""
+    """Return whether a comparison has the same outcome with new values."""
     return COMPARE[guard.op](value(guard.left), value(guard.right)) == guard.outcome

@@ -30,14 +30,14 @@ def table(graph: Facts) -> str:
     1 prunable axis  units  sites  out  in  params   MACs  kind
       0                  8      3    2   1  96.6 %  100 %  exact
     <BLANKLINE>
-    frozen, as always: 1 model input, 2 model outputs
-    graph.why('0') tells what an axis couples, and why a dimension is frozen
+    always frozen: 1 model input, 2 model outputs
+    graph.why('0') shows what an axis couples, and why a dimension is frozen
     """
     tables = ("\n".join(lines) for lines in (_axis_table(graph), block_lines(graph)))
     blocks = [coverage_lines(graph), *tables, frozen_summary(graph)]
     text = "\n\n".join(filter(None, blocks))
     example = graph.axes[0].name if graph.axes else next(iter(graph.sites), "*")
-    return f"{text}\ngraph.why({example!r}) tells what an axis couples, and why a dimension is frozen"
+    return f"{text}\ngraph.why({example!r}) shows what an axis couples, and why a dimension is frozen"
 
 
 def coverage_lines(graph: Facts) -> str:
@@ -81,7 +81,7 @@ def _axis_table(graph: Facts) -> list[str]:
 
 
 def _folds(graph: Facts, rows: Sequence[_Row]) -> list[tuple[str, list[int]]]:
-    """The lines of the table: one per axis if they are few; otherwise equal axes are folded, then nearly equal ones."""
+    """Return the rows of the table: one per axis if they are few; otherwise equal, then similar axes are folded."""
     names = [axis.name for axis in graph.axes]
     if len(names) <= FOLD_ABOVE:
         return [(name, [place]) for place, name in enumerate(names)]
@@ -99,7 +99,7 @@ def _cells(members: Sequence[PrunableAxis], rows: Sequence[_Row], shares: Shares
 
 
 def _fitted(lines: list[list[str]]) -> list[str]:
-    """The table without columns that are empty in every row."""
+    """Return the table without columns that are empty in every row."""
     kept = [i for i in range(len(lines[0])) if any(line[i] for line in lines[1:])]
     numbers = [place for place, i in enumerate(kept) if 1 <= i <= HEAD.index("MACs") + 1]
     return paged([[line[i] for i in kept] for line in lines], numbers)
@@ -110,7 +110,7 @@ def _units(axis: PrunableAxis) -> str:
 
 
 def _of(axis: PrunableAxis) -> str:
-    """The kind of the units, if they are not channels."""
+    """Return the kind of the units, if they are not channels."""
     return "" if axis.kind == CHANNEL else f"{axis.kind}s"
 
 
@@ -120,13 +120,13 @@ def _roles(axis: PrunableAxis) -> tuple[int, ...]:
 
 
 def _tie_marks(graph: Facts) -> dict[int, str]:
-    """A letter for each group of more than one axis."""
+    """Return a letter for each group of more than one axis."""
     tied = [number for number, group in enumerate(graph.groups) if len(group.axes) > 1]
     return {number: _letters(place) for place, number in enumerate(tied)}
 
 
 def _letters(number: int) -> str:
-    """A, B, ..., Z, AA, AB, ..."""
+    """Return the letters of a number: A, B, ..., Z, AA, AB, ..."""
     head, last = divmod(number, 26)
     return (_letters(head - 1) if head else "") + chr(ord("A") + last)
 

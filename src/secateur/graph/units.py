@@ -13,7 +13,7 @@ from secateur.terms import Axis, Cat, PerUnit, Term, axes, find, places, same
 
 
 def shape_of(axis: PrunableAxis) -> tuple[int, ...]:
-    """The shape of one number per unit: (n,), or (outer units, n) for an axis that is chosen per outer unit."""
+    """Return the shape of one number per unit: (n,), or (outer units, n) for an axis that is chosen per outer unit."""
     return (axis.size,) if axis.outer is None else (axis.outer.n, axis.size)
 
 
@@ -57,7 +57,7 @@ def _outer_units(axis: Axis) -> int:
 
 
 def _slots(term: Term, axis: Axis) -> torch.Tensor:
-    """The unit of `axis` that each position of a term belongs to, numbered across its outer units; -1 for none."""
+    """Return the unit of `axis` for each position of a term, numbered across its outer units; -1 for none."""
     term = find(term)
     if isinstance(term, Cat):
         return torch.cat([_slots(part, axis) for part in term.parts])
@@ -68,7 +68,7 @@ def _slots(term: Term, axis: Axis) -> torch.Tensor:
 
 
 def _units(term: Term, wanted: Term) -> torch.Tensor:
-    """The unit of `wanted` that each position of a term belongs to; -1 for none."""
+    """Return the unit of `wanted` that each position of a term belongs to; -1 for none."""
     term = find(term)
     if same(term, wanted):
         return torch.arange(term.n)
@@ -85,6 +85,6 @@ def _units(term: Term, wanted: Term) -> torch.Tensor:
 
 
 def _along(values: torch.Tensor, sizes: Sequence[int], span: range) -> torch.Tensor:
-    """The values of the factors in `span` for every position of a product of these sizes."""
+    """Return the values of the factors in `span` for every position of a product of these sizes."""
     shape = [n if i in span else 1 for i, n in enumerate(sizes)]
     return values.view(shape).expand(sizes).reshape(-1)

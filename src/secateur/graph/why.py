@@ -132,7 +132,7 @@ def _check_matches(graph: Facts, pattern: str) -> None:
 
 
 def _matching(graph: Facts, pattern: str) -> list[GraphSite]:
-    """The sites that a pattern matches, parameters first."""
+    """Return the sites that a pattern matches, parameters first."""
     wanted = {graph.aliases.get(pattern, pattern), pattern}
     hit = [site for name, site in graph.sites.items() if site.dims and any(means(p, name) for p in wanted)]
     return sorted(hit, key=lambda site: site.kind != "parameter")
@@ -162,7 +162,7 @@ class _Reader:
         return self.names.get(axis, str(axis.n))
 
     def _tied(self, name: str, dim: int, term: Term) -> tuple[Hop, ...]:
-        """The ops that couple the output of a layer to the layer after which its axis is named."""
+        """Return the ops that couple the output of a layer to the layer after which its axis is named."""
         axis = next((axis for axis in self.graph.axes if axis.term is term), None)
         outputs = _played(axis, "output") if axis is not None else []
         if axis is None or self.explanation is None or SiteUse(name, dim, "output") not in outputs[1:]:
@@ -185,7 +185,7 @@ class _Reader:
                 yield Stay(axis.n, reason, self._chain(name, dim, axis))
 
     def _chain(self, name: str, dim: int, axis: Axis) -> tuple[Hop, ...]:
-        """The ops between a reason and a parameter; empty if they add nothing to the reason and the layer itself."""
+        """Return the ops between a reason and a parameter; empty if the reason and the layer name them already."""
         hops = self.explanation.chain(name, dim, axis) if self.explanation is not None else []
         reason = reason_of(axis)
         news = [hop for hop in hops if not (hop.at and hop.at in reason and hop.op in reason)]
@@ -194,12 +194,12 @@ class _Reader:
 
 
 def _within(hop: Hop, name: str) -> bool:
-    """Whether an op is run by the layer that a parameter belongs to."""
+    """Return whether an op is run by the layer that a parameter belongs to."""
     return bool(hop.module) and hop.module == name.rpartition(".")[0]
 
 
 def _formula(term: Term, name_of: Callable[[Axis], str]) -> str:
-    """A term as sums and products of names."""
+    """Return a term as sums and products of names."""
     term = find(term)
     if isinstance(term, Axis):
         return name_of(term)
@@ -266,7 +266,7 @@ def _played(axis: PrunableAxis, role: str) -> list[SiteUse]:
 
 
 def _brief(names: Sequence[str]) -> list[str]:
-    """The names; those of equal blocks are folded into globs if there are many."""
+    """Return the names; those of equal blocks are folded into globs if there are many."""
     if len(names) <= LISTED:
         return list(names)
     return [times(name, len(places)) for name, places in folded(names, [0] * len(names))]

@@ -124,7 +124,7 @@ class Gates:
         self._layouts: Mapping[Places, Layout] | None = None
         self._readers = readers_by_axis(graph)
         self._dims = {name: site.dims for name, site in graph.sites.items()}
-        self._heard: dict[str, Tensor] = {}
+        self._recorded: dict[str, Tensor] = {}
 
     def before(self, batch: CalibrationBatch) -> None:
         """Determine the layout of examples, on the first batch with several examples."""
@@ -148,20 +148,25 @@ class Gates:
         else:
             gates = layout.by_example(product, read.channel)
         gates = gates.double().cpu()
-        held = self._heard.get(read.reader.weight)
-        self._heard[read.reader.weight] = gates if held is None else _together([held, gates])
+        held = self._recorded.get(read.reader.weight)
+        self._recorded[read.reader.weight] = gates if held is None else _together([held, gates])
 
     def after(self, model: nn.Module, examples: int) -> None:
         """Sum over the readers of each unit, then over examples. The loss is a mean over the examples."""
         parameters = dict(model.named_parameters())
         for axis, readers in self._readers:
-            heard = [per_unit(self._heard[r.weight], r.channels, axis.term) for r in readers if r.weight in self._heard]
-            if heard:
+            recorded = [
+                per_unit(self._recorded[r.weight], r.channels, axis.term) for r in readers if r.weight in self._recorded
+            ]
+            if recorded:
                 self._sums.add(axis.name, "gate_heard", examples)
-            gates = [*heard, *self._by_weights(axis, parameters, roles=("input",) if heard else self._roles(axis))]
+            gates = [
+                *recorded,
+                *self._by_weights(axis, parameters, roles=("input",) if recorded else self._roles(axis)),
+            ]
             if gates:
                 self._add(axis.name, _together(gates) * examples)
-        self._heard.clear()
+        self._recorded.clear()
 
     def _add(self, name: str, gates: Tensor) -> None:
         self._sums.add(name, "gate", gates.sum(-1))
@@ -181,11 +186,11 @@ class Gates:
 
         Each has shape (units, 1), for the sum over the examples.
         """
-        heard = {(name, self._graph.readers[name].dim) for name in self._heard}
+        recorded = {(name, self._graph.readers[name].dim) for name in self._recorded}
         found = []
         for use in axis.sites:
             w = parameters.get(use.name)
-            if use.role in roles and (use.name, use.dim) not in heard and w is not None and w.grad is not None:
+            if use.role in roles and (use.name, use.dim) not in recorded and w is not None and w.grad is not None:
                 products = (w.detach() * w.grad).double().cpu().movedim(use.dim, 0)
                 values = products.reshape(len(products), -1).sum(1, keepdim=True)
                 found.append(per_unit(values, self._dims[use.name][use.dim], axis.term))

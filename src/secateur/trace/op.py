@@ -19,7 +19,7 @@ ALONE, APART = "one unit is taken by itself", "split into single units"
 
 
 def bare(name: str) -> str:
-    """`aten::add_` -> `add`."""
+    """Return the name of an op without namespace and underscore: `aten::add_` -> `add`."""
     return name.rpartition("::")[2].rstrip("_")
 
 
@@ -80,7 +80,7 @@ class Op:
         return [o for o in out if isinstance(o, torch.Tensor)] if isinstance(out, (tuple, list)) else []
 
     def tensors(self) -> list[torch.Tensor]:
-        """The tensors among the arguments."""
+        """Return the tensors among the arguments."""
         found: list[torch.Tensor] = []
         for value in self.arguments.values():
             if isinstance(value, torch.Tensor):

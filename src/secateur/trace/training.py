@@ -84,7 +84,7 @@ def _branches_in(code: CodeType) -> Iterator[tuple[str, ...]]:
 
 
 def _guards(before: list[dis.Instruction], jump: dis.Instruction) -> tuple[str, ...]:
-    """The attribute of `self.name and self.training`: its test jumps to the same place."""
+    """Return the attribute of `self.name and self.training`, whose test jumps to the same target."""
     if len(before) > 2 and _jumps(before[-2]) and before[-2].argval == jump.argval:
         tested = before[-3]
         return (tested.argval,) if tested.opname == "LOAD_ATTR" and "FALSE" in before[-2].opname else ()
