@@ -36,9 +36,6 @@ def fraction(ratio: Ratio, point: Point) -> Fraction | None:
     return Fraction(at(ratio.over, point), under) if under else None
 
 
-# --- polynomials ----------------------------------------------------------------------------------------------------
-
-
 @given(polynomials, polynomials, points)
 @pytest.mark.parametrize("op", [operator.add, operator.sub, operator.mul])
 def test_polynomials_are_numbers_at_every_point(op: Callable[[Any, Any], Any], x: Poly, y: Poly, point: Point) -> None:
@@ -60,8 +57,6 @@ def test_one_polynomial_has_one_form(x: Poly, y: Poly) -> None:
 def test_variables_and_value(poly: Poly, variables: set[int], value: int | None) -> None:
     assert (poly.variables, poly.value) == ({AXES[i] for i in variables}, value)
 
-
-# --- ratios ---------------------------------------------------------------------------------------------------------
 
 ratios = st.tuples(polynomials, polynomials.filter(bool)).map(lambda t: Ratio.of(*t))
 
@@ -124,9 +119,6 @@ def test_dividing_by_nothing_at_a_point_is_opaque() -> None:
 def test_what_is_no_whole_number_is_opaque() -> None:
     with pytest.raises(Opaque, match="not a whole number"):
         Ratio.of(A, Poly.constant(2)).at(lambda axis: 3)
-
-
-# --- balanced equations ---------------------------------------------------------------------------------------------
 
 
 @given(ratios, ratios, points)

@@ -20,9 +20,6 @@ def traced(name: str, run: str = "auto") -> Graph:
     return secateur.trace(net.make(), net.example(), run=run)
 
 
-# --- the expected answers -------------------------------------------------------------------------------------------
-
-
 @ALL
 def test_prunable_axes(name: str) -> None:
     graph = traced(name)
@@ -70,9 +67,6 @@ def test_coverage(name: str, params: int, macs: int) -> None:
     assert coverage.macs == pytest.approx(macs / NETS[name].macs)
 
 
-# --- law 7: one Graph -----------------------------------------------------------------------------------------------
-
-
 def told(graph: Graph) -> dict[str, Any]:
     return {
         "axes": [(a.name, a.size, a.least, a.group, a.sites, a.outer is None, bool(a.inexact)) for a in graph.axes],
@@ -95,9 +89,6 @@ def test_frozen_weights_training_mode_and_precision_change_nothing(name: str) ->
     net = NETS[name]
     model = net.make().train().requires_grad_(False)
     assert told(secateur.trace(model, net.example())) == told(traced(name))
-
-
-# --- nothing is left behind -----------------------------------------------------------------------------------------
 
 
 def _mark(value: Any) -> Any:
@@ -163,7 +154,7 @@ def test_hooks_are_kept() -> None:
 
 
 def test_hooks_that_forward_registers_go_away() -> None:
-    """A flag beside them says that they are there; flag and hooks come back together, or hooks are there twice."""
+    """A flag next to the hooks says that they are registered; both are restored together, or hooks would be doubled."""
 
     def run(self: Any, x: Tensor) -> Tensor:
         if not self.hooked:
@@ -174,9 +165,6 @@ def test_hooks_that_forward_registers_go_away() -> None:
     model: Any = Parts(run, a=nn.Linear(6, 8), b=nn.Linear(8, 2), hooked=False, seen=[])
     secateur.trace(model, torch.zeros(1, 6))
     assert (len(model.a._forward_hooks), model.hooked, model.seen) == (0, False, [])
-
-
-# --- example inputs -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -232,9 +220,6 @@ def test_inputs_that_cannot_be_used(example: Any, message: str) -> None:
 def test_an_unknown_way_to_run() -> None:
     with pytest.raises(InputError, match="run='cuda'\nknown: 'auto', 'meta', 'real', 'fake'"):
         traced("plain_cnn", "cuda")
-
-
-# --- asking the graph -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

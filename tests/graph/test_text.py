@@ -142,7 +142,7 @@ def test_unknown_ops_come_with_the_lines_that_teach_them() -> None:
     assert f'  secateur.rule("{name}", "a b c -> a b d")' in text
 
 
-def test_unreached_parameters_are_named_with_the_mend() -> None:
+def test_unreached_parameters_are_named_with_the_remedy() -> None:
     text = " ".join(table(graph_of("unused")).split())
     names = ", ".join(NETS["unused"].unreached)
     assert f"parameter tensor{'s' if len(NETS['unused'].unreached) > 1 else ''}" in text

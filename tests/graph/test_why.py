@@ -61,9 +61,6 @@ def test_an_unknown_name_comes_with_the_nearest() -> None:
         graph_of("plain_cnn").why("conv1.wight")
 
 
-# --- chains of ops --------------------------------------------------------------------------------------------------
-
-
 def stream() -> nn.Module:
     """A residual stream that an op without a rule reads at its far end."""
 
@@ -167,7 +164,7 @@ class Step(nn.Module):
         return x + self.down(self.up(x).relu())
 
 
-def test_a_model_that_was_changed_since_is_told_apart() -> None:
+def test_a_model_that_was_changed_since_is_recognised() -> None:
     model = NETS["plain_cnn"].make()
     graph = secateur.trace(model, NETS["plain_cnn"].example())
     secateur.cut_(model, secateur.plan(graph, "channels=0.5"))

@@ -112,7 +112,7 @@ def test_random_data_begin_at_the_seed():
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("name", [name for name in NETS if name not in {"auxiliary", "bilinear"}])
-def test_every_reader_is_heard(name: str):
+def test_every_reader_is_recorded(name: str):
     """But bilinear layers, which have two operands, and what runs in training mode only."""
     net = NETS[name]
     model, heard = net.make(), set()
@@ -174,7 +174,7 @@ WRONG: dict[str, tuple[Callable[[Tensor], Iterable[Any]], dict[str, Any], type[E
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_is_wrong_is_said(what: str):
+def test_wrong_arguments_are_refused(what: str):
     model, x, _ = small()
     data, options, error, message = WRONG[what]
     with pytest.raises(error, match=re.escape(message)):

@@ -132,7 +132,7 @@ def _recurrent(m: Any, x: Tensor) -> Tensor:
     return m.b(h).mean(1) + m.c(m.rnn(h)[0][:, -1])
 
 
-def test_gates_count_what_reads_without_being_heard():
+def test_gates_count_readers_that_are_not_recorded():
     torch.manual_seed(0)
     parts = {"a": nn.Linear(4, 8), "b": nn.Linear(8, 3), "rnn": nn.GRU(8, 5, batch_first=True), "c": nn.Linear(5, 3)}
     model = Parts(_recurrent, **parts).double()

@@ -1,4 +1,4 @@
-"""Two processes, each with data of its own, get the sums of one process with all of them."""
+"""Two processes, each with its own data, get the sums of one process with all of them."""
 
 from __future__ import annotations
 

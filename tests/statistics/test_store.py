@@ -119,7 +119,7 @@ def test_other_weights_or_ops_make_another_file(tmp_path: Path):
     assert smooth.times
 
 
-def test_losses_are_told_apart_by_what_they_close_over():
+def test_losses_are_distinguished_by_their_closures():
     assert of_function(smoothed(0.1)) == of_function(smoothed(0.1)) != of_function(smoothed(0.2))
     weights = (nn.CrossEntropyLoss(torch.tensor(each)) for each in ([1.0, 1.0], [1.0, 1.0], [1.0, 2.0]))
     first, again, other = map(of_function, weights)
@@ -135,7 +135,7 @@ def _foreign(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_damaged, _foreign, lambda path: path.write_bytes(b"\x80pickle")])
-def test_a_file_of_no_use_is_made_anew_with_a_warning(spoil: Callable[[Path], None], tmp_path: Path):
+def test_an_unusable_file_is_computed_again_with_a_warning(spoil: Callable[[Path], None], tmp_path: Path):
     runs = Runs()
     first = runs.calibrate(cache=tmp_path)
     spoil(next(path for path in tmp_path.iterdir() if path.name.startswith("moments")))

@@ -1,4 +1,4 @@
-"""Heads and the dimensions inside them are told from channels, however attention is written."""
+"""Heads and the dimensions inside them are distinguished from channels, however attention is written."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ X = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
 
 
 class Image(Tensor):
-    """A subclass without a word of its own."""
+    """A subclass that adds nothing."""
 
 
 class Box:
@@ -106,7 +106,7 @@ def test_copies_have_the_units_of_the_source(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", STAYS)
-def test_what_is_lost_from_sight_stays_on_both_sides(way: str) -> None:
+def test_what_cannot_be_tracked_is_frozen_on_both_sides(way: str) -> None:
     r = secateur.prune(net(STAYS[way]), (X,), "channels=0.5", verify=True)
     assert {axis.name: axis.size for axis in r.graph.axes} == {"b": 12}
     frozen = {(f.name, f.dim): f.reason for f in r.graph.frozen}
@@ -126,9 +126,6 @@ def test_code_that_asks_for_a_subclass_gets_it() -> None:
 
     model = Parts(run, a=nn.Linear(8, 16), b=nn.Linear(16, 3)).eval()
     assert secateur.prune(model, (X.as_subclass(Image),), "channels=0.5").proved
-
-
-# --- parameters -----------------------------------------------------------------------------------------------------
 
 
 def weight_copied(self: Any, x: Tensor) -> Tensor:

@@ -168,7 +168,7 @@ STAY: dict[str, tuple[Wrap, str]] = {
 
 
 @pytest.mark.parametrize("name", STAY)
-def test_what_a_cut_would_spoil_stays_and_names_the_mend(name: str) -> None:
+def test_what_a_cut_would_invalidate_is_frozen_and_names_the_remedy(name: str) -> None:
     wrap, reason = STAY[name]
     model = masked(lambda layer: wrap(layer) if layer.in_features == 8 else layer)  # type: ignore[operator]
     graph = secateur.trace(model, IMAGE)

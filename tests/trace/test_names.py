@@ -82,9 +82,6 @@ def test_what_cannot_be_followed_freezes_with_its_line(flat: Callable[[Tensor], 
     assert [axis.name for axis in graph.axes] == ["hidden"]
 
 
-# --- a size that is a value -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "root",
     [
@@ -102,9 +99,6 @@ def test_a_size_that_is_followed_still_escapes_into_arithmetic(root: Callable[[T
     graph = secateur.trace(Parts(run, a=nn.Linear(4, 8), b=nn.Linear(8, 2), root=root), (torch.randn(3, 4),))
     assert not graph.axes
     assert "its size is used in a computation" in next(f.reason for f in graph.frozen if f.name == "a.weight")
-
-
-# --- sizes that modules keep ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kept", [(4, 6), [4, 6], torch.Size([4, 6]), (-1, 6), (4, -1), (2, 2, 6)])
@@ -134,8 +128,6 @@ def test_a_size_of_torch_in_an_attribute_is_saved_and_loaded(tmp_path: Any) -> N
     assert torch.equal(again(x), r.model(x))
 
 
-# --- what stands in for a torch.Size --------------------------------------------------------------------------------
-
 WIDTH = Attribute("m", "width")
 
 
@@ -164,9 +156,6 @@ def test_parts_of_a_shape_know_where_they_come_from(part: Callable[[Shape], Shap
 def test_a_shape_that_may_outlive_the_trace_is_a_plain_size(copied: Callable[[Shape], Any]) -> None:
     again = copied(shape())
     assert (type(again), {type(n) for n in again}) == (torch.Size, {int})
-
-
-# --- nothing outlives a trace ---------------------------------------------------------------------------------------
 
 
 def names() -> dict[str, Any]:

@@ -24,7 +24,7 @@ def shared(**options: Any) -> nn.Module:
 
 
 def aliased(**options: Any) -> nn.Module:
-    """Two modules that share their weight; each has a bias of its own."""
+    """Two modules that share their weight; each has its own bias."""
     model: Any = separate(**options)
     model.k.weight = model.q.weight
     return model
@@ -90,7 +90,7 @@ def test_rotary_tables_keep_the_dimensions_that_they_turn() -> None:
     assert r.model.v.out_features == 8
 
 
-def test_a_projection_that_is_the_value_too_says_why_it_stays() -> None:
+def test_a_projection_that_is_also_the_value_is_frozen_with_a_reason() -> None:
     model = shared()
     model.v = model.q
     graph = secateur.trace(model, (torch.randn(2, 5, 8),))
@@ -98,7 +98,7 @@ def test_a_projection_that_is_the_value_too_says_why_it_stays() -> None:
     assert "the query is used elsewhere as well" in str(graph.why("q.weight"))
 
 
-def test_keys_normalised_from_the_query_say_why_they_stay() -> None:
+def test_keys_normalised_from_the_query_are_frozen_with_a_reason() -> None:
     def run(self: Any, x: Tensor) -> Tensor:
         q, v = (p(x).view(2, 5, 2, -1).transpose(1, 2) for p in (self.q, self.v))
         return self.out(F.scaled_dot_product_attention(q, F.normalize(q, dim=-1), v).transpose(1, 2).flatten(2))

@@ -38,8 +38,6 @@ def frozen_in(solution: Solution) -> dict[Axis, str]:
     return {axis: tie.frozen for axis, tie in solution.ties.items() if tie.frozen}
 
 
-# --- attributes -----------------------------------------------------------------------------------------------------
-
 C, H, D = Axis(12), Axis(3), Axis(4)
 
 
@@ -79,9 +77,6 @@ def test_of_two_unknown_attributes_the_larger_follows_and_the_other_stays() -> N
     equations = says((Arithmetic("*", SPLIT, WIDTH), Dim(C)), (Arithmetic("+", SPLIT, WIDTH), Dim(D)))
     solution = solved(equations, [C, D], {SPLIT: 1, WIDTH: 12})
     assert {a: solution.attributes[a].at(lambda axis: 6) for a in (SPLIT, WIDTH)} == {SPLIT: 1, WIDTH: 6}
-
-
-# --- ties -----------------------------------------------------------------------------------------------------------
 
 
 A, B, E, G = many(4, 6, 4, 6)
@@ -138,9 +133,6 @@ def test_a_comparison_that_must_stay_equal_is_an_equation(op: str) -> None:
     assert solution.guards == []
 
 
-# --- what freezes ---------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "expr",
     [
@@ -166,9 +158,6 @@ def test_what_is_no_candidate_is_a_constant() -> None:
     assert frozen_in(solved(says((Dim(a), Dim(b))), [a])) == {a: "no plan can satisfy the sizes at model.py:0"}
 
 
-# --- escapes --------------------------------------------------------------------------------------------------------
-
-
 def test_a_value_used_in_arithmetic_makes_its_axes_unsafe() -> None:
     solution = solved(Ledger(escapes=[Escape(Dim(C), "met a float at model.py:9")]), [C, D])
     assert solution.unsafe == {C: "its size is used in a computation: met a float at model.py:9"}
@@ -184,12 +173,9 @@ def test_only_the_head_size_is_unsafe_where_a_width_over_heads_is_equal_to_it() 
 
 
 def test_a_quotient_that_is_computed_with_is_checked_for_every_plan() -> None:
-    """(C // 3) * 3 == C holds for fractions and not for what `//` gives."""
+    """(C // 3) * 3 == C holds for fractions, but not for the result of `//`."""
     expr = Arithmetic("*", Arithmetic("//", Dim(C), 3), 3)
     assert solved(says((expr, Dim(C))), [C]).guards == [SizeGuard("==", expr, Dim(C), True, "model.py:0")]
-
-
-# --- guards ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -213,9 +199,6 @@ def test_a_guard_holds_while_its_outcome_stays(op: str, count: int) -> None:
     guard = SizeGuard(op, Dim(H), 3, COMPARE[op](3, 3), "")
     value = holds(guard, lambda expr: count if isinstance(expr, Dim) else expr)  # type: ignore[arg-type, return-value]
     assert value == (COMPARE[op](count, 3) == COMPARE[op](3, 3))
-
-
-# --- the law: every plan that respects a solution satisfies every equation ------------------------------------------
 
 
 def _value(expr: Expr, attributes: dict[Attribute, int], counts: dict[Axis, int]) -> int:

@@ -1,4 +1,4 @@
-"""Units that `forward` takes apart one by one: listed among the frozen, and told in a few words."""
+"""Units that `forward` splits apart one by one are listed among the frozen, with a short reason."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_why_puts_equal_parts_together() -> None:
     assert "[0] 16  1 (x3) + c1" in str(secateur.trace(some, X).why("c1"))
 
 
-def test_a_unit_by_itself_is_listed_beside_the_others() -> None:
+def test_a_unit_by_itself_is_listed_with_the_others() -> None:
     graph = secateur.trace(Apart(lambda _, x: torch.cat([gated(x[:, :1]), x[:, 1:]], 1)), X)
     assert {axis.name: axis.size for axis in graph.axes} == {"c1": 15, "c2": 8}
     assert any(f.name == "c1.weight" and f.reason.startswith("one unit is taken by itself") for f in graph.frozen)

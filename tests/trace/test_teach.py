@@ -143,7 +143,7 @@ def test_a_rule_that_does_not_fit_freezes_and_says_so() -> None:
     assert "the rule 'n c, n -> n c' does not fit: n is 2, in a dimension of size 8" in reasons["a.weight"]
 
 
-def test_a_user_may_teach_an_op_anew_but_none_of_ours() -> None:
+def test_a_user_may_replace_a_taught_rule_but_not_one_of_secateur() -> None:
     op = library_op("twice")
     secateur.rule("tests::twice", "!n !c, c -> n c")
     assert not secateur.trace(net(op), X).axes

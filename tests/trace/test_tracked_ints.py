@@ -32,8 +32,6 @@ def told(use: Callable[[Num], object]) -> tuple[Ledger, object]:
     return ledger, result
 
 
-# --- arithmetic -----------------------------------------------------------------------------------------------------
-
 NUMBERS = st.one_of(st.integers(-9, 9), st.sampled_from([Num(12, WIDTH), Num(3, HEADS)]))
 FORMULAS = st.recursive(
     NUMBERS.map(lambda n: (lambda: n, lambda: plain(n))),
@@ -101,9 +99,6 @@ def test_leaves_and_names() -> None:
     assert [str(WIDTH), str(HEADS), str(Attribute("", "width"))] == ["m.width", "m.heads[1]", "width"]
 
 
-# --- leaving our sight ----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("use", "expected"),
     [
@@ -141,9 +136,6 @@ def test_only_numbers_with_a_history_escape() -> None:
     assert ledger == Ledger()
 
 
-# --- comparisons ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("op", COMPARE)
 @pytest.mark.parametrize("other", [3, 12, 30])
 def test_a_comparison_is_a_guard_with_its_outcome(op: str, other: int) -> None:
@@ -175,9 +167,6 @@ def test_a_comparison_of_two_numbers() -> None:
     assert [(guard.left, guard.right, guard.outcome) for guard in ledger.guards] == [(WIDTH, HEADS, False)]
 
 
-# --- being an int ---------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("copied", [lambda n: pickle.loads(pickle.dumps(n)), copy.copy])
 def test_copies_that_may_outlive_the_trace_are_plain(copied: Callable[[Num], int]) -> None:
     assert (type(copied(width())), copied(width())) == (int, 12)
@@ -189,11 +178,11 @@ def test_it_does_what_an_int_does() -> None:
     assert (repr(n), {12: "found"}[n], torch.zeros(n).shape) == ("12", "found", (12,))
 
 
-def test_without_a_ledger_nothing_is_told() -> None:
+def test_without_a_ledger_nothing_is_recorded() -> None:
     assert (float(width()), width() > 3, width() / 2) == (12.0, True, 6.0)
 
 
-def test_the_innermost_ledger_is_told() -> None:
+def test_the_innermost_ledger_records() -> None:
     with open_ledger(Ledger()) as outer, open_ledger(Ledger()) as inner:
         float(width())
     assert (len(outer.escapes), len(inner.escapes)) == (0, 1)

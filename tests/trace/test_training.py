@@ -83,16 +83,13 @@ def needs_targets(self: Any, h: Tensor) -> Tensor:
     raise ValueError("targets should not be none when in training mode")
 
 
-def test_a_training_mode_that_does_not_run_is_told() -> None:
+def test_a_training_mode_that_does_not_run_is_reported() -> None:
     pruned = secateur.prune(Gate(needs_targets).eval(), X, "channels=0.7")
     why = "ValueError: targets should not be none when in training mode"
     assert pruned.report["untrained"] == why
     for text in (str(pruned), str(pruned.graph)):
         assert "training mode was not covered, because a call in it failed: ValueError: targets" in text
     assert secateur.trace(nn.Sequential(nn.Linear(12, 8), nn.Linear(8, 4)), X).diagnosis.untrained is None
-
-
-# --- the rule on code: what branches on the mode ---
 
 
 class Base(nn.Module):

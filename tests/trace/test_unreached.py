@@ -1,4 +1,4 @@
-"""Experts that an example does not reach are traced beside those that it does."""
+"""Experts that an example does not reach are traced like those that it reaches."""
 
 from __future__ import annotations
 

@@ -204,6 +204,6 @@ def _frozen(sites: Mapping[str, GraphSite], live: set[Axis]) -> tuple[Frozen, ..
             for dim, term in enumerate(site.dims):
                 reasons = dict.fromkeys(reason_of(axis) for axis in stuck_in(term, live))
                 if len(reasons) > 1:
-                    reasons.pop(ALONE, None)  # the others tell why
+                    reasons.pop(ALONE, None)  # the other reasons explain it
                 out += [Frozen(name, dim, reason) for reason in reasons]
     return tuple(out)

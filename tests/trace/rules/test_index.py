@@ -39,7 +39,7 @@ USES: dict[str, Use] = {
 
 
 @pytest.mark.parametrize("name", USES)
-def test_channels_beside_a_mask_can_be_cut(name: str) -> None:
+def test_channels_next_to_a_mask_can_be_cut(name: str) -> None:
     def run(self: Any, x: Tensor) -> Tensor:
         return self.c(USES[name](self, self.a(x).relu().permute(0, 2, 3, 1), x[:, 0] > 0))
 

@@ -110,7 +110,7 @@ def scripted(x: Tensor, h: Tensor, weights: list[Tensor]) -> Tensor:
     return torch.lstm(x, [h, h], weights, True, 1, 0.0, False, False, False)[0]
 
 
-def test_a_scripted_layer_stays_and_says_so() -> None:
+def test_a_scripted_layer_is_frozen_with_a_reason() -> None:
     def forward(self: Any, x: Tensor) -> Tensor:
         return self.fc(scripted(x, torch.zeros(1, x.shape[1], 8), list(self.rnn.parameters())))
 
