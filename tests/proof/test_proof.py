@@ -20,6 +20,7 @@ from secateur.anatomy.calls import Call
 from secateur.anatomy.structure import distance
 from secateur.proof import ondemand
 from secateur.proof.replay import ReplayJob
+from secateur.trace.registry import ATEN
 
 
 def _linear(net: Callable[[Any, Tensor], Tensor], **parts: Any) -> nn.Module:
@@ -475,11 +476,7 @@ def _taught() -> Iterator[None]:
     try:
         yield
     finally:
-        from secateur.trace.recorder import forget_rules
-        from secateur.trace.registry import ATEN
-
         del ATEN["secateur_tests::twice_in_float32"]
-        forget_rules()
 
 
 def test_what_has_no_form_in_float64_is_proved_in_its_own_precision() -> None:

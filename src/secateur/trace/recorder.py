@@ -33,24 +33,21 @@ LAYOUT_OPS = SIZED_OPS | frozenset(
     f"aten::{name}"
     for name in "clone alias contiguous permute transpose t unsqueeze squeeze detach _reshape_alias copy_".split()
 )
-_aten_rules: dict[Any, tuple[OpRule | None, tuple[str, ...], str, bool]] = {}
+_aten_ops: dict[Any, tuple[str, OpRule | None, tuple[str, ...], str, bool]] = {}
 
 
 def _aten_rule(func: Any) -> tuple[OpRule | None, tuple[str, ...], str, bool]:
-    """Return the rule, argument names and shortcut key of an aten overload, and whether it is random."""
-    if func not in _aten_rules:
-        name = func._schema.name
-        found = ATEN.get(name) or ATEN.get(name.rstrip("_"))
-        if found is None and torch.Tag.pointwise in func.tags:
-            found = pointwise.pointwise
+    """Return the rule, argument names and shortcut key of an aten overload, and whether it is random.
+
+    The rule is looked up again for every call, because the table may have changed since the last one.
+    """
+    if func not in _aten_ops:
+        default = pointwise.pointwise if torch.Tag.pointwise in func.tags else None
         names = tuple(a.name for a in func._schema.arguments)
-        _aten_rules[func] = found, names, meta.key(func), torch.Tag.nondeterministic_seeded in func.tags
-    return _aten_rules[func]
-
-
-def forget_rules() -> None:
-    """Clear the cache of rules, after one was added."""
-    _aten_rules.clear()
+        random = torch.Tag.nondeterministic_seeded in func.tags
+        _aten_ops[func] = func._schema.name, default, names, meta.key(func), random
+    name, default, names, key, random = _aten_ops[func]
+    return ATEN.get(name) or ATEN.get(name.rstrip("_")) or default, names, key, random
 
 
 class Recorder(Notes):

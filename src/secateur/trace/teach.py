@@ -17,7 +17,6 @@ from secateur.errors import InputError
 from secateur.terms import ONE, Term, collapse, mingle, product
 from secateur.terms.equation import EquationReading, OpEquation
 from secateur.trace.op import Op
-from secateur.trace.recorder import forget_rules
 from secateur.trace.registry import ATEN, FUNCTIONS, OpRule
 
 MANY = 64  # arguments that are named for a function that takes any number of them
@@ -116,7 +115,6 @@ def _name(name: str, body: OpRule) -> None:
     ATEN.pop(name, None)
     _taught.add(name)
     ATEN[name] = body
-    forget_rules()
 
 
 def _names(function: Callable[..., Any]) -> tuple[str, ...]:
