@@ -25,6 +25,7 @@ from rich.text import Text
 from typer.core import TyperCommand
 from typer.models import OptionInfo
 
+from secateur.cli.listing import listed
 from secateur.cli.option_names import in_options
 from secateur.cli.progress import lively, working
 from secateur.errors import PruningError
@@ -50,6 +51,13 @@ class Subcommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, [dashed(argument) for argument in args])
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print help, in which options list the names that are in the tables now."""
+        for parameter in self.params:
+            if getattr(parameter, "help", None):
+                parameter.help = listed(parameter.help)  # type: ignore[attr-defined]
+        super().format_help(ctx, formatter)
 
 
 def dashed(argument: str) -> str:

@@ -20,7 +20,9 @@ def export(
     to: Annotated[
         str,
         Option(
-            metavar="RUNTIME", help="loader: a Python file that loads the weights; needs only torch and safetensors."
+            metavar="RUNTIME",
+            help="What it is exported to: {runtimes}. The loader is a Python file that loads the weights; it needs "
+            "only torch and safetensors.",
         ),
     ] = "loader",
     loader: Annotated[bool, Option("--loader", help="The same as --to loader.")] = False,

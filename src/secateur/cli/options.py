@@ -9,8 +9,6 @@ from typing import Annotated, ClassVar, Optional
 import typer
 from typer import Option
 
-from secateur.cost.kinds import KINDS
-
 # Optional[...], since typer evaluates these at run time.
 # ruff: noqa: UP045
 
@@ -55,7 +53,7 @@ class CutOptions:
         list[str],
         Option(
             metavar="KIND=NUMBER",
-            help=f"What remains: {', '.join(kind.example for kind in KINDS.values())}; repeatable.",
+            help="What remains: {targets}; repeatable.",
         ),
     ] = field(default_factory=list)
     uniform: Annotated[
@@ -69,8 +67,8 @@ class CutOptions:
     importance: Annotated[
         str,
         Option(
-            help="What makes a unit worth keeping: l2, group_l2, bn_scale, ..., or by data (--calibrate): taylor, "
-            "fisher, wanda, ...; taylor/none for other normalisations."
+            help="What makes a unit worth keeping: {criteria}. Some need data (--calibrate), as taylor, fisher and "
+            "wanda do; taylor/none for other normalisations."
         ),
     ] = "l2"
     scope: Annotated[

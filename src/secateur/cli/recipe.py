@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Optional, get_type_h
 
 import typer
 from typer import Option
+from typer.core import TyperGroup
 
 from secateur.cli.command import CommandResult, Subcommand, command, plain
 from secateur.cli.options import SEED
@@ -48,7 +49,18 @@ class RecipeOptions:
     threads: Annotated[Optional[int], Option(min=1, help="Threads that PyTorch may use on the CPU.")] = None
 
 
+class RecipeGroup(TyperGroup):
+    """The recipes that are in the table when the command starts, those of other packages included."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name in RECIPES:
+            if find_spec(RECIPES[name]):
+                self.add_command(_subcommand_of(name), name)
+
+
 recipes = typer.Typer(
+    cls=RecipeGroup,
     no_args_is_help=True,
     help="Run one of the well-known ways to prune, and measure it.",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -64,14 +76,18 @@ def described(name: str) -> str:
     return text.splitlines()[0]
 
 
-def _add(name: str) -> None:
-    @recipes.command(name, help=described(name), context_settings=RAW)
+def _subcommand_of(name: str) -> Any:
+    outer = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+    @outer.command(name, help=described(name), context_settings=RAW)
     def run(context: typer.Context) -> None:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         settings = {"help_option_names": ["-h", "--help"]}
         made = command(subcommand(load_recipe(name), context.args))
         app.command(cls=Subcommand, context_settings=settings)(made)
         app(context.args, prog_name=context.command_path)
+
+    return typer.main.get_command(outer)
 
 
 def subcommand(module: ModuleType, arguments: list[str]) -> Callable[..., CommandResult]:
@@ -128,9 +144,5 @@ def _options(shared: RecipeOptions, out: Path | None) -> Options:
         torch.set_num_threads(shared.threads)
     return Options(quick=shared.quick, out=out, seed=shared.seed)
 
-
-for _name in RECIPES:
-    if find_spec(RECIPES[_name]):
-        _add(_name)
 
 __all__ = ["recipes"]

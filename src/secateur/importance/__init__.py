@@ -2,7 +2,8 @@
 
 A criterion reads the slices of parameters that belong to a unit, by their roles, and never the type of a layer. May
 import `graph`, `statistics` and the rooms below them; not `trace` or `planning`. To extend it, add a file with one
-criterion class and register the class in `CRITERIA` (`registry.py`), or pass any callable as `importance=`.
+criterion class and a row in `CRITERIA` (`registry.py`), a function from a seed to the criterion, or pass any callable
+as `importance=`.
 """
 
 from secateur.importance.activations import MeanActivation, NonZero, Variance, Wanda
