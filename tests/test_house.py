@@ -39,9 +39,9 @@ def test_three_modules_lie_loose() -> None:
 
 
 def has_code(path: Path) -> bool:
-    """Whether a file defines anything: most `__init__` files only import."""
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    return path.name != "__init__.py" or any(isinstance(node, kinds) for node in ast.parse(path.read_text()).body)
+    """Whether a file defines anything: most `__init__` files only import, some of them late."""
+    defined = (node for node in ast.parse(path.read_text()).body if isinstance(node, (ast.FunctionDef, ast.ClassDef)))
+    return path.name != "__init__.py" or any(node.name not in ("__getattr__", "__dir__") for node in defined)
 
 
 def twin_of(name: str) -> Path:

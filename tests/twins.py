@@ -171,7 +171,6 @@ TESTS = {
     "trace/typed.py": "trace/test_copied.py trace/rules/test_recurrent.py",
     "trace/unread.py": "planning/test_uniform.py",
     "trace/zeros.py": "masks/test_dead.py masks/test_dead_models.py",
-    "train/__init__.py": "train/test_driver.py",
     "train/epochs.py": "train/test_driver.py",
     "train/goals.py": "train/test_driver.py",
     "train/history.py": "train/test_driver.py train/test_fit.py",

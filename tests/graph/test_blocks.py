@@ -32,8 +32,8 @@ def test_what_lies_in_a_block_is_left_out() -> None:
     assert [axis.name for axis in rest.axes] == [axis.name for axis in whole.axes if axis.name != "2.a"]
     assert {name for name in whole.sites if name.startswith("2.")} == whole.sites.keys() - rest.sites.keys()
     assert all(use.name in rest.sites for axis in rest.axes for use in axis.sites)
-    assert set(rest.removed) == {"2"}
-    assert [ghost.name for ghost in rest.ghosts] == ["2.a"]
+    assert set(rest.reduced.removed) == {"2"}
+    assert [ghost.name for ghost in rest.reduced.ghosts] == ["2.a"]
     assert [axis.group for axis in rest.axes] == [i for i, group in enumerate(rest.groups) for _ in group.axes]
 
 
@@ -43,7 +43,7 @@ def test_costs_are_those_of_the_model_without_the_block() -> None:
     rest = without(graph(), ["2"])
     after = rest.totals_at(rest.cost.full)
     assert (after.params, after.macs) == (expected.totals.params, expected.totals.macs)
-    assert rest.whole == graph().totals
+    assert rest.reduced.whole == graph().totals
 
 
 def test_without_no_block_the_graph_is_the_same() -> None:
