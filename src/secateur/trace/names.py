@@ -12,7 +12,7 @@ import dis
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, wraps
@@ -23,9 +23,11 @@ import torch
 from torch import nn
 
 from secateur.graph.sizes import Arithmetic, Expr
+from secateur.trace.memoised import Memoised, Search, names_in
 from secateur.trace.tracked_ints import Num, expression, plain
 
 NameTable: TypeAlias = "dict[str, Any]"  # the globals of a module
+Names: TypeAlias = "NameTable | type"  # what binds a name: the globals of a module, or a class
 
 
 class Quotient:
@@ -142,7 +144,7 @@ _THE_REAL = object()  # marks a name that is not among the globals
 class _Replaced:
     """A name in a module that is replaced; `traces` counts the running traces that need it."""
 
-    names: NameTable
+    names: Names
     name: str
     old: Any
     traces: int = 0
@@ -166,11 +168,24 @@ def followed(model: nn.Module, kinds: Iterable[type] = ()) -> Iterator[None]:
                 _put_back(one)
 
 
-def _replace(names: NameTable, name: str, new: Any) -> _Replaced:
-    one = _replaced.setdefault((id(names), name), _Replaced(names, name, names.get(name, _THE_REAL)))
+def _replace(names: Names, name: str, new: Any) -> _Replaced:
+    one = _replaced.setdefault((id(names), name), _Replaced(names, name, _table(names).get(name, _THE_REAL)))
     one.traces += 1
-    names[name] = new
+    _put(names, name, new)
     return one
+
+
+def _table(names: Names) -> Mapping[str, Any]:
+    return vars(names) if isinstance(names, type) else names
+
+
+def _put(names: Names, name: str, value: Any) -> None:
+    if isinstance(names, type):
+        setattr(names, name, value)
+    elif value is _THE_REAL:
+        del names[name]
+    else:
+        names[name] = value
 
 
 def _put_back(one: _Replaced) -> None:
@@ -178,19 +193,19 @@ def _put_back(one: _Replaced) -> None:
     if one.traces:
         return
     del _replaced[id(one.names), one.name]
-    if one.old is _THE_REAL:
-        del one.names[one.name]
-    else:
-        one.names[one.name] = one.old
+    _put(one.names, one.name, one.old)
 
 
-def _meanings(model: nn.Module, kinds: Iterable[type]) -> list[tuple[NameTable, str, Any]]:
+def _meanings(model: nn.Module, kinds: Iterable[type]) -> list[tuple[Names, str, Any]]:
     """Return the names to replace: (globals, name, replacement)."""
     code = _code_of(model, kinds)
     files = {id(names): names for names in map(_globals_of, code)}
     strict = {id(_globals_of(held)) for held in code if not _only_calls_int(held)}
-    found = [(n, "int", _Int) for key, n in files.items() if key not in strict and _is_real(n, "int")]
+    found: list[tuple[Names, str, Any]] = [
+        (n, "int", _Int) for key, n in files.items() if key not in strict and _is_real(n, "int")
+    ]
     found += [(n, "len", _len) for n in files.values() if _is_real(n, "len")]
+    found += [(one.owner, one.name, one.replacement()) for one in _memoised(code)]
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return found
@@ -198,6 +213,14 @@ def _meanings(model: nn.Module, kinds: Iterable[type]) -> list[tuple[NameTable, 
     original = numpy.prod if held is None else held.old
     prod = _following(original)
     return [*found, *((n, name, prod) for n in (*files.values(), vars(numpy)) for name in _bound(n, (original, prod)))]
+
+
+def _memoised(code: Iterable[type | FunctionType]) -> list[Memoised]:
+    """The cached functions that this code reaches, as they are outside of any trace."""
+    search = Search(lambda module: (module or "").partition(".")[0] not in _NOT_THEIRS)
+    for held in code:
+        search.of(held)
+    return [*search.found.values()]
 
 
 def _is_real(names: NameTable, name: str) -> bool:
@@ -233,7 +256,7 @@ def _only_calls_int(held: type | FunctionType) -> bool:
         code = waiting.pop()
         if not _calls_int(code):
             return False
-        more = [c for name in _names_in(code) if name in names for c in _codes(names[name], names) if id(c) not in seen]
+        more = [c for name in names_in(code) if name in names for c in _codes(names[name], names) if id(c) not in seen]
         seen.update(map(id, more))
         waiting += more
     return True
@@ -245,11 +268,6 @@ def _codes(value: Any, names: NameTable) -> list[CodeType]:
         methods = (getattr(held, "__func__", None) or getattr(held, "fget", held) for held in vars(value).values())
         return [code for held in methods if not isinstance(held, type) for code in _codes(held, names)]
     return [value.__code__] if isinstance(value, FunctionType) and value.__globals__ is names else []
-
-
-@lru_cache(maxsize=4096)
-def _names_in(code: CodeType) -> frozenset[str]:
-    return frozenset(code.co_names).union(*(_names_in(part) for part in code.co_consts if isinstance(part, CodeType)))
 
 
 def _calls_int(code: CodeType) -> bool:
