@@ -1,4 +1,11 @@
-"""secateur: make trained PyTorch models smaller and faster by removing whole channels, heads and neurons."""
+"""secateur: make trained PyTorch models smaller and faster by removing whole channels, heads and neurons.
+
+`prune` does it in one call; `trace`, `plan` and `cut` are its three steps. All names in `__all__` are public.
+
+`secateur.trace` and `secateur.plan` are functions, and they hide the packages of the same names as attributes. Import
+from those packages by full name, as in `from secateur.plan.parts import Pick` or `import secateur.trace.tracing as t`;
+`secateur.trace.tracing`, written as an attribute, raises `AttributeError`.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

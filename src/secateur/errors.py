@@ -1,4 +1,4 @@
-"""The errors that secateur raises. Every message states the fact, the value, and the remedy on a line of its own."""
+"""The errors that secateur raises. Every message states the fact, the value, and the remedy on a separate line."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Iterable
 
 
 class PruningError(Exception):
-    """Base of everything that secateur raises on purpose."""
+    """Base class of all errors that secateur raises on purpose."""
 
 
 class InputError(PruningError, ValueError):
-    """The caller passed something that cannot be used; the message says what can."""
+    """An argument that cannot be used; the message says what can be passed instead."""
 
 
 class TargetError(InputError):
-    """A target is malformed, out of range or cannot be reached on this model."""
+    """A target that is malformed, out of range or cannot be reached on this model."""
 
 
 class TraceError(PruningError):
-    """The model could not be run on the example inputs, so it could not be traced."""
+    """A model that could not be run on the example inputs, and so could not be traced."""
 
 
 class FileError(InputError):
-    """A file is missing, truncated, hostile, or belongs to another model."""
+    """A file that is missing, truncated, hostile, or belongs to another model."""
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
-    """The `; did you mean ...?` part of a message about an unknown name; empty if no known name is similar.
+    """Return the `; did you mean ...?` part of a message about an unknown name; empty if no known name is similar.
 
     >>> nearest("layer1.conv", ["layer1.conv1", "fc"])
     "; did you mean 'layer1.conv1'?"

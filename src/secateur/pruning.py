@@ -40,16 +40,21 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 PROOF_WORK = 30e9
-"""A proof is made unasked where the MACs of all calls and `WEIGHT_WORK` times the parameters come to no more: a few
+"""Up to this much work, the MACs of all calls plus `WEIGHT_WORK` times the parameters, a cut is proved by default: a few
 seconds on two cores."""
 WEIGHT_WORK = 40
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned model with the Plan and Graph that it came from; `print` shows what was cut and what it saves.
+    """A pruned model with the Plan and Graph that it was made from; `print` shows what was cut and what it saves.
 
-    `verification` holds what a proof found, `unproved` why there is none (None: it was proved).
+    Attributes:
+        model: The pruned model.
+        plan: Which units were kept.
+        graph: The Graph of the model before the cut.
+        verification: The errors that the proof measured. None: no proof was made.
+        unproved: Why the cut was not proved. None: it was proved.
     """
 
     model: nn.Module
@@ -60,12 +65,12 @@ class Pruned:
 
     @property
     def proved(self) -> bool:
-        """Whether the cut was proved right, in float64 on the example inputs."""
+        """Whether the cut was proved correct, in float64 on the example inputs."""
         return self.verification is not None and self.verification.passed
 
     @property
     def report(self) -> dict[str, Any]:
-        """What was cut and what it saves, as plain data."""
+        """What was cut and what it saves, as plain data for JSON; see docs/concepts.md."""
         before, after = self.plan.before, self.plan.after
         return {
             **{kind: {"before": value, "after": after[kind]} for kind, value in before.as_dict().items()},
@@ -83,8 +88,13 @@ class Pruned:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights and plan to one safetensors file; see `secateur.save`.
 
-        A Hugging Face model goes to a folder for `from_pretrained` where the path has no suffix; raises `InputError`
-        where no config describes it, as where layers differ in width (`uniform=True` keeps them equal).
+        Args:
+            path: The file to write. For a Hugging Face model, a path without a suffix is a folder that
+                `from_pretrained` reads.
+
+        Raises:
+            InputError: The path cannot be written to, or no config describes the model, for example because its layers
+                differ in width (`uniform=True` keeps them equal).
         """
         if is_pretrained(self.model) and not Path(path).suffix:
             return save_folder(self.model, path, self.graph.run.source.calls, self.graph.run.source.outputs)
@@ -104,7 +114,7 @@ class Pruned:
 
 
 class CuttingOptions(TypedDict, total=False):
-    """What `prune`, `iterate` and `search` take by name alike; `Cutting` says what each means and has its default."""
+    """The keyword options that `prune`, `iterate` and `search` share; see `prune`. `Cutting` has the defaults."""
 
     importance: str | Criterion | Scores
     scope: str
@@ -129,31 +139,36 @@ def prune(
     verify: bool | None = None,
     **options: Unpack[CuttingOptions],
 ) -> Pruned:
-    """A smaller copy of `model` that meets the target; the model itself is left as it is.
-
-    Raises `PruningError` where the proof finds the cut wrong, or `verify=True` and it cannot be proved; `InputError`
-    and `TargetError` for what cannot be used or reached.
+    """Return a smaller copy of `model` that meets the target; the model itself does not change.
 
     Args:
         model: A trained model.
-        example_inputs: What it is called with, as `secateur.trace` takes it.
+        example_inputs: The inputs that the model is called with; see `secateur.trace`.
         target: What remains, such as "macs=0.5", or a list of targets; see `secateur.plan`.
-        call: In place of example inputs, a function that runs the model:
+        call: Instead of example inputs, a function that runs the model:
             `prune(model, call=lambda m: m(Graph(x, edges)), target="macs=0.5")`. Default: None.
         select: Limits, as a `Select` or as rules; see `secateur.plan`. Default: None.
         drop: Units to cut by hand, by axis name; see `secateur.plan`. Default: None.
-        verify: Whether the cut is proved in float64, before any recovery. Default: None, where that takes no more than
-            a few seconds (the MACs of all calls and 40 times the parameters come to at most 30e9); the report says
+        verify: Whether to prove the cut in float64, before any recovery. Default: None, prove it where that takes only
+            a few seconds (the MACs of all calls plus 40 times the parameters are at most 30e9); the report says
             "proved", or "not proved" and why. False: only a model in which values decide what runs is proved.
         calls: Further calls of the model; see `secateur.trace`. Default: ().
-        outputs: What of the outputs counts, a function; see `secateur.trace`. Default: None, all of it.
+        outputs: A function that picks the part of the outputs that matters; see `secateur.trace`. Default: None, all.
         uniform: Whether a Hugging Face model stays one that a config describes; see `secateur.trace`. Default: False.
-        importance: What makes a unit worth keeping; see `secateur.importance`. Default: "l2".
-        scope: Where units compete: "global", "axis" or "isomorphic"; see `secateur.plan`. Default: "global".
-        data: Batches of (inputs, targets), for an importance or a recovery that reads them. Default: None.
-        loss: (output, targets) -> scalar, for an importance that reads derivatives. Default: None.
+        importance: The criterion that scores units; see `secateur.importance`. Default: "l2".
+        scope: Which units compete: "global", "axis" or "isomorphic"; see `secateur.plan`. Default: "global".
+        data: Batches of (inputs, targets), for an importance or a recovery that reads data. Default: None.
+        loss: A function (output, targets) -> scalar, for an importance that reads derivatives. Default: None.
         recover: "norms", "shift", "lsq", "lsq_moments" or a list of steps; see `secateur.recover`. Default: ().
-        seed: For random importance and whatever else is drawn. Default: 0.
+        seed: The seed of all random numbers that are drawn. Default: 0.
+
+    Returns:
+        A `Pruned`: the smaller `model`, its `plan` and the `graph` of the original.
+
+    Raises:
+        PruningError: The proof finds the cut wrong, or `verify=True` and it cannot be proved.
+        TargetError: A target is malformed or out of reach.
+        InputError: Another argument cannot be used.
 
     Example:
         >>> import torch
@@ -168,7 +183,7 @@ def prune(
 
 @dataclass(frozen=True)
 class Cutting:
-    """How a model is traced, planned, cut and recovered, whatever the target: once, or in every stage of a loop."""
+    """How a model is traced, planned, cut and recovered, for any target: once, or in every stage of a loop."""
 
     example_inputs: Any
     calls: Sequence[Any] = ()
@@ -183,12 +198,12 @@ class Cutting:
 
     @classmethod
     def of(cls, example_inputs: Any, options: Mapping[str, Any]) -> Cutting:
-        """From `CuttingOptions` as a user gave them. Raises `InputError` for calls that are none."""
+        """Make it from `CuttingOptions`. Raises `InputError` for `calls` that are not a list of calls."""
         rest = {**options}
         return cls(example_inputs, further(rest.pop("calls", ())), **rest)
 
     def traced(self, model: nn.Module) -> Graph:
-        """The Graph of a model."""
+        """Trace a model with these options."""
         return trace(model, self.example_inputs, calls=self.calls, outputs=self.outputs, uniform=self.uniform)
 
     def pruned(
@@ -200,7 +215,7 @@ class Cutting:
         drop: Drop | None = None,
         verify: bool | None = None,
     ) -> Pruned:
-        """A smaller copy of the model of a graph, which runs; the model itself stays as it is."""
+        """Return a smaller copy of the model of a graph; the model itself does not change."""
         if verify not in (None, True, False):
             raise InputError(
                 f"verify={verify!r}: True proves the cut, False does not, None proves it where that is cheap"
@@ -212,14 +227,14 @@ class Cutting:
         return recovered(found, self.data, self.recover, statistics, seed=seed)
 
     def statistics(self, graph: Graph) -> Statistics | None:
-        """What importance and recovery need to know of the data; None where that is nothing."""
+        """Collect the statistics that importance and recovery need; None if they need none."""
         return calibrated(graph, self.importance, self.data, self.loss, recover=self.recover, seed=self.seed)
 
 
 def recovered(
     found: Pruned, data: Iterable[Any] | None, recover: Recover, statistics: Statistics | None, *, seed: int = 0
 ) -> Pruned:
-    """The same after steps of recovery. Raises `InputError` where they have no data."""
+    """Apply steps of recovery to a pruned model. Raises `InputError` if they need data and none is passed."""
     if not named_steps(recover):
         return found
     if data is None:
@@ -238,9 +253,9 @@ def calibrated(
     seed: int = 0,
     progress: bool = False,
 ) -> Statistics | None:
-    """What an importance and steps of recovery need to know of the data; None where nothing is needed.
+    """Collect the statistics that an importance and steps of recovery need; None if they need none.
 
-    Raises `InputError` where data or loss are needed and not given.
+    Raises `InputError` if data or a loss are needed and not given.
     """
     steps = needs_of_recovery(recover)
     needs = needs_of_importance(importance) | steps
@@ -259,9 +274,9 @@ def calibrated(
 
 
 def finished(graph: Graph, made: Plan, pruned: nn.Module, *, verify: bool | None = None) -> Pruned:
-    """A cut model that runs as the original did, proved where that is cheap, asked for, or values decide what runs.
+    """Check that a cut model runs, and prove it where that is cheap, asked for, or values decide what runs.
 
-    Raises `PruningError` where it does not run, takes another path or fails the proof.
+    Raises `PruningError` if it does not run or fails the proof.
     """
     example_inputs = graph.run.source.calls[0]
     if graph.run.source.uniform:
@@ -273,11 +288,11 @@ def finished(graph: Graph, made: Plan, pruned: nn.Module, *, verify: bool | None
 
 
 def proved(found: Pruned, *, verify: bool | None = None) -> Pruned:
-    """The same with a proof, or with the reason why there is none.
+    """Prove a pruned model, or record the reason why it is not proved.
 
     Args:
-        found: What is to be proved.
-        verify: Whether to prove it; None: where it is cheap.
+        found: The pruned model.
+        verify: Whether to prove it. None: where that is cheap.
 
     Raises:
         PruningError: The cut is wrong, or (with `verify=True`) it could not be proved.
@@ -299,7 +314,7 @@ def proved(found: Pruned, *, verify: bool | None = None) -> Pruned:
 
 
 def _unasked(found: Pruned) -> str | None:
-    """Why a proof is not made unless it is asked for; None where it is made."""
+    """Return why a proof is made only on request; None if it is made by default."""
     if found.plan.is_empty:
         return NOTHING_REMOVED
     graph = found.graph
@@ -312,5 +327,5 @@ def _unasked(found: Pruned) -> str | None:
 
 
 def too_dear(graph: Graph) -> bool:
-    """Whether a proof would take more than a few seconds, so that it is made only where it is asked for."""
+    """Return whether a proof would take more than a few seconds, so that it is made only on request."""
     return graph.total_macs * len(graph.run.source.calls) + WEIGHT_WORK * graph.params > PROOF_WORK

@@ -1,3 +1,5 @@
-"""What a pruned model is deployed as: one file per runtime, and a row in `runtimes.RUNTIMES`. May import `files` and
-what stands below it. `load_pruned.py` is the code of the runtime `loader`, which is exported as text.
+"""Export saved models to runtimes that work without secateur.
+
+This package may import `secateur.files` and everything below it. A new runtime is one module and a row in
+`runtimes.RUNTIMES`. `load_pruned.py` is the source of the file that the runtime `loader` writes.
 """

@@ -1,1 +1,5 @@
-"""How long a model takes, measured. May import nothing of secateur but `errors` and `base`."""
+"""Measure how long models take.
+
+This package imports no other package of secateur. A new measure is a function like `timing.timings`, which takes models
+and inputs and returns one value for each model.
+"""

@@ -1,4 +1,8 @@
-"""Checks for those who extend secateur: does a rule, a criterion, or an optimizer through a cut, keep the laws?"""
+"""Checks for extensions of secateur: `check_rule`, `check_criterion` and `transplant_error`, for use in your tests.
+
+This package may import `secateur.pruning` and everything below it, but not `secateur.train`. A new kind of extension
+gets a module with one check, which raises `AssertionError` or returns an error that the caller compares.
+"""
 
 from secateur.testing.criteria import check_criterion
 from secateur.testing.rules import check_rule

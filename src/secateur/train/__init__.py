@@ -1,4 +1,8 @@
-"""Training: the plain fine-tuning loop, the loop that cuts and trains, and the evaluation that goes with both."""
+"""Training: fine-tuning (`fit`), pruning and training in stages (`prune_and_fit`), and evaluation.
+
+This package may import everything except `secateur.cli`, `secateur.recipes` and `secateur.integrations`. A new schedule
+is a row in `schedules.SCHEDULES`, a new penalty a subclass of `penalties.Penalty`, a new log a row in `logs.KINDS`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
     from secateur.train.outcome import Fitted
 
 LATER = ("Fitted", "prune_and_fit")
-"""They stand on all that cuts, which stands on parts of this package."""
+"""Imported on first use: their module imports the stages that cut, which import parts of this package."""
 
 __all__ = [
     "Checkpointing",
