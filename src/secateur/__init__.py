@@ -2,9 +2,9 @@
 
 `prune` does it in one call; `trace`, `plan` and `cut` are its three steps. All names in `__all__` are public.
 
-`secateur.trace` and `secateur.plan` are functions, and they hide the packages of the same names as attributes. Import
-from those packages by full name, as in `from secateur.plan.parts import Pick` or `import secateur.trace.tracing as t`;
-`secateur.trace.tracing`, written as an attribute, raises `AttributeError`.
+`secateur.trace` and `secateur.plan` are functions, which hide the packages of the same names as attributes. Reach those
+packages by `from`: `from secateur.trace import tracing` and `from secateur.plan.parts import Pick` work, while the
+attribute `secateur.trace.tracing` does not exist, even after `import secateur.trace.tracing`.
 """
 
 from importlib import import_module

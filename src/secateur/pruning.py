@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 PROOF_WORK = 30e9
-"""Up to this much work, the MACs of all calls plus `WEIGHT_WORK` times the parameters, a cut is proved by default: a few
+"""A cut is proved by default up to this much work, the MACs of all calls plus `WEIGHT_WORK` times the parameters: a few
 seconds on two cores."""
 WEIGHT_WORK = 40
 
@@ -70,7 +70,7 @@ class Pruned:
 
     @property
     def report(self) -> dict[str, Any]:
-        """What was cut and what it saves, as plain data for JSON; see docs/concepts.md."""
+        """What was cut and what it saves, as plain data for JSON."""
         before, after = self.plan.before, self.plan.after
         return {
             **{kind: {"before": value, "after": after[kind]} for kind, value in before.as_dict().items()},

@@ -137,7 +137,7 @@ def test_the_loader_that_stands_alone(tmp_path: Path) -> None:
     scope: dict[str, Any] = {}
     exec(loader_source(path), scope)
     assert torch.equal(scope["load_pruned"](model_of(Plain()), path)(X), result.model(X))
-    with pytest.raises(ValueError, match=r"config.heads is kept in no plain object here; load .* secateur\.load"):
+    with pytest.raises(ValueError, match=r"config.heads is not held by a plain object here; load .* secateur\.load"):
         scope["load_pruned"](model_of(Sealed()), path)
 
 

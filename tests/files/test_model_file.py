@@ -287,9 +287,12 @@ def rewritten(path: Path, **metadata: str | None) -> None:
 
 
 METADATA: dict[str, tuple[dict[str, str | None], str]] = {
-    "not ours": ({"secateur_format": None}, "was not written by secateur.save: .*\nplain weights go into a model with"),
+    "not ours": (
+        {"secateur_format": None},
+        "was not written by secateur.save: .*\nload plain weights with model.load_state_dict",
+    ),
     "newer": ({"secateur_format": "2"}, "is of format 2; this secateur reads format 1: update secateur"),
-    "no plans": ({"secateur_plans": None}, "its metadata lack 'secateur_plans'"),
+    "no plans": ({"secateur_plans": None}, "its metadata have no 'secateur_plans'"),
     "plans no JSON": ({"secateur_plans": "[{"}, "its metadata are damaged: .*line 1"),
     "plans no list": ({"secateur_plans": "{}"}, "secateur_plans is a dict, not a list"),
     "plan no plan": ({"secateur_plans": '["x"]'}, "this is no secateur plan"),
@@ -352,7 +355,10 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
         attribute("conv1", "padding_mode", None, 8, 4),
         r"sets conv1.padding_mode, which is no integer .*\(str",
     ),
-    "a bool": (attribute("conv1", "training", None, 0, 1), "sets conv1.training, which is no integer in this Parts"),
+    "a bool": (
+        attribute("conv1", "training", None, 0, 1),
+        "sets conv1.training, which is not an integer in this Parts",
+    ),
     "a method": (attribute("conv1", "forward", None, 8, 4), r"sets conv1.forward, which is no integer .*\(missing\)"),
     "no module": (attribute("conv9", "groups", None, 8, 4), "sets conv9.groups: this Parts has no module 'conv9'"),
     "no place": (attribute("conv1", "stride", 7, 1, 2), r"sets conv1.stride\[7\], which is no integer"),
@@ -433,7 +439,9 @@ def test_two_names_of_one_module_cannot_differ(tmp_path: Path) -> None:
     layer = nn.Linear(2, 2)
     save(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), tmp_path / "m.safetensors")
     refused(
-        tmp_path / "m.safetensors", nn.Sequential(layer, layer), "holds 0.weight and 1.weight apart, which are one in"
+        tmp_path / "m.safetensors",
+        nn.Sequential(layer, layer),
+        "holds 0.weight and 1.weight as two tensors, which are one in",
     )
 
 

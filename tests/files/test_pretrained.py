@@ -219,14 +219,14 @@ REFUSED: dict[str, tuple[str, Callable[[], Any], str]] = {
     "frequencies": (
         "llama",
         lambda: pruned("llama"),
-        r"no config gives this LlamaForCausalLM: model\.rotary_emb\.original_inv_freq is \(4,\), the constructor makes",
+        r"no config fits this LlamaForCausalLM: model\.rotary_emb\.original_inv_freq is \(4,\), the constructor makes",
     ),
     "a scale": (
         "bert",
         lambda: secateur.prune(
             make("bert"), inputs("bert"), "channels=0.5", select=Select.of("*: prune=channels,head_dim")
         ),
-        r"from_pretrained would give another function.*\n.*\n  bert\.encoder\.layer\.0\.attention\.self\.scaling is "
+        r"from_pretrained would load another function.*\n.*\n  bert\.encoder\.layer\.0\.attention\.self\.scaling is "
         r"0\.353553, the constructor makes 0\.5\n",
     ),
 }
@@ -265,7 +265,7 @@ def test_a_recovered_model_without_additions_is_saved(tmp_path: Path) -> None:
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="is there already, and not empty; name a new folder"):
+    with pytest.raises(InputError, match="exists and is not empty; name a new folder"):
         pruned("bert", uniform=True).save(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 

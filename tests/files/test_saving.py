@@ -308,7 +308,7 @@ REFUSED = {
     "a scale by place": (
         "gpt2",
         {"drop": {"transformer.h.1": "all"}, "of": inverse},
-        r"no config gives this GPT2LMHeadModel without transformer\.h\.1: transformer\.h\.2\.attn\.scaling is 0\.0833",
+        r"no config fits this GPT2LMHeadModel without transformer\.h\.1: transformer\.h\.2\.attn\.scaling is 0\.0833",
     ),
     "a part of a layer": (
         "t5",
@@ -323,7 +323,7 @@ REFUSED = {
     "rates that grow from layer to layer": (
         "segformer",
         {"target": "depth=0.5"},
-        "no config gives this SegformerForSemanticSegmentation without .*drop_prob is .*, the constructor makes .*\n"
+        "no config fits this SegformerForSemanticSegmentation without .*drop_prob is .*, the constructor makes .*\n"
         "drop other blocks, or leave uniform out",
     ),
 }
@@ -443,7 +443,7 @@ def test_a_family_cut_in_depth_is_loaded_by_transformers_alone_or_refused(name: 
     family = FAMILIES[name]
     model, call = family.build(), family.call()
     if name not in SHORTER:
-        with pytest.raises(InputError, match=r"no config gives|blocks must stay"):
+        with pytest.raises(InputError, match=r"no config fits|blocks must stay"):
             secateur.prune(model, call, "depth=0.5", uniform=True)
         return
     result = secateur.prune(model, call, "depth=0.5", uniform=True)

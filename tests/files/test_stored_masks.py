@@ -120,7 +120,7 @@ def test_packing_is_the_identity_both_ways(n: int) -> None:
 
 def test_a_model_that_wears_masks_is_not_loaded_into(tmp_path: Path) -> None:
     model = masked_file(tmp_path / "m.safetensors")
-    with pytest.raises(InputError, match=r"the model wears masks already.*masks_of\(model\)\.remove\(\)"):
+    with pytest.raises(InputError, match=r"the model has masks already.*masks_of\(model\)\.remove\(\)"):
         load(model, tmp_path / "m.safetensors")
 
 
@@ -138,7 +138,7 @@ DAMAGED: dict[str, tuple[str | None, dict[str, torch.Tensor], str]] = {
     "unknown weight": (
         '{"9.weight": "unstructured"}',
         {"9.weight.secateur_mask": bits(1)},
-        "masks '9.weight', which is no parameter of this Sequential",
+        "masks '9.weight', which is not a parameter of this Sequential",
     ),
     "wrong size": (
         None,

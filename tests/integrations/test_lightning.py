@@ -112,7 +112,9 @@ def test_the_example_of_the_module_is_the_default(tmp_path: Path) -> None:
     fit(tmp_path, module, PruningCallback("params=0.6", every=2))
     assert size(module) <= 0.6 * size(Net())
     for part, name in (("", "Net"), ("features", "features")):
-        with pytest.raises(InputError, match=f"there are no example inputs of {name}\ngive what it is called with: Pr"):
+        with pytest.raises(
+            InputError, match=f"there are no example inputs for {name}\npass the inputs that it is called with: Pr"
+        ):
             fit(tmp_path, Net(), PruningCallback("params=0.6", every=2, part=part))
 
 

@@ -89,7 +89,7 @@ def _shorter_by_one(model: nn.Module, config: Any, number: Number) -> dict[str, 
 
 def renumbering(model: nn.Module, removed: Collection[str], config: Any, mend: str) -> Renumbering:
     """What closes the gaps that blocks leave. Raises `InputError` where no config describes the model without them."""
-    fault = f"no config gives this {type(model).__name__} without {listed(removed, SHOWN)}"
+    fault = f"no config fits this {type(model).__name__} without {listed(removed, SHOWN)}"
     lists = sorted({name.rpartition(".")[0] for name in removed})
     counters_of = counters(model, config, lists)
     counted = counters_of.numbers

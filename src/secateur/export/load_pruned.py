@@ -36,10 +36,10 @@ def load_pruned(model: nn.Module, path: Any) -> nn.Module:
         raise ValueError(f"{path} is of secateur format {metadata.get('secateur_format')}, this loader reads {FORMAT}")
     plans = json.loads(metadata["secateur_plans"])
     aliases = json.loads(metadata["secateur_aliases"])
-    for name in json.loads(metadata.get("secateur_masks", "{}")):  # a bit a weight, the highest first
+    for name in json.loads(metadata.get("secateur_masks", "{}")):  # one bit per weight, the highest bit first
         weight, bits = stored[aliases.get(name, name)], stored.pop(f"{name}.secateur_mask").unsqueeze(1)
         kept = (bits & torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8)).flatten()
-        weight[(kept[: weight.numel()] == 0).reshape(weight.shape)] = 0  # for good
+        weight[(kept[: weight.numel()] == 0).reshape(weight.shape)] = 0  # the mask becomes part of the weight
     sources = {**{name: name for name in stored}, **aliases}
     # lists: begin
     plans, closed, picks = _built(plans)
@@ -81,8 +81,8 @@ def load_pruned(model: nn.Module, path: Any) -> nn.Module:
 
 
 def _put(model: nn.Module, places: Named, fresh: Named, sources: Named, stored: Named) -> None:
-    """Put the stored tensors into the model, and into the containers in which modules hold theirs too."""
-    made, replaced, olds = {}, {}, []  # the old ones live on, so that no other tensor takes their id
+    """Put the stored tensors into the model, and into containers of its modules that hold the same tensors."""
+    made, replaced, olds = {}, {}, []  # the old tensors stay alive, so that no other tensor gets their id
     for name, source in sources.items():
         table, leaf = places[name] if name in places else fresh[name][:2]
         old = table[leaf] if name in places else fresh[name][2]
@@ -103,14 +103,14 @@ def _put(model: nn.Module, places: Named, fresh: Named, sources: Named, stored: 
 
 # owning: begin
 def _own(model: nn.Module, names: Collection[str]) -> None:
-    """Copies of the objects that modules hold under these names: other models may hold the same ones."""
+    """Replace the objects that modules hold under these names by copies: other models may hold the same ones."""
     kept = {id(one): one for one in (*model.modules(), *(table[leaf] for table, leaf in _places(model).values()))}
     memo = dict(kept)
     for module in model.modules():
         for name in vars(module).keys() & names:
             try:
                 copy.deepcopy(vars(module)[name], memo)
-            except Exception:  # noqa: BLE001 - it cannot be copied, and is changed as it is
+            except Exception:  # noqa: BLE001 - an object that cannot be copied is changed in place
                 return
     for module in model.modules():
         for name, value in list(vars(module).items()):
@@ -121,7 +121,7 @@ def _own(model: nn.Module, names: Collection[str]) -> None:
 # owning: end
 # lists: begin
 def _built(plans: list[Any]) -> tuple[list[Any], Named, dict[Any, Any]]:
-    """Plans in the names of the model as it is built, what is taken out of its lists, and what stays of attributes."""
+    """Return plans with the names of the model as built, the members to drop from its lists, and the entries to keep."""
     closed: Named = {}
     picks, found = {}, []
     for plan in plans:
@@ -147,7 +147,7 @@ def _built(plans: list[Any]) -> tuple[list[Any], Named, dict[Any, Any]]:
 
 
 def _opened(name: str, closed: Named) -> str:
-    """What the model as it is built calls a module or tensor of the smaller one."""
+    """Return the name that a module or tensor of the smaller model has in the model as built."""
     parts = name.split(".")
     for i in range(1, len(parts)):
         if parts[i].isdecimal():
@@ -161,7 +161,7 @@ def _check_lists(model: nn.Module, closed: Named, picks: dict[Any, Any]) -> None
     for name in closed:
         members = modules[name]._modules if name in modules else {"": None}
         if list(members) != [str(place) for place in range(len(members))]:
-            raise ValueError(f"the file is of another model: it closes gaps in {name!r}, which is no list here")
+            raise ValueError(f"the file is of another model: it closes gaps in {name!r}, which is not a list here")
     for (path, name), (old, _) in picks.items():
         table, leaf = _attributes(modules[path], name) if path in modules else ({}, "")
         value: Any = table.get(leaf) if not any(part.startswith("_") for part in name.split(".")) else None
@@ -182,19 +182,19 @@ def _close(modules: Mapping[str, Any], closed: Named, picks: dict[Any, Any]) -> 
 
 # lists: end
 def _attributes(module: nn.Module, dotted: str) -> tuple[Named, str]:
-    """The dict that holds an attribute of a module, or of an object below it, and its name there."""
+    """Return the dict that holds an attribute of a module, or of an object below it, and its key there."""
     *way, leaf = dotted.split(".")
     table: Any = vars(module)
     for name in way:
         held = table.get(name)
         table = held if isinstance(held, dict) else getattr(held, "__dict__", None)
         if table is None or isinstance(held, nn.Module):
-            raise ValueError(f"{dotted} is kept in no plain object here; load this file with secateur.load")
+            raise ValueError(f"{dotted} is not held by a plain object here; load this file with secateur.load")
     return table, leaf
 
 
 def _places(model: nn.Module) -> Named:
-    """Where each tensor of the model lies: the dict that holds it, and its name there."""
+    """Return, for each tensor of the model, the dict that holds it and its key there."""
     return {
         f"{path}.{leaf}" if path else leaf: (table, leaf)
         for path, module in model.named_modules(remove_duplicate=False)
@@ -205,7 +205,7 @@ def _places(model: nn.Module) -> Named:
 
 
 def _fresh(model: nn.Module, added: list[Any], sources: Named, stored: Named) -> Named:
-    """Where parameters go that the model was built without, by name, and a tensor that each is like."""
+    """Return, for parameters that the model was built without, their place and a tensor of the same kind."""
     places, modules, found = _places(model), dict(model.named_modules(remove_duplicate=False)), {}
     for name, like, dim in added:
         path, _, leaf = name.rpartition(".")
@@ -223,7 +223,7 @@ def _fresh(model: nn.Module, added: list[Any], sources: Named, stored: Named) ->
 
 
 def _check(model: nn.Module, places: Named, sources: Named, stored: Named, changes: list[Any], removed: Named) -> None:
-    """Refuse a file of another model before anything is changed."""
+    """Raise `ValueError` for a file of another model, before anything is changed."""
     modules = dict(model.named_modules(remove_duplicate=False))
     if strange := [name for name in removed if not name or name not in modules]:
         raise ValueError(f"the file is of another model: the model has no module {strange[0]!r}")

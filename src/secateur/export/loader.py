@@ -1,7 +1,7 @@
 """The runtime `loader`: a Python file that loads a saved model on machines without secateur.
 
-Its code is `secateur/export/load_pruned.py`, a module like any other. What that module imports of secateur is written
-out, so that the exported file needs only torch and safetensors.
+Its code is `secateur/export/load_pruned.py`, an ordinary module. The source of everything that it imports from secateur
+is copied into the exported file, which therefore needs only torch and safetensors.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _FOR_CHECKERS = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)
 
 
 def loader_source(path: str | os.PathLike[str]) -> str:
-    """The source of a short Python file with one function, `load_pruned(model, path)`, that does not need secateur.
+    """Return the source of a Python file with one function, `load_pruned(model, path)`, that does not need secateur.
 
-    It loads any file that this version of secateur saves. What closes gaps in lists of layers, and what copies objects
-    that modules hold, is left out where the saved model needs none of it.
+    The code that closes gaps in lists of layers, and that copies objects which modules hold, is left out if the saved
+    model does not need it.
 
     Args:
-        path: The saved file. It is checked, and named in the first lines of the source.
+        path: A file that `secateur.save` wrote. It is checked, and named in the first lines of the source.
 
     Returns:
         Python source.
 
     Raises:
-        FileError: Where `path` is not such a file.
+        FileError: `path` is not such a file.
 
     Example:
         >>> loader_source("nowhere.safetensors")
@@ -55,7 +55,7 @@ def loader_source(path: str | os.PathLike[str]) -> str:
 
 
 def _written_out(imports: str) -> str:
-    """The sources of the classes and functions that these lines import."""
+    """Return the source of the classes and functions that these lines import."""
     found = [getattr(importlib.import_module(module), name) for module, name in _ONE.findall(imports)]
     sources = (_EXAMPLE.sub("", inspect.getsource(one)) for one in found)
     return "\n" + "\n\n".join(sources) + "\n"

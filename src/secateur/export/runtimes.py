@@ -11,24 +11,24 @@ from secateur.errors import InputError, nearest
 from secateur.export.loader import loader_source
 
 Runtime: TypeAlias = "Callable[[Path], str]"
-"""The path of a file that `secateur.save` wrote -> the text of the file that the runtime reads."""
+"""From the path of a file that `secateur.save` wrote to the content of the file that the runtime reads."""
 
 RUNTIMES: Table[str, Runtime] = Table("runtimes named", {"loader": loader_source})
 
 
 def exported(path: Path, to: str = "loader") -> str:
-    """What a runtime reads, made from a saved model.
+    """Return the content of the file that a runtime reads, made from a saved model.
 
     Args:
         path: A file that `secateur.save` wrote.
         to: The name of the runtime, a row of `RUNTIMES`.
 
     Returns:
-        The text of a file.
+        The content of the file to write.
 
     Raises:
-        InputError: Where no runtime has this name.
-        FileError: Where `path` is not such a file.
+        InputError: No runtime has this name.
+        FileError: `path` is not such a file.
 
     Example:
         >>> exported(Path("model.safetensors"), to="lodaer")

@@ -1,8 +1,8 @@
-"""Extra state in a file: what modules give by `get_extra_state`, and take back by `set_extra_state`.
+"""Extra state in a file: what modules return from `get_extra_state` and take back in `set_extra_state`.
 
-The metadata `secateur_extra` is a JSON object from the paths of modules to what they gave. JSON knows no tuples, no
-tensors and no keys but strings: such values are objects with one key that begins with `$`. Tensors lie beside the
-others under `<path>.secateur_extra.<number>`. Nothing else is stored, for only a pickle could hold it.
+The metadata key `secateur_extra` holds a JSON object from the paths of modules to their extra state. JSON has no
+tuples, no tensors and only strings as keys: such values are objects with one key that begins with `$`. Tensors are stored next
+to the others, under `<path>.secateur_extra.<number>`. Nothing else is stored, because only a pickle could hold it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PLAIN = (type(None), bool, int, float, str)
 
 
 def extra_names(model: nn.Module) -> set[str]:
-    """The names of extra state in the model's state dict."""
+    """Return the names of extra state in the model's state dict."""
     return {f"{path}.{_KEY}" if path else _KEY for path, module in model.named_modules() if _gives(module)}
 
 
@@ -39,10 +39,10 @@ def _takes(module: nn.Module) -> bool:
 
 
 def stored_extra(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What goes into a file: tensors and metadata; nothing where no module has extra state.
+    """Return the tensors and the metadata that a file stores; both are empty if no module has extra state.
 
-    Raises `InputError`, with the name of the module, for what only a pickle could hold, and for what could not be given
-    back.
+    Raises `InputError`, with the name of the module, for values that only a pickle could hold, and for a module without
+    `set_extra_state`.
     """
     tensors: dict[str, Tensor] = {}
     found = {}
@@ -53,15 +53,15 @@ def stored_extra(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 class _Writer:
-    """Values of one module as JSON, its tensors set aside."""
+    """Converts the values of one module to JSON, and collects their tensors."""
 
     def __init__(self, path: str, module: nn.Module, tensors: dict[str, Tensor]):
         self.path, self.tensors, self.count = path, tensors, 0
         self.module = f"{type(module).__name__} {path!r}" if path else f"the model, a {type(module).__name__},"
         if not _takes(module):
             raise InputError(
-                f"{self.module} has get_extra_state, but no set_extra_state: what is saved could not be given back\n"
-                "write that method too, then save"
+                f"{self.module} has get_extra_state, but no set_extra_state, so its extra state could not be loaded\n"
+                "define that method too, then save"
             )
 
     def written(self, value: Any) -> Any:
@@ -82,7 +82,7 @@ class _Writer:
         raise InputError(
             f"the extra state of {self.module} holds a {kind.__name__}: {value!r}\n"
             "secateur.save stores numbers, strings, tensors, lists, tuples and dicts of them, never a pickle: let\n"
-            "get_extra_state give those, and set_extra_state make of them what it needs"
+            "get_extra_state return those, and let set_extra_state convert them"
         )
 
     def _aside(self, tensor: Tensor) -> str:
@@ -95,9 +95,9 @@ class _Writer:
 
 
 def taken_extra(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The extra state of a file by module, its tensors taken out of the others.
+    """Return the extra state of a file by module, and remove its tensors from `tensors`.
 
-    Raises `FileError`, whose text continues "<path>: ...".
+    Raises `FileError`, whose message continues "<path>: ...".
     """
     if EXTRA not in metadata:
         return {}
@@ -130,7 +130,7 @@ _TAGS: dict[str, Callable[[Any, dict[str, Tensor]], Any]] = {
 
 
 def check_extra(model: nn.Module, found: Mapping[str, Any]) -> None:
-    """Raise `FileError`, whose text continues "<path> ...", for extra state that nothing in the model takes."""
+    """Raise `FileError`, whose message continues "<path> ...", for extra state that no module of the model takes."""
     modules = dict(model.named_modules())
     for path in found:
         if path not in modules or not _takes(modules[path]):
@@ -139,7 +139,7 @@ def check_extra(model: nn.Module, found: Mapping[str, Any]) -> None:
 
 
 def give_extra(model: nn.Module, found: Mapping[str, Any], device: torch.device | None) -> None:
-    """Hand each module what it gave."""
+    """Pass each module its extra state."""
     modules = dict(model.named_modules())
     for path, value in found.items():
         modules[path].set_extra_state(_on(value, device))

@@ -1,7 +1,7 @@
-"""Hold a file against a freshly built model: what the plans make of its shapes and integers, and where tensors go.
+"""Fit a file to a freshly built model: apply its plans to shapes and integers, compare, and find where tensors go.
 
-Only shapes are computed, so weights that are about to be replaced are never cut. Nothing of the model is touched
-before `FittedFile.put`, which assigns what lies ready and cannot fail.
+Only shapes are computed, so weights that are about to be replaced are never cut. The model does not change before
+`FittedFile.put`, which only assigns values that are ready, and so cannot fail.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from secateur.plan.renumbering import Names
 SHOWN = 5
 OTHER = (
     "cause: the file is of another architecture, or the model was built with other arguments\n"
-    "mend:  build the model as it was before it was pruned"
+    "fix:   build the model as it was before it was pruned"
 )
 
 
@@ -49,7 +49,7 @@ class Stored:
         return name in self.tensors or name in self.aliases
 
     def source(self, name: str) -> str:
-        """The name that a tensor is stored under."""
+        """Return the name that a tensor is stored under."""
         return self.aliases.get(name, name)
 
     @property
@@ -59,7 +59,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class FittedFile:
-    """All that a load changes, ready to be put in place."""
+    """All changes that a load makes, ready to be assigned."""
 
     model: nn.Module
     tensors: Sequence[tuple[Slot, torch.Tensor]]
@@ -70,7 +70,7 @@ class FittedFile:
     plans: tuple[Plan, ...]
 
     def put(self) -> None:
-        """Change the model. Plain dict entries are set, so no code of the model runs that could refuse."""
+        """Change the model. Only plain dict entries are set, so no code of the model runs and can raise."""
         own = own_objects(self.model, (owner for owner, *_ in (*self.values, *self.picks)))
         own.put()
         modules = dict(self.model.named_modules(remove_duplicate=False))
@@ -92,15 +92,15 @@ class FittedFile:
 
 
 def fit(model: nn.Module, plans: tuple[Plan, ...], stored: Stored, device: torch.device | None) -> FittedFile:
-    """Follow the plans in shapes and hold every stored tensor against the result.
+    """Apply the plans to shapes and compare every stored tensor with the result.
 
-    Raises `FileError`, whose text continues "<path> ...", where anything differs; `InputError` where the model was
-    already cut otherwise, or keeps tensors without values.
+    Raises `FileError`, whose message continues "<path> ...", if anything differs; `InputError` if the model was already
+    cut by other plans, or keeps tensors without values.
     """
     done = plans_of(model)
     if plans[: len(done)] != done:
         raise InputError(
-            "the model was already cut, by other plans than those of the file; load into a freshly built one"
+            "the model was already cut, by other plans than those of the file; load into a freshly built model"
         )
     outline = _Outline(model, stored)
     for plan in plans[len(done) :]:
@@ -114,7 +114,7 @@ def fit(model: nn.Module, plans: tuple[Plan, ...], stored: Stored, device: torch
 class _Outline:
     """The shapes and integers of a model as plans change them; the model itself is only read.
 
-    Tensors that are shared, in the model or by what the file says, go by one key: the first of their names.
+    Tensors that are shared, in the model or according to the file, have one key: the first of their names.
     """
 
     def __init__(self, model: nn.Module, stored: Stored):
@@ -128,10 +128,10 @@ class _Outline:
         self.values: dict[tuple[int, str, int | None], int] = {}
         self.changes: list[tuple[Any, str, AttributeChange]] = []
         self.removed: dict[str, Gives] = {}  # by the names of the model as it is
-        self.gone: set[str] = set()  # the same by the names that the plans have come to
+        self.gone: set[str] = set()  # the same modules, by their names after the plans so far
         self.closed: dict[str, list[str]] = {}
         self.picks: dict[tuple[int, str | None], tuple[Any, str, tuple[int, ...]]] = {}
-        self.built = {name: name for name in self.modules}  # what the model as it is calls each of its modules
+        self.built = {name: name for name in self.modules}  # the name of each module in the model as it is
         self.tensors = {slot.name: slot.tensor for slot in self.slots}
         for alias, name in stored.aliases.items():
             self._share(alias, name)
@@ -146,10 +146,8 @@ class _Outline:
                 )
             self.key = {n: its if key == mine else key for n, key in self.key.items()}
 
-    # --- plans ---
-
     def follow(self, plan: Plan) -> None:
-        """What the model becomes by a plan."""
+        """Apply a plan."""
         for name, gives in plan.removed.items():
             self._remove(name, gives)
         for name in plan.sites:
@@ -163,14 +161,14 @@ class _Outline:
             self._renumber(plan.renumbered, plan)
 
     def _renumber(self, closing: Renumbering, plan: Plan) -> None:
-        """Close gaps: from here on plans, and the file, call what lies behind them by other names."""
+        """Close gaps in lists: later plans, and the file, use the new names of the modules behind a gap."""
         for change in closing.numbers:
             self._change(change)
         for pick in closing.picks:
             self._pick(pick)
         for name in closing.lists:
             if name not in self.modules or not is_list(self.modules[name]):
-                raise FileError(f"closes gaps in {name!r}, which is no list in this {self.kind}\n{OTHER}")
+                raise FileError(f"closes gaps in {name!r}, which is not a list in this {self.kind}\n{OTHER}")
         for name in filter(plan.names.removes, plan.removed):
             holder, _, member = self.built[name].rpartition(".")
             self.closed.setdefault(holder, []).append(member)
@@ -202,7 +200,7 @@ class _Outline:
         self.changes.append((owner, leaf, change))
 
     def _add(self, added: Sequence[Added]) -> None:
-        """Slots for parameters that the model does not have yet, under each name of their modules."""
+        """Make slots for parameters that the model does not have yet, under each name of their modules."""
         modules = {name: module for name, module in self.modules.items() if not inside(name, self.gone)}
         known = {slot.name: self.tensors[slot.name] for slot in self.slots}
         try:
@@ -240,7 +238,7 @@ class _Outline:
             )
 
     def _read(self, change: AttributeChange) -> tuple[Any, str, int]:
-        """What holds an attribute, its name there and its integer. Nothing but integers, and no code is run."""
+        """Return the object that holds an attribute, its name there and its integer; no code of the model is run."""
         owner, leaf = self._owner(change)
         held: Any = values(owner)[leaf] if leaf is not None else None
         value = held
@@ -248,7 +246,7 @@ class _Outline:
             value = held[change.index] if isinstance(held, (tuple, list)) and change.index < len(held) else None
         if leaf is None or type(value) is not int:
             what = type(held).__name__ if leaf is not None else "missing"
-            raise FileError(f"sets {_path(change)}, which is no integer in this {self.kind} ({what})\n{OTHER}")
+            raise FileError(f"sets {_path(change)}, which is not an integer in this {self.kind} ({what})\n{OTHER}")
         return owner, leaf, value
 
     def _owner(self, change: AttributeChange | Pick) -> tuple[Any, str | None]:
@@ -273,10 +271,8 @@ class _Outline:
         kept = pick.kept if earlier is None else tuple(earlier[i] for i in pick.kept)
         self.picks[id(owner), leaf] = owner, leaf, kept
 
-    # --- names and shapes ---
-
     def compare(self, cut: set[str]) -> None:
-        """Raise `FileError` for names that one side lacks, and for shapes and kinds that differ."""
+        """Raise `FileError` for names that one side lacks, and for shapes and dtypes that differ in kind."""
         known = {slot.name for slot in self.slots}
         wanted = [slot for slot in self.slots if slot.persistent or slot.name in cut]
         problems = {
@@ -301,18 +297,20 @@ class _Outline:
         )
 
     def _check_places(self) -> None:
-        """Two names of one place must mean one tensor."""
+        """Raise `FileError` if two names of one place in the model have different tensors in the file."""
         sources: dict[tuple[int, str], str] = {}
         for slot in self.slots:
             if slot.name in self.stored:
                 source = self.stored.source(slot.name)
                 other = sources.setdefault(slot.place, source)
                 if other != source:
-                    raise FileError(f"holds {other} and {slot.name} apart, which are one in this {self.kind}\n{OTHER}")
+                    raise FileError(
+                        f"holds {other} and {slot.name} as two tensors, which are one in this {self.kind}\n{OTHER}"
+                    )
 
 
 def _made(outline: _Outline, device: torch.device | None) -> Iterator[tuple[Slot, torch.Tensor]]:
-    """The new tensor of each slot that gets one; what is shared is made once."""
+    """Yield the new tensor of each slot that gets one; a shared tensor is made once."""
     made: dict[tuple[object, bool], torch.Tensor] = {}
     for slot in outline.slots:
         old = outline.tensors[slot.name]
@@ -322,7 +320,7 @@ def _made(outline: _Outline, device: torch.device | None) -> Iterator[tuple[Slot
         place = device or (old.device if not old.is_meta else torch.device("cpu"))
         if not stored and old.is_meta:
             raise InputError(
-                f"{slot.name} is on the meta device, and not in the file: it is no part of the state dict\n"
+                f"{slot.name} is on the meta device, and not in the file: it is not part of the state dict\n"
                 "build the model on a real device, then load it"
             )
         if stored or value.device != place:

@@ -1,13 +1,14 @@
-"""Pruned models in one safetensors file: weights, and in its metadata the plans that the model went through.
+"""Save a pruned model to one safetensors file: its weights, and in the metadata the plans that cut it.
 
     save(pruned, "small.safetensors")
     again = load(build_model(), "small.safetensors")       # a freshly built original becomes the pruned model
 
-Metadata, all of it text: `secateur_format`, the version; `secateur_plans`, a JSON list of plans, oldest first;
+Metadata, all of them strings: `secateur_format`, the version; `secateur_plans`, a JSON list of plans, oldest first;
 `secateur_aliases`, a JSON object from further names of shared tensors to the one they are stored under;
-`secateur_masks`, where weights wear masks (see `secateur.files.stored_masks`); `secateur_extra`, what modules give by
-`get_extra_state` (see `secateur.files.extra_state`). Tensors go by dotted name: all parameters and persistent buffers,
-and whatever else a plan cut; masked weights by the names that they have without masks. Nothing is ever unpickled.
+`secateur_masks`, if weights have masks (see `secateur.files.stored_masks`); `secateur_extra`, what modules return from
+`get_extra_state` (see `secateur.files.extra_state`). Tensors are stored by dotted name: all parameters and persistent
+buffers, and any other tensor that a plan cut; masked weights by the names that they have without masks. Nothing is ever
+unpickled.
 """
 
 from __future__ import annotations
@@ -41,20 +42,27 @@ VERSION, PLANS, ALIASES = "secateur_format", "secateur_plans", "secateur_aliases
 
 @trainable
 def save(model: nn.Module, path: PathLike) -> None:
-    """Write the weights of `model`, its masks and the plans it went through to one file, whole or not at all.
+    """Write the weights of `model`, its masks and the plans that cut it to one safetensors file.
 
-    A model that was never cut is saved too, with no plans. Shared tensors are stored once. Raises `InputError` for a
-    path that cannot be written to, for tensors that have no values (meta), are sparse, or that safetensors does not
-    know, and for extra state that only a pickle could hold.
+    The file is written completely or not at all. Shared tensors are stored once.
 
-    >>> import secateur, tempfile
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    >>> _ = secateur.cut_(net, secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]}))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(net, f"{folder}/small.safetensors")
-    ...     again = load(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), f"{folder}/small.safetensors")
-    >>> again[0].out_features, bool((again[1].weight == net[1].weight).all())
-    (6, True)
+    Args:
+        model: A pruned model; a model that was never cut is saved too, with no plans.
+        path: The file to write.
+
+    Raises:
+        InputError: The path cannot be written to; a tensor has no values (meta), is sparse, or has a dtype that
+            safetensors does not know; or a module has extra state that only a pickle could hold.
+
+    Example:
+        >>> import secateur, tempfile
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+        >>> _ = secateur.cut_(net, secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]}))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(net, f"{folder}/small.safetensors")
+        ...     again = load(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), f"{folder}/small.safetensors")
+        >>> again[0].out_features, bool((again[1].weight == net[1].weight).all())
+        (6, True)
     """
     check_model(model)
     _check_saved_whole(model)
@@ -78,27 +86,37 @@ def save(model: nn.Module, path: PathLike) -> None:
 
 @trainable
 def load(model: nn.Module, path: PathLike, *, device: torch.device | str | None = None) -> nn.Module:
-    """Turn `model`, freshly built as it was before pruning, into the model saved at `path`; returns the same object.
+    """Turn `model`, freshly built as it was before pruning, into the model saved at `path`.
 
-    The plans of the file are followed in order, then every name and shape of the file is held against the model;
-    nothing of the model is touched before all of it fits. Values keep the dtype of the file. They go to `device`, by
-    default to where the model's tensors are (a model on the meta device: to the CPU). Parameters are new objects, so
-    an optimizer is to be built afterwards; a config that the plans change becomes a copy of the model's own, so another
-    model that holds it too stays as it is. Plans that the model went through already are not followed twice.
+    The plans of the file are applied in order, then every name and shape of the file is compared with the model; the
+    model does not change unless everything fits. Plans that the model went through already are not applied twice.
+    Values keep the dtype of the file. Parameters are new objects, so build the optimizer afterwards. A config that the
+    plans change is copied first, so another model that holds it too does not change.
 
-    Raises `FileError` for a file that is missing, damaged or hostile, of another architecture (which parameter
-    differs, with both shapes) or of a newer format; `InputError` for a model that cannot be loaded into.
+    Args:
+        model: The original model, as its constructor builds it.
+        path: A file that `secateur.save` wrote.
+        device: Where the tensors go. Default: None, where the model's tensors are (from the meta device: to the CPU).
 
-    >>> load(nn.Linear(2, 2), "nowhere.safetensors")
-    Traceback (most recent call last):
-        ...
-    secateur.errors.FileError: no file nowhere.safetensors
+    Returns:
+        The same object, now the pruned model.
+
+    Raises:
+        FileError: The file is missing, damaged or hostile, of a newer format, or of another architecture; the message
+            names the parameters that differ, with both shapes.
+        InputError: The model cannot be loaded into.
+
+    Example:
+        >>> load(nn.Linear(2, 2), "nowhere.safetensors")
+        Traceback (most recent call last):
+            ...
+        secateur.errors.FileError: no file nowhere.safetensors
     """
     check_model(model)
     target = _device(device)
     if masked_names(model):
         raise InputError(
-            "the model wears masks already; load into a freshly built one, or take them off first with "
+            "the model has masks already; load into a freshly built one, or remove them first with "
             "secateur.masks.masks_of(model).remove()"
         )
     with opened_tensors(path) as file:
@@ -122,7 +140,7 @@ def load(model: nn.Module, path: PathLike, *, device: torch.device | str | None 
 
 
 def read_plans(path: PathLike) -> tuple[Plan, ...]:
-    """The plans that the model in a file went through, oldest first; no weights are read.
+    """Return the plans that cut the model in a file, oldest first; no weights are read.
 
     Raises `FileError` as `load` does.
 
@@ -135,11 +153,8 @@ def read_plans(path: PathLike) -> tuple[Plan, ...]:
         return _metadata(path, file)[0]
 
 
-# --- what is stored -------------------------------------------------------------------------------------------------
-
-
 def _check_saved_whole(model: nn.Module) -> None:
-    """A part that was cut on its own, and what a state dict holds beside tensors, would be lost."""
+    """Raise `InputError` for what a file would lose: plans of a part, and entries of the state dict without tensors."""
     for name, module in model.named_modules():
         if name and plans_of(module):
             raise InputError(
@@ -149,15 +164,15 @@ def _check_saved_whole(model: nn.Module) -> None:
     for name, value in model.state_dict(keep_vars=True).items():
         if name not in known:
             raise InputError(
-                f"the state dict holds {name!r} ({type(value).__name__}), which is no parameter or buffer\n"
-                "secateur.save stores tensors only: take it out of the state dict, or save it beside"
+                f"the state dict holds {name!r} ({type(value).__name__}), which is not a parameter or buffer\n"
+                "secateur.save stores tensors only: take it out of the state dict, or save it separately"
             )
 
 
 def _stored(
     model: nn.Module, plans: tuple[Plan, ...], masked: set[str]
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors by the first of their names, and the first name by each further one; without masks."""
+    """Return tensors by the first of their names, and that name by each further one; without masks."""
     cut = cut_names(plans)
     first: dict[int, str] = {}
     tensors: dict[str, torch.Tensor] = {}
@@ -185,9 +200,6 @@ def _plain(slot: Slot) -> torch.Tensor:
     return tensor.contiguous()
 
 
-# --- reading --------------------------------------------------------------------------------------------------------
-
-
 def _device(device: torch.device | str | None) -> torch.device | None:
     try:
         return None if device is None else torch.device(device)
@@ -196,12 +208,12 @@ def _device(device: torch.device | str | None) -> torch.device | None:
 
 
 def _metadata(path: PathLike, file: Any) -> tuple[tuple[Plan, ...], dict[str, str]]:
-    """Plans and aliases of an open file, checked."""
+    """Read and check the plans and aliases of an open file."""
     data: Mapping[str, str] = file.metadata() or {}
     if VERSION not in data:
         raise FileError(
             f"{path} was not written by secateur.save: it has no {VERSION!r} in its metadata\n"
-            "plain weights go into a model with model.load_state_dict(safetensors.torch.load_file(path))"
+            "load plain weights with model.load_state_dict(safetensors.torch.load_file(path))"
         )
     if data[VERSION] != str(FORMAT):
         raise FileError(f"{path} is of format {data[VERSION]}; this secateur reads format {FORMAT}: update secateur")
@@ -209,7 +221,7 @@ def _metadata(path: PathLike, file: Any) -> tuple[tuple[Plan, ...], dict[str, st
         plans = tuple(map(_plan, _json_list(data[PLANS])))
         return plans, _aliases(json.loads(data[ALIASES]), set(file.keys()))
     except KeyError as error:
-        raise FileError(f"{path}: its metadata lack {error}") from error
+        raise FileError(f"{path}: its metadata have no {error}") from error
     except (ValueError, RecursionError) as error:  # a FileError is a ValueError
         raise FileError(f"{path}: its metadata are damaged: {error or type(error).__name__}") from error
 
@@ -232,6 +244,3 @@ def _aliases(data: Any, names: set[str]) -> dict[str, str]:
         if not isinstance(first, str) or first not in names or name in names:
             raise FileError(f"{ALIASES} calls {name!r} another name of {first!r}: {listed(sorted(names), 3)}")
     return data
-
-
-# --- writing whole or not at all ------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """Hugging Face models in and out: a config that describes a pruned model, and a folder for `from_pretrained`.
 
-A model that was traced with `uniform=True` carries the right config already. For any other, the config is sought: the
-constructor is followed with the integers of the config as unknowns, and what it would make must be the model, dimension
-by dimension. What a constructor computes beside sizes (the scale of attention scores, rotary frequencies) must come out
-as the pruned model has it: the model of the written folder is held against the pruned one before the folder is there.
+A model that was traced with `uniform=True` has the right config already. For any other model, the config is solved for:
+the constructor is traced with the integers of the config as unknowns, and the shapes that it makes must equal those of
+the model. Other values that a constructor computes (the scale of attention scores, rotary frequencies) must also equal
+those of the pruned model: the written folder is loaded and compared with the pruned model before it gets its name.
 """
 
 from __future__ import annotations
@@ -43,15 +43,11 @@ from secateur.trace.tracked_ints import Num
 
 SHOWN = 4
 TOLERANCE = 1e-9
-BOUND = 8  # a number of the config is sought up to so many times the size that it makes
-
-
-# --- does the config describe the model? ----------------------------------------------------------------------------
+BOUND = 8  # a number of the config is tried up to this many times the size that it makes
 
 
 def check_rebuilds(model: nn.Module) -> None:
-    """Raise `PruningError` where the class of a uniform model does not build it again from its config, as it is written
-    to a file."""
+    """Raise `PruningError` if the class of a uniform model does not build the same model from its config."""
     other = rebuilt(model, copy.deepcopy(model.config))
     wrong = [*_shapes(model, other), *_numbers(model, other)]
     if wrong:
@@ -62,7 +58,7 @@ def check_rebuilds(model: nn.Module) -> None:
 
 
 def _check_valid(model: nn.Module, config: Any) -> None:
-    """A config may refuse, when it is saved, sizes with which the model runs."""
+    """Raise `InputError` if the config, which checks itself when it is saved, refuses the new sizes."""
     try:
         check_config(config)
     except Exception as error:
@@ -72,11 +68,11 @@ def _check_valid(model: nn.Module, config: Any) -> None:
 
 
 def _shapes(model: nn.Module, other: nn.Module) -> Iterator[str]:
-    return other_shapes(plain_slots(model, masked_names(model)), other)  # masks are none of the config's business
+    return other_shapes(plain_slots(model, masked_names(model)), other)  # the config does not describe masks
 
 
 def _numbers(model: nn.Module, other: nn.Module, kinds: tuple[type, ...] = (int, float)) -> Iterator[str]:
-    """Public numbers of modules that differ."""
+    """Describe the public numbers of modules that differ."""
     theirs = {holder.module: values(holder.owner) for holder in holders(other) if not holder.path}
     for holder in holders(model):
         if not holder.path:
@@ -87,13 +83,10 @@ def _numbers(model: nn.Module, other: nn.Module, kinds: tuple[type, ...] = (int,
                     yield f"{path} is {value:.6g}, the constructor makes {its:.6g}"
 
 
-# --- the config of a model that is not known to be uniform ----------------------------------------------------------
-
-
 def described(model: nn.Module) -> Any:
-    """A config from which the class of a pruned model makes its shapes.
+    """Return a config from which the class of a pruned model makes its shapes.
 
-    Raises `InputError` with what two layers want of one number of the config, or with the shapes that no config gives.
+    Raises `InputError` if two layers need different values of one number of the config, or if no config makes a shape.
     """
     config = _original(model)
     unknown = copy.deepcopy(config)
@@ -105,12 +98,12 @@ def described(model: nn.Module) -> Any:
             assign(holder.owner, name, _replaced(value, Attribute("", holder.name(name)), found))
     wrong = list(_shapes(model, anew(model, copy.deepcopy(config))))
     if wrong:
-        raise InputError(f"no config gives this {type(model).__name__}: {listed(wrong, SHOWN)}\n{INSTEAD}")
+        raise InputError(f"no config fits this {type(model).__name__}: {listed(wrong, SHOWN)}\n{INSTEAD}")
     return config
 
 
 def _original(model: nn.Module) -> Any:
-    """A copy of the config as it was before the plans that the model went through."""
+    """Return a copy of the config as it was before the plans that cut the model."""
     held: Any = nn.Module()
     held.config = copy.deepcopy(model.config)
     for plan in reversed(plans_of(model)):
@@ -128,7 +121,7 @@ def _of_config(config: Any) -> Iterator[Holder]:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What an expression over the config must be, and of what it is the size."""
+    """The value that an expression over the config must have, and the tensor that it is a size of."""
 
     expr: Expr
     value: int
@@ -136,7 +129,7 @@ class Wanted:
 
 
 def _wanted(model: nn.Module, built: Built) -> Iterator[Wanted]:
-    """What shapes ask for, then what integers of modules do: only the first cannot be helped."""
+    """Yield what shapes require, then what integers of modules require: only shapes must be met."""
     theirs = {slot.name: slot.tensor for slot in slots(built.model)}
     for slot in slots(model):
         if slot.name in theirs:
@@ -151,7 +144,7 @@ def _wanted(model: nn.Module, built: Built) -> Iterator[Wanted]:
 
 
 def _solved(wanted: Sequence[Wanted]) -> dict[Attribute, int]:
-    """Numbers of the config: those that are a size by themselves, then those that an expression has left to find."""
+    """Solve for numbers of the config: first those that are a size, then the last unknown of each expression."""
     found: dict[Attribute, tuple[int, str]] = {}
     for want in wanted:
         if isinstance(want.expr, Attribute):
@@ -187,18 +180,24 @@ def _replaced(value: Any, of: Attribute, found: dict[Attribute, int]) -> Any:
     return value
 
 
-# --- a folder -------------------------------------------------------------------------------------------------------
-
-
 def save_folder(model: nn.Module, folder: str | os.PathLike[str], calls: Sequence[Call], outputs: Any = None) -> None:
-    """Write a folder that `from_pretrained` loads, whole or not at all; what it loads computes what `model` does.
+    """Write a folder from which `from_pretrained` loads a model that computes what `model` computes.
 
-    Raises `InputError` where the folder holds something already, where no config describes the model, and where the
-    class computes something from the config that the pruned model has otherwise.
+    The folder is written completely or not at all.
+
+    Args:
+        model: A pruned Hugging Face model.
+        folder: A new or empty folder.
+        calls: The calls on which the loaded model is compared with `model`.
+        outputs: A function that picks the part of the outputs to compare. Default: None, all of it.
+
+    Raises:
+        InputError: The folder is not empty, no config describes the model, or the class computes something from the
+            config that differs in the pruned model.
     """
     target = Path(folder)
     if target.is_file() or (target.is_dir() and any(target.iterdir())):
-        raise InputError(f"{folder} is there already, and not empty; name a new folder")
+        raise InputError(f"{folder} exists and is not empty; name a new folder")
     here = {slot.name for slot in slots(model)}
     check_added(model, [one.name for plan in plans_of(model) for one in plan.added if one.name in here])
     check_bare(model)
@@ -218,7 +217,7 @@ def save_folder(model: nn.Module, folder: str | os.PathLike[str], calls: Sequenc
 
 
 def _closed(model: nn.Module) -> nn.Module:
-    """The model, or where blocks are by-passed a copy that holds the same tensors and counts without them."""
+    """Return the model, or if blocks are bypassed a copy without them that holds the same tensors."""
     gaps = [*bypassed(model)]
     if not gaps:
         return model
@@ -229,7 +228,7 @@ def _closed(model: nn.Module) -> nn.Module:
 
 
 def _filled(model: nn.Module, config: Any) -> Any:
-    """The model that the class makes of the config, with the pruned model's tensors."""
+    """Return the model that the class makes from the config, with the pruned model's tensors."""
     other = anew(model, copy.deepcopy(config))
     tensors = {slot.name: slot.tensor for slot in slots(model)}
     for slot in slots(other):
@@ -246,8 +245,8 @@ def _check_same(model: nn.Module, again: nn.Module, calls: Sequence[Call], outpu
     if not error < TOLERANCE:
         causes = [*_numbers(model, again, (float,)), *_buffers(model, again), *_numbers(model, again, (int,))]
         raise InputError(
-            f"from_pretrained would give another function (outputs differ by {error:.1e}): the constructor computes\n"
-            "from the config what the pruned model keeps as it was\n"
+            f"from_pretrained would load another function (outputs differ by {error:.1e}): the constructor\n"
+            "computes from the config values that the pruned model keeps as they were\n"
             + "\n".join(f"  {cause}" for cause in causes[:SHOWN])
             + f"\n{INSTEAD}"
         )

@@ -1,7 +1,7 @@
-"""Masks in a file: one bit a weight, beside the weights that lie behind them.
+"""Masks in a file: one bit per weight, next to the unmasked weights.
 
-A masked weight is stored under its plain name; its mask as bytes (the first weight in the highest bit) under that name
-with `.secateur_mask` behind it. The metadata `secateur_masks` is a JSON object from these names to patterns.
+A masked weight is stored under its plain name, its mask as bytes (the first weight in the highest bit) under that name
+followed by `.secateur_mask`. The metadata key `secateur_masks` holds a JSON object from these names to patterns.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _BITS = tuple(1 << place for place in range(7, -1, -1))
 
 @dataclass(frozen=True, slots=True)
 class StoredMask:
-    """One bit a weight, and how zeros may lie."""
+    """A mask as one bit per weight, and the pattern of its zeros."""
 
     bits: Tensor
     pattern: str
 
 
 def packed(mask: Tensor) -> Tensor:
-    """What is not zero as bits: (ceil(n / 8),) uint8.
+    """Return which elements are not zero, as bits: (ceil(n / 8),) uint8.
 
     >>> packed(torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 1.0, 1.0])).tolist()
     [129, 128]
@@ -44,7 +44,7 @@ def packed(mask: Tensor) -> Tensor:
 
 
 def unpacked(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The other way, as bools.
+    """Return the mask that `packed` made, as bools.
 
     >>> unpacked(torch.tensor([129, 128], dtype=torch.uint8), (3, 3)).tolist()
     [[True, False, False], [False, False, False], [False, True, True]]
@@ -54,12 +54,12 @@ def unpacked(bits: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def stored_masks(found: Mapping[str, Worn]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """What goes into a file: tensors and metadata; nothing where nothing wears a mask."""
+    """Return the tensors and the metadata that a file stores; both are empty if no weight has a mask."""
     for name, one in found.items():
         if bool(((one.mask.mask != 0) & (one.mask.mask != 1)).any()):
             raise InputError(
                 f"the mask of {name} holds more than 0 and 1, as averaged buffers do (use_buffers=True)\n"
-                "make it a part of the weight first: secateur.masks.masks_of(model).harden()"
+                "multiply it into the weight first: secateur.masks.masks_of(model).harden()"
             )
     tensors = {f"{name}{SUFFIX}": packed(one.mask.mask) for name, one in found.items()}
     patterns = {name: one.mask.pattern for name, one in found.items()}
@@ -67,9 +67,9 @@ def stored_masks(found: Mapping[str, Worn]) -> tuple[dict[str, Tensor], dict[str
 
 
 def taken_out(tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> dict[str, StoredMask]:
-    """The masks of a file, taken out of its tensors. Raises `FileError`, whose text continues "<path>: ...".
+    """Return the masks of a file, and remove them from `tensors`. A file of an older secateur has none.
 
-    A file of an older secateur has none.
+    Raises `FileError`, whose message continues "<path>: ...".
     """
     if MASKS not in metadata:
         return {}
@@ -88,20 +88,20 @@ def _taken(name: str, pattern: object, tensors: dict[str, Tensor]) -> StoredMask
             f"the mask of {name} has the pattern {pattern!r}; this secateur knows {', '.join(PATTERNS)}: update it"
         )
     if f"{name}{SUFFIX}" not in tensors:
-        raise FileError(f"its metadata are damaged: {MASKS} names {name!r}, and the file holds no mask of it")
+        raise FileError(f"its metadata are damaged: {MASKS} names {name!r}, but the file has no mask for it")
     return StoredMask(tensors.pop(f"{name}{SUFFIX}"), pattern)
 
 
 def fitted_masks(fitted: FittedFile, stored: Mapping[str, StoredMask]) -> dict[str, Tensor]:
-    """Masks as bools by name, held against the tensors that are to be loaded.
+    """Return masks as bools by name, after a check against the tensors that are to be loaded.
 
-    Raises `FileError`, whose text continues "<path> ...".
+    Raises `FileError`, whose message continues "<path> ...".
     """
     parameters = {slot.name: new for slot, new in fitted.tensors if isinstance(new, nn.Parameter)}
     found = {}
     for name, mask in stored.items():
         if name not in parameters or not parameters[name].is_floating_point():
-            raise FileError(f"masks {name!r}, which is no parameter of this {type(fitted.model).__name__}")
+            raise FileError(f"masks {name!r}, which is not a parameter of this {type(fitted.model).__name__}")
         found[name] = _fitted(name, mask.bits, tuple(parameters[name].shape))
     return found
 
@@ -119,7 +119,7 @@ def _fitted(name: str, bits: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def wear(model: nn.Module, masks: Mapping[str, Tensor], stored: Mapping[str, StoredMask]) -> None:
-    """Put masks on the parameters of these names, and wherever else these are held."""
+    """Put masks on the parameters of these names, in every module that holds them."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
     wanted = {}
     for name, kept in masks.items():

@@ -1,4 +1,4 @@
-"""The loop of `iterate` for a trainer that holds on to its model: stage by stage, the model is cut in place."""
+"""The loop of `iterate` for a trainer that keeps one model object: in each stage the model is cut in place."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from secateur.train.stage_verdict import Record, StageJudge
 
 UNITS = ("steps", "epochs")
 SET_HERE = ("model", "example_inputs", "target", "start", "dense")
-"""Options of `iterate` that are no business of the caller's."""
+"""Options of `iterate` that the callback sets itself."""
 OWN = ("every", "unit", "steps", "carry")
-"""What a callback takes as well."""
+"""Options of the callback itself."""
 KNOWN = (*OWN, *(name for name in option_names(iterate, IterateOptions) if name not in (*SET_HERE, *OWN)))
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When stages come: `steps` of them, one after every so many optimizer steps or epochs. Raises `InputError`."""
+    """When stages come: `steps` of them, one after every `every` optimizer steps or epochs. Raises `InputError`."""
 
     steps: int = 1
     every: int = 100
@@ -45,11 +45,11 @@ class Pace:
 
     @property
     def last(self) -> int:
-        """When the last stage comes."""
+        """The number of optimizer steps or epochs after which the last stage comes."""
         return self.steps * self.every
 
     def due(self, unit: str, count: int) -> int:
-        """How many stages have come after `count` units of training; counts may go up by more than one at a time.
+        """Return how many stages are due after `count` steps or epochs; `count` may rise by more than one at a time.
 
         >>> [Pace(steps=2, every=10).due("steps", count) for count in (5, 10, 21, 30)]
         [0, 1, 2, 2]
@@ -57,7 +57,7 @@ class Pace:
         return min(count // self.every, self.steps) if unit == self.unit else 0
 
     def check_reaches(self, unit: str, total: int) -> None:
-        """Raise `InputError` where the training ends before the last stage."""
+        """Raise `InputError` if the training ends before the last stage."""
         if unit == self.unit and 0 < total < self.last:
             raise InputError(
                 f"the training ends after {total} {unit}, before the last stage\n"
@@ -67,10 +67,12 @@ class Pace:
 
 
 class InPlace:
-    """Prunes a model in place, a stage at a time; what holds its parameters follows.
+    """Prunes a model in place, one stage at a time; optimizers and other objects with its parameters follow.
 
-    history: the model at first and each stage, as plain data. stopped: "target" or "max_drop" once it is over. model:
-    where a stage dropped too far, a copy of the model before it; else the model itself.
+    Attributes:
+        model: The model itself; if the metric of a stage dropped too far, a copy of the model of the stage before.
+        stopped: "target" or "max_drop" when the loop has ended, else None.
+        history: The original model and each stage, as plain data.
     """
 
     def __init__(self, target: str | Sequence[str], example_inputs: Any, pace: Pace, options: dict[str, Any]):
@@ -85,10 +87,10 @@ class InPlace:
         self._done = 0
 
     def begin(self, model: nn.Module, example: Callable[[], Any], trained: int = 0) -> None:
-        """Get ready before training, or after `trained` units of it where a run goes on from a checkpoint.
+        """Prepare before training, or after `trained` steps or epochs if a run continues from a checkpoint.
 
-        `example` gives example inputs where the user gave none. Whatever can be wrong with the target is found here.
-        Raises `InputError` and `TargetError` as `iterate` does.
+        `example` returns example inputs if the user passed none. The target is checked here: raises `InputError` and
+        `TargetError` as `iterate` does.
         """
         self.model, self.stopped = model, None
         self._inputs = self._inputs if self._inputs is not None else example()
@@ -97,14 +99,14 @@ class InPlace:
         self._records = [Record(0, (), totals, self._judge.value(model, "the model at first"))]
 
     def after(self, model: nn.Module, unit: str, count: int, carry: States) -> Stage | None:
-        """Cut `model` if a stage is due after `count` steps or epochs; gives the stage."""
+        """Cut `model` if a stage is due after `count` steps or epochs, and return the stage."""
         number = self.pace.due(unit, count)
         if number <= self._done or self.stopped or not self._keeps_up(model):
             return None
         self._done = number - 1
         stage = next(self._stages(model), None)
         self._done = number
-        if stage is None or stage.number > number:  # nothing to cut yet: the loop went on to a stage that is not due
+        if stage is None or stage.number > number:  # nothing to cut yet: the next stage with a cut is not due
             return None
         before = copy.deepcopy(model) if self._judge.may_stop else None
         become_(model, stage.model, carry)
@@ -113,7 +115,7 @@ class InPlace:
         return stage
 
     def end(self, model: nn.Module) -> None:
-        """Judge the last stage, which was trained since."""
+        """Judge the last stage after its training."""
         if not self.stopped and self._keeps_up(model):
             self.model = model
             self.stopped = "target" if self._done == self.pace.steps else None
@@ -124,7 +126,7 @@ class InPlace:
         return iterate(model, inputs, self._target, steps=self.pace.steps, start=self._done, **self._options)
 
     def _keeps_up(self, model: nn.Module) -> bool:
-        """Whether the newest stage, now that it was trained, is good enough."""
+        """Return whether the newest stage, after its training, is good enough."""
         record, first = self._records[-1], self._records[0]
         if record is not first and record.metric is None and not self._judge.settle(record, first, model):
             self.stopped = "max_drop"
@@ -136,20 +138,25 @@ class InPlace:
 
     @staticmethod
     def plans(model: nn.Module) -> str:
-        """The plans that a model went through, as a JSON list."""
+        """Return the plans that cut a model, as a JSON list."""
         return f"[{','.join(plan.to_json() for plan in plans_of(model))}]"
 
 
 class InPlaceCallback:
-    """What the callbacks of all trainers take, and what they tell.
+    """The options and results that the callbacks of all trainers share.
 
-    After every `every` optimizer steps (`unit="epochs"`: epochs) comes one of `steps` stages of a schedule, as in
-    `secateur.iterate`, whose other options are taken too: `schedule`, `importance`, `select`, `scope`, `data`, `loss`,
-    `recover`, `calls`, `outputs`, `uniform`, `metric`, `max_drop`, `higher_is_better`, `seed`. example_inputs: what the
-    model is called with. carry: what else follows, as an EMA of your own.
-
-    `pruning.history` has the stages as plain data. Where `metric` drops by more than `max_drop`, training stops, and
+    `pruning.history` has the stages as plain data. If `metric` drops by more than `max_drop`, training stops, and
     `pruning.model` is the model of the stage before.
+
+    Args:
+        target: What remains at the end, as `secateur.plan` takes it.
+        example_inputs: The inputs that the model is called with. Default: None, see the callback.
+        every: The number of optimizer steps (`unit="epochs"`: epochs) before each stage. Default: 100.
+        unit: "steps" or "epochs". Default: "steps".
+        steps: The number of stages. Default: 1.
+        carry: Further objects that follow to the new parameters, such as your own EMA. Default: ().
+        schedule, importance, select, scope, data, loss, recover, calls, outputs, uniform, metric, max_drop,
+            higher_is_better, seed: As in `secateur.iterate`.
     """
 
     def __init__(
@@ -167,7 +174,7 @@ class InPlaceCallback:
         self._carry = carry
 
     def _enough(self, model: nn.Module, unit: str, count: int, followers: Sequence[Any]) -> bool:
-        """Cut `model` if a stage is due, with all that holds its parameters; whether training is to stop."""
+        """Cut `model` and `followers` if a stage is due; return whether training is to stop."""
         self.pruning.after(model, unit, count, [*followers, self._carry])
         return self.pruning.stopped is not None
 

@@ -31,17 +31,22 @@ PLANS = "secateur_plans"
 
 
 class PruningCallback(InPlaceCallback, Callback):
-    """Cuts a LightningModule, or a part of it, as it trains; optimizers, schedulers and averages follow.
+    """Prunes a LightningModule, or a part of it, while it trains; optimizers and schedulers follow.
 
-    part: the dotted name of the module that is pruned, by default all of it. example_inputs: what that is called with,
-    by default the `example_input_array` of the LightningModule. The other options: see `InPlaceCallback`. The averages
-    of Lightning's own callbacks follow by themselves.
+    The averaged models of Lightning's own callbacks follow too. Checkpoints hold the plans as JSON under
+    "secateur_plans": `restore(module, checkpoint)` cuts a freshly built module to the size of a checkpoint, after which
+    its state dict loads, and `trainer.fit(module, ckpt_path=...)` continues.
 
-    Checkpoints hold the plans as text under "secateur_plans": `restore(module, checkpoint)` cuts a freshly built module
-    to the size of one, after which its state dict loads, and `trainer.fit(module, ckpt_path=...)` goes on.
+    Args:
+        target: What remains at the end, as `secateur.plan` takes it.
+        example_inputs: The inputs that the pruned module is called with. Default: None, the `example_input_array` of
+            the LightningModule.
+        part: The dotted name of the module that is pruned. Default: "", the whole module.
+        options: See `InPlaceCallback`.
 
-    Raises `InputError` before training starts for what cannot work: several devices or processes, and a training that
-    ends before the last stage.
+    Raises:
+        InputError: Before training starts: there are several devices or processes, or the training ends before the last
+            stage.
     """
 
     def __init__(self, target: str | Sequence[str], example_inputs: Any = None, *, part: str = "", **options: Any):
@@ -87,13 +92,13 @@ class PruningCallback(InPlaceCallback, Callback):
     def _example(self, module: LightningModule) -> Any:
         if self._part or module.example_input_array is None:
             raise InputError(
-                f"there are no example inputs of {self._part or type(module).__name__}\n"
-                "give what it is called with: PruningCallback(target, images[:1])"
+                f"there are no example inputs for {self._part or type(module).__name__}\n"
+                "pass the inputs that it is called with: PruningCallback(target, images[:1])"
             )
         return module.example_input_array
 
     def _averages(self, trainer: Trainer) -> Iterator[nn.Module]:
-        """What is pruned, in the averages that callbacks of Lightning keep of the whole module."""
+        """Yield the pruned module in each averaged model that callbacks of Lightning keep."""
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             held = getattr(callback, "_average_model", None)
             if isinstance(held, nn.Module):
@@ -101,10 +106,19 @@ class PruningCallback(InPlaceCallback, Callback):
 
 
 def restore(module: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
-    """Cut a freshly built module to the size that it had in a checkpoint of Lightning, and return it.
+    """Cut a freshly built module to the size that it had in a checkpoint of Lightning.
 
-    checkpoint: as `torch.load(path, weights_only=True)` gives it. The weights are not read: `load_state_dict` or
-    `trainer.fit(module, ckpt_path=path)` does that. Raises `FileError` where no plans are in it.
+    The weights are not loaded: `load_state_dict` or `trainer.fit(module, ckpt_path=path)` does that.
+
+    Args:
+        module: The module, as its constructor builds it.
+        checkpoint: What `torch.load(path, weights_only=True)` returns.
+
+    Returns:
+        The same object, cut.
+
+    Raises:
+        FileError: The checkpoint contains no plans.
     """
     found = checkpoint.get(PLANS)
     if not isinstance(found, Mapping):
@@ -116,9 +130,9 @@ def restore(module: nn.Module, checkpoint: Mapping[str, Any]) -> nn.Module:
 
 
 def _last_step(trainer: Trainer, module: LightningModule) -> int:
-    """`trainer.global_step` at the end of training; 0 where nobody knows.
+    """Return `trainer.global_step` at the end of training; 0 if it is not known.
 
-    With manual optimization it counts the steps of every optimizer, as many as the module takes.
+    With manual optimization it counts the steps of every optimizer, which only the module decides.
     """
     if not module.automatic_optimization:
         return max(0, trainer.max_steps)

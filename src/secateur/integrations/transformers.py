@@ -26,15 +26,23 @@ WEIGHTS = "model.safetensors"
 
 
 class PruningCallback(InPlaceCallback, TrainerCallback):
-    """Cuts the Trainer's model as it trains; optimizer and scheduler follow. Its options: see `InPlaceCallback`.
+    """Prunes the Trainer's model while it trains; optimizer and scheduler follow.
 
-    example_inputs: by default the first training example without its labels. Checkpoints are those of the Trainer, with
-    the plans in `model.safetensors`: `secateur.load(build_model(), "checkpoint-500/model.safetensors")` gives the
-    smaller model, and a Trainer of that goes on by `train(resume_from_checkpoint="checkpoint-500")`. With
-    `uniform=True` all layers stay alike, and `from_pretrained("checkpoint-500")` reads it too.
+    Checkpoints are those of the Trainer, with the plans in `model.safetensors`:
+    `secateur.load(build_model(), "checkpoint-500/model.safetensors")` returns the smaller model, and a Trainer of that
+    model continues with `train(resume_from_checkpoint="checkpoint-500")`. With `uniform=True` all layers keep equal
+    sizes, and `from_pretrained("checkpoint-500")` reads it too.
 
-    Raises `InputError` before training starts for what cannot work: several processes or devices, DeepSpeed, FSDP,
-    `load_best_model_at_end` (the best model may have another shape), a training that ends before the last stage.
+    Args:
+        target: What remains at the end, as `secateur.plan` takes it.
+        example_inputs: The inputs that the model is called with. Default: None, the first training example without its
+            labels.
+        options: See `InPlaceCallback`.
+
+    Raises:
+        InputError: Before training starts: there are several processes or devices, DeepSpeed, FSDP or
+            `load_best_model_at_end` (the best model may have another shape) is used, or the training ends before the
+            last stage.
     """
 
     def on_train_begin(
@@ -62,7 +70,7 @@ class PruningCallback(InPlaceCallback, TrainerCallback):
             control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """The weights of the checkpoint are written anew, with the plans that lead to them."""
+        """Write the weights of the checkpoint again, with the plans in the file."""
         if state.is_world_process_zero and plans_of(kwargs["model"]):
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             save(kwargs["model"], folder / (WEIGHTS if (folder / WEIGHTS).exists() else "secateur.safetensors"))
@@ -87,20 +95,20 @@ def _check_arguments(args: TrainingArguments) -> None:
     if args.load_best_model_at_end:
         raise InputError(
             "args.load_best_model_at_end is set, but the best checkpoint may be of a larger model than the last\n"
-            "leave it out, and load the one you choose: secateur.load(build_model(), 'checkpoint-.../"
+            "leave it out, and load the checkpoint you choose: secateur.load(build_model(), 'checkpoint-.../"
             f"{WEIGHTS}')"
         )
 
 
 def _first_example(loader: Any) -> dict[str, Any] | None:
-    """The first training example as the model is called with it, without labels."""
+    """Return the first training example as the model is called with it, without labels."""
     try:
         batch = loader.collate_fn([loader.dataset[0]])
         return {name: value for name, value in batch.items() if not name.startswith("label")}
     except (AttributeError, TypeError, KeyError, IndexError, NotImplementedError) as error:
         raise InputError(
             f"no example inputs can be read from the training data: {type(error).__name__}: {error}\n"
-            "give them: PruningCallback(target, example_inputs)"
+            "pass them: PruningCallback(target, example_inputs)"
         ) from error
 
 
