@@ -106,6 +106,6 @@ def test_what_follows_from_fewer_layers_is_read_off() -> None:
 )
 def test_models_that_no_config_describes_are_refused(kind: Any, fault: str) -> None:
     config = Config()
-    with pytest.raises(InputError, match=rf"no config gives this {kind.__name__} without layers.1: {fault}") as caught:
+    with pytest.raises(InputError, match=rf"no config fits this {kind.__name__} without layers.1: {fault}") as caught:
         renumbering(kind(config), {"layers.1"}, config, "the remedy")
     assert str(caught.value).endswith("\nthe remedy")

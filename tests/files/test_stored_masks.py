@@ -134,7 +134,7 @@ DAMAGED: dict[str, tuple[str | None, dict[str, torch.Tensor], str]] = {
     "no object": ("[]", {}, "secateur_masks is a list, not an object"),
     "unknown pattern": ('{"0.weight": "3:7"}', {}, "the mask of 0.weight has the pattern '3:7'; this secateur knows"),
     "pattern no text": ('{"0.weight": 3}', {}, "the mask of 0.weight has the pattern 3"),
-    "no bits": ('{"0.bias": "unstructured"}', {}, "secateur_masks names '0.bias', and the file holds no mask of it"),
+    "no bits": ('{"0.bias": "unstructured"}', {}, "secateur_masks names '0.bias', but the file has no mask for it"),
     "unknown weight": (
         '{"9.weight": "unstructured"}',
         {"9.weight.secateur_mask": bits(1)},

@@ -121,7 +121,7 @@ def _own(model: nn.Module, names: Collection[str]) -> None:
 # owning: end
 # lists: begin
 def _built(plans: list[Any]) -> tuple[list[Any], Named, dict[Any, Any]]:
-    """Return plans with the names of the model as built, the members to drop from its lists, and the entries to keep."""
+    """Return plans with the names of the model as built, members to drop from its lists, and entries to keep."""
     closed: Named = {}
     picks, found = {}, []
     for plan in plans:

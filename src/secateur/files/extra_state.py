@@ -1,8 +1,9 @@
 """Extra state in a file: what modules return from `get_extra_state` and take back in `set_extra_state`.
 
 The metadata key `secateur_extra` holds a JSON object from the paths of modules to their extra state. JSON has no
-tuples, no tensors and only strings as keys: such values are objects with one key that begins with `$`. Tensors are stored next
-to the others, under `<path>.secateur_extra.<number>`. Nothing else is stored, because only a pickle could hold it.
+tuples, no tensors and only strings as keys: such values are objects with one key that begins with `$`. Tensors are
+stored next to the others, under `<path>.secateur_extra.<number>`. Nothing else is stored, because only a pickle could
+hold it.
 """
 
 from __future__ import annotations

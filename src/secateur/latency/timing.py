@@ -1,8 +1,8 @@
-"""How long models take, measured here and now. It says nothing about another machine, thread count or batch size.
+"""Measure how long calls of models take. The result holds for this machine, thread count and batch size only.
 
-The models take turns within one run, so that whatever else the machine does meets all of them alike; the median of the
-calls is not moved by the few that were interrupted. Where many were (other programs want the same cores), the median is
-one of two modes by chance: then the calls are far apart, and the timing calls itself unsteady.
+The models are called alternately, so that other load on the machine affects all of them equally; a few interrupted
+calls do not change the median. If many calls are interrupted (other programs use the same cores), the median falls into
+one of two modes by chance: then the calls are far apart, and the timing is not `steady`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,16 @@ APART = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The median of some calls in milliseconds, the fastest of them, and the one that three in four are faster than.
+    """The duration of calls in milliseconds.
 
-    >>> Timing.of([1.0, 1.1, 1.2, 9.0])
-    Timing(median=1.15, fastest=1.0, slow=1.2)
+    Attributes:
+        median: The median.
+        fastest: The fastest call.
+        slow: The third quartile: three quarters of the calls are at least as fast.
+
+    Example:
+        >>> Timing.of([1.0, 1.1, 1.2, 9.0])
+        Timing(median=1.15, fastest=1.0, slow=1.2)
     """
 
     median: float
@@ -37,12 +43,13 @@ class Timing:
 
     @staticmethod
     def of(calls: Sequence[float]) -> Timing:
+        """Summarize the durations of calls, in milliseconds."""
         ordered = sorted(calls)
         return Timing(statistics.median(ordered), ordered[0], ordered[(3 * len(ordered) - 1) // 4])
 
     @property
     def steady(self) -> bool:
-        """Whether most calls took about as long as the fastest."""
+        """Whether most calls took less than twice as long as the fastest."""
         return self.slow <= APART * self.fastest
 
 
@@ -53,14 +60,23 @@ def timings(
     repeats: int = REPEATS,
     watch: Callable[[range], Iterator[int]] = iter,
 ) -> list[Timing]:
-    """How long a call of each model takes, without gradients and in the modes they are in.
+    """Measure how long a call of each model takes, without gradients, in the mode that each model is in.
 
-    Five rounds of warm-up, then `repeats` rounds (at least five, fewer than asked where they take over 30 s) in which
-    each model is called once. `watch` is shown the rounds as they are done.
+    After five rounds of warm-up, each round calls each model once. After 30 s and at least five rounds it stops.
 
-    >>> a, b = timings([nn.Linear(2, 2), nn.Linear(2, 2)], [torch.zeros(1, 2)])
-    >>> a.median > 0 and b.median > 0
-    True
+    Args:
+        models: The models to compare.
+        inputs: The positional arguments of each call.
+        repeats: The number of rounds. Default: 30.
+        watch: A function that wraps the range of rounds, such as a progress bar. Default: `iter`.
+
+    Returns:
+        One `Timing` per model, in milliseconds.
+
+    Example:
+        >>> a, b = timings([nn.Linear(2, 2), nn.Linear(2, 2)], [torch.zeros(1, 2)])
+        >>> a.median > 0 and b.median > 0
+        True
     """
     times: list[list[float]] = [[] for _ in models]
     started = time.perf_counter()
@@ -84,7 +100,7 @@ def _timed(model: nn.Module, inputs: Sequence[Any]) -> float:
 
 
 def _wait(inputs: Sequence[Any]) -> None:
-    """Accelerators answer before they have finished."""
+    """Wait until the devices of the inputs have finished: CUDA calls are asynchronous."""
     for device in {x.device for x in inputs if isinstance(x, torch.Tensor)}:
         if device.type == "cuda":
             torch.cuda.synchronize(device)

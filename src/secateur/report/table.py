@@ -1,4 +1,4 @@
-"""The one table that `secateur prune` ends with, and the same numbers as data."""
+"""The table that `secateur prune` prints at its end, and the same numbers as data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from secateur.latency.timing import Timing
 
 @dataclass(frozen=True, slots=True)
 class MeasuredModel:
-    """A model in numbers: parameters, MACs of a call, bytes of its safetensors file, milliseconds of a call."""
+    """The measurements of one model.
+
+    Attributes:
+        params: The number of parameters.
+        macs: The MACs of one call.
+        bytes: The size of its safetensors file, in bytes.
+        latency_ms: The duration of one call, in milliseconds.
+    """
 
     params: int
     macs: int
@@ -21,11 +28,17 @@ class MeasuredModel:
 
 @dataclass(frozen=True, slots=True)
 class MetricScores:
-    """The mean of a metric over the test data, before the cut, right after it (unless it came in stages), and
-    after fine-tuning if there was any.
+    """The mean of a metric over the test data, before and after the cut.
 
-    >>> MetricScores("accuracy", 0.99, 0.5, 0.98).show(0.98)
-    '98.00 %'
+    Attributes:
+        metric: The name of the metric.
+        before: Its value before the cut.
+        after_cut: Its value right after the cut. None: the cut was made in stages.
+        after_finetuning: Its value after fine-tuning. None: the model was not fine-tuned.
+
+    Example:
+        >>> MetricScores("accuracy", 0.99, 0.5, 0.98).show(0.98)
+        '98.00 %'
     """
 
     metric: str
@@ -34,11 +47,11 @@ class MetricScores:
     after_finetuning: float | None = None
 
     def show(self, value: float) -> str:
-        """The value as a reader expects it: accuracy in percent."""
+        """Format a value of the metric: accuracy in percent, other metrics as they are."""
         return f"{100 * value:.2f} %" if self.metric == "accuracy" else f"{value:.4g}"
 
     def change(self, value: float) -> str:
-        """How far the value is from the one before the cut."""
+        """Format the difference of a value from the value before the cut."""
         if self.metric == "accuracy":
             return f"{100 * (value - self.before):+.2f} points"
         return f"{value - self.before:+.4g}"
@@ -46,16 +59,23 @@ class MetricScores:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Two models side by side; `print` gives the table. `batch` is the batch size that the latency was measured at.
+    """Two models side by side; `print` shows the table.
 
-    >>> before = MeasuredModel(100, 400, 600, Timing(2.0, 1.9, 2.1))
-    >>> after = MeasuredModel(50, 100, 400, Timing(1.0, 0.9, 1.1))
-    >>> print(Report(before, after, batch=1))
-                      before     after
-    parameters           100        50  50.0 %
-    MACs                 400       100  25.0 %
-    file size          600 B     400 B  66.7 %
-    latency, batch 1  2.0 ms    1.0 ms  2.00x faster
+    Attributes:
+        dense: The model before the cut.
+        pruned: The model after it.
+        batch: The batch size at which MACs and latency were measured.
+        scores: The metric before and after. None: it was not measured.
+
+    Example:
+        >>> before = MeasuredModel(100, 400, 600, Timing(2.0, 1.9, 2.1))
+        >>> after = MeasuredModel(50, 100, 400, Timing(1.0, 0.9, 1.1))
+        >>> print(Report(before, after, batch=1))
+                          before     after
+        parameters           100        50  50.0 %
+        MACs                 400       100  25.0 %
+        file size          600 B     400 B  66.7 %
+        latency, batch 1  2.0 ms    1.0 ms  2.00x faster
     """
 
     dense: MeasuredModel
@@ -65,16 +85,16 @@ class Report:
 
     @property
     def speedup(self) -> float:
-        """How many times faster the pruned model is, by the medians."""
+        """The median latency of the dense model divided by that of the pruned model."""
         return self.dense.latency_ms.median / self.pruned.latency_ms.median
 
     @property
     def steady(self) -> bool:
-        """Whether the machine was quiet enough for the latencies to mean something."""
+        """Whether both latencies are steady, so that they can be compared."""
         return self.dense.latency_ms.steady and self.pruned.latency_ms.steady
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON, but for the scores, which are data of their own."""
+        """Return plain data for JSON, without the scores."""
         return {
             "dense": asdict(self.dense),
             "pruned": asdict(self.pruned),
@@ -126,7 +146,7 @@ def _remains(old: int, new: int) -> str:
 
 
 def _size(count: float) -> str:
-    """Bytes in decimal units, as files are listed.
+    """Format a number of bytes in decimal units.
 
     >>> _size(1_234_567), _size(13_000_000), _size(600)
     ('1.23 MB', '13.0 MB', '600 B')
@@ -140,5 +160,5 @@ def _size(count: float) -> str:
 
 
 def _time(milliseconds: float) -> str:
-    """Two digits that mean something."""
+    """Format milliseconds with about two significant digits."""
     return f"{milliseconds:.2f} ms" if milliseconds < 1 else f"{milliseconds:.1f} ms"

@@ -1,10 +1,10 @@
-"""Does a criterion keep the laws of criteria?
+"""`check_criterion`: check that a criterion obeys the laws of criteria.
 
-1. One finite number, not negative, for each unit.
-2. The same numbers twice.
-3. The model is as it was: parameters, gradients, modes, random state.
+1. It returns one finite number, not negative, for each unit.
+2. It returns the same numbers when it is called again.
+3. It does not change the model: parameters, gradients, modes, random state.
 4. Permuted units have permuted scores.
-5. A unit whose slices are all zero scores lowest.
+5. A unit whose slices are all zero has the lowest score.
 """
 
 from __future__ import annotations
@@ -40,19 +40,30 @@ def check_criterion(
     ordered: bool = True,
     lowest: bool = True,
 ) -> None:
-    """Check that a criterion keeps the laws above, on a small network or on `model`, in float64.
+    """Check that a criterion obeys five laws, on a small network or on `model`, in float64.
 
-    Where the criterion needs data these are the example inputs with noise, and `loss` is the mean of squared outputs by
-    default. ordered=False leaves out law 4 (for criteria that draw random numbers), lowest=False law 5 (for those that
-    ask something else than how much a unit does).
+    The laws: (1) one finite number, not negative, for each unit; (2) the same numbers when called again; (3) the model
+    and the random state do not change; (4) permuted units have permuted scores; (5) a unit of zeros scores lowest. A
+    criterion that needs data is calibrated on the example inputs with noise.
 
-    Raises `AssertionError` with the law and the axis for which it does not hold.
+    Args:
+        importance: A criterion, or the name of one.
+        model: The model to score. Default: None, a small convolutional network.
+        example_inputs: The inputs of `model`.
+        loss: A function (output, targets) -> scalar; targets are None. Default: None, the mean of squared outputs.
+        ordered: Whether to check law 4; False for criteria that draw random numbers. Default: True.
+        lowest: Whether to check law 5; False for criteria that do not measure how much a unit contributes. Default:
+            True.
 
-    >>> check_criterion(lambda axis: axis.power_sum("output", 2))
-    >>> check_criterion(lambda axis: -axis.power_sum("output", 2))
-    Traceback (most recent call last):
-        ...
-    AssertionError: law 1: a score of 'conv1' is negative: ...
+    Raises:
+        AssertionError: A law does not hold; the message names the law and the axis.
+
+    Example:
+        >>> check_criterion(lambda axis: axis.power_sum("output", 2))
+        >>> check_criterion(lambda axis: -axis.power_sum("output", 2))
+        Traceback (most recent call last):
+            ...
+        AssertionError: law 1: a score of 'conv1' is negative: ...
     """
     if model is None:
         model, example_inputs = _small_net(), torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -85,7 +96,7 @@ def _small_net() -> nn.Module:
 
 
 class _Subject:
-    """A criterion, and what it is tried on."""
+    """A criterion, and the data that it is calibrated on."""
 
     def __init__(self, importance: str | Criterion, call: Call, loss: Loss):
         self._importance, self._call, self._loss = importance, call, loss
@@ -100,7 +111,7 @@ class _Subject:
 
 
 def _checked_alone(subject: _Subject, graph: Graph) -> dict[str, Tensor]:
-    """Laws 1 to 3."""
+    """Check laws 1 to 3, and return the scores."""
     before, random = _state(graph.model), torch.get_rng_state()
     scores, again = subject.scores(graph), subject.scores(graph)
     for axis in graph.axes:
@@ -122,7 +133,7 @@ def _state(model: nn.Module) -> dict[str, Any]:
 
 
 def _check_order(subject: _Subject, graph: Graph, scores: Mapping[str, Tensor]) -> None:
-    """Law 4."""
+    """Check law 4."""
     moved = subject.scores(subject.traced(permutation_of(graph.model, graph)))
     for axis in graph.axes:
         expected, found = scores[axis.name], moved[axis.name]
@@ -136,7 +147,7 @@ def _check_order(subject: _Subject, graph: Graph, scores: Mapping[str, Tensor]) 
 
 
 def _check_lowest(subject: _Subject, graph: Graph, axis: PrunableAxis, unit: int = 1) -> None:
-    """Law 5."""
+    """Check law 5."""
     model = copy.deepcopy(graph.model)
     parameters = dict(model.named_parameters())
     with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Does a rule say the truth about its op?
+"""`check_rule`: check that a rule describes its op correctly.
 
-The laws of `secateur.verify`, on a tiny network made around one op. Its arguments are parameters, so all of their units
-may go; its results are read unit by unit, or summed, so it matters which units they have.
+The checks are those of `secateur.verify`, on a small network around the op. The arguments of the op are parameters, so
+all of their units can be removed; its results are weighted unit by unit, or summed, so each unit affects the output.
 """
 
 from __future__ import annotations
@@ -29,22 +29,33 @@ EXAMPLE = torch.ones(1)
 
 
 def check_rule(op: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[str, ...]:
-    """Check by the laws of pruning what the rule of `op` says, on these arguments; give the units that it leaves free.
+    """Check that the rule of `op` is correct on these arguments, and return the dimensions that it leaves prunable.
 
-    args, kwargs: what the op is called with; every dimension of a float tensor should have 2 units or more, and no two
-    letters the same number. Each set of units that the rule couples is dropped alone: the smaller network must compute
-    what the whole one does with these units zero, where operands are zero there and where they are not, and reordering
-    units must change nothing. The op must take float64.
+    Each set of units that the rule couples is dropped by itself. The smaller network must compute what the whole
+    network computes with these units set to zero, both if zero operands stay zero and if they do not, and reordering
+    units must not change the outputs. A rule that freezes more than it must is not an error.
 
-    Raises `AssertionError` with the dimensions about which the rule is wrong, or if it leaves nothing free, and
-    `InputError` where the op cannot be tried so. A rule that freezes more than it must is not wrong.
+    Args:
+        op: The op, which must accept float64.
+        args: The positional arguments. Every dimension of a float tensor should have 2 or more units, and dimensions
+            with different letters should have different sizes.
+        kwargs: The keyword arguments.
 
-    >>> import secateur
-    >>> @secateur.rule("n c, c -> n c")
-    ... def shifted(x, w):
-    ...     return torch.from_numpy(x.detach().numpy() + w.detach().numpy())
-    >>> check_rule(shifted, torch.randn(3, 8), torch.randn(8))
-    ('arg0[0]', 'arg0[1], arg1[0]')
+    Returns:
+        The prunable dimensions, coupled ones together: 'arg0[1], arg1[0]' are dimension 1 of the first tensor and
+        dimension 0 of the second.
+
+    Raises:
+        AssertionError: The rule is wrong about some dimensions, or leaves nothing prunable.
+        InputError: The op cannot be checked in this way.
+
+    Example:
+        >>> import secateur
+        >>> @secateur.rule("n c, c -> n c")
+        ... def shifted(x, w):
+        ...     return torch.from_numpy(x.detach().numpy() + w.detach().numpy())
+        >>> check_rule(shifted, torch.randn(3, 8), torch.randn(8))
+        ('arg0[0]', 'arg0[1], arg1[0]')
     """
     free: dict[str, None] = {}
     for change, read in itertools.product((_as_is, torch.cos), (_by_unit, _summed)):
@@ -55,13 +66,13 @@ def check_rule(op: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[str, 
         free.update(dict.fromkeys(map(_places, found)))
     if not free:
         frozen = trace(_Around(op, (args, kwargs), _as_is, _by_unit), EXAMPLE).frozen
-        told = "\n".join(f"  {stays.name}[{stays.dim}]: {stays.reason}" for stays in frozen)
-        raise AssertionError(f"the rule leaves no units free, so nothing can be checked\n{told}")
+        reasons = "\n".join(f"  {stays.name}[{stays.dim}]: {stays.reason}" for stays in frozen)
+        raise AssertionError(f"the rule leaves no units prunable, so nothing can be checked\n{reasons}")
     return tuple(free)
 
 
 def _as_is(x: Tensor) -> Tensor:
-    """Zero where silenced."""
+    """Return the same values: zero for silenced units. (`torch.cos`, the alternative, makes them one.)"""
     return x * 1.0
 
 
@@ -70,14 +81,14 @@ def _summed(result: Tensor, weights: Sequence[Tensor]) -> Tensor:
 
 
 def _by_unit(result: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    """Weigh every unit of every dimension by a number of its own, and sum."""
+    """Weight every unit of every dimension by a different number, and sum."""
     for weight in reversed(weights):
         result = (result * weight).sum(-1)
     return result
 
 
 class _Around(nn.Module):
-    """One op whose float arguments are parameters, and whose float results become one number."""
+    """A network around one op: its float arguments are parameters, and its float results are reduced to one number."""
 
     def __init__(self, op: Callable[..., Any], call: tuple[Any, Any], change: Alteration, read: ResultReader):
         super().__init__()
@@ -109,7 +120,7 @@ class _Around(nn.Module):
         args, kwargs = pytree.tree_unflatten(leaves, self._spec)
         found = [leaf for leaf in pytree.tree_leaves(self._op(*args, **kwargs)) if _is_float(leaf)]
         if not found:
-            raise InputError("the op gives no float tensor, so there is nothing to compare")
+            raise InputError("the op returns no float tensor, so there is nothing to compare")
         return found
 
 
@@ -118,19 +129,19 @@ def _is_float(leaf: Any) -> bool:
 
 
 def _check(net: nn.Module, graph: Graph, found: Sequence[PrunableAxis]) -> None:
-    """Drop half of the units of one axis after another. An axis of which that holds may still take another's order."""
+    """Drop half of the units of each axis by itself, then check the order of units, which concerns several axes."""
     results = {_places(axis): _without_half(net, graph, axis) for axis in found}
     wrong = {where: result.silence for where, result in results.items() if result.silence > TOLERANCE}
     if wrong:
-        told = "\n".join(f"  {where}: by {error:.1e}" for where, error in wrong.items())
+        errors = "\n".join(f"  {where}: by {error:.1e}" for where, error in wrong.items())
         raise AssertionError(
-            f"the rule is wrong about units that go together:\n{told}\n"
-            "without some of them the op gives other values than where they are zero"
+            f"the rule is wrong about units that are coupled:\n{errors}\n"
+            "without some of them the op returns other values than with these set to zero"
         )
     moved = max((result.permutation for result in results.values()), default=0.0)
     if moved > TOLERANCE:
         raise AssertionError(
-            f"the rule is wrong about the order of units: reordered they give other values ({moved:.1e})"
+            f"the rule is wrong about the order of units: reordering them changes the values ({moved:.1e})"
         )
 
 

@@ -1,8 +1,8 @@
-"""Does an optimizer go on after a cut as if nothing had been there but what was kept?
+"""`transplant_error`: check that an optimizer continues after a cut as if the dropped units had never been there.
 
-The law: train, cut, train gives what train, then train with masks held, gives. A held mask keeps the slices of dropped
-units at zero, on every site, and their gradients too. It holds for optimizers that treat every number by itself, and
-for plans that fold no factors into weights and drop no units that a norm averages over.
+The law: train, cut, train must give the same weights as train, then train under masks. A mask keeps the slices of
+dropped units at zero, at every site, and their gradients too. The law holds for elementwise optimizers, and for plans
+that fold no factors into weights and drop no units that a norm averages over.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from secateur.base.text import listed
 from secateur.errors import InputError
 from secateur.plan.plan import Plan
 
-ROUNDING = 1e-12  # gradients below this are zero but for rounding, and some optimizers make a step of their sign
+ROUNDING = 1e-12  # gradients below this are zero up to rounding; some optimizers step by their sign
 
 Make = Callable[[Iterable[nn.Parameter]], Optimizer]
 Follow = Callable[[Optimizer, nn.Module, nn.Module], Any]
@@ -39,17 +39,32 @@ def transplant_error(
     after: int = 3,
     follow: Follow = transplant,
 ) -> float:
-    """How far the kept weights are from those under masks, as a share of how far training moved them since the cut.
+    """Return how far training after a cut differs from training under masks, which should be the same.
 
-    model: copied, and trained in float64. make: from parameters to an optimizer. loss: of a model, the same each time.
-    before, after: steps before and after the cut. follow: how the optimizer gets from the model to what was cut of it.
-    Raises `InputError` for plans of which the law says nothing, and for a loss that masks make no number.
+    Args:
+        model: The model to train; a copy is trained, in float64.
+        plan: The cut.
+        make: A function from parameters to an optimizer, which must be elementwise.
+        loss: A deterministic function from a model to its loss.
+        before: The number of steps before the cut. Default: 3.
+        after: The number of steps after the cut. Default: 3.
+        follow: A function (optimizer, model, small) that moves the optimizer from a model to the model that was cut
+            from it. Default: `secateur.transplant`.
 
-    >>> import secateur
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-    >>> plan, x = secateur.plan(secateur.trace(net, torch.zeros(1, 4)), "channels=0.5"), torch.ones(3, 4).double()
-    >>> transplant_error(net, plan, torch.optim.Adam, lambda net: net(x).square().mean()) < 1e-10
-    True
+    Returns:
+        The L2 distance of the kept weights from the weights under masks, divided by the distance that training moved
+        these after the cut: about 1e-15 for an optimizer that is moved correctly.
+
+    Raises:
+        InputError: The plan folds factors into weights, or training under masks does not move the weights or makes them
+            not finite.
+
+    Example:
+        >>> import secateur
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> plan, x = secateur.plan(secateur.trace(net, torch.zeros(1, 4)), "channels=0.5"), torch.ones(3, 4).double()
+        >>> transplant_error(net, plan, torch.optim.Adam, lambda net: net(x).square().mean()) < 1e-10
+        True
     """
     _check_lawful(plan)
     runs = [_Run(model, make, loss) for _ in range(2)]
@@ -74,13 +89,13 @@ def _check_lawful(plan: Plan) -> None:
     folded = [one.name for one in (*plan.scales, *plan.renorms)]
     if folded:
         raise InputError(
-            f"the plan folds factors into weights, which move at another pace than under masks: {listed(folded, 3)}"
-            "\nthe law says nothing of it; try a plan that keeps the units of these: select=Select(protect=...)"
+            f"the plan folds factors into weights, which then train differently than under masks: {listed(folded, 3)}"
+            "\nthe law does not cover this; try a plan that keeps the units of these: select=Select(protect=...)"
         )
 
 
 class _Run:
-    """A model that is trained, always on the same loss."""
+    """A model and its optimizer, always trained on the same loss."""
 
     def __init__(self, model: nn.Module, make: Make, loss: Callable[[nn.Module], Tensor]):
         self.model = copy.deepcopy(model).double().train()
@@ -137,7 +152,7 @@ class _Masks:
                 tensor.grad = tensor.grad * mask
 
     def kept(self) -> dict[str, Tensor]:
-        """The parameters that the cut model has, as they are now, in its shapes."""
+        """Return the current values of the parameters that the cut model has, in its shapes."""
         return {name: self._kept(name, p.detach().clone()) for name, p in self._parameters.items()}
 
     def _kept(self, name: str, tensor: Tensor) -> Tensor:

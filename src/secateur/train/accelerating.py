@@ -1,8 +1,8 @@
-"""Accelerate, for the length of one training.
+"""Use Accelerate for the duration of one training.
 
-Accelerate keeps its state in the process: the first precision and device that anybody asks for are those of all that
-follows. Here each training has a state of its own, and the one that was there (the user's, or the Hugging Face
-Trainer's) is there again afterwards. The model is never handed over, so it comes back neither wrapped nor patched.
+Accelerate keeps its state in the process: the precision and device of the first Accelerator are used by all later ones.
+Here each training has a separate state, and the previous state (the user's, or that of the Hugging Face Trainer) is
+restored afterwards. The model is never passed to Accelerate, so it is neither wrapped nor patched.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ PRECISIONS = ("no", "bf16", "fp16")
 
 
 def check_precision(wanted: str | bool | None) -> None:
-    """Raise `InputError` for what is no precision."""
+    """Raise `InputError` for an unknown precision."""
     if isinstance(wanted, str) and wanted not in PRECISIONS:
         known = ", ".join(PRECISIONS)
         raise InputError(f"no mixed_precision {wanted!r}; known: {known}{nearest(wanted, PRECISIONS)}")
 
 
 def precision_on(device: torch.device, wanted: str | bool | None) -> str:
-    """The precision of a training on `device`. Raises `InputError` where the device does not have the one wanted.
+    """Return the precision of a training on `device`. Raises `InputError` if the device does not have the wanted one.
 
     >>> precision_on(torch.device("cpu"), None), precision_on(torch.device("cpu"), "bf16")
     ('no', 'bf16')
     """
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
     if wanted is True and not fast:
-        raise InputError(f"mixed_precision is True, but device {device} has none; leave it out")
+        raise InputError(f"mixed_precision is True, but device {device} does not have it; leave it out")
     if wanted == "fp16" and device.type == "cpu":
         raise InputError("mixed_precision is 'fp16', which device cpu does not train in; write 'bf16', or leave it out")
     if isinstance(wanted, str):
@@ -46,9 +46,9 @@ def precision_on(device: torch.device, wanted: str | bool | None) -> str:
 
 @contextlib.contextmanager
 def accelerator(device: torch.device, wanted: str | bool | None = None) -> Iterator[Accelerator]:
-    """An Accelerator for a model that stays on `device`.
+    """Make an Accelerator for a model that stays on `device`.
 
-    Raises `InputError` where Accelerate is not installed, the device lacks the precision, or several processes run.
+    Raises `InputError` if Accelerate is not installed, the device lacks the precision, or several processes run.
     """
     precision = precision_on(device, wanted)
     try:
@@ -64,7 +64,7 @@ def accelerator(device: torch.device, wanted: str | bool | None = None) -> Itera
 
 @contextlib.contextmanager
 def _own_state() -> Iterator[None]:
-    """Empty what Accelerate keeps in the process, and put it back afterwards."""
+    """Clear the state that Accelerate keeps in the process, and restore it afterwards."""
     from accelerate.state import AcceleratorState, GradientState, PartialState
 
     shared: list[dict[str, Any]] = [kind._shared_state for kind in (PartialState, AcceleratorState, GradientState)]

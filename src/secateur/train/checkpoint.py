@@ -1,9 +1,9 @@
-"""Checkpoints of a training: whoever is killed goes on from the last one, to the same weights.
+"""Checkpoints of a training: an interrupted run resumes from the last one, and ends with the same weights.
 
 A checkpoint is a folder `step-000000120` with `model.safetensors` (weights and plans, as `secateur.save` stores them),
 `state.safetensors` (optimizer, random generators, position: tensors, and the rest as JSON in its metadata) and
-`checkpoint.json` (which run this is, and the SHA-256 of both files). It is written aside and renamed, so that it is
-there as a whole or not at all; older ones go after that. Nothing is ever unpickled.
+`checkpoint.json` (the identity of the run, and the SHA-256 of both files). It is written under a temporary name and
+then renamed, so it is complete or absent; older ones are deleted afterwards. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -43,14 +43,21 @@ PREFIX, ASIDE = "step-", ".writing-"
 
 @dataclass(frozen=True, slots=True)
 class Checkpointing:
-    """A checkpoint in `folder` after every `every` steps of the optimizer, of which the last `keep` stay.
+    """Where and how often checkpoints are written. If the folder has checkpoints of the same run, training resumes.
 
-    Where the folder holds checkpoints of the same run already, training goes on from the newest, and `going_on` is
-    called with its step; `about` says by name what else a run depends on, such as its data. Raises `InputError` for a
-    number out of range.
+    Attributes:
+        folder: The folder of the checkpoints of one run.
+        every: The number of optimizer steps between checkpoints. Default: 100.
+        keep: How many checkpoints to keep, the newest. Default: 2.
+        about: Further strings that identify the run, by name, such as a hash of its data. Default: {}.
+        going_on: A function that is called with the step that training resumes from. Default: None.
 
-    >>> Checkpointing("run/checkpoints", every=500).keep
-    2
+    Raises:
+        InputError: A number is out of range.
+
+    Example:
+        >>> Checkpointing("run/checkpoints", every=500).keep
+        2
     """
 
     folder: PathLike
@@ -65,45 +72,55 @@ class Checkpointing:
 
     @staticmethod
     def of(checkpoint: Checkpointing | None) -> Checkpointing | None:
-        """The same. Raises `InputError` for what is none, such as the path of a folder."""
+        """Return the argument. Raises `InputError` if it is of another type, such as the path of a folder."""
         if checkpoint is None or isinstance(checkpoint, Checkpointing):
             return checkpoint
         raise InputError(f"checkpoint is {checkpoint!r}; write Checkpointing({str(checkpoint)!r}, every=100)")
 
     def opened(self, run: Mapping[str, str]) -> Checkpoints:
-        """The folder as the run with these fingerprints sees it. Raises `FileError` where it cannot be written to."""
+        """Open the folder for the run with this identity.
+
+        Args:
+            run: Strings by name that identify the run.
+
+        Returns:
+            The checkpoints of the run.
+
+        Raises:
+            FileError: The folder cannot be written to.
+        """
         store = Checkpoints(self, {**self.about, **run})
         try:
             store.folder.mkdir(parents=True, exist_ok=True)
-            Path(tempfile.mkdtemp(prefix=ASIDE, dir=store.folder)).rmdir()  # now, and not after the first hour
+            Path(tempfile.mkdtemp(prefix=ASIDE, dir=store.folder)).rmdir()  # fail now, not at the first checkpoint
         except OSError as error:
             raise FileError(
                 f"no checkpoints can be written to {self.folder}: {error.strerror}; give another folder"
             ) from error
-        for left in store.folder.glob(f"{ASIDE}*"):  # of a run that was killed while it wrote
+        for left in store.folder.glob(f"{ASIDE}*"):  # of a run that was killed while it was writing
             shutil.rmtree(left, ignore_errors=True)
         return store
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A checkpoint as it was read: `state` is what the training put there."""
+    """A checkpoint that was read. `state`: what the training stored."""
 
     folder: Path
     state: Any
 
     @property
     def step(self) -> int:
-        """How many steps were done, as the name of the folder says."""
+        """The number of steps that were done, from the name of the folder."""
         return _step_of(self.folder)
 
     @property
     def model(self) -> Path:
-        """The file with weights and plans."""
+        """The path of the file with weights and plans."""
         return self.folder / MODEL
 
     def put_weights(self, model: nn.Module) -> None:
-        """Copy weights and masks into a model of the same structure; its parameters stay the same objects."""
+        """Copy weights and masks into a model of the same structure; its parameters remain the same objects."""
         tensors, metadata = read_tensors(self.model)
         aliases: dict[str, str] = json.loads(metadata[ALIASES])
         masks = taken_out(tensors, metadata)
@@ -118,7 +135,7 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
-    """The checkpoints of one run. `run`: by part, what it depends on."""
+    """The checkpoints of one run. `run`: strings by name that identify it."""
 
     settings: Checkpointing
     run: Mapping[str, str]
@@ -128,13 +145,13 @@ class Checkpoints:
         return path_of(self.settings.folder)
 
     def due(self, step: int) -> bool:
-        """Whether a checkpoint is to be written after this step."""
+        """Return whether a checkpoint is to be written after this step."""
         return step % self.settings.every == 0
 
     def newest(self) -> Saved | None:
-        """The last checkpoint that can be read; None where there are none.
+        """Read the last checkpoint that is intact; None if there are no checkpoints.
 
-        A damaged one is passed over with a warning. Raises `FileError` where it is of another run, or none can be read.
+        A damaged one is skipped with a warning. Raises `FileError` if it belongs to another run, or none can be read.
         """
         found, trouble = self._found()[::-1], ""
         for folder in found:
@@ -142,7 +159,7 @@ class Checkpoints:
                 saved = self._read(folder)
             except _DamagedError as error:
                 trouble = f"{folder} cannot be read: {error}"
-                warnings.warn(f"{trouble}; going on from the one before it", stacklevel=2)
+                warnings.warn(f"{trouble}; trying the one before it", stacklevel=2)
             else:
                 if self.settings.going_on is not None:
                     self.settings.going_on(saved.step)
@@ -154,14 +171,14 @@ class Checkpoints:
     def write(self, step: int, model: nn.Module, state: Any) -> None:
         """Write the checkpoint after a step, then delete the oldest.
 
-        Raises `FileError` where it cannot be written; those before it are intact then.
+        Raises `FileError` if it cannot be written; the checkpoints before it are then intact.
         """
         aside = self.folder / f"{ASIDE}{secrets.token_hex(4)}"
         try:
             aside.mkdir()
             _fill(aside, model, state, self.run)
             target = self.folder / f"{PREFIX}{step:09}"
-            shutil.rmtree(target, ignore_errors=True)  # a damaged one that was passed over
+            shutil.rmtree(target, ignore_errors=True)  # a damaged one that was skipped
             aside.replace(target)
             _flush(self.folder)
         except (OSError, InputError) as error:
@@ -192,9 +209,9 @@ class Checkpoints:
         names = [name for name in {**there, **self.run} if there.get(name) != self.run.get(name)]
         if names:
             rows = [("", "there", "here"), *((name, there.get(name, ""), self.run.get(name, "")) for name in names)]
-            told = "\n".join(f"  {line}" for line in columns(rows))
+            lines = "\n".join(f"  {line}" for line in columns(rows))
             raise FileError(
-                f"{folder} is of another run\n{told}\ngive another folder, or delete this one to start over"
+                f"{folder} belongs to another run\n{lines}\ngive another folder, or delete this one to start over"
             )
 
     def _unwritable(self, step: int, error: OSError | InputError) -> FileError | InputError:
@@ -202,21 +219,21 @@ class Checkpoints:
         if isinstance(error, InputError) and not isinstance(cause, OSError):
             return error  # what the model holds cannot be stored
         left = [folder.name for folder in self._found()]
-        before = f"intact: {', '.join(left)}; training goes on from there" if left else "there are none before it"
+        before = f"intact: {', '.join(left)}; training resumes from there" if left else "there are none before it"
         reason = getattr(cause, "strerror", None) or cause
         return FileError(
             f"the checkpoint after step {step} cannot be written to {self.folder}: {reason}\n{before}\n"
-            "make room or mend it, and start the same run again"
+            "free some space or fix the cause, and start the same run again"
         )
 
 
 def steps_in(folder: PathLike) -> list[int]:
-    """After which steps there are checkpoints in a folder, the first first; none where there is no folder."""
+    """Return the steps of the checkpoints in a folder, in rising order; empty if there is no folder."""
     return [_step_of(path) for path in _checkpoints(path_of(folder))]
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    """Those that were written here. What else lies beside, such as a copy of one, is the user's: left alone."""
+    """Return the checkpoints in a folder. Other files and folders, such as a copy of one, are left alone."""
     own = re.compile(re.escape(PREFIX) + r"\d{9,}")
     return sorted(
         (path for path in folder.glob(f"{PREFIX}*") if own.fullmatch(path.name) and path.is_dir()), key=_step_of

@@ -1,13 +1,13 @@
-"""Knowledge distillation: the dense model teaches the one that was cut from it.
+"""Knowledge distillation: the dense model teaches the model that was cut from it.
 
-Of scores, s of the student and t of the teacher: (n, classes, ...),
+For the scores s of the student and t of the teacher, both (n, classes, ...),
 
     L = (1 - w) * loss(s, targets) + w * T^2 * KL(softmax(t / T) || softmax(s / T)),
 
-the divergence summed over classes and averaged over all else (Hinton, Vinyals and Dean, Distilling the Knowledge in a
-Neural Network, 2015, section 2; T^2 keeps the size of its gradients). Of what modules within give, the mean squared
-difference is added, over the units that the student still has: the plans that it went through say which those are, so
-nothing has to be learned to compare them, and the cut model starts near the teacher where the cut was good.
+where the divergence is summed over classes and averaged over all other dimensions; T^2 keeps the size of its gradients
+(Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, section 2). For the outputs of named
+inner modules the mean squared difference is added, over the units that the student still has. The plans that cut the
+student record these units, so no learned projection is needed.
 """
 
 from __future__ import annotations
@@ -32,14 +32,25 @@ from secateur.train.number_options import check_number
 
 @dataclass(frozen=True, slots=True)
 class Distillation:
-    """What is learned from `teacher`: its scores, softened by `temperature`, with the share `weight` of the loss.
+    """Knowledge distillation from `teacher`: its softened scores, and optionally the outputs of inner modules.
 
-    `features` names modules whose output is compared as well, in student and teacher, with the weight
-    `features_weight`. Where the cut took units of such an output it must be a convolution, a linear layer or a norm:
-    then the plan knows them. Raises `InputError` for a number out of range.
+    Attributes:
+        teacher: The model to learn from.
+        weight: The teacher's share w of the loss, from 0 to 1. Default: 0.5.
+        temperature: The temperature T, above 0. Default: 4.0.
+        features: The names of modules whose outputs are compared too. A module whose outputs lost units must be a
+            convolution, a linear layer or a norm. Default: ().
+        features_weight: The factor of the mean squared difference of each feature, 0 or above. Default: 1.0.
 
-    >>> Distillation(nn.Linear(2, 2), weight=0.9, temperature=2.0).weight
-    0.9
+    Raises:
+        InputError: A number is out of range.
+
+    Example:
+        >>> Distillation(nn.Linear(2, 2), weight=0.9, temperature=2.0).weight
+        0.9
+
+    Reference:
+        Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015, section 2.
     """
 
     teacher: nn.Module
@@ -56,23 +67,23 @@ class Distillation:
 
     @staticmethod
     def of(teacher: nn.Module | Distillation | None) -> Distillation | None:
-        """A model as a teacher with the usual numbers. Raises `InputError` for what is neither."""
+        """Return a `Distillation`; a model becomes the teacher with default options. Raises `InputError` otherwise."""
         if teacher is not None and not isinstance(teacher, (nn.Module, Distillation)):
             raise InputError(f"teacher is a {type(teacher).__name__}; give a model, or Distillation(model, ...)")
         return Distillation(teacher) if isinstance(teacher, nn.Module) else teacher
 
     @contextlib.contextmanager
     def lessons(self, student: nn.Module) -> Iterator[Lessons]:
-        """The teacher at work, in evaluation mode, listening to the features of both; nothing stays attached."""
+        """Put the teacher in evaluation mode, and record the features of both models; all hooks are removed at exit."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(mode(self.teacher, training=False))
-            heard = [stack.enter_context(_heard(model, self.features)) for model in (student, self.teacher)]
-            yield Lessons(self, student, heard[0], heard[1])
+            recorded = [stack.enter_context(_recorded(model, self.features)) for model in (student, self.teacher)]
+            yield Lessons(self, student, recorded[0], recorded[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """What a student is taught. `learned`, `shown`: what the modules gave in the last call, by name."""
+    """The distillation loss. `learned`, `shown`: outputs of student and teacher modules in the last call, by name."""
 
     what: Distillation
     student: nn.Module
@@ -80,7 +91,7 @@ class Lessons:
     shown: Mapping[str, Tensor]
 
     def loss(self, inputs: Any, output: Any, loss: Tensor) -> Tensor:
-        """The loss with the teacher's part, after the student gave `output` for `inputs`."""
+        """Return the loss with the teacher's part, after the student returned `output` for `inputs`."""
         with torch.no_grad():
             taught = call(self.what.teacher, inputs)
         share = self.what.weight
@@ -91,9 +102,9 @@ class Lessons:
         return loss
 
     def _difference(self, name: str) -> Tensor:
-        for model, heard in ((self.student, self.learned), (self.what.teacher, self.shown)):
-            if name not in heard:
-                raise InputError(f"features names {name!r}, which gave no tensor when {type(model).__name__} ran")
+        for model, recorded in ((self.student, self.learned), (self.what.teacher, self.shown)):
+            if name not in recorded:
+                raise InputError(f"features names {name!r}, which returned no tensor when {type(model).__name__} ran")
         student, teacher = self.learned[name], self.shown[name]
         kept = kept_units(self.student, self.what.teacher, name, (student.shape, teacher.shape))
         if kept is not None:
@@ -103,9 +114,9 @@ class Lessons:
 
 
 def soft_cross_entropy(output: Any, taught: Any, temperature: float) -> Tensor:
-    """T^2 * KL(softmax(taught / T) || softmax(output / T)) over dimension 1, the mean over all others.
+    """Return T^2 * KL(softmax(taught / T) || softmax(output / T)) over dimension 1, the mean over all others.
 
-    Raises `InputError` where the two are no tensors of scores of one shape.
+    Raises `InputError` unless both are scores of the same shape.
 
     >>> soft_cross_entropy(torch.ones(2, 3), torch.ones(2, 3), 4.0)
     tensor(0.)
@@ -115,7 +126,7 @@ def soft_cross_entropy(output: Any, taught: Any, temperature: float) -> Tensor:
     if output.shape != taught.shape:
         raise InputError(
             f"student and teacher differ in what they return\n  student  {tuple(output.shape)}\n"
-            f"  teacher  {tuple(taught.shape)}\nteach with the model that was cut, or one of the same classes"
+            f"  teacher  {tuple(taught.shape)}\nteach with the model before the cut, or one with the same classes"
         )
     s, t = (F.log_softmax(x.float() / temperature, dim=1) for x in (output, taught.to(output.device)))
     return temperature**2 * F.kl_div(s, t, reduction="none", log_target=True).sum(1).mean()
@@ -124,9 +135,9 @@ def soft_cross_entropy(output: Any, taught: Any, temperature: float) -> Tensor:
 def kept_units(
     student: nn.Module, teacher: nn.Module, name: str, shapes: tuple[Sequence[int], Sequence[int]]
 ) -> tuple[int, Tensor] | None:
-    """The dimension in which the outputs of a module differ, and the teacher's units that the student kept.
+    """Return the dimension in which the outputs of a module differ, and the teacher's units that the student kept.
 
-    None where they do not differ. Raises `InputError` where the plans of the student do not say.
+    None if they do not differ. Raises `InputError` if the plans of the student do not record it.
     """
     have, had = shapes
     if tuple(have) == tuple(had):
@@ -137,13 +148,14 @@ def kept_units(
     if units is None or len(units) != have[differ[0]] or max(units, default=0) >= had[differ[0]]:
         raise InputError(
             f"the features of {name!r} cannot be compared\n  student  {tuple(have)}\n  teacher  {tuple(had)}\n"
-            "name a convolution, linear layer or norm, whose units the plan knows, and teach by the model that was cut"
+            "name a convolution, linear layer or norm, whose units the plan records, and teach with the model before "
+            "the cut"
         )
     return differ[0], torch.tensor(units)
 
 
 def _kept(student: nn.Module, name: str, plans: Sequence[Plan]) -> list[int] | None:
-    """The units of a module's output that stay after all plans, in the numbering before the first."""
+    """Return the units of a module's output that remain after all plans, numbered as before the first."""
     module = student.get_submodule(name)
     turned = isinstance(module, nn.modules.conv._ConvTransposeNd)
     kept: list[int] | None = None
@@ -156,9 +168,9 @@ def _kept(student: nn.Module, name: str, plans: Sequence[Plan]) -> list[int] | N
 
 
 @contextlib.contextmanager
-def _heard(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """What the named modules give, as they give it."""
-    modules, heard = dict(model.named_modules(remove_duplicate=False)), dict[str, Tensor]()
+def _recorded(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Record the outputs of the named modules in each call."""
+    modules, recorded = dict(model.named_modules(remove_duplicate=False)), dict[str, Tensor]()
     handles: list[Any] = []
     try:
         for name in names:
@@ -166,16 +178,16 @@ def _heard(model: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]
                 raise InputError(
                     f"features names {name!r}, which {type(model).__name__} does not have{nearest(name, modules)}"
                 )
-            handles.append(modules[name].register_forward_hook(_listener(heard, name)))
-        yield heard
+            handles.append(modules[name].register_forward_hook(_recorder(recorded, name)))
+        yield recorded
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _listener(heard: dict[str, Tensor], name: str) -> Any:
-    def listen(module: nn.Module, args: Any, output: Any) -> None:
+def _recorder(recorded: dict[str, Tensor], name: str) -> Any:
+    def record(module: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, Tensor):
-            heard[name] = output
+            recorded[name] = output
 
-    return listen
+    return record

@@ -1,11 +1,11 @@
-"""Cut a little, train, and again: the loop of `iterate` with our own trainer, which can be killed at any moment.
+"""`prune_and_fit`: the loop of `iterate` with the trainer of `fit`, which can be interrupted and resumed.
 
 Each stage is one `fit` on a smaller model, with the optimizer of the stage before: its momentum follows through the
-cut. The rates start anew in each stage (a warm restart), dropout and the order of batches go on: stage k counts its
-epochs on from those before, and has the seed `options.seed + k - 1`.
+cut. The learning rate schedule starts again in each stage (a warm restart). Dropout and the order of batches do not
+repeat: stage k continues the epoch numbers of the stages before, and has the seed `options.seed + k - 1`.
 
-A checkpoint also knows its stage. Going on, the model is built from the original and the plans in the file, the stage
-is ended, and `iterate` makes those that follow, as it would have.
+A checkpoint also stores its stage. To resume, the model is built from the original and the plans in the file, the
+training of the stage is finished, and `iterate` makes the remaining stages.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 
 
 class PaceOptions(StageOptions, total=False):
-    """How a model is cut in stages."""
+    """The options for how a model is cut in stages."""
 
     schedule: str | Factory
     steps: int
 
 
 class WatchOptions(TypedDict, total=False):
-    """Where the loop is kept, and who hears of it."""
+    """The options for checkpoints, logs and progress."""
 
     checkpoint: Checkpointing | None
     log: LogLike
@@ -58,7 +58,7 @@ class WatchOptions(TypedDict, total=False):
 
 
 class LoopOptions(PaceOptions, JudgeOptions, WatchOptions, total=False):
-    """What `prune_and_fit` takes by name: how a model is cut in stages, judged, kept and watched."""
+    """The keyword options of `prune_and_fit`: how a model is cut in stages and judged, checkpoints and logs."""
 
 
 def prune_and_fit(
@@ -73,31 +73,34 @@ def prune_and_fit(
     teacher: nn.Module | Distillation | None = None,
     **more: Unpack[LoopOptions],
 ) -> Fitted:
-    """Prune a copy of `model` to a target in stages, each trained on `epochs` passes; `model` itself stays whole.
+    """Prune a copy of `model` to a target in stages, and train each stage; `model` itself does not change.
 
     Args:
         model: A trained model.
-        example_inputs: What it is called with, as `secateur.trace` takes it.
-        target: What remains at the end, as `secateur.plan` takes it.
-        batches: What each stage is trained on, as `fit` takes it.
-        epochs: Passes through `batches` in each stage.
+        example_inputs: The inputs that the model is called with; see `secateur.trace`.
+        target: What remains at the end; see `secateur.plan`.
+        batches: The training data; see `fit`.
+        epochs: The number of passes through `batches` in each stage.
         options: How to train; see `fit`. Default: None, `TrainOptions()`.
-        penalties: A function from the Graph of a stage's model to what pulls it. Default: None.
-        teacher: A model to learn from, most often `model`, or `Distillation(model, ...)`. Default: None.
+        penalties: A function from the Graph of a stage's model to a list of penalties. Default: None.
+        teacher: A model to distill from, usually `model`, or `Distillation(model, ...)`. Default: None.
         schedule, steps, select: The stages, with the defaults of `secateur.iterate`.
         importance, scope, data, loss, recover, calls, outputs, uniform, seed: How each stage is cut, with the defaults
             of `secateur.prune`.
-        metric: A function from a model to a number, asked after the training of each stage. Default: None.
-        max_drop: Where the metric dropped by more than this, the loop ends with the stage before. Default: None.
-        higher_is_better: Of the metric. Default: True.
-        dense: What the metric says of `model`, where that is known. Default: None.
-        checkpoint: A `Checkpointing`, in whose folder the same call resumes where it was interrupted, and ends with the
+        metric: A function from a model to a number, called after the training of each stage. Default: None.
+        max_drop: If the metric dropped by more than this, the loop ends with the stage before. Default: None.
+        higher_is_better: Whether a higher metric is better. Default: True.
+        dense: The metric of `model`, if it is known. Default: None, it is measured.
+        checkpoint: A `Checkpointing`; after an interruption the same call resumes from its folder, and ends with the
             same weights. Default: None.
         log: "tensorboard", "trackio", or either with a place; see `fit`. Default: None.
-        progress: Called after every step. Default: None.
+        progress: A function of `Progress`, called after every step. Default: None.
+
+    Returns:
+        A `Fitted`: the pruned `model`, why the loop `stopped`, and the history of all stages.
 
     Raises:
-        PruningError: What `iterate` and `fit` raise.
+        PruningError: As `iterate` and `fit` raise it.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -116,14 +119,14 @@ def prune_and_fit(
 
 @dataclass(frozen=True)
 class Watched:
-    """Where a loop is kept, and who hears of it."""
+    """Checkpoints, logs and progress of a loop."""
 
     checkpoint: Checkpointing | None = None
     log: LogLike = None
     progress: Watch | None = None
 
     def run(self, loop: Loop) -> Fitted:
-        """Run a loop, from its newest checkpoint on where it has one."""
+        """Run a loop, from its newest checkpoint if it has one."""
         checkpoint = Checkpointing.of(self.checkpoint)
         store = checkpoint.opened(loop.identity()) if checkpoint is not None else None
         saved = store.newest() if store is not None else None
@@ -140,7 +143,7 @@ class Watched:
 
 @dataclass
 class _Run:
-    """The loop under way. `good`: the last model that was good enough."""
+    """A loop that is running. `good`: the last model that was good enough."""
 
     loop: Loop
     watch: Watch
@@ -156,7 +159,7 @@ class _Run:
         self.dice = self.loop.dice()
 
     def done(self, saved: Saved | None) -> Fitted:
-        """All of it, or what is left after a checkpoint."""
+        """Run all of it, or the rest after a checkpoint."""
         for number, job, begun in self._stages(saved):
             self.histories.append(self._trained(number, job, begun))
             self._judge(number, job.model)
@@ -167,7 +170,7 @@ class _Run:
         return Fitted(self.good, self.stopped, tuple(self.records), tuple(self.histories), plans)
 
     def _stages(self, saved: Saved | None) -> Iterator[tuple[int, Job, Saved | None]]:
-        """Each stage that is to be trained: its number, its training, and how far that has come."""
+        """Yield each stage that is to be trained: its number, its training, and a checkpoint to resume from."""
         loop, start = self.loop, 0
         model = loop.model if saved is None else loop.rebuilt(saved.model)
         optimizer = loop.trainer.options.make_optimizer(model)
@@ -205,7 +208,7 @@ class _Run:
         return run(job, watch, keeper, begun)
 
     def _judge(self, number: int, model: nn.Module) -> None:
-        """Measure what was trained, and keep it where it is good enough."""
+        """Measure the metric of a trained stage, and keep its model if it is good enough."""
         self.dice.start_anew()
         judge = self.loop.judge
         if not judge.settle(self.records[-1], self.records[0], model):
@@ -214,8 +217,6 @@ class _Run:
         self.good = model
         if judge.may_stop and self.store is not None:
             save(model, self._file(number))
-
-    # --- checkpoints: what the loop adds to those of a training ---
 
     def _file(self, number: int) -> Path:
         assert self.store is not None
@@ -227,7 +228,7 @@ class _Run:
         return {"stage": number, "dice": self.dice.own_state(), **plain}
 
     def _go_on(self, saved: Saved) -> int:
-        """Put the loop back to where it was; the number of the stage that is open."""
+        """Restore the state of the loop, and return the number of the stage that is in training."""
         state = saved.state["loop"]
         self.dice.put_own(state["dice"])
         self.records = [_record(**record) for record in state["records"]]

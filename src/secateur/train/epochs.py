@@ -1,4 +1,4 @@
-"""Which batches come in which epoch, from any batch on."""
+"""Iterate over the batches of an epoch, from any batch on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from secateur.data.batches import Source
 
 
 def epoch_from(source: Source, epoch: int, start: int) -> Iterator[Any]:
-    """The batches of an epoch from batch `start` on; skipped without being loaded where the source can."""
+    """Iterate over the batches of an epoch from batch `start` on, without loading earlier ones if the source can."""
     numbered: Callable[..., Any] | None = getattr(source, "epoch", None)
     if not callable(numbered):
         return _without(iter(source), start)
@@ -29,14 +29,14 @@ def _without(batches: Iterator[Any], count: int) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Later:
-    """The same batches, whose epochs are counted on from `before`."""
+    """The same batches, with `before` added to the numbers of their epochs."""
 
     batches: Any
     before: int
 
     @staticmethod
     def of(batches: Source, before: int) -> Source:
-        """`batches` themselves where they do not ask for the number of the epoch."""
+        """Return `batches` themselves if they do not use the number of the epoch."""
         return Later(batches, before) if callable(getattr(batches, "epoch", None)) else batches
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""How well a model does on test batches, as one number."""
+"""Evaluate a model on test batches with a metric."""
 
 from __future__ import annotations
 
@@ -19,23 +19,43 @@ Metric = Callable[[Any, Any], Any]
 
 
 def accuracy(output: Any, targets: Tensor) -> float:
-    """The share of `targets: (n, ...)` that are the largest of `output: (n, classes, ...)`, see `scores_in`.
+    """Return the share of targets whose class has the highest score.
 
-    >>> accuracy(torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([0, 1]))
-    0.5
+    Args:
+        output: Scores of shape (n, classes, ...), or a mapping with such `logits`.
+        targets: Labels of shape (n, ...).
+
+    Returns:
+        A share from 0 to 1.
+
+    Raises:
+        InputError: `output` contains no scores.
+
+    Example:
+        >>> accuracy(torch.tensor([[2.0, 1.0], [2.0, 1.0]]), torch.tensor([0, 1]))
+        0.5
     """
-    scores = scores_in(output, "give a metric of your own")
+    scores = scores_in(output, "give your own metric")
     return (scores.argmax(1) == targets).double().mean().item()
 
 
 def evaluate(model: nn.Module, batches: Iterable[Any], metric: Metric | str = accuracy) -> float:
-    """The mean of `metric(output, targets)` over all examples, in evaluation mode and without gradients.
+    """Return the mean of `metric(output, targets)` over all examples, in evaluation mode and without gradients.
 
-    `batches` yields (inputs, targets); `metric` is a function or `path/file.py:function`. A batch weighs as much as its
-    number of targets. The model's modes are restored. Raises `InputError` when there are no batches.
+    Args:
+        model: The model; its modes are restored afterwards.
+        batches: An iterable of (inputs, targets). A batch has the weight of its number of targets.
+        metric: A function (output, targets) -> the mean over a batch, or `path/file.py:function`. Default: `accuracy`.
 
-    >>> evaluate(nn.Identity(), [(torch.eye(2), torch.tensor([0, 0]))])
-    0.5
+    Returns:
+        The mean over all targets.
+
+    Raises:
+        InputError: There are no batches.
+
+    Example:
+        >>> evaluate(nn.Identity(), [(torch.eye(2), torch.tensor([0, 0]))])
+        0.5
     """
     measure = load_function(metric) if isinstance(metric, str) else metric
     total, count = 0.0, 0

@@ -1,6 +1,6 @@
-"""The loop: batches become gradients, gradients become steps, and whoever is killed goes on from a checkpoint.
+"""`fit`: a training loop that can be interrupted and resumed from a checkpoint.
 
-It runs on Accelerate, for mixed precision and the scale of the loss, in one process, on the device of the model.
+It uses Accelerate for mixed precision and loss scaling, and runs in one process, on the device of the model.
 """
 
 from __future__ import annotations
@@ -37,26 +37,42 @@ def fit(
     log: LogLike = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> History:
-    """Train `model` in place on `epochs` passes through `batches`; the same seed gives the same weights.
+    """Train `model` in place; the same seed results in the same weights.
 
-    `batches` yields (inputs, targets) and has a length; where it has a method `epoch(number)`, that gives the batches
-    of each epoch. Parameters that do not require gradients stay. Gradients are None afterwards; modes and the global
-    random state are as before. `progress` is called after every step.
+    Parameters that do not require gradients do not change. Afterwards gradients are None; the modes of modules and the
+    global random state are as before.
 
-    `optimizer`: one of the user's own, with its rates, which then rise and fall as `options` say. `penalties` pull
-    after every backward pass. `teacher`: a model to learn from, or `Distillation(model, ...)`. `checkpoint`: where a
-    killed training goes on, to the same weights. `log`: "tensorboard", "trackio", or either with a place, such as
-    "tensorboard:runs/a".
+    Args:
+        model: The model to train.
+        batches: An iterable of (inputs, targets) with a length, such as a DataLoader. If it has a method
+            `epoch(number)`, that method returns the batches of each epoch.
+        epochs: The number of passes through `batches`.
+        options: Optimizer, loss, precision and the like. Default: None, `TrainOptions()`.
+        optimizer: Your own optimizer; its learning rates are the highest rates of the schedule in `options`. Default:
+            None, the optimizer that `options` name.
+        penalties: Penalties whose gradients are added after each backward pass; see `secateur.train.penalties`.
+            Default: ().
+        teacher: A model to distill from, or `Distillation(model, ...)`. Default: None.
+        checkpoint: A `Checkpointing`; after an interruption the same call resumes from its folder, and ends with the
+            same weights. Default: None.
+        log: "tensorboard", "trackio", either with a place, such as "tensorboard:runs/a", or a function (step, numbers).
+            Default: None.
+        progress: A function of `Progress`, called after every step. Default: None.
 
-    Raises `InputError` when there is nothing to train or to train on, `PruningError` when the loss is no longer finite:
-    the weights are then those of the step before; and `FileError` for checkpoints of another run, or that cannot be
-    written.
+    Returns:
+        The mean loss of each epoch, the number of steps and the wall time in seconds.
 
-    >>> _ = torch.manual_seed(0)
-    >>> model, batches = nn.Linear(2, 2), [(torch.eye(2), torch.tensor([0, 1]))] * 20
-    >>> history = fit(model, batches, epochs=2, options=TrainOptions(lr=0.5))
-    >>> history.steps, history.losses[1] < history.losses[0]
-    (40, True)
+    Raises:
+        InputError: There is nothing to train or no data, or an argument cannot be used.
+        PruningError: The loss is not finite; the weights are then those of the step before.
+        FileError: The checkpoints belong to another run, or cannot be written.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> model, batches = nn.Linear(2, 2), [(torch.eye(2), torch.tensor([0, 1]))] * 20
+        >>> history = fit(model, batches, epochs=2, options=TrainOptions(lr=0.5))
+        >>> history.steps, history.losses[1] < history.losses[0]
+        (40, True)
     """
     teaching, checkpoint = Distillation.of(teacher), Checkpointing.of(checkpoint)
     if teaching is not None and teaching.teacher is model:

@@ -1,7 +1,7 @@
-"""What a loop is to reach, step by step, in counts of the original model.
+"""The goals of a loop at each step, in counts of the original model.
 
-The original is the model before its first cut, whoever made that: `macs=0.5` means half of what the dense model had,
-also for a model that was cut before. The plans that a model went through tell what it had.
+The original is the model before its first cut, also for a model that was cut before the loop: `macs=0.5` means half of
+the MACs of the dense model. The plans that cut a model record what the original had.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from secateur.train.widths import EXACT, Follow, Widths, as_it_was, cuts, select
 
 @dataclass(frozen=True, slots=True)
 class StageRequest:
-    """What a step asks of `plan`: targets, and a selection. `cuts`: the selection alone asks for less than is there."""
+    """The targets and the selection that a step passes to `plan`. `cuts`: whether the selection alone removes units."""
 
     targets: tuple[str, ...]
     select: Select
@@ -36,12 +36,12 @@ class StageRequest:
 
     @property
     def nothing(self) -> bool:
-        """Whether the model is there already."""
+        """Whether the model meets the request already."""
         return not self.targets and not self.cuts
 
 
 class Goals:
-    """Targets and sizes that follow a schedule of `steps` steps. Raises `TargetError` for what cannot be reached."""
+    """Targets and sizes that follow a schedule of `steps` steps. Raises `TargetError` if they cannot be reached."""
 
     def __init__(self, graph: Graph, target: str | Sequence[str] | None, select: Select, follow: Follow, steps: int):
         self.steps = steps
@@ -57,13 +57,13 @@ class Goals:
         self._widths = Widths(wishes.graph, wishes, min(shares, default=1.0), follow)
 
     def _end(self, target: Target) -> float:
-        """The share of the original that a target leaves."""
+        """Return the share of the original that a target leaves."""
         if target.is_share:
             return target.value
         return min(target.value / max(self._totals[target.kind], 1), 1.0)
 
     def texts(self, step: int) -> tuple[str, ...]:
-        """The targets of a step, as shares of the original; those that the schedule has reached, as they were given."""
+        """Return the targets of a step as shares of the original; at the end of the schedule, as they were passed."""
         pairs = zip(self._targets, self._ways, strict=True)
         return tuple(
             str(t) if way(step) <= end + EXACT else target_at(t.kind, way(step), self._totals.get(t.kind))
@@ -71,11 +71,11 @@ class Goals:
         )
 
     def arrives(self) -> bool:
-        """Whether the last step reaches what was asked for."""
+        """Return whether the last step reaches all targets."""
         return all(way(self.steps) <= end + EXACT for end, way in self._ways)
 
     def limits(self, step: int) -> dict[str, Number]:
-        """The most that may remain after a step, by what is counted."""
+        """Return the most that may remain after a step, by kind of target."""
         limits: dict[str, Number] = {}
         for target, (end, way) in zip(self._targets, self._ways, strict=True):
             if target.kind != CHANNELS:
@@ -85,7 +85,7 @@ class Goals:
         return limits
 
     def asked(self, graph: Graph, names: Mapping[str, str], step: int) -> StageRequest:
-        """What a step asks of the plan for a graph. names: of its axes, those that they had at first."""
+        """Return what a step requests for a graph. names: from its axes to their original names."""
         ranges, limits = self._widths.at(step), self.limits(step)
         here = {name: ranges[old] for name, old in names.items() if old in ranges}
         have = counts(graph, limits)
@@ -93,11 +93,11 @@ class Goals:
         return StageRequest(tuple(targets), selection(graph, self._select, here), cuts(graph, here))
 
     def check(self, graph: Graph, *, fresh: bool) -> None:
-        """Raise `TargetError` where the end is out of reach, or, for a fresh start, where nothing is left to do."""
+        """Raise `TargetError` if the end is out of reach, or, for a fresh start, if nothing is left to do."""
         asked = self.asked(graph, own_names(graph), self.steps)
         if fresh and asked.nothing and self.arrives():
             raise TargetError(self._met(graph))
-        if asked.targets and self.arrives():  # in the user's own words, where they mean the same of this model
+        if asked.targets and self.arrives():  # in the user's own words, if they mean the same for this model
             own = [str(target) for target in self._targets if target.kind != CHANNELS]
             plan(graph, asked.targets if plans_of(graph.model) else own, importance={}, select=asked.select)
 
@@ -109,14 +109,14 @@ class Goals:
             of = self._totals[kind]
             left = f"{share(have[kind] / of)} of the original {numeral(of)}"
             lines.append(f"  {kind}: the model has {numeral(have[kind])} ({left})")
-            lines.append(f"  {' ' * len(kind)}  at most {numeral(limit)} were asked for")
+            lines.append(f"  {' ' * len(kind)}  the target allows {numeral(limit)}")
         return "\n".join(
             [*lines, "ask for less than the model has; targets are shares of the model before its first cut"]
         )
 
 
 def counts(graph: Graph, kinds: Mapping[str, object] | Sequence[str]) -> dict[str, Number]:
-    """What a graph has of each kind, as far as it is known."""
+    """Return the counts of a graph, by kind of target, as far as they are known."""
     found: dict[str, Number] = {}
     for kind in kinds:
         value = graph.total_of(kind) if KINDS[kind].cost is None else graph.totals[kind]
@@ -126,20 +126,17 @@ def counts(graph: Graph, kinds: Mapping[str, object] | Sequence[str]) -> dict[st
 
 
 def _most(limit: float, total: Number) -> Number:
-    """A limit in the numbers of its total: whole ones, unless that is a float."""
+    """Return a limit, rounded down to a whole number if its total is one."""
     return limit if isinstance(total, float) else math.floor(limit + EXACT)
 
 
 def _text(kind: str, limit: Number, have: Number) -> str:
-    """A target in counts; as 1 would mean all of it, one (and nothing) is written as a share."""
+    """Write a target as a count; 1 and 0 as a share, because a target of 1 means all."""
     return f"{kind}={limit}" if limit > 1 or not KINDS[kind].shares else f"{kind}={(limit + 0.5) / have!r}"
 
 
-# --- what the original had ---
-
-
 def _totals(graph: Graph, kinds: Sequence[str]) -> dict[str, Number]:
-    """What the original had of each kind that is counted."""
+    """Return the counts of the original, by kind of target."""
     counted = [kind for kind in kinds if kind != CHANNELS]
     found: dict[str, Any] = {**counts(graph, counted)}
     plans = plans_of(graph.model)
@@ -149,33 +146,33 @@ def _totals(graph: Graph, kinds: Sequence[str]) -> dict[str, Number]:
         found = {kind: have + gone if kind == DEPTH else plans[0].before[kind] for kind, have in found.items()}
     for kind in counted:
         if found.get(kind) is None:
-            raise TargetError(f"target {kind}: what the original had of it is not known\ngive another target")
+            raise TargetError(f"target {kind}: its value for the original model is not known\ngive another target")
     return found
 
 
 def _check_same_call(graph: Graph, last: Plan, kinds: Sequence[str]) -> None:
-    """What is counted of a call, as MACs and memory, asks that that of the first cut was as large."""
+    """Raise `TargetError` if costs of a call (MACs, memory) were counted on inputs of another size at the last cut."""
     have, then = graph.totals.macs, last.after.macs
     if have != then and any(KINDS[kind].of_call for kind in kinds):
         raise TargetError(
-            "the model was cut before, by inputs of another size, so its original MACs by these inputs are not known\n"
-            f"  MACs by those inputs   {then:,}\n  MACs by these inputs   {have:,}\n"
+            "the model was cut before, on inputs of another size, so its original MACs on these inputs are not known\n"
+            f"  MACs on those inputs   {then:,}\n  MACs on these inputs   {have:,}\n"
             "give the example_inputs of that cut, or a target in params or channels"
         )
 
 
 def _wishes(graph: Graph, select: Select) -> Wishes:
-    """A selection read against the graph as it was before the first cut."""
+    """Apply a selection to the graph as it was before the first cut."""
     original = as_it_was(graph, _sizes(graph))
     wishes = select.on(original)
-    if plans_of(graph.model):  # a rule may be about what is as small as it gets by now
+    if plans_of(graph.model):  # a rule may be about axes that have their smallest size by now
         wishes = wishes.about(original)
     wishes.check()
     return wishes
 
 
 def _sizes(graph: Graph) -> dict[str, int]:
-    """The units that each axis had before the first cut."""
+    """Return the number of units that each axis had before the first cut."""
     sizes, names = {axis.name: axis.size for axis in graph.axes}, own_names(graph)
     later = _everything(graph)
     for made in reversed(plans_of(graph.model)):
@@ -185,16 +182,13 @@ def _sizes(graph: Graph) -> dict[str, int]:
     return sizes
 
 
-# --- names ---
-
-
 def own_names(graph: Graph) -> dict[str, str]:
-    """Each axis by its own name."""
+    """Map the name of each axis to itself."""
     return {axis.name: axis.name for axis in graph.axes}
 
 
 def names_after(names: Mapping[str, str], plan: Plan, graph: Graph) -> dict[str, str]:
-    """The names that the axes of a graph had at first; `names`: those of the axes of the plan that led there."""
+    """Map the axes of a graph to their original names; `names` does so for the plan that led to the graph."""
     renamed = _same(plan, _everything(graph))
     return {a.name: names.get(renamed.get(a.name, a.name), a.name) for a in graph.axes}
 
@@ -202,13 +196,13 @@ def names_after(names: Mapping[str, str], plan: Plan, graph: Graph) -> dict[str,
 def _same(first: Plan, second: Plan) -> dict[str, str]:
     try:
         return same_axes(first, second)
-    except PruningError:  # then they are what they are called
+    except PruningError:  # then axes are matched by name
         return {}
 
 
 def _everything(graph: Graph) -> Plan:
-    """The plan that keeps all units: it says how sites are made of axes."""
-    kept: Any = {axis.name: None for axis in graph.axes}  # None: all of them
+    """Return the plan that keeps all units: it records how sites are made of axes."""
+    kept: Any = {axis.name: None for axis in graph.axes}  # None: all units
     return build_plan(graph, kept, graph.cost.full)
 
 

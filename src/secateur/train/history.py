@@ -1,4 +1,4 @@
-"""What is told of a training: after every step, and when it is over."""
+"""What a training reports: after every step, and at its end."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is known after a step: its number of `steps` (from 1), its epoch (from 1), its loss and its rate.
+    """The progress after one optimizer step.
 
-    In a loop that cuts and trains, all that is of one `stage` of `stages`.
+    Attributes:
+        step: The number of the step, from 1.
+        steps: The number of steps of the training (in `prune_and_fit`: of the stage).
+        epoch: The number of the epoch, from 1.
+        loss: The mean loss of the batches of the step.
+        lr: The learning rate of the first parameter group.
+        stage: The number of the stage, from 1.
+        stages: The number of stages.
     """
 
     step: int
@@ -29,7 +36,13 @@ Watch: TypeAlias = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What happened: the mean training loss of each epoch, the number of steps, and the wall time in seconds."""
+    """The result of a training.
+
+    Attributes:
+        losses: The mean training loss of each epoch.
+        steps: The number of optimizer steps.
+        seconds: The wall time in seconds.
+    """
 
     losses: tuple[float, ...]
     steps: int

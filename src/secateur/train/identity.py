@@ -1,4 +1,4 @@
-"""What tells one training from another, as short texts by part: a checkpoint goes on with its own training only."""
+"""The identity of a training, as short strings by name: a training resumes only from checkpoints of its own."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from secateur.train.options import TrainOptions
 
 
 def of_model(model: nn.Module) -> str:
-    """A model: its modules, its plans, and the values of its tensors at the start."""
+    """Hash a model: its modules, its plans, and the values of its tensors."""
     plans = [plan.to_json() for plan in plans_of(model)]
     tensors = of_tensors((slot.name, slot.tensor) for slot in slots(model) if slot.persistent)
     return digest(" ".join([repr(model), *plans, tensors]))
 
 
 def of_options(options: TrainOptions) -> dict[str, str]:
-    """Options by name; a loss of the user's own by its source."""
+    """Return the options by name; a user's loss as a hash of its source."""
     loss = options.own_loss
     plain = dataclasses.asdict(dataclasses.replace(options, loss=None))
     gradients = plain.pop("gradients")
@@ -35,9 +35,9 @@ def of_options(options: TrainOptions) -> dict[str, str]:
 
 
 def of_code(function: Callable[..., Any] | None) -> str:
-    """A function by its name and source: what it closes over may print differently in each process.
+    """Hash a function by its name, its source and the plain values that it closes over, equally in every process.
 
-    An object that is called, and the one that a method belongs to, also by the plain values of its attributes.
+    For a callable object and a method, the plain attributes of the object are hashed too.
 
     >>> of_code(digest) == of_code(digest), of_code(digest) == of_code(None)
     (True, False)
@@ -55,7 +55,7 @@ def of_code(function: Callable[..., Any] | None) -> str:
 
 
 def of_optimizer(optimizer: torch.optim.Optimizer) -> str:
-    """An optimizer by its class and the plain options of its groups, with the rates that it began with."""
+    """Hash an optimizer by its class and the plain options of its groups, with their initial learning rates."""
     groups = [
         {
             key: _plain(group.get("initial_lr", value) if key == "lr" else value)
@@ -68,7 +68,7 @@ def of_optimizer(optimizer: torch.optim.Optimizer) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value that prints the same in every process; of others, their kind."""
+    """Return a value if it prints the same in every process, else its type."""
     if isinstance(value, (tuple, list)):
         return [_plain(one) for one in value]
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -77,7 +77,7 @@ def _plain(value: Any) -> Any:
 
 
 def of_teacher(teaching: Distillation | None) -> str:
-    """The teacher and how it teaches."""
+    """Hash the teacher and the options of distillation."""
     if teaching is None:
         return "none"
     numbers = [teaching.weight, teaching.temperature, list(teaching.features), teaching.features_weight]
@@ -85,17 +85,17 @@ def of_teacher(teaching: Distillation | None) -> str:
 
 
 def of_penalties(penalties: Sequence[Any]) -> str:
-    """Penalties by their kind and the numbers that they hold."""
+    """Hash penalties by their class and their plain attributes."""
     return digest(str([_penalty(one) for one in penalties])) if penalties else "none"
 
 
 def _penalty(one: Any) -> list[Any]:
-    """A sum of penalties is told by its parts."""
+    """Describe a penalty; a sum of penalties by its parts."""
     return [type(one).__qualname__, dict(_numbers(one)), [_penalty(part) for part in getattr(one, "parts", ())]]
 
 
 def _numbers(value: Any) -> Mapping[str, Any]:
-    """The plain attributes of an object, which print the same in every process."""
+    """Return the plain attributes of an object, which print the same in every process."""
     if dataclasses.is_dataclass(value):
         names = [field.name for field in dataclasses.fields(value)]
     else:

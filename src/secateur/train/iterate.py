@@ -1,10 +1,10 @@
-"""The loop: cut a little, train, and again, until the target is met or the metric has dropped too far.
+"""`iterate`: cut a little, train, and repeat, until the target is met or the metric has dropped too far.
 
     for stage in secateur.iterate(model, inputs, "macs=0.5", steps=5, carry=[optimizer]):
         train(stage.model, optimizer)                  # the user's own training
 
-Each stage is a new, smaller copy of the model before; optimizers, schedulers and averages that are carried follow to
-its parameters. Nothing here trains: who trains, and how, is the user's business.
+Each stage is a new, smaller copy of the model before; carried optimizers, schedulers and averaged models follow to its
+parameters. Nothing here trains: the caller does.
 """
 
 from __future__ import annotations
@@ -37,9 +37,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stage:
-    """A smaller model to train. `number` counts from 1 to `steps`; `target`: what it meets, of the original model.
+    """A smaller model to train in place. `stage.model` itself is cut next; wrappers for training are allowed.
 
-    It is `stage.model` itself that is cut next: wrap it for training as you like, and train it in place.
+    Attributes:
+        number: The number of the stage, 1 to `steps`.
+        steps: The number of stages.
+        target: The targets that it meets, as shares of the original model.
+        pruned: The smaller model with its plan, as `secateur.prune` returns it.
     """
 
     number: int
@@ -49,27 +53,28 @@ class Stage:
 
     @property
     def model(self) -> nn.Module:
+        """The smaller model."""
         return self.pruned.model
 
     @property
     def plan(self) -> Plan:
-        """From the model of the stage before to this one."""
+        """The plan of this cut, from the model of the stage before."""
         return self.pruned.plan
 
     @property
     def graph(self) -> Graph:
-        """Of the model of the stage before."""
+        """The Graph of the model of the stage before."""
         return self.pruned.graph
 
 
 class StageOptions(CuttingOptions, total=False):
-    """How each stage is cut."""
+    """The options for how each stage is cut."""
 
     select: SelectLike
 
 
 class IterateOptions(StageOptions, JudgeOptions, total=False):
-    """What `iterate` takes by name: how each stage is cut, and judged."""
+    """The keyword options of `iterate`: how each stage is cut and judged."""
 
 
 @trainable
@@ -84,33 +89,35 @@ def iterate(
     start: int = 0,
     **options: Unpack[IterateOptions],
 ) -> Iteration:
-    """Smaller and smaller copies of `model`, stage by stage, each to be trained before the next; `model` stays whole.
+    """Yield smaller and smaller copies of `model`, each to be trained before the next; `model` itself does not change.
 
-    After stage k of `steps` the share `schedule(k)` of the ORIGINAL model remains: of the model before its first cut.
-    Each of several targets follows it from all to its end, as do `keep`, `width` and `ceiling` in `select`; floors are
-    shares of the original. The widths that a `channels` target leaves are those of a single cut, in however many
-    stages. A stage that has nothing to cut is passed over. Whatever fails in a stage leaves the model of the stage
-    before, and what is carried, as they were.
+    After stage k of `steps` the share `schedule(k)` of the ORIGINAL model remains: the model before its first cut. Each
+    target follows the schedule, as do `keep`, `width` and `ceiling` in `select`; floors are shares of the original. The
+    widths that a `channels` target leaves do not depend on the number of stages. A stage that has nothing to cut is
+    skipped. If a stage fails, the model of the stage before and the carried objects do not change.
 
     Args:
         model: A trained model.
-        example_inputs: What it is called with, as `secateur.trace` takes it.
-        target: What remains at the end, as `secateur.plan` takes it.
+        example_inputs: The inputs that the model is called with; see `secateur.trace`.
+        target: What remains at the end; see `secateur.plan`.
         schedule: A name in `secateur.train.schedules.SCHEDULES`, or a function (end, steps) -> schedule. Default:
             "linear".
-        steps: How many stages there are. Default: 1.
+        steps: The number of stages. Default: 1.
         carry: Optimizers, learning rate schedulers, averaged models and the like that follow to the parameters of each
-            new stage, and stay with the newest; see `secateur.apply.transplant`. Default: ().
-        start: How many stages are done: `iterate(half_cut, ..., start=k)` goes on with stage k + 1. Default: 0.
-        importance, scope, data, loss, recover, calls, outputs, uniform, seed: Of each stage, with the defaults of
-            `secateur.prune`; `data` is read again in each.
+            new stage, and stay with the newest; see `secateur.transplant`. Default: ().
+        start: The number of stages that are done: `iterate(half_cut, ..., start=k)` continues with stage k + 1.
+            Default: 0.
+        importance, scope, data, loss, recover, calls, outputs, uniform, seed: How each stage is cut, with the defaults
+            of `secateur.prune`; `data` is read again in each stage.
         select: Limits; see `secateur.plan`. Default: None.
-        metric: A function from a model to a number, asked once a stage was trained, when the loop goes on. Default:
-            None.
-        max_drop: Where the metric has dropped by more than this (an absolute difference), the loop ends with the stage
-            before. Default: None, it does not.
-        higher_is_better: Of the metric. Default: True.
-        dense: What the metric drops from. Default: None, what it says of `model`.
+        metric: A function from a model to a number, called after the training of each stage. Default: None.
+        max_drop: If the metric has dropped by more than this (an absolute difference), the loop ends with the stage
+            before. Default: None, no limit.
+        higher_is_better: Whether a higher metric is better. Default: True.
+        dense: The metric of the original model. Default: None, it is measured on `model`.
+
+    Returns:
+        An `Iteration`, an iterator over `Stage`s.
 
     Raises:
         TargetError: A target is malformed, out of reach or already met.
@@ -138,13 +145,13 @@ def iterate(
 class Iteration(Iterator[Stage]):
     """The stages of a loop, made one by one. `print` shows them as a table.
 
-    A loop that was left by `break` goes on where it was when it is iterated over again.
+    After a `break`, iterating again continues with the next stage.
     """
 
     model: nn.Module
-    """The last good model: the newest, or with `max_drop` the newest that was judged; at first the one given."""
+    """The last good model: the newest, or with `max_drop` the newest that was judged; at first the original."""
     stopped: str | None
-    """Why it is over: "target" (met), "max_drop", or "steps": they ended before the schedule did. None before that."""
+    """Why the loop ended: "target" (met), "max_drop", or "steps" (done before the schedule ended). None before that."""
 
     def __init__(
         self, graph: Graph, goals: Goals, cutting: Cutting, judge: StageJudge, carry: Any = (), start: int = 0
@@ -155,10 +162,10 @@ class Iteration(Iterator[Stage]):
         self._goals, self._cutting, self._judge = goals, cutting, judge
         self._carry = list(carry) if isinstance(carry, (list, tuple)) else [carry]
         self._records = [Record(0, (), graph.totals)]
-        self._open: Stage | None = None  # handed out, and not judged yet
+        self._open: Stage | None = None  # yielded, and not judged yet
         self._newest = graph.model
         self._plans: list[Plan] = []
-        self._names = own_names(graph)  # of the axes of the newest graph, as they were called at first
+        self._names = own_names(graph)  # from the axes of the newest graph to their original names
 
     @trainable
     def __next__(self) -> Stage:
@@ -173,10 +180,8 @@ class Iteration(Iterator[Stage]):
             self.stopped = "target" if self._goals.arrives() else "steps"
         raise StopIteration
 
-    # --- one stage ---
-
     def _made(self, number: int) -> Stage | None:
-        """The next stage, or None where there is nothing to cut. Nothing is changed unless all of it succeeds."""
+        """Make the next stage; None if there is nothing to cut. Nothing changes unless all of it succeeds."""
         graph = self._graph = self._graph or self._traced()
         asked = self._goals.asked(graph, self._names, number)
         if asked.nothing:
@@ -204,7 +209,7 @@ class Iteration(Iterator[Stage]):
             self.model = stage.model
 
     def _close(self) -> None:
-        """Judge what was trained since."""
+        """Judge the open stage after its training."""
         if self.stopped is not None:
             return
         dense, stage = self._records[0], self._open
@@ -221,26 +226,24 @@ class Iteration(Iterator[Stage]):
             self._warn_of_steps()
 
     def _warn_of_steps(self) -> None:
-        """What is carried is of the stage that was given up: who trains on with it would not train `model`."""
-        good, given_up = (f"stage {r.number}" if r.number else "the beginning" for r in self._records[-2:])
+        """Make carried optimizers warn when they step: they hold parameters of the rejected stage, not of `model`."""
+        good, rejected = (f"stage {r.number}" if r.number else "the beginning" for r in self._records[-2:])
         for optimizer in optimizers_in(self._carry):
             _warn_at_step(
                 optimizer,
-                f"this {type(optimizer).__name__} holds the parameters of {given_up}, which dropped too far, and "
-                f"iteration.model is the model of {good}\nbuild an optimizer anew to train that",
+                f"this {type(optimizer).__name__} holds the parameters of {rejected}, which dropped too far, and "
+                f"iteration.model is the model of {good}\nbuild a new optimizer to train that model",
             )
 
     def _dense(self) -> float | None:
         known = self._judge.dense
         return known if known is not None else self._judge.value(self.model, "the model at first")
 
-    # --- what happened ---
-
     @property
     def plan(self) -> Plan | None:
-        """From the model that the loop began with to `iteration.model`, as one plan; None where they are the same.
+        """All cuts from the original model to `iteration.model` as one plan; None if there are none.
 
-        Raises `PruningError` where its cuts cannot be one plan (see `Plan.then`); the model has them all the same.
+        Raises `PruningError` if the cuts cannot be composed to one plan (see `Plan.then`).
         """
         return functools.reduce(Plan.then, self._good_plans) if self._good_plans else None
 
@@ -256,7 +259,7 @@ class Iteration(Iterator[Stage]):
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The model at first and every stage, as plain data for JSON."""
+        """The original model and every stage, as plain data for JSON."""
         return [record.as_dict() for record in self._records]
 
     def __str__(self) -> str:
@@ -268,10 +271,10 @@ class Iteration(Iterator[Stage]):
             return f"after step {self.done} of {steps}"
         if self.stopped == "max_drop":
             text = f"ended: the last stage dropped by more than {self._judge.max_drop:g}; the model is that before it"
-            return f"{text}, what is carried is of the last stage" if self._carry else text
+            return f"{text}, but carried objects belong to the last stage" if self._carry else text
         return {
             "target": "ended: the target is met",
-            "steps": f"ended after {steps} steps, before the schedule was at its end",
+            "steps": f"ended after {steps} steps, before the end of the schedule",
         }[self.stopped]
 
 
@@ -289,21 +292,21 @@ def _warn_at_step(optimizer: Optimizer, text: str) -> None:
 
 def _check_steps(steps: int, start: int) -> None:
     if type(steps) is not int or steps < 1:
-        raise InputError(f"steps={steps!r}; give a whole number from 1 up")
+        raise InputError(f"steps={steps!r}; give a whole number, 1 or above")
     if type(start) is not int or not 0 <= start <= steps:
-        raise InputError(f"start={start!r}; it is the number of steps that are done, 0 to {steps}")
+        raise InputError(f"start={start!r}; it is the number of stages that are done, 0 to {steps}")
 
 
 def _check_serves(cutting: Cutting, stages: int) -> None:
-    """Raise `InputError` for what serves a single stage only."""
+    """Raise `InputError` for options that work for a single stage only."""
     if stages < 2:
         return
     if is_ready(cutting.importance):
         raise InputError(
-            f"importance= gives ready scores, which are of the model before stage 1, and there are {stages} stages\n"
-            "give the name of a criterion or a function, which score each stage's model anew"
+            f"importance= is a set of scores, which belong to the model before stage 1, and there are {stages} stages\n"
+            "give the name of a criterion or a function, which score the model of each stage"
         )
-    if isinstance(cutting.data, Iterator):  # asked of its type: to begin it would draw a number
+    if isinstance(cutting.data, Iterator):  # checked by type: starting to iterate would draw a random number
         raise InputError(f"data= is an iterator, which stage 1 of {stages} uses up\ngive a list or a DataLoader")
 
 

@@ -1,8 +1,8 @@
-"""Where numbers go while a model trains: TensorBoard's files, or Trackio's local data base.
+"""Log numbers while a model trains: to TensorBoard files, or to Trackio's local database.
 
-A log is named by a text: "tensorboard", "trackio", or either with a place after a colon: a folder for TensorBoard
-("tensorboard:run/logs"), a project and perhaps a run for Trackio ("trackio:mnist/half"). Nothing leaves the machine
-unless Trackio's own settings say so.
+A log is named by a string: "tensorboard", "trackio", or either with a place after a colon: a folder for TensorBoard
+("tensorboard:run/logs"), a project and optionally a run for Trackio ("trackio:mnist/half"). Nothing is sent from the
+machine unless Trackio's own settings say so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Write: TypeAlias = Callable[[int, Mapping[str, float]], None]
 """Called with a step, from 1, and numbers by name."""
 
 LogLike: TypeAlias = "str | Write | None"
-"""A log by its name, or a function of one's own."""
+"""A log by its name, or a function."""
 
 
 def _nothing() -> None:
@@ -28,7 +28,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What writes to a log, and what sees to it that it is on the disk."""
+    """Two functions: one writes to a log, the other flushes it to disk."""
 
     write: Write
     flush: Callable[[], None] = _nothing
@@ -36,11 +36,11 @@ class Log:
 
 @contextlib.contextmanager
 def opened_log(log: LogLike, about: Mapping[str, Any], start: int = 0) -> Iterator[Log]:
-    """A log, which is closed afterwards.
+    """Open a log, and close it afterwards.
 
-    `about` is what the log says of the run. What a killed run wrote after step `start` is written again; TensorBoard
-    shows it once. Raises `InputError` for an unknown name or what is no log, and where the package is not installed;
-    `FileError` where nothing can be written.
+    `about` are the settings of the run that the log records. What an interrupted run wrote after step `start` is
+    written again; TensorBoard shows it once. Raises `InputError` for an unknown log, or if its package is not
+    installed; `FileError` if it cannot be written.
 
     >>> seen = []
     >>> with opened_log(lambda step, numbers: seen.append((step, numbers)), {}) as log:
@@ -50,7 +50,8 @@ def opened_log(log: LogLike, about: Mapping[str, Any], start: int = 0) -> Iterat
     """
     if not isinstance(log, str):
         if log is not None and not callable(log):
-            raise InputError(f"log={log!r} is no log; give {', '.join(map(repr, KINDS))} or a function (step, numbers)")
+            kinds = ", ".join(map(repr, KINDS))
+            raise InputError(f"log={log!r} is not a log; give {kinds} or a function (step, numbers)")
         yield Log(log or _nowhere)
         return
     kind, place = check_log(log)
@@ -59,7 +60,7 @@ def opened_log(log: LogLike, about: Mapping[str, Any], start: int = 0) -> Iterat
 
 
 def check_log(log: str) -> tuple[str, str]:
-    """The kind and place that a text names. Raises `InputError` for an unknown kind.
+    """Split the name of a log into its kind and place. Raises `InputError` for an unknown kind.
 
     >>> check_log("tensorboard:run/logs")
     ('tensorboard', 'run/logs')
@@ -81,7 +82,7 @@ def _tensorboard(place: str, about: Mapping[str, Any], start: int) -> Iterator[L
     except ImportError as error:
         raise _missing("TensorBoard") from error
     place = place or "runs"
-    with _written(place):  # what came after `start` is hidden, for it is written anew
+    with _written(place):  # entries after `start` are hidden, because they are written again
         writer = SummaryWriter(place, purge_step=start + 1 if start else None)
         if not start:
             writer.add_text("options", "\n".join(f"    {name} = {value}" for name, value in about.items()))
@@ -108,7 +109,7 @@ def _written(place: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise FileError(
-            f"no log can be written to {place}: {error.strerror}; make room, or give another place"
+            f"no log can be written to {place}: {error.strerror}; free some space, or give another place"
         ) from error
 
 
@@ -140,4 +141,4 @@ KINDS: Table[str, Callable[[str, Mapping[str, Any], int], contextlib.AbstractCon
         "trackio": _trackio,
     },
 )
-"""The names that a log may have."""
+"""The kinds of logs by name: functions (place, about, start) -> a context manager of a `Log`."""

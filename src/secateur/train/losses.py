@@ -1,4 +1,4 @@
-"""The default loss, and what it says of targets that do not fit."""
+"""The default loss, cross entropy, with errors that name targets which do not fit."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from secateur.errors import InputError
 
 IGNORED = -100
-"""The label of targets that cross entropy leaves out."""
+"""The label of targets that cross entropy ignores."""
 
 
 def scores_in(output: Any, mend: str, who: str = "model") -> Tensor:
-    """The scores that a model returned: the tensor itself, or the `logits` of what models of transformers return.
+    """Return the scores in a model's output: the tensor itself, or the `logits` of an output of transformers.
 
     Raises `InputError` for anything else.
 
@@ -30,20 +30,29 @@ def scores_in(output: Any, mend: str, who: str = "model") -> Tensor:
 
 
 def cross_entropy(output: Any, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """The mean cross entropy of scores `output: (n, classes, ...)`, see `scores_in`.
+    """Return the mean cross entropy of scores.
 
-    Targets are labels, or a share of every class. Raises `InputError` for what are no scores, for a label that has
-    none, and for targets that are neither.
+    Args:
+        output: Scores of shape (n, classes, ...), or a mapping with such `logits`.
+        targets: Labels of shape (n, ...) (-100: ignored), or shares of each class, of the shape of the scores.
+        label_smoothing: The share of the uniform distribution that is mixed into the targets. Default: 0.0.
 
-    >>> import torch
-    >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0])).exp()
-    tensor(2.)
+    Returns:
+        A tensor of shape ().
+
+    Raises:
+        InputError: `output` contains no scores, a label is out of range, or targets have another shape.
+
+    Example:
+        >>> import torch
+        >>> cross_entropy(torch.zeros(1, 2), torch.tensor([0])).exp()
+        tensor(2.)
     """
-    output = scores_in(output, "give a loss of your own")
+    output = scores_in(output, "give your own loss")
     if targets.is_floating_point():
         _check_shares(output, targets)
     else:
-        targets = targets.long()  # of whatever whole numbers
+        targets = targets.long()  # from any integer dtype
         _check_labels(output, targets)
     return F.cross_entropy(output, targets, label_smoothing=label_smoothing)
 
@@ -53,12 +62,12 @@ def _check_shares(output: Tensor, targets: Tensor) -> None:
         kind = str(targets.dtype).removeprefix("torch.")
         raise InputError(
             f"targets {tuple(targets.shape)} {kind} are neither labels nor shares of the scores {tuple(output.shape)}\n"
-            "give labels as whole numbers, targets.long(), or a loss of your own"
+            "give labels as integers, targets.long(), or your own loss"
         )
 
 
 def _check_labels(output: Tensor, targets: Tensor) -> None:
-    """On a GPU a wrong label would end the process's use of it, with no word of which label it was."""
+    """Raise `InputError` for a label out of range, which on a GPU would break the CUDA context without naming it."""
     if not targets.numel() or output.dim() < 2:
         return
     classes = output.shape[1]
@@ -68,6 +77,6 @@ def _check_labels(output: Tensor, targets: Tensor) -> None:
     wrong = targets[((targets < 0) & (targets != IGNORED)) | (targets >= classes)]
     if wrong.numel():
         raise InputError(
-            f"label {int(wrong[0])} is outside the head: the model scores {classes} classes, 0 to {classes - 1}\n"
+            f"label {int(wrong[0])} is out of range: the model scores {classes} classes, 0 to {classes - 1}\n"
             "count labels from 0, and give the model as many classes as the data have"
         )

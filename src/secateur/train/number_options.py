@@ -1,4 +1,4 @@
-"""Numbers that somebody gave as options."""
+"""Checks of options that are numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from secateur.errors import InputError
 
 
 def check_number(name: str, value: Any, fits: Callable[[Any], bool], wish: str) -> None:
-    """Raise `InputError` for what is no number, or does not fit; `wish` says what would.
+    """Raise `InputError` for a value that is not a number or does not fit; `wish` says which values do.
 
     >>> check_number("lr", 0.1, lambda lr: lr > 0, "it must be above 0")
     """
@@ -24,7 +24,7 @@ def check_whole(name: str, value: Any, fits: Callable[[Any], bool], wish: str) -
 
 def _check(kind: type, called: str, name: str, value: Any, fits: Callable[[Any], bool], wish: str) -> None:
     if isinstance(value, bool) or not isinstance(value, kind):
-        raise InputError(f"{name} is {value!r}, which is no {called}; {wish}")
+        raise InputError(f"{name} is {value!r}, which is not a {called}; {wish}")
     if not fits(value):
         raise InputError(f"{name} is {value}; {wish}")
 

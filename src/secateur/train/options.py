@@ -1,4 +1,4 @@
-"""How to train, as a value: the optimizer, its rate, and how gradients become a step."""
+"""Options of a training: the optimizer, its learning rate, and how gradients become a step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Loss = Callable[[Any, Any], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class _Optimizer:
-    """How to make an optimizer of (parameters, lr=, weight_decay=), and the rate that suits most models."""
+    """A constructor (parameters, lr=, weight_decay=) of an optimizer, and the default learning rate."""
 
     make: Callable[..., torch.optim.Optimizer]
     lr: float
@@ -36,17 +36,24 @@ OPTIMIZERS: Table[str, _Optimizer] = Table(
         "adamw": _Optimizer(torch.optim.AdamW, lr=1e-3),
     },
 )
-"""The names that `TrainOptions.optimizer` may have; SGD has a Nesterov momentum of 0.9."""
+"""The optimizers by the names that `TrainOptions.optimizer` takes; SGD has a Nesterov momentum of 0.9."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gradients:
-    """How gradients become a step: the mean over `accumulate` batches, scaled down to a norm of at most `clip`.
+    """Gradient accumulation and clipping.
 
-    The last step of an epoch has the batches that are left. Raises `InputError` for a number out of range.
+    Attributes:
+        accumulate: The number of batches whose mean gradient makes a step; the last step of an epoch may have fewer.
+            Default: 1.
+        clip: The largest L2 norm of the gradient; a larger gradient is scaled down. Default: None, no limit.
 
-    >>> Gradients(accumulate=4, clip=1.0).accumulate
-    4
+    Raises:
+        InputError: A number is out of range.
+
+    Example:
+        >>> Gradients(accumulate=4, clip=1.0).accumulate
+        4
     """
 
     accumulate: int = 1
@@ -60,15 +67,26 @@ class Gradients:
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """How to train. Raises `InputError` for an unknown optimizer or a number out of range.
+    """Options of a training.
 
-    `lr` is the highest rate, by default 0.02 for SGD and 0.001 for AdamW; it is reached after `warmup` steps. `loss` is
-    a function (output, targets) -> scalar or `path/file.py:function`, by default cross entropy, whose targets
-    `label_smoothing` mixes with the uniform distribution. `seed` is that of dropout and the like. `mixed_precision` is
-    "bf16", "fp16" or "no"; None means bfloat16 on a CUDA device that has it, else none, and True demands it.
+    Attributes:
+        optimizer: "sgd" or "adamw". Default: "sgd".
+        lr: The highest learning rate, reached after `warmup` steps. Default: None, 0.02 for SGD and 0.001 for AdamW.
+        weight_decay: The weight decay of the optimizer. Default: 1e-4.
+        label_smoothing: The share of the uniform distribution in the targets of the default loss. Default: 0.0.
+        loss: A function (output, targets) -> scalar, or `path/file.py:function`. Default: None, cross entropy.
+        seed: The seed of dropout and other random numbers. Default: 0.
+        mixed_precision: "bf16", "fp16" or "no". True: "bf16", or an error if the device does not have it. Default:
+            None, "bf16" on a CUDA device that has it, else "no".
+        warmup: The number of steps in which the learning rate rises. Default: 0.
+        gradients: Gradient accumulation and clipping. Default: `Gradients()`.
 
-    >>> TrainOptions(optimizer="adamw", lr=3e-4).lr
-    0.0003
+    Raises:
+        InputError: The optimizer is unknown, or a number is out of range.
+
+    Example:
+        >>> TrainOptions(optimizer="adamw", lr=3e-4).lr
+        0.0003
     """
 
     optimizer: str = "sgd"
@@ -100,36 +118,46 @@ class TrainOptions:
 
     @staticmethod
     def of(options: TrainOptions | None) -> TrainOptions:
-        """The same, or the usual ones. Raises `InputError` for what are none, such as a dict."""
+        """Return the options, or the defaults for None. Raises `InputError` for another type, such as a dict."""
         if options is not None and not isinstance(options, TrainOptions):
             raise InputError(f"options is a {type(options).__name__}; give TrainOptions(lr=0.01, ...)")
         return options or TrainOptions()
 
     @property
     def own_loss(self) -> Loss | None:
-        """The user's own, read from its file where it is named."""
+        """The user's loss, imported from its file if it is a string; None for the default loss."""
         return load_function(self.loss) if isinstance(self.loss, str) else self.loss
 
     @property
     def peak(self) -> float:
-        """The highest rate."""
+        """The highest learning rate."""
         return self.lr or OPTIMIZERS[self.optimizer].lr
 
     def factor(self, step: int, steps: int) -> float:
-        """The rate of step t of T, from 0, as a share of the highest.
+        """Return the learning rate of step t of T as a share of the highest.
 
-        With W = `warmup`: (t + 1) / (W + 1) before step W, then (1 + cos(pi * (t - W) / (T - W))) / 2 (Loshchilov and
-        Hutter, SGDR, ICLR 2017, eq. 5, without restarts).
+        With W = `warmup`: (t + 1) / (W + 1) before step W, then (1 + cos(pi * (t - W) / (T - W))) / 2.
 
-        >>> [round(TrainOptions(warmup=1).factor(t, 5), 3) for t in range(5)]
-        [0.5, 1.0, 0.854, 0.5, 0.146]
+        Args:
+            step: t, from 0.
+            steps: T.
+
+        Returns:
+            A share from 0 to 1.
+
+        Example:
+            >>> [round(TrainOptions(warmup=1).factor(t, 5), 3) for t in range(5)]
+            [0.5, 1.0, 0.854, 0.5, 0.146]
+
+        Reference:
+            Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5, without restarts.
         """
         if step < self.warmup:
             return (step + 1) / (self.warmup + 1)
         return (1 + math.cos(math.pi * (step - self.warmup) / (steps - self.warmup))) / 2
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """A fresh optimizer of what `model` trains. Raises `InputError` where that is nothing."""
+        """Make an optimizer of the parameters that require gradients. Raises `InputError` if there are none."""
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not parameters:
             raise InputError(f"{type(model).__name__} has no parameter that requires gradients; nothing to train")

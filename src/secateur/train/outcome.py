@@ -1,4 +1,4 @@
-"""What a loop of cutting and training came to."""
+"""`Fitted`: the result of a loop of cutting and training."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from secateur.train.stage_verdict import Record, table
 
 @dataclass(frozen=True)
 class Fitted:
-    """What the loop came to; `print` shows its stages as a table.
+    """The result of `prune_and_fit`; `print` shows its stages as a table.
 
-    `model` is the last good one, `stopped` is why it is the last: "target", "max_drop" or "steps". `stages` has a
-    record of the model at first and of each stage, `histories` the training of each stage.
+    Attributes:
+        model: The last good model.
+        stopped: Why the loop ended: "target" (met), "max_drop", or "steps" (done before the schedule ended).
+        stages: A record of the original model and of each stage.
+        histories: The training of each stage.
+        plans: The cuts that lead from the original model to `model`.
     """
 
     model: nn.Module
@@ -28,9 +32,9 @@ class Fitted:
 
     @property
     def plan(self) -> Plan | None:
-        """From the model at first to this one, as one plan; None where no stage was good enough.
+        """All cuts from the original model to `model` as one plan; None if no stage was good enough.
 
-        Raises `PruningError` where its cuts cannot be one plan (see `Plan.then`); the model has them all the same.
+        Raises `PruningError` if the cuts cannot be composed to one plan (see `Plan.then`).
         """
         return functools.reduce(Plan.then, self.plans) if self.plans else None
 
@@ -49,7 +53,7 @@ class Fitted:
 ENDS = {
     "target": "the target is met",
     "max_drop": "the last stage lost too much; the model is that of the stage before",
-    "steps": "its steps are done, before the schedule is at its end",
+    "steps": "its steps are done, before the end of the schedule",
 }
 
 

@@ -1,11 +1,11 @@
-"""Nested containers of tensors and numbers as JSON beside named tensors, and back: what pickle is not needed for.
+"""Convert nested containers of tensors and numbers to JSON and named tensors, and back, without pickle.
 
     pack({"step": 3, "moments": (a, b)})  ->  {"{}": [["step", 3], ["moments", {"()": [{"@": "0"}, {"@": "1"}]}]]}
                                               and {"0": a, "1": b}
 
-An object of JSON has one key that says what it stands for: `{}` a dict (its keys need not be texts), `()` a tuple, `@`
-a tensor by name, `#` an array of NumPy by its kind, shape and bytes. Lists, texts, numbers (nan and inf too), booleans
-and None stand for themselves.
+A JSON object has one key that names its type: `{}` a dict (whose keys need not be strings), `()` a tuple, `@` a tensor
+by name, `#` a NumPy array by its dtype, shape and bytes. Lists, strings, numbers (nan and inf too), booleans and None
+are stored as they are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from secateur.errors import FileError, InputError
 
 
 def pack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`value` as JSON; its tensors are added to `tensors`. Raises `InputError` for anything else in it.
+    """Convert `value` to JSON, and add its tensors to `tensors`. Raises `InputError` for values of other types.
 
     >>> tensors = {}
     >>> pack({0: (1.5, torch.ones(2))}, tensors), list(tensors)
@@ -40,15 +40,17 @@ def pack(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {"()": [pack(item, tensors) for item in value]}
     if isinstance(value, list):
         return [pack(item, tensors) for item in value]
-    if isinstance(value, np.generic):  # as a rate out of np.logspace is
+    if isinstance(value, np.generic):  # such as a learning rate from np.logspace
         return value.item()
     if value is None or type(value) in (bool, int, float, str):
         return value
-    raise InputError(f"a checkpoint holds tensors, numbers and texts, but met {type(value).__name__}: {value!r}")
+    raise InputError(
+        f"a checkpoint cannot store a {type(value).__name__}, only tensors, numbers and strings: {value!r}"
+    )
 
 
 def unpack(data: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """What was packed. Raises `FileError` for what was not.
+    """Convert back what `pack` made. Raises `FileError` for other data.
 
     >>> unpack({"()": [1, [2]]}, {})
     (1, [2])
@@ -71,7 +73,7 @@ def unpack(data: Any, tensors: Mapping[str, Tensor]) -> Any:
             return {unpack(key, tensors): unpack(item, tensors) for key, item in held}
     except (ValueError, TypeError, KeyError) as error:
         raise FileError(f"damaged: {type(error).__name__}: {error}") from error
-    raise FileError(f"damaged: {kind!r} stands for nothing")
+    raise FileError(f"damaged: unknown type {kind!r}")
 
 
 __all__ = ["pack", "unpack"]

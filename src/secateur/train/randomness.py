@@ -1,4 +1,4 @@
-"""The random generators that a training draws from, as plain data: those of the process, and those of its data."""
+"""The state of all random generators that a training draws from: those of the process, and those of its data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Own = torch.Generator | np.random.Generator | np.random.RandomState | random.Ran
 
 @dataclass(frozen=True, slots=True)
 class Dice:
-    """What data are drawn with: generators of their own, and loaders whose processes stay from epoch to epoch.
+    """The random generators that data hold, and the loaders, whose worker processes may persist between epochs.
 
     >>> import torch
     >>> dice = Dice.of({"order": torch.Generator(), "noise": [random.Random(0)]})
@@ -33,23 +33,23 @@ class Dice:
 
     @staticmethod
     def of(source: Any) -> Dice:
-        """Those that an object holds."""
+        """Find those that an object holds."""
         found = held(source, DataLoader, torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
         loaders = tuple(one for one in found if isinstance(one, DataLoader))
         return Dice(tuple(one for one in found if not isinstance(one, (DataLoader, random.SystemRandom))), loaders)
 
     @property
     def kinds(self) -> str:
-        """Which there are."""
+        """The types of the generators."""
         return ", ".join(type(one).__name__ for one in self.own)
 
     def start_anew(self) -> None:
-        """Let processes that stay start anew: nobody can look into their generators, so they begin as in a new run."""
+        """Restart persistent workers: the state of their generators cannot be read, so they begin as in a new run."""
         for loader in self.loaders:
             loader._iterator = None
 
     def state(self) -> dict[str, Any]:
-        """Where all generators are: tensors, arrays, numbers and texts."""
+        """Return the state of all generators: tensors, arrays, numbers and strings."""
         return {
             "python": random.getstate(),
             "numpy": np.random.get_state(),
@@ -59,7 +59,7 @@ class Dice:
         }
 
     def put(self, state: Mapping[str, Any]) -> None:
-        """Put all generators back to where they were."""
+        """Restore the state of all generators."""
         random.setstate(state["python"])
         np.random.set_state(state["numpy"])
         torch.set_rng_state(state["torch"])
@@ -68,11 +68,11 @@ class Dice:
         self.put_own(state["own"])
 
     def own_state(self) -> list[Any]:
-        """Where the data's own generators are."""
+        """Return the states of the generators that the data hold."""
         return [_state_of(one) for one in self.own]
 
     def put_own(self, states: list[Any]) -> None:
-        """Put these back alone."""
+        """Restore the states of the generators that the data hold."""
         for one, was in zip(self.own, states, strict=True):
             _put(one, was)
 

@@ -1,8 +1,8 @@
-"""What an object holds: found by walking through attributes, containers, and what functions close over.
+"""Find objects that an object holds, through attributes, containers, closures and globals of functions.
 
-So the generators that a loader draws from are found wherever they lie: in a sampler, in a transform of its data set, in
-its class, in the file of a function. No code of the user's runs for it: attributes are read past `__getattr__` and its
-like, containers by their own methods. Not found is what a library keeps to itself, and what lies among very many.
+This finds the generators that a loader draws from, for example in a sampler, in a transform of its data set, in its
+class or in the module of a function. No user code runs: attributes are read without `__getattr__` and the like, and
+containers with the methods of the built-in type. Objects inside library modules and in large containers are not found.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 FEW = 64
-"""A container of more than that holds data."""
+"""A larger container is taken for data, and is not searched."""
 
 _LEAVES = (Tensor, np.ndarray, np.generic, type, ModuleType, str, bytes, int, float)
 
 
 def held(root: Any, *kinds: type) -> list[Any]:
-    """The objects of these kinds that `root` holds, each once; their order depends on how it was built alone.
+    """Return the objects of these types that `root` holds, each once, in an order that depends only on `root`.
 
-    What one of them holds counts too, such as the generator of a loader.
+    Objects inside a found object are found too, such as the generator of a loader.
 
     >>> held({"a": [functools.partial(max, 1.5 + 2j)], "b": 3j}, complex)
     [(1.5+2j), 3j]
     """
-    found, seen, left = [], dict[int, Any](), [root]  # kept alive, lest an id be used again
+    found, seen, left = [], dict[int, Any](), [root]  # seen objects stay alive, so that no id is reused
     while left:
         one = left.pop()
         if id(one) in seen:
@@ -65,10 +65,10 @@ def _parts(one: Any) -> Iterator[Any]:
 
 
 def _of_function(function: FunctionType) -> Iterator[Any]:
-    """What it closes over, and what it uses of its own file."""
+    """Yield the values that a function closes over, and the globals of its module that it uses."""
     yield from (function.__defaults__, function.__kwdefaults__)
     for cell in function.__closure__ or ():
-        with contextlib.suppress(ValueError):  # closes over what is not there yet
+        with contextlib.suppress(ValueError):  # the variable is not assigned yet
             yield cell.cell_contents
     for name in dict.fromkeys(_names(function.__code__)):
         value = function.__globals__.get(name)
@@ -77,7 +77,7 @@ def _of_function(function: FunctionType) -> Iterator[Any]:
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    """The names that it uses, and those that functions and comprehensions in it use."""
+    """Yield the names that code uses, also in functions and comprehensions inside it."""
     yield from code.co_names
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
@@ -87,7 +87,7 @@ def _names(code: CodeType) -> Iterator[str]:
 def _attributes(one: Any) -> Iterator[Any]:
     with contextlib.suppress(AttributeError):
         for name, value in object.__getattribute__(one, "__dict__").items():
-            if not (name == "_iterator" and isinstance(one, DataLoader)):  # workers that run come and go
+            if not (name == "_iterator" and isinstance(one, DataLoader)):  # running workers are temporary
                 yield value
     for kind in type(one).__mro__:
         own = vars(kind)
@@ -101,7 +101,7 @@ def _attributes(one: Any) -> Iterator[Any]:
 
 @functools.cache
 def _installed(module: str) -> bool:
-    """Whether a module is a library's, whose classes draw from what they are given."""
+    """Return whether a module is of an installed library, whose classes draw only from generators they are given."""
     if module.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
         return True
     file = getattr(sys.modules.get(module), "__file__", None)

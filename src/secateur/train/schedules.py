@@ -1,14 +1,14 @@
-"""Schedules: from a step to the share that remains, as plain functions that compose.
+"""Schedules: functions from a step to the share that remains.
 
-A schedule is called with a step 0, 1, 2, ...: it gives `start` at step 0, never less than `end`, and `end` from step
+A schedule is called with a step 0, 1, 2, ...: it returns `start` at step 0, never less than `end`, and `end` from step
 T on. With x = step / T:
 
     one_shot     start until step T, then end
     linear       start + (end - start) * x
     cubic        end + (start - end) * (1 - x)^3         most of the cut comes early
-    exponential  start * (end / start)^x                 each step takes the same share of what is left
+    exponential  start * (end / start)^x                 each step removes the same share of what is left
 
-None knows what the share is of: channels, MACs or single weights.
+The share can be of channels, MACs or single weights; a schedule does not depend on which.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ Factory: TypeAlias = Callable[[float, int], Schedule]
 
 
 def one_shot(end: float, steps: int = 1, start: float = 1.0) -> Schedule:
-    """All at once, at step `steps`. Raises `InputError` for shares outside (0, 1] and for steps below 1.
+    """Return a schedule that removes everything in step `steps`.
+
+    Raises `InputError` for shares outside (0, 1] and for steps below 1.
 
     >>> [one_shot(0.5)(step) for step in range(3)]
     [1.0, 0.5, 0.5]
@@ -38,7 +40,7 @@ def one_shot(end: float, steps: int = 1, start: float = 1.0) -> Schedule:
 
 
 def linear(end: float, steps: int, start: float = 1.0) -> Schedule:
-    """As much of the whole in every step: start + (end - start) * x. Raises `InputError` as `one_shot` does.
+    """Return a schedule that removes equal amounts: start + (end - start) * x. Raises `InputError` as `one_shot` does.
 
     >>> [linear(0.5, 4)(step) for step in range(6)]
     [1.0, 0.875, 0.75, 0.625, 0.5, 0.5]
@@ -47,19 +49,24 @@ def linear(end: float, steps: int, start: float = 1.0) -> Schedule:
 
 
 def cubic(end: float, steps: int, start: float = 1.0) -> Schedule:
-    """Much at first, where there is much to spare, and little at last: end + (start - end) * (1 - x)^3.
+    """Return a schedule that removes most at first and least at the end: end + (start - end) * (1 - x)^3.
 
-    Zhu and Gupta, To prune, or not to prune, 2017, eq. 1, in which sparsity is 1 minus what remains here. Raises
-    `InputError` as `one_shot` does.
+    Raises `InputError` as `one_shot` does.
 
-    >>> [round(cubic(0.2, 2)(step), 3) for step in range(3)]
-    [1.0, 0.3, 0.2]
+    Example:
+        >>> [round(cubic(0.2, 2)(step), 3) for step in range(3)]
+        [1.0, 0.3, 0.2]
+
+    Reference:
+        Zhu and Gupta, To prune, or not to prune, 2017, eq. 1, where sparsity is 1 minus the share that remains.
     """
     return _schedule(end, steps, start, lambda x: end + (start - end) * (1 - x) ** 3)
 
 
 def exponential(end: float, steps: int, start: float = 1.0) -> Schedule:
-    """The same share of what is left in every step: start * (end / start)^x. Raises `InputError` as `one_shot` does.
+    """Return a schedule that removes the same share of what is left in each step: start * (end / start)^x.
+
+    Raises `InputError` as `one_shot` does.
 
     >>> [round(exponential(0.25, 2)(step), 3) for step in range(3)]
     [1.0, 0.5, 0.25]
@@ -76,11 +83,13 @@ SCHEDULES: Table[str, Callable[..., Schedule]] = Table(
         "exponential": exponential,
     },
 )
-"""The names that `schedule=` may have -> functions of (end, steps, start=1.0)."""
+"""The schedules by the names that `schedule=` takes; each is a function (end, steps, start=1.0) -> schedule."""
 
 
 def factory(schedule: str | Factory) -> Factory:
-    """A schedule's factory by its name, or the given one. Raises `InputError` with the nearest names.
+    """Return the factory of a schedule by its name; a function is returned as it is.
+
+    Raises `InputError` for an unknown name, with the nearest names.
 
     >>> factory("linear")(0.5, 2)(1)
     0.75
@@ -102,49 +111,46 @@ def factory(schedule: str | Factory) -> Factory:
 
 
 def led(make: Factory, end: float, steps: int) -> Schedule:
-    """The schedule that a factory makes, with its shares of all steps found and checked. Where nothing goes, all stays.
+    """Make a schedule with a factory, and check its shares at all steps; if `end` is 1 or more, everything remains.
 
-    Raises `InputError` for what is no schedule, gives what is no share, or rises.
+    Raises `InputError` if the factory does not return a schedule, or the schedule returns an invalid share or rises.
 
     >>> led(linear, 0.5, 2)(1)
     0.75
     """
     if end >= 1:
-        return lambda step: 1.0  # a factory may have no way to there
+        return lambda step: 1.0  # some factories do not accept end=1
     schedule = _made(make, end, steps)
     shares = [_share_at(step, steps, schedule) for step in range(steps + 1)]
     for step, (before, after) in enumerate(itertools.pairwise(shares)):
         if after > before + 1e-9:
             raise InputError(
                 f"the schedule rises from {before:g} at step {step} to {after:g} at step {step + 1}; "
-                "what is gone does not come back"
+                "units that were removed do not come back"
             )
     return lambda step: shares[step]
 
 
 def _made(make: Factory, end: float, steps: int) -> Schedule:
-    called, mend = f"schedule({end:g}, {steps})", "give a function (end, steps) -> schedule, such as linear"
+    called, remedy = f"schedule({end:g}, {steps})", "give a function (end, steps) -> schedule, such as linear"
     try:
         schedule = make(end, steps)
     except TypeError as error:
-        raise InputError(f"{called} is no schedule: {error}\n{mend}") from error
+        raise InputError(f"{called} failed: {error}\n{remedy}") from error
     if not callable(schedule):
         kind = type(schedule).__name__
-        raise InputError(f"{called} gives a {kind}, {schedule!r}, and no function of a step\n{mend}")
+        raise InputError(f"{called} returns a {kind}, {schedule!r}, not a function of a step\n{remedy}")
     return schedule
 
 
 def _share_at(step: int, steps: int, schedule: Schedule) -> float:
     value = schedule(step)
-    _check_share(f"at step {step} of {steps} the schedule gives ", value)
+    _check_share(f"at step {step} of {steps} the schedule returns ", value)
     return float(value)
 
 
-# --- schedules of schedules ---
-
-
 def hold(schedule: Schedule, steps: int) -> Schedule:
-    """`schedule`, after its first value was held for `steps` steps: to warm up, or to wait.
+    """Return `schedule`, delayed by `steps` steps in which its first value is held.
 
     >>> [hold(linear(0.5, 2), 2)(step) for step in range(5)]
     [1.0, 1.0, 1.0, 0.75, 0.5]
@@ -154,7 +160,7 @@ def hold(schedule: Schedule, steps: int) -> Schedule:
 
 
 def every(schedule: Schedule, steps: int) -> Schedule:
-    """`schedule` as a staircase that moves every `steps` steps only.
+    """Return `schedule` as a staircase that changes only every `steps` steps.
 
     >>> [every(linear(0.5, 4), 2)(step) for step in range(5)]
     [1.0, 1.0, 0.75, 0.75, 0.5]
@@ -164,10 +170,10 @@ def every(schedule: Schedule, steps: int) -> Schedule:
 
 
 def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
-    """One schedule after the other: the next begins, at its step 0, at each boundary.
+    """Concatenate schedules: at each boundary the next one begins, at its step 0.
 
-    Raises `InputError` unless there is a rising boundary between each two, or where a later one begins with more than
-    the one before ends with: what is gone does not come back.
+    Raises `InputError` unless there are rising boundaries between each two schedules, and if a schedule begins with a
+    larger share than the one before ends with.
 
     >>> both = join([linear(0.8, 2), cubic(0.2, 2, start=0.8)], [2])
     >>> [round(both(step), 3) for step in range(5)]
@@ -195,15 +201,12 @@ def _check_joined(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> N
         if after > before + 1e-9:
             raise InputError(
                 f"join: at step {boundary} schedule {i + 1} is at {before:g} and schedule {i + 2} starts at {after:g}\n"
-                f"what is gone does not come back: give the later one start={before:g}"
+                f"units that were removed do not come back: give the later one start={before:g}"
             )
 
 
-# --- what all have in common ---
-
-
 def _schedule(end: float, steps: int, start: float, curve: Callable[[float], float]) -> Schedule:
-    """`curve` of the share x of the way, which rounding never takes out of [end, start]."""
+    """Return the schedule `curve(step / steps)`, clamped to [end, start] against rounding."""
     _check_share("end=", end)
     _check_share("start=", start)
     _check_steps(steps)
@@ -225,7 +228,7 @@ def _check_share(word: str, value: float) -> None:
 
 def _check_steps(steps: int, least: int = 1) -> None:
     if type(steps) is not int or steps < least:
-        raise InputError(f"steps={steps!r}; give a whole number from {least} up")
+        raise InputError(f"steps={steps!r}; give a whole number, {least} or above")
 
 
 def _checked(step: int) -> int:

@@ -1,4 +1,4 @@
-"""How each stage of a loop did: what the user's metric says of it, and whether that is too far from the start."""
+"""The verdict on each stage of a loop: the user's metric, and whether it dropped too far from the start."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from secateur.errors import InputError
 from secateur.plan.parts import Totals
 from secateur.probing.metric import Metric, check_metric, judged, number
 
-ROUNDING = 1e-9  # 0.90 - 0.88 is more than 0.02 in floats
+ROUNDING = 1e-9  # in floats, 0.90 - 0.88 is more than 0.02
 
 
 class JudgeOptions(TypedDict, total=False):
-    """What loops take by name to judge their stages; `StageJudge` has the defaults."""
+    """The keyword options with which loops judge their stages; `StageJudge` has the defaults."""
 
     metric: Metric | None
     max_drop: float | None
@@ -27,7 +27,7 @@ class JudgeOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class StageJudge:
-    """A metric, and by how much it may drop. dense: its value at first, where that is known already."""
+    """A metric, and by how much it may drop. dense: its value on the original model, if that is known."""
 
     metric: Metric | None = None
     max_drop: float | None = None
@@ -35,7 +35,7 @@ class StageJudge:
     dense: float | None = None
 
     def check(self) -> StageJudge:
-        """Raise `InputError` for what is no metric, no allowance, or one without the other."""
+        """Raise `InputError` for an invalid metric or limit, or a limit without a metric; return the judge itself."""
         if self.metric is not None:
             check_metric(self.metric)
         for word, value in (("max_drop", self.max_drop), ("dense", self.dense)):
@@ -46,25 +46,25 @@ class StageJudge:
 
     @property
     def may_stop(self) -> bool:
-        """Whether a stage can turn out to be too much."""
+        """Whether a stage can be rejected."""
         return self.max_drop is not None
 
     def value(self, model: nn.Module, what: str) -> float | None:
-        """What the metric says, if there is one. Raises `InputError` where that is no finite number."""
+        """Return the metric of a model, if there is a metric. Raises `InputError` if it is not a finite number."""
         return None if self.metric is None else judged(self.metric, model, what)
 
     def drop(self, before: float | None, after: float | None) -> float | None:
-        """By how much it got worse."""
+        """Return by how much the metric got worse."""
         if before is None or after is None:
             return None
         return before - after if self.higher_is_better else after - before
 
     def allows(self, drop: float | None) -> bool:
-        """Whether that is within what is allowed."""
+        """Return whether a drop is within the limit."""
         return drop is None or self.max_drop is None or drop <= self.max_drop + ROUNDING
 
     def settle(self, record: Record, first: Record, model: nn.Module) -> bool:
-        """Measure a stage now that its model was trained, and note it; whether it is good enough."""
+        """Measure a stage after its training, record the result, and return whether it is good enough."""
         record.metric = self.value(model, f"stage {record.number}")
         record.drop = self.drop(first.metric, record.metric)
         record.good = self.allows(record.drop)
@@ -75,7 +75,7 @@ def _check_number(word: str, value: Any, metric: Metric | None) -> None:
     if value is None:
         return
     if metric is None:
-        raise InputError(f"{word}={value!r} has no metric\ngive metric=, a function (model) -> number")
+        raise InputError(f"{word}={value!r} without a metric\ngive metric=, a function (model) -> number")
     try:
         number(value)
     except ValueError as error:
@@ -84,9 +84,15 @@ def _check_number(word: str, value: Any, metric: Metric | None) -> None:
 
 @dataclass(slots=True)
 class Record:
-    """A stage in numbers: what it meets, its size, its metric after training, and whether that was good enough.
+    """A stage in numbers. Number 0 is the model that a loop begins with.
 
-    Number 0 is the model that a loop begins with.
+    Attributes:
+        number: The number of the stage.
+        target: The targets that it meets, as shares of the original model.
+        totals: Parameters, MACs and other costs of its model.
+        metric: The metric after training. None: not measured.
+        drop: By how much the metric is worse than that of stage 0.
+        good: Whether that is within the limit.
     """
 
     number: int
@@ -97,7 +103,7 @@ class Record:
     good: bool = True
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {
             "stage": self.number,
             "target": list(self.target),
@@ -108,7 +114,7 @@ class Record:
         }
 
     def row(self, first: Totals, *, judged: bool) -> tuple[str, ...]:
-        """Its line of the table."""
+        """Return its row of the table."""
         own = self.totals
         cells = [cell for kind in _shown(first) for cell in _size(own[kind], first[kind] if self.number else None)]
         values = ["" if value is None else f"{value:.4g}" for value in (self.metric, self.drop)]
@@ -118,7 +124,7 @@ class Record:
 
 
 def _shown(totals: Totals) -> dict[str, str]:
-    """The kinds that have columns, and how these are called."""
+    """Return the costs that have columns, with the headings."""
     return {"params": "params", "macs": "MACs", **{kind: kind for kind in totals.more}}
 
 
@@ -129,7 +135,7 @@ def _size(now: float | None, first: float | None) -> tuple[str, str]:
 
 
 def table(records: Sequence[Record], *, judged: bool) -> list[str]:
-    """The lines of the table of a loop, from the model at first on."""
+    """Return the lines of the table of a loop, beginning with the original model."""
     kinds = [cell for heading in _shown(records[0].totals).values() for cell in (heading, "")]
     head = ("stage", "target", *kinds, *(("metric", "drop", "") if judged else ()))
     rows = [record.row(records[0].totals, judged=judged) for record in records]

@@ -1,5 +1,4 @@
-"""Cutting and training in stages as values: how each stage is trained, what is cut and when it ends, and what tells
-such a loop from others."""
+"""The settings of a loop of cutting and training: how a stage is trained, what is cut, and the loop's identity."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ from secateur.train.stepping import StepPenalty, listed
 from secateur.train.training import Job
 
 Penalties: TypeAlias = Callable[[Graph], Sequence[StepPenalty]]
-"""From the Graph of a stage's model to what pulls while it is trained."""
+"""From the Graph of a stage's model to the penalties of its training."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +44,19 @@ class StageTrainer:
     teaching: Distillation | None
 
     def job(self, model: nn.Module, stage: int = 1, **more: Any) -> Job:
-        """The training of a stage."""
+        """Return the training of a stage."""
         options = replace(self.options, seed=(self.options.seed + stage - 1) % 2**32)
         source = Later.of(self.batches, self.epochs * (stage - 1))
         return Job(model, source, self.epochs, options, teaching=self.teaching, **more)
 
     def before(self, stage: int) -> int:
-        """The steps of the optimizer before a stage."""
+        """Return the number of optimizer steps before a stage."""
         return (stage - 1) * self.epochs * -(-len(self.batches) // self.options.gradients.accumulate)
 
 
 @dataclass(frozen=True)
 class Loop:
-    """What is cut, how, and when it ends."""
+    """The settings of a loop: what is cut, how, and when it ends."""
 
     model: nn.Module
     example_inputs: Any
@@ -71,11 +70,11 @@ class Loop:
         return self.cutting.get("steps", 1)
 
     def dice(self) -> Dice:
-        """What is drawn with while it is cut and judged."""
+        """Return the random generators that cutting and judging draw from."""
         return Dice.of([self.cutting, self.judge.metric])
 
     def identity(self) -> dict[str, str]:
-        """What tells this loop from others."""
+        """Return strings by name that differ between different loops."""
         training, judge = self.trainer.job(self.model).identity(), self.judge
         cutting = {name: _text(value) for name, value in self.cutting.items() if name not in ("data", "calls")}
         clash = {f"{name} of the cut": cutting.pop(name) for name in ("loss", "seed") if name in cutting}
@@ -96,22 +95,22 @@ class Loop:
         }
 
     def about(self) -> dict[str, Any]:
-        """What a log says of this loop."""
+        """Return the settings that a log records."""
         return {**self.trainer.job(self.model).about(), "target": str(self.target), "stages": self.steps}
 
     def iterate(self, model: nn.Module, optimizer: torch.optim.Optimizer, start: int) -> Iteration:
-        """The stages after stage `start`, whose model this is."""
+        """Iterate over the stages after stage `start`, whose model is `model`."""
         return iterate(model, self.example_inputs, self.target, carry=[optimizer], start=start, **self.cutting)
 
     def penalties(self, model: nn.Module) -> tuple[StepPenalty, ...]:
-        """What pulls while a model is trained."""
+        """Make the penalties for the training of a model."""
         if self.trainer.penalties is None:
             return ()
         asked = {name: self.cutting[name] for name in ("calls", "outputs", "uniform") if name in self.cutting}
         return listed(self.trainer.penalties(trace(model, self.example_inputs, **asked)))
 
     def rebuilt(self, path: Path) -> nn.Module:
-        """The model that was saved at a path, made from the original; its masks are in the file."""
+        """Load the model that was saved at a path into a copy of the original; its masks are in the file."""
         fresh = copy.deepcopy(self.model)
         if worn(fresh):
             masks_of(fresh).remove()
@@ -119,10 +118,10 @@ class Loop:
 
 
 def check_penalties(penalties: Any) -> None:
-    """Raise `InputError` for ready penalties: they are of one model, and each stage has another."""
+    """Raise `InputError` for penalties that are made already: they act on one model, and each stage has another."""
     if penalties is not None and (not callable(penalties) or hasattr(penalties, "add_gradients_")):
         raise InputError(
-            f"penalties is a {type(penalties).__name__}, but every stage has a model of its own\n"
+            f"penalties is a {type(penalties).__name__}, but every stage has a different model\n"
             "give a function that makes them: penalties=lambda graph: [ScaleL1(graph, 1e-4)]"
         )
 
@@ -132,7 +131,7 @@ def _kind(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """What tells an argument from others, in any process."""
+    """Return a string that is the same for the same argument in every process."""
     if isinstance(value, (list, tuple)):
         return str([_text(one) for one in value])
     return of_code(value) if callable(value) else "none" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Do a training, or what is left of it after a checkpoint."""
+"""`run`: do a training, or the rest of it after a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from secateur.train.underway import Keeper, Position, UnderWay
 
 
 def run(job: Job, watch: Watch, keeper: Keeper | None = None, saved: Saved | None = None) -> History:
-    """Do it, or what is left of it after a checkpoint."""
+    """Do a training, or the rest of it after a checkpoint."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(mode(job.model, training=True))
         stack.enter_context(seeded(job.options.seed))
@@ -35,7 +35,7 @@ def run(job: Job, watch: Watch, keeper: Keeper | None = None, saved: Saved | Non
 def _stepper(job: Job, stack: contextlib.ExitStack, optimizer: torch.optim.Optimizer) -> Stepper:
     lessons = stack.enter_context(job.teaching.lessons(job.model)) if job.teaching is not None else None
     fast = stack.enter_context(accelerator(device_of(job.model), job.options.mixed_precision))
-    # The wrapper knows the scale of the loss. Where there is none, it would look for a package in every step.
+    # The wrapper handles the scale of the loss. Without a scale, it would only search for a package in every step.
     wrapped = optimizer if fast.scaler is None else fast.prepare_optimizer(optimizer, device_placement=False)
     clip = job.options.gradients.clip
     return Stepper(fast, job.model, wrapped, loss_of(job.options), clip, job.penalties, lessons)
@@ -43,13 +43,13 @@ def _stepper(job: Job, stack: contextlib.ExitStack, optimizer: torch.optim.Optim
 
 @contextlib.contextmanager
 def _own_rates(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Each group decays from its own rate, and has that rate again afterwards, so that training can continue."""
+    """Let each group decay from its own learning rate, and restore that rate afterwards for further training."""
     ours = [i for i, group in enumerate(optimizer.param_groups) if "initial_lr" not in group]
     for i in ours:
         optimizer.param_groups[i]["initial_lr"] = optimizer.param_groups[i]["lr"]
     try:
         yield
     finally:
-        for i in ours:  # by place: what a checkpoint puts back are new groups
+        for i in ours:  # by index: a checkpoint restores groups as new dicts
             group = optimizer.param_groups[i]
             group["lr"] = group.pop("initial_lr", group["lr"])

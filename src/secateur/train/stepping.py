@@ -1,4 +1,4 @@
-"""One step of the optimizer: forward, backward, what clips and what pulls, and the step itself."""
+"""One step of the optimizer: forward, backward, clipping, penalties, and the step itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class StepPenalty(Protocol):
-    """What pulls parameters towards zero; see `secateur.train.penalties`."""
+    """A penalty that pulls parameters towards zero; see `secateur.train.penalties`."""
 
     def __call__(self) -> Tensor: ...
 
@@ -28,19 +28,19 @@ class StepPenalty(Protocol):
 
 
 def listed(penalties: Any) -> tuple[StepPenalty, ...]:
-    """Penalties as a tuple. Raises `InputError` for what is no list of penalties."""
+    """Return penalties as a tuple. Raises `InputError` if the argument is not a list of penalties."""
     if not isinstance(penalties, Iterable):
         raise InputError(f"penalties is {penalties!r}; give a list: penalties=[ScaleL1(graph, 1e-4)]")
     found = tuple(penalties)
     for one in found:
         if not callable(getattr(one, "add_gradients_", None)):
-            raise InputError(f"penalties holds {one!r}, which is no penalty; give one such as ScaleL1(graph, 1e-4)")
+            raise InputError(f"penalties holds {one!r}, which is not a penalty; give one such as ScaleL1(graph, 1e-4)")
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Stepper:
-    """What one step needs. `optimizer` is Accelerate's wrapper where the loss is scaled."""
+    """Everything that one step needs. `optimizer` is Accelerate's wrapper if the loss is scaled."""
 
     accelerator: Accelerator
     model: nn.Module
@@ -51,9 +51,9 @@ class Stepper:
     lessons: Lessons | None
 
     def step(self, group: Sequence[Any], factor: float, check: Callable[[float], None]) -> list[float]:
-        """One step on the mean loss of a group of batches, at `factor` times the rates; the loss of each batch.
+        """Step on the mean loss of a group of batches, at `factor` times the learning rates; return each batch's loss.
 
-        `check` sees each loss before it has any effect on a parameter.
+        `check` is called with each loss before it has any effect on a parameter.
         """
         for options in self.optimizer.param_groups:
             options["lr"] = options["initial_lr"] * factor
@@ -61,7 +61,7 @@ class Stepper:
         losses = [self._backward(*pair_of(batch), check) for batch in group]
         self._clip_and_pull()
         self.optimizer.step()
-        self.model.zero_grad(set_to_none=True)  # of the whole model: an optimizer may hold a part of it
+        self.model.zero_grad(set_to_none=True)  # the whole model: an optimizer may hold only a part
         return losses
 
     def _backward(self, inputs: Any, targets: Any, check: Callable[[float], None]) -> float:
@@ -77,14 +77,14 @@ class Stepper:
         return value
 
     def _clip_and_pull(self) -> None:
-        """Penalties come last: what they pull is no part of the norm that is clipped, as with `penalty.attach`."""
+        """Clip, then add penalties, whose gradients are not part of the clipped norm, as with `penalty.attach`."""
         if self.clip is not None:
             moved = [parameter for options in self.optimizer.param_groups for parameter in options["params"]]
             norm = float(self.accelerator.clip_grad_norm_(moved, self.clip))  # type: ignore[arg-type]
             if self.accelerator.scaler is None and not math.isfinite(norm):
                 raise PruningError(
                     f"the norm of the gradients is {norm}, so they cannot be clipped to {self.clip}; the "
-                    "weights are those of the step before\ncause: most often a learning rate that is too high"
+                    "weights are those of the step before\ncause: usually a learning rate that is too high"
                 )
         elif self.penalties:
             self.accelerator.unscale_gradients(self.optimizer)

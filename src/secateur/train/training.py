@@ -1,4 +1,4 @@
-"""One training as a value: what is trained, on what, and how."""
+"""`Job`: one training, with the model, the data and the options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from secateur.train.stepping import StepPenalty
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be trained, on what, and how. Raises `InputError` where there is nothing to do."""
+    """One training: the model, the data and the options. Raises `InputError` if there is nothing to do."""
 
     model: nn.Module
     batches: Source
@@ -45,15 +45,15 @@ class Job:
 
     @property
     def steps(self) -> int:
-        """How many steps of the optimizer this is, by the length of the data."""
+        """The number of optimizer steps, computed from the length of the data."""
         return self.epochs * -(-len(self.batches) // self.options.gradients.accumulate)
 
     def dice(self) -> Dice:
-        """What batches and loss draw with."""
+        """Return the random generators that the batches and the loss hold."""
         return Dice.of([self.batches, loss_of(self.options)])
 
     def identity(self) -> dict[str, str]:
-        """What tells this training from others, before it begins."""
+        """Return strings by name that differ between different trainings."""
         return {
             "model": identity.of_model(self.model),
             **identity.of_options(self.options),
@@ -65,7 +65,7 @@ class Job:
         }
 
     def about(self) -> dict[str, Any]:
-        """What a log says of this training."""
+        """Return the settings that a log records."""
         plain = {k: v for k, v in asdict(self.options).items() if isinstance(v, (bool, int, float, str))}
         return {**plain, **asdict(self.options.gradients), "epochs": self.epochs, "steps": self.steps}
 
@@ -75,15 +75,17 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module) -> None
     if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
         raise InputError(
             f"{kind} holds no parameter of this {type(model).__name__}, so nothing would be trained\n"
-            "make it of model.parameters(); after a cut, secateur.transplant(optimizer, model, small) lets it follow"
+            "make it from model.parameters(); after a cut, secateur.transplant(optimizer, model, small) moves it"
         )
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
-        raise InputError(f"{kind} takes several looks at the loss in a step, and fit gives it one; give another")
+        raise InputError(
+            f"{kind} evaluates the loss several times in a step, which fit does not support; give another optimizer"
+        )
 
 
 def loss_of(options: TrainOptions) -> Loss:
-    """The loss of (output, targets) that these options ask for."""
+    """Return the loss of these options, a function of (output, targets)."""
     return options.own_loss or partial(cross_entropy, label_smoothing=options.label_smoothing)
 
 

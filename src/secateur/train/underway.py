@@ -1,4 +1,4 @@
-"""A training under way: where it is, what a checkpoint has to hold of it, and how it goes on from one."""
+"""A training that is running: its position, its state for checkpoints, and how it resumes from one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,14 @@ from secateur.train.training import Job
 
 @dataclass(frozen=True, slots=True)
 class Keeper:
-    """Where checkpoints go. `before`: steps of earlier stages; `more`: what else each is to remember; `flush`: puts the
-    log on the disk, so that it has what came before a checkpoint."""
+    """Writes checkpoints.
+
+    Attributes:
+        store: The checkpoints of the run.
+        flush: Writes the log to disk, so that it is at least as new as the checkpoint.
+        before: The number of steps of earlier stages.
+        more: Further state to store.
+    """
 
     store: Checkpoints
     flush: Callable[[], None]
@@ -33,7 +39,7 @@ class Keeper:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def after(self, step: int, model: nn.Module, state: Callable[[], dict[str, Any]]) -> None:
-        """Write a checkpoint after a step, where one is due."""
+        """Write a checkpoint after a step, if one is due."""
         if self.store.due(self.before + step):
             self.flush()
             self.store.write(self.before + step, model, {**state(), **self.more})
@@ -41,7 +47,7 @@ class Keeper:
 
 @dataclass(slots=True)
 class Position:
-    """How far a training has come: `batch` of `epoch` is the next, `total` the sum of this epoch's losses so far."""
+    """The position of a training: `batch` of `epoch` is the next, `total` is the sum of this epoch's losses so far."""
 
     epoch: int = 0
     batch: int = 0
@@ -53,6 +59,8 @@ class Position:
 
 @dataclass(slots=True)
 class UnderWay:
+    """A training that is running, with all that its next step needs."""
+
     job: Job
     optimizer: torch.optim.Optimizer
     stepper: Stepper
@@ -64,6 +72,7 @@ class UnderWay:
     """The random state at the start of the epoch: the order of the batches was drawn from it."""
 
     def finished(self) -> History:
+        """Train until the last epoch is done."""
         started = time.perf_counter() - self.at.seconds
         while self.at.epoch < self.job.epochs:
             for group in self._groups():
@@ -75,10 +84,10 @@ class UnderWay:
         return History(self.at.losses, self.at.step, time.perf_counter() - started)
 
     def _groups(self) -> Iterator[list[Any]]:
-        """The batches that are left of this epoch, as many at a time as make a step."""
+        """Iterate over the remaining batches of this epoch, in groups that make one step."""
         source, number = self.job.batches, self.at.epoch
         self.dice.start_anew()
-        if self.at.batch:  # goes on in the middle: the loader draws its order anew, and skips
+        if self.at.batch:  # resumes within an epoch: the loader draws the same order again, and skips
             now = self.dice.state()
             self.dice.put(self.began)
             batches = epoch_from(source, number, self.at.batch)
@@ -104,15 +113,13 @@ class UnderWay:
         at = self.at
         if not at.batch:
             raise InputError(
-                f"epoch {at.epoch + 1} gave no batches; give a list or a DataLoader, not an iterator that is used up"
+                f"epoch {at.epoch + 1} has no batches; give a list or a DataLoader, not an iterator that is used up"
             )
         at.losses = (*at.losses, at.total / at.batch)
         at.epoch, at.batch, at.total = at.epoch + 1, 0, 0.0
 
-    # --- checkpoints ---
-
     def state(self) -> dict[str, Any]:
-        """All that the rest of the training depends on, beside the model."""
+        """Return everything except the model that the rest of the training depends on."""
         scaler = self.stepper.accelerator.scaler
         return {
             "position": asdict(self.at),
@@ -125,7 +132,7 @@ class UnderWay:
         }
 
     def _order(self) -> Iterator[list[str]]:
-        """The parameters of each group by name: what recovery added comes last in its group, not in the model."""
+        """Yield the names of each group's parameters: those that recovery added come last, unlike in the model."""
         names = {id(parameter): name for name, parameter in self.job.model.named_parameters()}
         for group in self.optimizer.param_groups:
             if any(id(parameter) not in names for parameter in group["params"]):
@@ -136,7 +143,7 @@ class UnderWay:
             yield [names[id(parameter)] for parameter in group["params"]]
 
     def go_on_from(self, saved: Saved) -> None:
-        """Put everything back to where it was."""
+        """Restore the state of a checkpoint."""
         state = saved.state
         saved.put_weights(self.job.model)
         parameters = dict(self.job.model.named_parameters())
@@ -153,7 +160,7 @@ class UnderWay:
 
 
 def _state_of(penalty: Any) -> Any:
-    """What a penalty remembers from step to step; most remember nothing."""
+    """Return the state of a penalty, if it has any."""
     return penalty.state_dict() if hasattr(penalty, "state_dict") else None
 
 
@@ -161,8 +168,8 @@ def _check_finite(where: str, lr: float, loss: float) -> None:
     if not math.isfinite(loss):
         raise PruningError(
             f"the loss is {loss} at {where}\n"
-            f"cause: most often a learning rate that is too high, now lr={lr:g}; else inputs that are not finite\n"
-            f"mend:  TrainOptions(lr={lr / 10:g}), and check the data"
+            f"cause: usually a learning rate that is too high, now lr={lr:g}; or inputs that are not finite\n"
+            f"fix:   TrainOptions(lr={lr / 10:g}), and check the data"
         )
 
 

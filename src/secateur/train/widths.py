@@ -1,9 +1,9 @@
-"""How many units of each axis remain at each step of a loop, in numbers of the original.
+"""How many units of each axis remain at each step of a loop, as counts of the original.
 
-Shares of a share drift by rounding: 0.9 of 0.9 of 7 units is another count than 0.81 of 7. So every count is worked out
-once, on the axes as they were before the first cut, by the rules that a single cut obeys; a step then asks for it as
-an exact number. `keep`, `width` and `ceiling` of a selection, and a `channels` target, are reached by the schedule;
-floors hold from the first step on, as shares of the original too.
+Shares of shares drift by rounding: 0.9 of 0.9 of 7 units is another count than 0.81 of 7. So every count is computed
+once, on the axes as they were before the first cut, by the rules of a single cut; a step then requests it as an exact
+number. `keep`, `width` and `ceiling` of a selection, and a `channels` target, follow the schedule; floors hold from the
+first step on, also as shares of the original.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from secateur.terms import Axis
 from secateur.train.schedules import Schedule
 
 Follow: TypeAlias = Callable[[float], Schedule]
-"""From the share at the end to the schedule that leads there."""
+"""From the share at the end to a schedule."""
 
 EXACT = 1e-9
 _SIZED = (*SIZES, "ceiling")
@@ -36,7 +36,7 @@ _SIZED = (*SIZES, "ceiling")
 
 @dataclass(frozen=True, slots=True)
 class WidthRange:
-    """Of the units of an axis, at least and at most so many remain."""
+    """The least and the most units of an axis that may remain."""
 
     least: int
     most: int
@@ -54,14 +54,15 @@ class Widths:
         self._courses = [_Course(graph, end, int(last), between, channels, follow) for end, last, between in ways]
 
     def at(self, step: int) -> dict[str, WidthRange]:
-        """The range of each axis after a step, by its name."""
+        """Return the range of each axis after a step, by its name."""
         return {name: limits for course in self._courses for name, limits in course.at(step).items()}
 
 
 class _Course:
-    """The way of one bundle of groups.
+    """The sizes of one bundle of groups at each step.
 
-    end: rungs that the whole selection allows, `last` is where the way ends; between: those without its sizes.
+    end: the levels that the whole selection allows, of which `last` is the final one; between: the levels that it
+    allows without its limits on sizes.
     """
 
     def __init__(self, graph: Graph, end: Bundle, last: int, between: Bundle, channels: float, follow: Follow):
@@ -72,9 +73,9 @@ class _Course:
         self._ways = [(share, follow(share)) for share in (channels, top)]
 
     def at(self, step: int) -> dict[str, WidthRange]:
-        """The range of each axis of the bundle after a step."""
+        """Return the range of each axis of the bundle after a step."""
         levels = self._levels(step)
-        exact = self._bottom == self._end  # nothing but the schedule decides
+        exact = self._bottom == self._end  # only the schedule decides
         bottoms = levels if exact else self._bottom
         found = {}
         for group, least, most in zip(self._groups, bottoms, levels, strict=True):
@@ -92,21 +93,18 @@ class _Course:
 
 
 def _bundles(graph: Graph, wishes: Wishes) -> list[Bundle]:
-    """What a plan would choose from, whatever the scores."""
+    """Return the levels that a plan chooses from, which do not depend on scores."""
     return bundled(graph, ladders(graph, {}, wishes, "axis"), wishes, [1] * len(graph.groups))
 
 
 def _unsized(rule: Rule) -> Rule | None:
-    """A rule without what it says of sizes."""
+    """Return a rule without its limits on sizes."""
     settings = {word: value for word, value in rule.settings.items() if word not in _SIZED}
     return Rule(rule.match, settings, rule.name) if settings else None
 
 
-# --- the graph as it was before the first cut ---
-
-
 def as_it_was(graph: Graph, sizes: Mapping[str, int]) -> Graph:
-    """The graph with its axes in their original sizes, for counting alone."""
+    """Return the graph with its axes in their original sizes, for counting only."""
     axes = tuple(replace(axis, term=_of_size(axis.term, sizes[axis.name])) for axis in graph.axes)
     groups = []
     for number in range(len(graph.groups)):
@@ -123,29 +121,26 @@ def _of_size(term: Axis, size: int) -> Axis:
     return wide
 
 
-# --- what a step asks of a plan ---
-
-
 def selection(graph: Graph, select: Select, ranges: Mapping[str, WidthRange]) -> Select:
-    """What `select` says but sizes, as far as it still means something, and the ranges by the names of this graph."""
+    """Return `select` without its sizes and without rules that match nothing any more, plus rules for the ranges."""
     rules = [_rule(axis, limits) for axis, limits in _by_group(graph, ranges)]
     return Select(align=select.align, floor=0.0, rules=[*_still_meant(graph, select), *rules])
 
 
 def cuts(graph: Graph, ranges: Mapping[str, WidthRange]) -> bool:
-    """Whether the ranges alone ask for less than the graph has."""
+    """Return whether the ranges alone request fewer units than the graph has."""
     return any(limits.most < axis.size for axis, limits in _by_group(graph, ranges))
 
 
 def _by_group(graph: Graph, ranges: Mapping[str, WidthRange]) -> Iterator[tuple[PrunableAxis, WidthRange]]:
-    """The range of one axis of each group, which the others are tied to. What nobody knows stays as it is."""
+    """Yield the range of one axis of each group, to which the others are tied. An axis without a range is kept."""
     for group in graph.groups:
         axis = next((axis for axis in group.axes if axis.name in ranges), group.axes[0])
         yield axis, _possible(axis, group, ranges.get(axis.name, WidthRange(axis.size, axis.size)))
 
 
 def _possible(axis: PrunableAxis, group: Group, limits: WidthRange) -> WidthRange:
-    """The range in counts that the axis can have; a small axis may be tied otherwise than it was in the original."""
+    """Return the range in counts that the axis can have, which may differ from those of the original."""
     counts = [axis.size // group.steps * level for level in range(1, group.steps + 1)]
     able = [n for n in counts if n == axis.size or (n >= axis.least and n % axis.multiple == 0)]
     most = max((n for n in able if n <= limits.most), default=able[0])
@@ -153,7 +148,7 @@ def _possible(axis: PrunableAxis, group: Group, limits: WidthRange) -> WidthRang
 
 
 def _still_meant(graph: Graph, select: Select) -> Iterator[Rule]:
-    """Rules on what goes together, on alignment, and on parameters that keep their block."""
+    """Yield the rules on coupling, alignment and protection that still match something."""
     catalogue = Catalogue(graph)
     for rule in select.on(graph).rules:
         for word in ("protect", "only", "align", "together"):
@@ -161,16 +156,16 @@ def _still_meant(graph: Graph, select: Select) -> Iterator[Rule]:
                 match = catalogue.left(rule.match, axes=word != "protect")
                 if match is not None:
                     yield Rule(match, {word: rule.settings[word]}, rule.name)
-                elif word == "only":  # of what may be cut nothing is left to cut
+                elif word == "only":  # nothing that may be cut is left
                     yield Rule(Selector.parse("*"), {"protect": True}, rule.name)
 
 
 def _rule(axis: PrunableAxis, limits: WidthRange) -> Rule:
-    """A rule that asks for a range in counts, or for one exact count."""
+    """Return a rule for a range of counts, or for one exact count."""
     match = Selector(((Condition("axis", axis.name),),))
     if limits.least == limits.most:
         return Rule(match, {"width": limits.most}, "the schedule")
-    # in a rule 1 means all units, so that one unit is written as a share
+    # in a rule 1 means all units, so one unit is written as a share
     ceiling = limits.most if limits.most > 1 else (limits.most + 0.5) / axis.size
     return Rule(match, {"floor": limits.least if limits.least > 1 else 0.0, "ceiling": ceiling}, "the schedule")
 

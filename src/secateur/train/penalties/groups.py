@@ -1,4 +1,4 @@
-"""Group lasso over all that belongs to a unit, so that whole units go to zero together."""
+"""Group lasso over all parameters of a unit, so that whole units go to zero together."""
 
 from __future__ import annotations
 
@@ -15,22 +15,32 @@ from secateur.train.penalties.places import HeldUnits, UnitPlace, along, chosen,
 
 
 class GroupLasso(Penalty):
-    """strength * sum over axes, sqrt(size of a unit) * sum over units i, ||w_i||_2.
+    """The group lasso: strength * sum over axes, sqrt(size of a unit) * sum over units i, ||w_i||_2.
 
-    w_i: all numbers that belong to unit i, in every parameter that its axis meets: the rows that make it, with bias,
-    norm scale and shift, and the columns that read it; size is how many there are. The gradient with respect to each of
-    them is strength * sqrt(size) * w / ||w_i||, and nothing for a unit that is zero. A number at which an axis meets
-    itself counts in both of its units. `select`: which axes, in the words of `secateur.plan`.
+    w_i are all numbers that belong to unit i, in every parameter on its axis: the rows that produce it, with bias, norm
+    scale and shift, and the columns that read it; size is how many numbers these are. The gradient is
+    strength * sqrt(size) * w / ||w_i||, and zero for a unit that is zero. A number where two dimensions of a parameter
+    are on the same axis belongs to both of its units.
 
-    Source: Yuan and Lin, Model selection and estimation in regression with grouped variables, 2006, eq. 2.1, with their
-    weights sqrt(p_j); for filters and channels of networks Wen et al., Learning Structured Sparsity, 2016, eq. 2.
+    Args:
+        graph: A trace of the model that is trained.
+        strength: The factor of the penalty, 0 or above.
+        select: Which axes; see `secateur.plan`. Default: None, all.
 
-    >>> import secateur, torch
-    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3, bias=False), torch.nn.Linear(3, 2, bias=False))
-    >>> for layer in net:
-    ...     _ = torch.nn.init.ones_(layer.weight)
-    >>> GroupLasso(secateur.trace(net, torch.zeros(1, 2)), 1.0)().item()  # 3 units of 4 ones: 3 * sqrt(4) * 2
-    12.0
+    Raises:
+        InputError: No parameter of these axes is trained, or `strength` is out of range.
+
+    Example:
+        >>> import secateur, torch
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3, bias=False), torch.nn.Linear(3, 2, bias=False))
+        >>> for layer in net:
+        ...     _ = torch.nn.init.ones_(layer.weight)
+        >>> GroupLasso(secateur.trace(net, torch.zeros(1, 2)), 1.0)().item()  # 3 units of 4 ones: 3 * sqrt(4) * 2
+        12.0
+
+    Reference:
+        Yuan and Lin, Model selection and estimation in regression with grouped variables, JRSS B 2006, eq. 2.1, with
+        their weights sqrt(p_j); for filters and channels Wen et al., Learning Structured Sparsity, NIPS 2016, eq. 2.
     """
 
     def __init__(self, graph: Graph, strength: float, select: SelectLike = None):
@@ -55,7 +65,7 @@ class GroupLasso(Penalty):
             sums.pull(by_position)
 
     def _squares(self) -> tuple[Tensor, Tensor, _Units]:
-        """||w_i||^2 and the root of the size of every unit of every axis."""
+        """Return ||w_i||^2 and sqrt(size) of every unit of every axis."""
         self._units = units = self._units.on(self.held[0].parameter.device)
         by_position = torch.cat([part for sums in units.sums for part in sums.squares(units.positions.device)])
         squares = by_position.new_zeros(len(units.roots)).index_add_(0, units.units, by_position[units.positions])
@@ -64,14 +74,14 @@ class GroupLasso(Penalty):
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """A parameter, the dimensions of it in which units lie, and where the sums along each of them begin."""
+    """A parameter, its dimensions that have units, and where the sums along each of them begin."""
 
     held: HeldUnits
     dims: tuple[int, ...]
     starts: tuple[int, ...]
 
     def squares(self, device: torch.device) -> list[Tensor]:
-        """For each of the dimensions the sum of squares at each of its positions."""
+        """Return, for each of the dimensions, the sum of squares at each position."""
         parameter = self.held.parameter
         whole = parameter if parameter.dtype in (torch.float32, torch.float64) else parameter.float()
         others = [d for d in range(parameter.dim()) if d not in self.dims]
@@ -79,7 +89,7 @@ class _Sums:
         return [_sum_to(left, dim).to(device) for dim in self.dims]
 
     def pull(self, by_position: Tensor) -> None:
-        """Add to the gradient the parameter times what is said of its positions."""
+        """Add to the gradient the parameter times the factor of each position."""
         parameter, gradient = self.held.parameter, self.held.gradient
         for dim, start in zip(self.dims, self.starts, strict=True):
             values = by_position[start : start + parameter.shape[dim]].to(gradient)
@@ -87,14 +97,14 @@ class _Sums:
 
 
 def _sum_to(tensor: Tensor, dim: int) -> Tensor:
-    """Sums along one dimension."""
+    """Sum over all dimensions except one."""
     others = [d for d in range(tensor.dim()) if d != dim]
     return tensor.sum(others) if others else tensor
 
 
 @dataclass(frozen=True, slots=True)
 class _Units:
-    """All units of all axes in one row. A unit `units[k]` holds what lies at `positions[k]` of all sums end to end."""
+    """All units of all axes, numbered. Unit `units[k]` has position `positions[k]` in the concatenated sums."""
 
     sums: tuple[_Sums, ...]
     units: Tensor
@@ -104,7 +114,7 @@ class _Units:
 
     @staticmethod
     def of(axes: list[list[UnitPlace]]) -> _Units:
-        """The units of axes, each with its places."""
+        """Number the units of axes, each given by its places."""
         sums, starts = _laid_out([place for places in axes for place in places])
         units, positions, roots, first = [], [], [], 0
         for places in axes:
@@ -119,7 +129,7 @@ class _Units:
         return _Units(sums, torch.cat(units), torch.cat(positions), torch.cat(roots), length)
 
     def on(self, device: torch.device) -> _Units:
-        """The same with its indices on a device."""
+        """Return the same with indices on a device."""
         if self.units.device == device:
             return self
         units, positions, roots = (tensor.to(device) for tensor in (self.units, self.positions, self.roots))
@@ -127,7 +137,7 @@ class _Units:
 
 
 def _laid_out(places: list[UnitPlace]) -> tuple[tuple[_Sums, ...], dict[tuple[str, int], int]]:
-    """Parameters with their dimensions one after the other, and where each begins."""
+    """Concatenate the dimensions of parameters; return these and where each begins."""
     held = {place.held.name: place.held for place in places}
     dims = {name: sorted({place.dim for place in places if place.held.name == name}) for name in held}
     starts: dict[tuple[str, int], int] = {}

@@ -1,4 +1,4 @@
-"""An L2 penalty that grows on the units that are about to be cut, until nothing is lost with them."""
+"""An L2 penalty that grows on the units that a plan drops, so that they are near zero when they are cut."""
 
 from __future__ import annotations
 
@@ -17,45 +17,55 @@ from secateur.train.penalties.places import HeldUnits, along
 
 
 class GrowingL2(Penalty):
-    """strength / 2 * sum of w^2 over all that a plan drops; its gradient is strength * w.
+    """A growing L2 penalty: strength / 2 * sum of w^2 over all weights that a plan drops; its gradient is strength * w.
 
-    `strength` is `delta` at first and grows by `delta` every `every` steps of the optimizer up to `ceiling`. w: every
-    number of a parameter that the cut leaves out, in whatever dimension. `attach` and `add_gradients_` count steps;
-    with the loss term, call `step()` after each. Then cut by the same plan. Raises `InputError` where the plan is not
-    of the graph's model, or drops nothing.
+    w are all numbers of parameters that the cut removes, in any dimension. `attach` and `add_gradients_` count steps;
+    with the loss term, call `step()` after each step of the optimizer. Afterwards cut by the same plan.
 
-    Source: Wang et al., Neural Pruning via Growing Regularization, 2021, section 3.1 (GReg-1); the defaults are theirs
-    for CIFAR.
+    Args:
+        graph: A trace of the model that is trained.
+        plan: What will be cut.
+        delta: The strength at first, and by how much it grows. Default: 1e-4.
+        every: The number of optimizer steps between two increases. Default: 10.
+        ceiling: The largest strength. Default: 1.0.
 
-    >>> import secateur, torch
-    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
-    >>> graph = secateur.trace(net, torch.zeros(1, 4))
-    >>> penalty = GrowingL2(graph, secateur.plan(graph, "channels=0.5"), delta=0.1, every=2, ceiling=0.25)
-    >>> for _ in range(5):
-    ...     print(penalty.strength, end=" ")
-    ...     penalty.add_gradients_()
-    0.1 0.1 0.2 0.2 0.25
+    Raises:
+        InputError: The plan is not of the graph's model or drops nothing that is trained, or a number is out of range.
+
+    Example:
+        >>> import secateur, torch
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> graph = secateur.trace(net, torch.zeros(1, 4))
+        >>> penalty = GrowingL2(graph, secateur.plan(graph, "channels=0.5"), delta=0.1, every=2, ceiling=0.25)
+        >>> for _ in range(5):
+        ...     print(penalty.strength, end=" ")
+        ...     penalty.add_gradients_()
+        0.1 0.1 0.2 0.2 0.25
+
+    Reference:
+        Wang et al., Neural Pruning via Growing Regularization, ICLR 2021, section 3.1 (GReg-1); the defaults are theirs
+        for CIFAR.
     """
 
     def __init__(self, graph: Graph, plan: Plan, *, delta: float = 1e-4, every: int = 10, ceiling: float = 1.0):
         needs_plan(plan)
         if type(every) is not int or every < 1:
-            raise InputError(f"every={every!r}; give a whole number of steps, from 1 up")
+            raise InputError(f"every={every!r}; give a whole number of steps, 1 or above")
         self.model, self.every = graph.model, every
         self.delta, self.ceiling = check_strength("delta", delta), check_strength("ceiling", ceiling)
         dropped = dict(_dropped(graph, plan))
         self.held, self._masks = list(dropped), list(dropped.values())
         if not self.held:
-            raise InputError("the plan drops nothing that is trained, so there is nothing that GrowingL2 could act on")
+            raise InputError("the plan drops nothing that is trained, so GrowingL2 has nothing to act on")
 
     @property
     def strength(self) -> float:
-        """As it is now."""
+        """The current strength."""
         return min(self.delta * (self.steps // self.every + 1), self.ceiling)
 
     @property
     def grown(self) -> bool:
-        """Whether it is at its ceiling."""
+        """Whether the strength has reached its ceiling."""
         return self.strength >= self.ceiling
 
     def __call__(self) -> Tensor:
@@ -68,27 +78,27 @@ class GrowingL2(Penalty):
             held.gradient.addcmul_(parameter, mask, value=self.strength * factor)
 
     def state_dict(self) -> dict[str, Any]:
-        """How far it has grown, and on what: a plan made anew, of weights half-trained, would drop other units."""
+        """Return the count of steps and the dropped units: a new plan, on the trained weights, could drop others."""
         return {
             **super().state_dict(),
             "dropped": {h.name: m.bool() for h, m in zip(self.held, self._masks, strict=True)},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave, on the same units."""
+        """Continue from what `state_dict` returned, on the same units."""
         super().load_state_dict(state)
         self.held = [HeldUnits.of(self.model, name) for name in state["dropped"]]
         self._masks = [mask.float() for mask in state["dropped"].values()]
 
     def _pairs(self) -> list[tuple[Tensor, Tensor]]:
-        """Each parameter with 1 where something is dropped and 0 elsewhere, on its device and in its type."""
+        """Return each parameter with a mask, 1 at dropped numbers and 0 elsewhere, on its device and in its dtype."""
         parameters = [held.parameter for held in self.held]
         self._masks = [mask.to(parameter) for mask, parameter in zip(self._masks, parameters, strict=True)]
         return list(zip(parameters, self._masks, strict=True))
 
 
 def _dropped(graph: Graph, plan: Plan) -> Iterator[tuple[HeldUnits, Tensor]]:
-    """Trained parameters of which a plan drops something, and where."""
+    """Yield the trained parameters of which a plan drops something, each with a mask of what it drops."""
     for name, site in graph.sites.items():
         if site.kind != "parameter":
             continue
@@ -99,7 +109,7 @@ def _dropped(graph: Graph, plan: Plan) -> Iterator[tuple[HeldUnits, Tensor]]:
 
 
 def _mask(held: HeldUnits, plan: Plan) -> Tensor | None:
-    """1 where something is dropped, 0 elsewhere; None where nothing is."""
+    """Return a mask, 1 at dropped numbers and 0 elsewhere; None if none are dropped."""
     if held.name not in plan.sites:
         return None
     if plan.old_shape(held.name) != tuple(held.shape):

@@ -1,4 +1,4 @@
-"""How the scales of norms moved while they were trained with a penalty on them."""
+"""`ScaleHistory`: record how the scales of norms change during sparsity training."""
 
 from __future__ import annotations
 
@@ -21,23 +21,31 @@ from secateur.train.penalties.places import UnitPlace, chosen, places_of
 NAMES = {0.0: "least", 0.1: "10 %", 0.25: "25 %", 0.5: "median", 0.75: "75 %", 0.9: "90 %", 1.0: "largest"}
 QUANTILES = tuple(NAMES)
 NEAR = 0.01
-"""A scale below this share of the largest is told as near zero."""
+"""A scale below this share of the largest is reported as near zero."""
 SHOWN = 12
-"""Steps that `print` shows."""
+"""The number of steps that `print` shows."""
 
 
 class ScaleHistory:
-    """The scales of the units of each prunable axis, recorded as often as one likes. `print` shows how they part.
+    """The recorded norm scales of the units of each prunable axis. `print` shows their quantiles by step.
 
-    A unit that several norms scale, as in a residual stream, has the sum of their absolute values, which slimming ranks
-    it by. `select`: which axes. Raises `InputError` where no norm scales any of them.
+    For a unit that several norms scale, as in a residual stream, the sum of their absolute values is recorded, which is
+    the score that network slimming gives it.
 
-    >>> import secateur, torch
-    >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 2, 3))
-    >>> history = ScaleHistory(secateur.trace(net, torch.zeros(1, 3, 8, 8)))
-    >>> history.record(0)
-    >>> history.as_dict()["quantiles"]["0.5"]
-    [1.0]
+    Args:
+        graph: A trace of the model that is trained.
+        select: Which axes; see `secateur.plan`. Default: None, all.
+
+    Raises:
+        InputError: No norm scales any of these axes.
+
+    Example:
+        >>> import secateur, torch
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 2, 3))
+        >>> history = ScaleHistory(secateur.trace(net, torch.zeros(1, 3, 8, 8)))
+        >>> history.record(0)
+        >>> history.as_dict()["quantiles"]["0.5"]
+        [1.0]
     """
 
     def __init__(self, graph: Graph, select: SelectLike = None):
@@ -50,9 +58,16 @@ class ScaleHistory:
         self._quantiles: list[list[float]] = []
 
     def record(self, step: int) -> None:
-        """Keep the scales as they are, under the number of a step. Raises `InputError` where steps do not rise."""
+        """Record the current scales under a step number.
+
+        Args:
+            step: The number of the step, above that of the last record.
+
+        Raises:
+            InputError: `step` is not above the last one.
+        """
         if self.steps and step <= self.steps[-1]:
-            raise InputError(f"record({step}) after record({self.steps[-1]}); steps rise")
+            raise InputError(f"record({step}) after record({self.steps[-1]}); steps must rise")
         scales = {name: sum(map(_by_unit, places), torch.zeros(())) for name, places in self._places.items()}
         levels = torch.tensor(QUANTILES, dtype=torch.float64)
         self._quantiles.append(torch.quantile(torch.cat(list(scales.values())), levels).tolist())
@@ -61,9 +76,20 @@ class ScaleHistory:
             self._scales[name].append(values.tolist())
 
     def attach(self, optimizer: Any, every: int = 1) -> RemovableHandle:
-        """Record now, and again after every so many steps of an optimizer, until `handle.remove()`."""
+        """Record now, and again after every `every` steps of an optimizer.
+
+        Args:
+            optimizer: A `torch.optim.Optimizer`, or a wrapper around one, such as Accelerate's.
+            every: The number of steps between records. Default: 1.
+
+        Returns:
+            A handle; `handle.remove()` stops recording.
+
+        Raises:
+            InputError: `every` is not a whole number from 1 up, or the optimizer does not call hooks.
+        """
         if type(every) is not int or every < 1:
-            raise InputError(f"every={every!r}; give a whole number of steps, from 1 up")
+            raise InputError(f"every={every!r}; give a whole number of steps, 1 or above")
         first = self.steps[-1] if self.steps else 0
         if not self.steps:
             self.record(first)
@@ -91,13 +117,13 @@ class ScaleHistory:
         )
 
     def _near(self, i: int) -> float:
-        """The share of scales that are near zero in a record."""
+        """Return the share of scales that are near zero in record `i`."""
         scales = [scale for rows in self._scales.values() for scale in rows[i]]
         limit = NEAR * max(scales)
         return sum(scale <= limit for scale in scales) / len(scales)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: steps; each quantile over all units, step by step; scales by axis, step by step."""
+        """Return plain data for JSON: the "steps", and by step the "quantiles" over all units and the scales of "axes"."""
         quantiles = zip(*self._quantiles, strict=True) if self._quantiles else ([] for _ in QUANTILES)
         return {
             "steps": list(self.steps),
@@ -106,12 +132,16 @@ class ScaleHistory:
         }
 
     def plot(self, path: PathLike) -> None:
-        """Write a page that shows the quantiles by step, and the last scales of every axis in falling order.
+        """Write an HTML page that plots the quantiles by step, and the last scales of every axis in falling order.
 
-        Raises `InputError` for another suffix than .html, before anything was recorded, or where plotly is missing.
+        Args:
+            path: A file name that ends in .html.
+
+        Raises:
+            InputError: The path has another suffix, nothing was recorded, or plotly is not installed.
         """
         if path_of(path).suffix not in (".html", ".htm"):
-            raise InputError(f"{path}: plots are pages; name a file that ends in .html")
+            raise InputError(f"{path}: plots are HTML pages; name a file that ends in .html")
         if not self.steps:
             raise InputError("there are no scales to plot yet; call record(step) while training")
         try:
@@ -130,7 +160,7 @@ class ScaleHistory:
 
 
 def _by_unit(place: UnitPlace) -> Tensor:
-    """The sum of absolute scales of each unit in one parameter."""
+    """Return the sum of absolute scales of each unit in one parameter: (units,) float64."""
     values = place.held.parameter.detach().to("cpu", torch.float64).abs().movedim(place.dim, 0)
     return values.reshape(len(values), -1).sum(1)[place.positions].sum(1)
 

@@ -1,4 +1,4 @@
-"""Where the units of prunable axes lie in the parameters of a model, found once so that a step is cheap."""
+"""The positions of the units of prunable axes in parameters, computed once so that a step is cheap."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from secateur.planning.selection.select import Select, SelectLike
 
 @dataclass(frozen=True, slots=True)
 class HeldUnits:
-    """A parameter by its place in a model; whoever replaces it is noticed."""
+    """A parameter by its place in a model; a parameter that was replaced by one of another shape is an error."""
 
     name: str
     module: nn.Module
@@ -25,7 +25,7 @@ class HeldUnits:
 
     @staticmethod
     def of(model: nn.Module, name: str) -> HeldUnits:
-        """The parameter of that name."""
+        """Find the parameter of a name."""
         path, _, leaf = name.rpartition(".")
         module = model.get_submodule(path)
         parameter = module._parameters[leaf]
@@ -34,19 +34,19 @@ class HeldUnits:
 
     @property
     def parameter(self) -> nn.Parameter:
-        """The parameter. Raises `PruningError` where it has another shape than it had."""
+        """The parameter. Raises `PruningError` if its shape has changed."""
         parameter = self.module._parameters.get(self.leaf)
         if parameter is None or parameter.shape != self.shape:
             now = "gone" if parameter is None else f"of shape {tuple(parameter.shape)}"
             raise PruningError(
                 f"{self.name} was of shape {tuple(self.shape)} when the penalty was made, and is {now}\n"
-                "the model was cut since: make the penalty anew on a trace of the model as it is"
+                "the model was cut since: make a new penalty on a trace of the model as it is now"
             )
         return parameter
 
     @property
     def gradient(self) -> Tensor:
-        """Its gradient, made of zeros where there is none."""
+        """Its gradient; zeros are created if there is none."""
         parameter = self.parameter
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
@@ -55,7 +55,7 @@ class HeldUnits:
 
 @dataclass(frozen=True, slots=True)
 class UnitPlace:
-    """Where an axis lies in one dimension of a parameter. positions: (units, positions of each unit)."""
+    """The positions of an axis in one dimension of a parameter. positions: (units, positions of each unit)."""
 
     held: HeldUnits
     dim: int
@@ -64,18 +64,18 @@ class UnitPlace:
 
 
 def chosen(graph: Graph, select: SelectLike) -> list[PrunableAxis]:
-    """The axes that a selection leaves free to be cut. Raises `InputError` where it leaves none."""
+    """Return the axes that a selection allows to be cut. Raises `InputError` if there are none."""
     if not isinstance(graph, Graph):
         raise InputError(f"graph is a {type(graph).__name__}; make one first: secateur.trace(model, example_inputs)")
     held = Select.of(select).on(graph).held
     axes = [axis for axis in graph.axes if axis.group not in held]
     if not axes:
-        raise InputError("the penalty has no axis to act on: the model has none that is prunable, or select keeps all")
+        raise InputError("the penalty has no axis to act on: the model has no prunable axis, or select keeps all")
     return axes
 
 
 def places_of(graph: Graph, axis: PrunableAxis) -> list[UnitPlace]:
-    """Where an axis lies in parameters that are trained."""
+    """Return the places of an axis in parameters that are trained."""
     found = []
     for use in axis.sites:
         site = graph.sites[use.name]
@@ -88,7 +88,7 @@ def places_of(graph: Graph, axis: PrunableAxis) -> list[UnitPlace]:
 
 
 def along(values: Tensor, dim: int, dims: int) -> Tensor:
-    """Values of the positions of one dimension, to be multiplied by a tensor of so many dimensions."""
+    """Reshape the values of one dimension's positions so that they broadcast over a tensor of `dims` dimensions."""
     return values.view([-1 if d == dim else 1 for d in range(dims)])
 
 

@@ -1,4 +1,4 @@
-"""L1 on the scales of norms, which makes many of them zero: network slimming."""
+"""An L1 penalty on the scales of norms, which drives many of them to zero: network slimming."""
 
 from __future__ import annotations
 
@@ -15,19 +15,29 @@ from secateur.train.penalties.places import HeldUnits, UnitPlace, along, chosen,
 
 
 class ScaleL1(Penalty):
-    """strength * sum |gamma| over the scales of norms on prunable axes; its gradient is strength * sign(gamma).
+    """The L1 penalty strength * sum |gamma| over norm scales on prunable axes; its gradient is strength * sign(gamma).
 
-    gamma: (c,) of batch norm, layer norm and the like, one for each unit. At zero the subgradient 0 is taken. `select`:
-    which axes, in the words of `secateur.plan`. Raises `InputError` where no norm scales any of them.
+    gamma: (c,) is the weight of a batch norm, layer norm or the like, one number per unit. The subgradient at zero is
+    zero.
 
-    Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming, 2017, eq. 1 and section 3.
+    Args:
+        graph: A trace of the model that is trained.
+        strength: The factor of the penalty, 0 or above.
+        select: Which axes; see `secateur.plan`. Default: None, all.
 
-    >>> import secateur, torch
-    >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 2, 3))
-    >>> penalty = ScaleL1(secateur.trace(net, torch.zeros(1, 3, 8, 8)), 0.01)
-    >>> penalty.add_gradients_()
-    >>> net[1].weight.grad[0], net[0].weight.grad
-    (tensor(0.0100), None)
+    Raises:
+        InputError: No norm scales any of these axes, or `strength` is out of range.
+
+    Example:
+        >>> import secateur, torch
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 2, 3))
+        >>> penalty = ScaleL1(secateur.trace(net, torch.zeros(1, 3, 8, 8)), 0.01)
+        >>> penalty.add_gradients_()
+        >>> net[1].weight.grad[0], net[0].weight.grad
+        (tensor(0.0100), None)
+
+    Reference:
+        Liu et al., Learning Efficient Convolutional Networks through Network Slimming, ICCV 2017, eq. 1 and section 3.
     """
 
     def __init__(self, graph: Graph, strength: float, select: SelectLike = None):
@@ -35,7 +45,7 @@ class ScaleL1(Penalty):
         self.model, self.strength = graph.model, check_strength("strength", strength)
         if not places:
             raise InputError(
-                "no norm scales any of these axes, so there is nothing that ScaleL1 could act on\n"
+                "no norm scales any of these axes, so ScaleL1 has nothing to act on\n"
                 "GroupLasso(graph, strength) acts on weights, and needs no norm"
             )
         masks = _masks(places)
@@ -51,14 +61,14 @@ class ScaleL1(Penalty):
             held.gradient.add_(signs, alpha=self.strength * factor)
 
     def _masked(self, function: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """A function of each parameter where units lie, and zeros elsewhere."""
+        """Return a function of each parameter at the positions of units, and zeros elsewhere."""
         values = [function(held.parameter) for held in self.held]
         self._masks = [m if m is None else m.to(v.device) for m, v in zip(self._masks, values, strict=True)]
         return [v if m is None else v * m for m, v in zip(self._masks, values, strict=True)]
 
 
 def _masks(places: list[UnitPlace]) -> dict[HeldUnits, Tensor | None]:
-    """Each scale with the places, along its dimensions, of all units on it; None where they are everywhere."""
+    """Return each scale with a mask of the positions that have units; None if all of them have."""
     found: dict[HeldUnits, Tensor] = {}
     for place in places:
         shape = place.held.shape
