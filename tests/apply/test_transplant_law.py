@@ -120,7 +120,7 @@ def test_it_fails_without_the_state_of_each_unit(optimizer: str, follow: Any) ->
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("attention", r"the plan folds factors into weights, .*\nthe law says nothing of it"),
+        ("attention", r"the plan folds factors into weights, .*\nthe law does not cover this"),
         ("weight_norm", r"the plan folds factors into weights, .*: 2\.parametrizations\.weight\.original0\n"),
     ],
 )

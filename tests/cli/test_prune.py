@@ -141,7 +141,7 @@ UNFIT = {
     "targets": (
         "many",
         ["--finetune-epochs", "1"],
-        ["label 99 is outside the head: the model scores 4 classes, 0 to 3"],
+        ["label 99 is out of range: the model scores 4 classes, 0 to 3"],
     ),
     "metric": ("data", ["--metric", "FILE:build"], ["cannot be judged on this data: ", "(now build)"]),
     "loss": ("data", ["--loss", "FILE:los"], ["defines no 'los'; did you mean 'loss'"]),

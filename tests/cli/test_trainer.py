@@ -82,7 +82,7 @@ def test_another_run_is_not_gone_on_with(secateur: Command) -> None:
     killed(secateur, 2, *arguments, "--out", out)
     message = secateur.fails(*arguments, "--lr", "0.5", "--out", out)
     assert "going on" not in message
-    assert "step-000000002 is of another run\n      there  here\n  lr  0.02   0.5\n" in message
+    assert "step-000000002 belongs to another run\n      there  here\n  lr  0.02   0.5\n" in message
     assert "\n  --batch-size  64     9\n" in secateur.fails(*arguments, "--batch-size", "9", "--out", out)
     result = secateur.invoke(*arguments, "--out", out)
     assert result.exit_code == 0
@@ -170,7 +170,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "feature": (["--feature", "conv1"], "--feature needs a teacher: add --distill 0.5, or --teacher MODEL"),
     "features": (["--teacher", "NETS:build", "--feature", "conv9"], "--feature names 'conv9', which Net does not have"),
     "log": (["--log", "tensorbord"], "no log 'tensorbord'; known: tensorboard, trackio"),
-    "labels": (["--data", "NETS:many"], "label 99 is outside the head: the model scores 4 classes, 0 to 3"),
+    "labels": (["--data", "NETS:many"], "label 99 is out of range: the model scores 4 classes, 0 to 3"),
     "no data": (["--data", "NETS:nothing"], "the test data have no batches"),
     "nan": (["--lr", "1e30"], "the loss is "),
 }

@@ -217,7 +217,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], type[Exception], str]] = {
     "an option of its own": (lambda tmp_path: PruningCallback("params=0.5", start=3), InputError, "no option 'start'"),
     "an unknown unit": (lambda tmp_path: PruningCallback("params=0.5", unit="days"), InputError, "unit='days'"),
     "no steps": (lambda tmp_path: PruningCallback("params=0.5", every=0), InputError, "every=0; give a whole number"),
-    "max_drop alone": (lambda tmp_path: PruningCallback("params=0.5", max_drop=1.0), InputError, "has no metric"),
+    "max_drop alone": (lambda tmp_path: PruningCallback("params=0.5", max_drop=1.0), InputError, "without a metric"),
 }
 
 

@@ -129,7 +129,7 @@ def test_a_rule_that_is_wrong_fails_verification() -> None:
     with pytest.raises(secateur.PruningError, match="is not what the plan says"):
         secateur.prune(laws.randomized(net(op)), X, "channels=0.6", importance="random", verify=True)
     with pytest.raises(
-        AssertionError, match=r"the rule is wrong about units that go together:\n  arg0\[1\], arg1\[0\]: by "
+        AssertionError, match=r"the rule is wrong about units that are coupled:\n  arg0\[1\], arg1\[0\]: by "
     ):
         check_rule(op, torch.randn(3, 8), torch.randn(8))
 

@@ -78,7 +78,7 @@ def test_what_the_user_keeps_in_accelerate_is_left_alone() -> None:
     [
         ("bf61", "no mixed_precision 'bf61'; known: no, bf16, fp16; did you mean 'bf16'"),
         ("fp16", "mixed_precision is 'fp16', which device cpu does not train in; write 'bf16', or leave it out"),
-        (True, "mixed_precision is True, but device cpu has none; leave it out"),
+        (True, "mixed_precision is True, but device cpu does not have it; leave it out"),
     ],
 )
 def test_a_precision_that_is_not_there(wanted: str | bool, message: str) -> None:

@@ -299,7 +299,7 @@ def test_the_checkpoints_of_another_run_are_refused(part: str, tmp_path: Path) -
     with pytest.raises(FileError) as caught:
         fit(**arguments)
     head, names, *rows = str(caught.value).splitlines()
-    assert (head, names.split()) == (f"{tmp_path}/step-000000015 is of another run", ["there", "here"])
+    assert (head, names.split()) == (f"{tmp_path}/step-000000015 belongs to another run", ["there", "here"])
     assert message in "\n".join(rows)
     assert "give another folder, or delete this one to start over" in str(caught.value)
 
@@ -324,7 +324,7 @@ def test_a_damaged_checkpoint_is_passed_over(damage: str, tmp_path: Path) -> Non
     with pytest.raises(KilledError):
         trained("shuffled", TrainOptions(), Checkpointing(tmp_path, every=3), kill=14)
     DAMAGE[damage](tmp_path / "step-000000012")
-    with pytest.warns(UserWarning, match="step-000000012 cannot be read: .*; going on from the one before it"):
+    with pytest.warns(UserWarning, match="step-000000012 cannot be read: .*; trying the one before it"):
         again, _ = trained("shuffled", TrainOptions(), Checkpointing(tmp_path, every=3))
     assert same(whole, again)
 
@@ -364,14 +364,14 @@ def test_a_full_disk_leaves_earlier_checkpoints_whole(
         with pytest.raises(FileError) as caught:
             trained("shuffled", TrainOptions(), Checkpointing(tmp_path, every=4))
     assert f"the checkpoint after step 12 cannot be written to {tmp_path}: No space left on device" in str(caught.value)
-    assert "intact: step-000000004, step-000000008; training goes on from there\nmake room" in str(caught.value)
+    assert "intact: step-000000004, step-000000008; training resumes from there\nfree some space" in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000004", "step-000000008"]
     assert same(whole, trained("shuffled", TrainOptions(), Checkpointing(tmp_path, every=4))[0])
 
 
 def test_a_full_disk_at_the_first_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full_disk(monkeypatch, 0)
-    with pytest.raises(FileError, match="No space left on device\nthere are none before it\nmake room"):
+    with pytest.raises(FileError, match="No space left on device\nthere are none before it\nfree some space"):
         trained("list", TrainOptions(), Checkpointing(tmp_path, every=4))
 
 
@@ -416,7 +416,7 @@ def test_a_folder_that_is_read_only_is_told_before_anything_is_trained(
 def test_numbers_out_of_range(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} is 0; it must be at least 1"):
         Checkpointing("here", **{name: 0})
-    with pytest.raises(InputError, match=f"{name} is '5', which is no whole number; it must be at least 1"):
+    with pytest.raises(InputError, match=f"{name} is '5', which is not a whole number; it must be at least 1"):
         Checkpointing("here", **{name: "5"})  # type: ignore[arg-type]
 
 

@@ -115,7 +115,7 @@ WRONG: dict[str, tuple[Any, str]] = {
         "the teacher returned tuple",
     ),
     "weight": ({"weight": 1.5}, "weight is 1.5; it is the teacher's share of the loss, from 0 to 1"),
-    "text": ({"temperature": "4"}, "temperature is '4', which is no number; it must be above 0"),
+    "text": ({"temperature": "4"}, "temperature is '4', which is not a number; it must be above 0"),
     "temperature": ({"temperature": 0.0}, "temperature is 0.0; it must be above 0"),
     "features_weight": ({"features_weight": -1.0}, "features_weight is -1.0; it must be 0 or above"),
 }

@@ -242,7 +242,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 def test_the_checkpoints_of_another_loop_are_refused(part: str, tmp_path: Path) -> None:
     with pytest.raises(KilledError):
         run("macs", checkpoint=Checkpointing(tmp_path, every=2), progress=killed_at(1, 3))
-    with pytest.raises(FileError, match=rf"is of another run\n(.*\n)+  {part}  "):
+    with pytest.raises(FileError, match=rf"belongs to another run\n(.*\n)+  {part}  "):
         run("macs", checkpoint=Checkpointing(tmp_path, every=2), **CHANGES[part])
 
 
@@ -283,13 +283,13 @@ def test_penalties_are_made_for_the_graph_that_is_cut() -> None:
         ({"shedule": "cubic"}, "no option 'shedule'; did you mean 'schedule'"),
         ({"optons": None}, "no option 'optons'; did you mean 'options'"),
         ({"carry": []}, "no option 'carry'"),
-        ({"dense": 0.5}, "dense=0.5 has no metric"),
+        ({"dense": 0.5}, "dense=0.5 without a metric"),
         (
             {"penalties": ScaleL1(secateur.trace(net(), X[:1]), 1e-4)},
             "penalties is a ScaleL1, but every stage",
         ),
-        ({"penalties": lambda graph: [1]}, "penalties holds 1, which is no penalty"),
-        ({"penalties": [1]}, r"penalties is a list, but every stage has a model of its own\ngive a function"),
+        ({"penalties": lambda graph: [1]}, "penalties holds 1, which is not a penalty"),
+        ({"penalties": [1]}, r"penalties is a list, but every stage has a different model\ngive a function"),
     ],
 )
 def test_what_cannot_be_passed_on(wrong: dict[str, Any], message: str) -> None:

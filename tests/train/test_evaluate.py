@@ -48,5 +48,5 @@ def test_no_batches() -> None:
 
 
 def test_accuracy_needs_scores() -> None:
-    with pytest.raises(InputError, match="the model returned dict, not a tensor of scores\ngive a metric of your own"):
+    with pytest.raises(InputError, match="the model returned dict, not a tensor of scores\ngive your own metric"):
         evaluate(InDict(), [(torch.eye(2), torch.tensor([0, 1]))])

@@ -218,12 +218,12 @@ def test_a_loss_that_is_not_finite(bad: float) -> None:
         ({"weight_decay": -1.0}, "weight_decay is -1.0; it must be 0 or above"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0; it must be 0 or above, and below 1"),
         ({"seed": -1}, "seed is -1; it must be 0 or above, and below 4294967296"),
-        ({"lr": "0.1"}, "lr is '0.1', which is no number; it must be above 0"),
-        ({"lr": True}, "lr is True, which is no number"),
-        ({"weight_decay": None}, "weight_decay is None, which is no number; it must be 0 or above"),
-        ({"label_smoothing": "x"}, "label_smoothing is 'x', which is no number"),
-        ({"seed": 1.5}, "seed is 1.5, which is no whole number"),
-        ({"warmup": "3"}, "warmup is '3', which is no whole number; it is a number of steps"),
+        ({"lr": "0.1"}, "lr is '0.1', which is not a number; it must be above 0"),
+        ({"lr": True}, "lr is True, which is not a number"),
+        ({"weight_decay": None}, "weight_decay is None, which is not a number; it must be 0 or above"),
+        ({"label_smoothing": "x"}, "label_smoothing is 'x', which is not a number"),
+        ({"seed": 1.5}, "seed is 1.5, which is not a whole number"),
+        ({"warmup": "3"}, "warmup is '3', which is not a whole number; it is a number of steps"),
         ({"gradients": 4}, "gradients is 4; give Gradients(accumulate=4, clip=1.0)"),
         ({"warmup": -1}, "warmup is -1; it is a number of steps, 0 or above"),
         ({"loss": print, "label_smoothing": 0.1}, "label_smoothing is part of the default loss; leave it out"),
@@ -238,8 +238,8 @@ def test_options_out_of_range(options: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"log": 5}, "log=5 is no log; give 'tensorboard', 'trackio' or a function (step, numbers)"),
-        ({"penalties": [5]}, "penalties holds 5, which is no penalty; give one such as ScaleL1(graph, 1e-4)"),
+        ({"log": 5}, "log=5 is not a log; give 'tensorboard', 'trackio' or a function (step, numbers)"),
+        ({"penalties": [5]}, "penalties holds 5, which is not a penalty; give one such as ScaleL1(graph, 1e-4)"),
         ({"penalties": 5}, "penalties is 5; give a list: penalties=[ScaleL1(graph, 1e-4)]"),
     ],
 )
@@ -250,7 +250,7 @@ def test_what_is_no_log_and_no_penalty(asked: dict[str, Any], message: str) -> N
 
 @pytest.mark.parametrize(("name", "value"), [("accumulate", "2"), ("accumulate", 1.5), ("clip", "1")])
 def test_gradients_that_are_no_numbers(name: str, value: Any) -> None:
-    with pytest.raises(InputError, match=f"{name} is {value!r}, which is no "):
+    with pytest.raises(InputError, match=f"{name} is {value!r}, which is not a "):
         Gradients(**{name: value})
 
 
@@ -264,13 +264,13 @@ def test_nothing_to_do() -> None:
 
 
 def test_mixed_precision_needs_the_device() -> None:
-    with pytest.raises(InputError, match="mixed_precision is True, but device cpu has none; leave it out"):
+    with pytest.raises(InputError, match="mixed_precision is True, but device cpu does not have it; leave it out"):
         fit(net(), blobs(1), epochs=1, options=TrainOptions(mixed_precision=True))
 
 
 def test_cross_entropy_needs_scores() -> None:
     model = nn.LSTM(2, 2)
-    with pytest.raises(InputError, match="the model returned tuple, not a tensor of scores\ngive a loss of your own"):
+    with pytest.raises(InputError, match="the model returned tuple, not a tensor of scores\ngive your own loss"):
         fit(model, blobs(1), epochs=1)
 
 
@@ -303,11 +303,12 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "a path": (of(checkpoint="run"), "checkpoint is 'run'; write Checkpointing('run', every=100)"),
     "another's optimizer": (
         of(optimizer=torch.optim.SGD(net().parameters())),
-        "SGD holds no parameter of this Sequential, so nothing would be trained\nmake it of model.parameters(); after",
+        "SGD holds no parameter of this Sequential, so nothing would be trained\n"
+        "make it from model.parameters(); after",
     ),
     "LBFGS": (
         lambda model: of(optimizer=torch.optim.LBFGS(model.parameters()))(model),
-        "LBFGS takes several looks at the loss in a step, and fit gives it one; give another",
+        "LBFGS evaluates the loss several times in a step, which fit does not support; give another",
     ),
 }
 

@@ -231,7 +231,7 @@ def test_steps_that_end_before_the_schedule() -> None:
     iteration = iterate(mlp(32), X, "macs=0.2", schedule=lambda end, steps: hold(linear(end, 10), 1), steps=4)
     assert [stage.number for stage in iteration] == [2, 3, 4]
     assert iteration.stopped == "steps"
-    assert str(iteration).endswith("ended after 4 steps, before the schedule was at its end")
+    assert str(iteration).endswith("ended after 4 steps, before the end of the schedule")
 
 
 def test_a_loop_that_was_left_goes_on() -> None:
@@ -321,7 +321,7 @@ def test_recovery_and_importance_read_the_data_of_each_stage() -> None:
     ("options", "error", "message"),
     [
         ({"steps": 0}, InputError, "steps=0; give a whole number from 1 up"),
-        ({"start": 3}, InputError, "start=3; it is the number of steps that are done, 0 to 2"),
+        ({"start": 3}, InputError, "start=3; it is the number of stages that are done, 0 to 2"),
         ({"schedule": "cubix"}, InputError, "no schedule is named 'cubix'; did you mean 'cubic'?"),
         ({"target": "macs=half"}, TargetError, "target 'macs=half'"),
         ({"target": "macs=0.001"}, TargetError, "target macs=0.001 cannot be reached: the smallest possible is"),
@@ -330,12 +330,16 @@ def test_recovery_and_importance_read_the_data_of_each_stage() -> None:
         ({"target": "channels=1"}, TargetError, "the target is already met: channels=1"),
         ({"target": None}, InputError, "nothing to do: give a target such as 'macs=0.5', or select= with sizes"),
         ({"target": None, "select": "0: keep=1"}, TargetError, "the target is already met: the sizes of select"),
-        ({"max_drop": 0.1}, InputError, "max_drop=0.1 has no metric\ngive metric=, a function"),
+        ({"max_drop": 0.1}, InputError, "max_drop=0.1 without a metric\ngive metric=, a function"),
         ({"metric": len, "max_drop": -1}, InputError, "max_drop=-1; it is by how much the metric may get worse"),
         ({"metric": len, "max_drop": "1"}, InputError, "max_drop='1': a str, '1', is no number"),
         ({"calls": torch.zeros(1, 4)}, InputError, "calls is a Tensor; give a list of further calls"),
         ({"metric": 0.5}, InputError, "metric=0.5 is no function (model) -> number"),
-        ({"importance": {"0": torch.ones(32)}}, InputError, "importance= gives ready scores, which are of the model"),
+        (
+            {"importance": {"0": torch.ones(32)}},
+            InputError,
+            "importance= is a set of scores, which belong to the model",
+        ),
         ({"data": iter([]), "recover": "norms"}, InputError, "data= is an iterator, which stage 1 of 2 uses up"),
     ],
 )
@@ -354,13 +358,19 @@ def way(*shares: Any) -> Callable[[float, int], Callable[[int], Any]]:
     ("schedule", "message"),
     [
         ([0.9, 0.5], "schedule is a list: [0.9, 0.5]\ngive one_shot, linear, cubic, exponential, or a function"),
-        (linear(0.5, 2), "schedule(0.5, 2) is no schedule: "),
-        (lambda end, steps: 0.5, "schedule(0.5, 2) gives a float, 0.5, and no function of a step\n"),
-        (way(1.0, None, 0.5), "at step 1 of 2 the schedule gives None; it is the share that remains: above 0, up to 1"),
-        (way(1.0, float("nan"), 0.5), "at step 1 of 2 the schedule gives nan; "),
-        (way(100, 70, 50), "at step 0 of 2 the schedule gives 100; "),
-        (way(1.0, 0.5, 0), "at step 2 of 2 the schedule gives 0; "),
-        (way(1.0, 0.6, 0.7), "the schedule rises from 0.6 at step 1 to 0.7 at step 2; what is gone does not come back"),
+        (linear(0.5, 2), "schedule(0.5, 2) failed: "),
+        (lambda end, steps: 0.5, "schedule(0.5, 2) returns a float, 0.5, not a function of a step\n"),
+        (
+            way(1.0, None, 0.5),
+            "at step 1 of 2 the schedule returns None; it is the share that remains: above 0, up to 1",
+        ),
+        (way(1.0, float("nan"), 0.5), "at step 1 of 2 the schedule returns nan; "),
+        (way(100, 70, 50), "at step 0 of 2 the schedule returns 100; "),
+        (way(1.0, 0.5, 0), "at step 2 of 2 the schedule returns 0; "),
+        (
+            way(1.0, 0.6, 0.7),
+            "the schedule rises from 0.6 at step 1 to 0.7 at step 2; units that were removed do not come back",
+        ),
     ],
 )
 def test_schedules_that_are_refused_before_anything_is_trained(schedule: Any, message: str) -> None:
@@ -376,7 +386,7 @@ def test_a_stage_says_that_its_model_cannot_be_replaced() -> None:
 
 def test_a_target_that_a_cut_model_has_met() -> None:
     half = secateur.prune(mlp(32), X, "macs=0.5").model
-    with pytest.raises(TargetError, match=r"the model has 96 \(50.0 % of the original 192\)\n +at most 115 were asked"):
+    with pytest.raises(TargetError, match=r"the model has 96 \(50.0 % of the original 192\)\n +the target allows 115"):
         iterate(half, X, "macs=0.6", steps=2)
     iteration = iterate(half, X, "macs=0.6", steps=2, start=1)
     assert list(iteration) == []
@@ -385,7 +395,7 @@ def test_a_target_that_a_cut_model_has_met() -> None:
 
 def test_macs_of_another_call_are_no_yardstick() -> None:
     half = secateur.prune(mlp(32), X, "macs=0.5").model
-    with pytest.raises(TargetError, match=r"inputs of another size[^:]*\n  MACs by those inputs   96\n.*inputs   288"):
+    with pytest.raises(TargetError, match=r"inputs of another size[^:]*\n  MACs on those inputs   96\n.*inputs   288"):
         iterate(half, torch.zeros(3, 4), "macs=0.2")
     assert len(list(iterate(half, torch.zeros(3, 4), "params=0.2"))) == 1
 
@@ -430,7 +440,7 @@ def test_an_optimizer_of_a_stage_that_was_too_much_says_so() -> None:
     ) as told:
         trained(iteration.model, optimizer, 3)
     assert len(told) == 1
-    assert "what is carried is of the last stage" in str(iteration)
+    assert "carried objects belong to the last stage" in str(iteration)
 
 
 def test_an_optimizer_without_hooks_is_given_up_in_silence() -> None:

@@ -107,7 +107,7 @@ def test_a_log_is_on_the_disk_when_a_checkpoint_is(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="needs secateur[log]")
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileError, match=r"no log can be written to .*file/log: .*; make room, or give another"):
+    with pytest.raises(FileError, match=r"no log can be written to .*file/log: .*; free some space, or give another"):
         fit(net(), BATCHES, epochs=1, log=f"tensorboard:{tmp_path}/file/log")
 
 
@@ -118,5 +118,7 @@ def test_a_disk_that_is_full_while_it_logs(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tensorboard.SummaryWriter, "add_scalar", refuse)
-    with pytest.raises(FileError, match=f"no log can be written to {tmp_path}: No space left on device; make room"):
+    with pytest.raises(
+        FileError, match=f"no log can be written to {tmp_path}: No space left on device; free some space"
+    ):
         fit(net(), BATCHES, epochs=1, log=f"tensorboard:{tmp_path}")

@@ -17,7 +17,7 @@ def test_a_label_that_the_head_does_not_have(targets: Tensor, wrong: int) -> Non
     scores = torch.zeros(2, 3, *targets.shape[1:])
     with pytest.raises(InputError) as caught:
         cross_entropy(scores, targets)
-    assert f"label {wrong} is outside the head: the model scores 3 classes, 0 to 2" in str(caught.value)
+    assert f"label {wrong} is out of range: the model scores 3 classes, 0 to 2" in str(caught.value)
     assert "give the model as many classes as the data have" in str(caught.value)
 
 

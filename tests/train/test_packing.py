@@ -44,7 +44,7 @@ def test_optimizers_come_back() -> None:
 
 
 def test_nothing_else_is_packed() -> None:
-    with pytest.raises(InputError, match="a checkpoint holds tensors, numbers and texts, but met function"):
+    with pytest.raises(InputError, match="a checkpoint cannot store a function, only tensors, numbers and strings: "):
         pack({"hook": test_nothing_else_is_packed}, {})
 
 

@@ -405,7 +405,7 @@ def test_what_a_hook_refuses() -> None:
     net = cnn()
     graph = traced(net)
     penalty = GroupLasso(graph, 0.1)
-    with pytest.raises(InputError, match="none of the parameters that GroupLasso is about is in this optimizer"):
+    with pytest.raises(InputError, match="none of the parameters that GroupLasso acts on is in this optimizer"):
         penalty.attach(torch.optim.SGD(cnn().parameters(), lr=1.0))
     with pytest.raises(InputError, match=r"optimizer is a Linear; a penalty is attached to a torch.optim.Optimizer"):
         penalty.attach(nn.Linear(1, 1))
@@ -523,7 +523,7 @@ def test_what_history_refuses(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no scales to plot yet; call record"):
         history.plot(tmp_path / "scales.html")
     history.record(3)
-    with pytest.raises(InputError, match=r"record\(3\) after record\(3\); steps rise"):
+    with pytest.raises(InputError, match=r"record\(3\) after record\(3\); steps must rise"):
         history.record(3)
     with pytest.raises(InputError, match="every=0; give a whole number of steps, from 1 up"):
         history.attach(torch.optim.SGD([nn.Parameter(torch.ones(1))]), every=0)
@@ -551,7 +551,7 @@ def untrained() -> Graph:
         (lambda: ScaleL1(traced(cnn()), float("nan")), "strength=nan"),
         (lambda: GroupLasso(traced(cnn()), True), "strength=True"),
         (lambda: GroupLasso(cnn(), 0.1), "graph is a Sequential; make one first: secateur.trace(model"),
-        (lambda: ScaleL1(linear(), 0.1), "no norm scales any of these axes, so there is nothing that ScaleL1 could"),
+        (lambda: ScaleL1(linear(), 0.1), "no norm scales any of these axes, so ScaleL1 has nothing to act on"),
         (lambda: GroupLasso(untrained(), 0.1), "no parameter of these axes is trained; set requires_grad"),
         (lambda: GroupLasso(linear(), 0.1, select=secateur.Select(protect="*")), "the penalty has no axis to act on"),
         (lambda: GrowingL2(linear(), "channels=0.5"), "plan is a str"),

@@ -49,7 +49,7 @@ class Timing:
 
     @property
     def steady(self) -> bool:
-        """Whether most calls took less than twice as long as the fastest."""
+        """Whether three quarters of the calls took at most twice as long as the fastest."""
         return self.slow <= APART * self.fastest
 
 

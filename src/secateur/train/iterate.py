@@ -292,7 +292,7 @@ def _warn_at_step(optimizer: Optimizer, text: str) -> None:
 
 def _check_steps(steps: int, start: int) -> None:
     if type(steps) is not int or steps < 1:
-        raise InputError(f"steps={steps!r}; give a whole number, 1 or above")
+        raise InputError(f"steps={steps!r}; give a whole number from 1 up")
     if type(start) is not int or not 0 <= start <= steps:
         raise InputError(f"start={start!r}; it is the number of stages that are done, 0 to {steps}")
 

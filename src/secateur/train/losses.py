@@ -14,7 +14,7 @@ IGNORED = -100
 """The label of targets that cross entropy ignores."""
 
 
-def scores_in(output: Any, mend: str, who: str = "model") -> Tensor:
+def scores_in(output: Any, remedy: str, who: str = "model") -> Tensor:
     """Return the scores in a model's output: the tensor itself, or the `logits` of an output of transformers.
 
     Raises `InputError` for anything else.
@@ -25,7 +25,7 @@ def scores_in(output: Any, mend: str, who: str = "model") -> Tensor:
     """
     found = output.get("logits") if isinstance(output, Mapping) else output
     if not isinstance(found, Tensor):
-        raise InputError(f"the {who} returned {type(output).__name__}, not a tensor of scores\n{mend}")
+        raise InputError(f"the {who} returned {type(output).__name__}, not a tensor of scores\n{remedy}")
     return found
 
 

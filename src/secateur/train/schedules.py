@@ -228,7 +228,7 @@ def _check_share(word: str, value: float) -> None:
 
 def _check_steps(steps: int, least: int = 1) -> None:
     if type(steps) is not int or steps < least:
-        raise InputError(f"steps={steps!r}; give a whole number, {least} or above")
+        raise InputError(f"steps={steps!r}; give a whole number from {least} up")
 
 
 def _checked(step: int) -> int:

@@ -50,7 +50,7 @@ class GrowingL2(Penalty):
     def __init__(self, graph: Graph, plan: Plan, *, delta: float = 1e-4, every: int = 10, ceiling: float = 1.0):
         needs_plan(plan)
         if type(every) is not int or every < 1:
-            raise InputError(f"every={every!r}; give a whole number of steps, 1 or above")
+            raise InputError(f"every={every!r}; give a whole number of steps, from 1 up")
         self.model, self.every = graph.model, every
         self.delta, self.ceiling = check_strength("delta", delta), check_strength("ceiling", ceiling)
         dropped = dict(_dropped(graph, plan))

@@ -89,7 +89,7 @@ class ScaleHistory:
             InputError: `every` is not a whole number from 1 up, or the optimizer does not call hooks.
         """
         if type(every) is not int or every < 1:
-            raise InputError(f"every={every!r}; give a whole number of steps, 1 or above")
+            raise InputError(f"every={every!r}; give a whole number of steps, from 1 up")
         first = self.steps[-1] if self.steps else 0
         if not self.steps:
             self.record(first)
@@ -123,7 +123,7 @@ class ScaleHistory:
         return sum(scale <= limit for scale in scales) / len(scales)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON: the "steps", and by step the "quantiles" over all units and the scales of "axes"."""
+        """Return plain data for JSON: "steps", and by step the "quantiles" of all units and the scales of "axes"."""
         quantiles = zip(*self._quantiles, strict=True) if self._quantiles else ([] for _ in QUANTILES)
         return {
             "steps": list(self.steps),
