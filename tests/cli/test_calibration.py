@@ -72,9 +72,9 @@ def test_the_same_plan_twice_and_another_for_other_losses(secateur: Command) -> 
 
 
 REFUSED = {
-    "nothing to read": (["--importance", "taylor"], "taylor is read from data: add --data and --calibrate 1024"),
+    "nothing to read": (["--importance", "taylor"], "taylor needs calibration data: add --data and --calibrate 1024"),
     "no data": (["--importance", "taylor", "--calibrate", "9"], "--calibrate is given, but no data; add --data"),
-    "no reader": (["--data", "DATA", "--calibrate", "9"], "--importance l2 is not read from data; leave out one"),
+    "no reader": (["--data", "DATA", "--calibrate", "9"], "--importance l2 does not read data; leave out one of them"),
 }
 
 

@@ -88,10 +88,13 @@ def test_a_run_is_cut_on_in_stages(secateur: Command, small) -> None:  # type: i
 
 
 WRONG: dict[str, tuple[list[str], str]] = {
-    "epochs": (["--finetune-epochs", "0"], "--steps cuts and trains in turn: add --finetune-epochs 1"),
+    "epochs": (["--finetune-epochs", "0"], "--steps trains after each cut: add --finetune-epochs 1"),
     "schedule": (["--schedule", "cubik"], "no schedule is named 'cubik'; did you mean 'cubic'?"),
-    "drop": (["--drop", "conv1=1,2"], "--drop is about a single cut; leave it out, or leave out --steps"),
-    "number": (["--target", "macs", "--max-drop", "1"], "--target macs has no number, but --steps cuts towards one"),
+    "drop": (["--drop", "conv1=1,2"], "--drop applies to a single cut; leave it out, or leave out --steps"),
+    "number": (
+        ["--target", "macs", "--max-drop", "1"],
+        "--target macs has no number, but --steps needs one to cut towards",
+    ),
     "max_drop": (["--max-drop", "-1"], "max_drop=-1; it is by how much the metric may get worse: 0 or above"),
 }
 

@@ -35,11 +35,11 @@ def test_an_unknown_runtime(secateur: Command, small: Path) -> None:
     assert "no runtime 'lodaer'; did you mean 'loader'?" in message
     assert "known: loader" in message
     both = secateur.fails("export", small, "--loader", "--to", "lodaer")
-    assert "--loader means --to loader, and --to is lodaer; leave one of them out" in both
+    assert "--loader means --to loader, but --to is lodaer; leave out one of them" in both
 
 
 def test_no_run(secateur: Command) -> None:
-    assert "no run and no file nowhere" in secateur.fails("export", "nowhere", "--loader")
+    assert "nowhere is not a run or a file" in secateur.fails("export", "nowhere", "--loader")
 
 
 def test_a_file_that_cannot_be_written(secateur: Command, small: Path) -> None:

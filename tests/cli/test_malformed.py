@@ -30,7 +30,7 @@ PRUNE: dict[str, tuple[list[str], list[str]]] = {
     "protected width": (["--protect", "conv1", "--width", "conv1=4"], ["--width gives 'conv1' 4", "protect keeps it"]),
     "only nothing": ([*HALF, "--only", "conv9"], ["--only names 'conv9'", "did you mean 'conv"]),
     "width above": (["--width", "conv1=99"], ["--width gives 'conv1' 99; it has 12 units"]),
-    "width of text": (["--width", "conv1=all"], ["'all' is no number"]),
+    "width of text": (["--width", "conv1=all"], ["'all' is not a number"]),
     "drop out of range": (["--drop", "conv1=12"], ["--drop names unit 12 of 'conv1', which has 12: 0 to 11"]),
     "floor NaN": ([*HALF, "--floor", "nan"], ["floor=nan"]),
     "ceiling below floor": ([*HALF, "--ceiling", "0.01"], ["floor=0.1 is above ceiling=0.01"]),

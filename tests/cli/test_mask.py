@@ -51,7 +51,7 @@ def test_dead_units_are_cut_and_zeros_hardened(secateur: Command, dense: Path) -
 def test_criteria_that_read_data(secateur: Command, criterion: str) -> None:
     out, data = secateur.folder / "o", ("--data", secateur.file("data"))
     secateur("mask", secateur.net, *data, "--criterion", criterion, "--pattern", "4x1", "--out", out)
-    assert f"--criterion {criterion} is read from data" in secateur.fails(
+    assert f"--criterion {criterion} needs data" in secateur.fails(
         "mask", secateur.net, *SHAPE, "--criterion", criterion, "--out", secateur.folder / "p"
     )
 
@@ -67,7 +67,7 @@ def test_a_run_with_masks_gets_sparser_ones(secateur: Command, dense: Path) -> N
     assert all(not (kept & ~before.masks[name]).any() for name, kept in after.masks.items())
     again = ("mask", second, "--out", secateur.folder / "q")
     assert "zero already, 0.5 is asked for in the first round" in secateur.fails(*again, "--sparsity", "0.5")
-    assert "the masks of this run are unstructured: give --pattern" in secateur.fails(*again, "--pattern", "2:4")
+    assert "masks of this run have the pattern unstructured: give" in secateur.fails(*again, "--pattern", "2:4")
     assert "leave out --protect and --only" in secateur.fails(*again, "--protect", "head")
 
 

@@ -42,17 +42,17 @@ def test_inputs_that_timm_tells() -> None:
 WRONG = {
     "torchvision": (["torchvision:resnet19"], "torchvision has no model 'resnet19'; did you mean 'resnet18'"),
     "timm": (["timm:resnet19"], "timm has no model 'resnet19'; did you mean 'resnet"),
-    "library": (["torchvison:resnet18"], "is no model; write torchvision:NAME"),
-    "function": (["FILE:bild"], "defines no 'bild'; did you mean 'build'?"),
+    "library": (["torchvison:resnet18"], "is not a model; write torchvision:NAME"),
+    "function": (["FILE:bild"], "does not define 'bild'; did you mean 'build'?"),
     "file": (["FOLDER/net.py:build"], "net.py; did you mean 'nets.py'?"),
-    "word": (["resnet18"], "'resnet18' is no model and no folder of a run"),
+    "word": (["resnet18"], "'resnet18' is not a model or the folder of a run"),
     "weights": (["dense.pt"], "dense.pt may hold weights, but they do not say how the model is built"),
-    "folder": (["FOLDER"], "is no folder of a run: it holds no run.json"),
-    "input": (["FILE:build"], "give an example input: --input 1x3x224x224"),
-    "shape": (["FILE:build", "--input", "1,1,8,8x"], "is no input shape; write positive sizes joined by x"),
+    "folder": (["FOLDER"], "is not the folder of a run: it holds no run.json"),
+    "input": (["FILE:build"], "give its shape: --input 1x3x224x224"),
+    "shape": (["FILE:build", "--input", "1,1,8,8x"], "is not an input shape; write positive sizes joined by x"),
     "dtype": (["FILE:build", "--input", "1x1x8x8:int9"], "unknown dtype 'int9'"),
     "argument": (["FILE:build", *SHAPE, "--model-arg", "widht=3"], "did you mean 'width'?"),
-    "value": (["FILE:build", *SHAPE, "--model-arg", "width"], "'width' is no argument; write NAME=VALUE"),
+    "value": (["FILE:build", *SHAPE, "--model-arg", "width"], "'width' is not an argument; write NAME=VALUE"),
 }
 
 
@@ -69,12 +69,12 @@ def test_no_model(secateur: Command, case: str) -> None:
 
 def test_a_run_that_is_misspelt_gives_the_nearest(secateur: Command, small: Path) -> None:
     message = secateur.fails("count", str(small).replace("small", "smal"))
-    assert "is no model and no folder of a run; did you mean 'small'?" in message
+    assert "is not a model or the folder of a run; did you mean 'small'?" in message
 
 
 def test_a_run_has_its_own_arguments(secateur: Command, small: Path) -> None:
     message = secateur.fails("count", small, "--model-arg", "width=3")
-    assert "is a saved run and remembers its arguments; leave out --model-arg" in message
+    assert "is a saved run and has its arguments stored; leave out --model-arg" in message
 
 
 def test_weights_may_be_those_of_a_pruned_model(secateur: Command, small: Path) -> None:

@@ -90,11 +90,11 @@ WRONG = {
     ),
     "width": (["--width", "conv3=4"], "no prunable axis is named 'conv3'; did you mean 'conv"),
     "wide": (["--width", "conv1=40"], "--width gives 'conv1' 40; it has 12 units"),
-    "word": (["--width", "conv1=wide"], "--width 'conv1=wide': 'wide' is no number; write --width conv1=16"),
+    "word": (["--width", "conv1=wide"], "--width 'conv1=wide': 'wide' is not a number; write --width conv1=16"),
     "bare": (["--width", "conv1"], "--width 'conv1'; write --width conv1=16"),
     "twice": (["--width", "conv1=4", "--width", "conv1=5"], "--width names 'conv1' twice; keep one"),
     "unit": (["--drop", "conv1=99"], "--drop names unit 99 of 'conv1', which has 12: 0 to 11"),
-    "units": (["--drop", "conv1=1;2"], "--drop 'conv1=1;2': '1;2' is no number"),
+    "units": (["--drop", "conv1=1;2"], "--drop 'conv1=1;2': '1;2' is not a number"),
     "importance": ([*HALF, "--importance", "l3"], "no importance is named 'l3'; did you mean 'l"),
     "scope": ([*HALF, "--scope", "local"], "scope='local'; one of 'global', 'axis', 'isomorphic'"),
     "align": ([*HALF, "--align", "0"], "align=0"),
@@ -132,5 +132,5 @@ def test_names_may_hold_an_equals_sign() -> None:
 
 
 def test_a_width_is_one_number() -> None:
-    with pytest.raises(InputError, match="--width 'conv1=3,4': '3,4' is no number"):
+    with pytest.raises(InputError, match="--width 'conv1=3,4': '3,4' is not a number"):
         widths(["conv1=3,4"])

@@ -113,8 +113,8 @@ def test_a_second_prune_replaces_the_first(secateur: Command, small: Path, dense
 
 WRONG = {
     "data": (["--data", "minst"], "no data 'minst'; known: mnist"),
-    "path": (["--test-path", "x"], "no train_path (--train-path) is given; name a folder"),
-    "underscore": (["--test_path", "x"], "no train_path (--train-path) is given; name a folder"),
+    "path": (["--test-path", "x"], "train_path (--train-path) is missing; name a folder"),
+    "underscore": (["--test_path", "x"], "train_path (--train-path) is missing; name a folder"),
     "epochs": (["--finetune-epochs", "1"], "training needs data: add --data mnist"),
     "target": (["--target", "macs=0.0001"], "cannot be reached: the smallest possible is"),
     "protect": (["--protect", "conv3"], "did you mean 'conv"),
@@ -136,15 +136,15 @@ def test_wrong_options_leave_nothing(secateur: Command, files, case: str) -> Non
 
 
 UNFIT = {
-    "inputs": ("colour", [], ["cannot be judged on this data: RuntimeError", "inputs   (2, 3, 8, 8) float32"]),
+    "inputs": ("colour", [], ["cannot be evaluated on this data: RuntimeError", "inputs   (2, 3, 8, 8) float32"]),
     "empty": ("nothing", [], ["the test data have no batches"]),
     "targets": (
         "many",
         ["--finetune-epochs", "1"],
         ["label 99 is out of range: the model scores 4 classes, 0 to 3"],
     ),
-    "metric": ("data", ["--metric", "FILE:build"], ["cannot be judged on this data: ", "(now build)"]),
-    "loss": ("data", ["--loss", "FILE:los"], ["defines no 'los'; did you mean 'loss'"]),
+    "metric": ("data", ["--metric", "FILE:build"], ["cannot be evaluated on this data: ", "(now build)"]),
+    "loss": ("data", ["--loss", "FILE:los"], ["does not define 'los'; did you mean 'loss'"]),
 }
 
 
@@ -218,7 +218,7 @@ def test_a_file_that_does_not_give_the_model_back_ends_with_1(
     monkeypatch.setattr("secateur.files.model_file.load", spoilt)
     out = secateur.folder / "o"
     message = secateur.fails("prune", secateur.net, *SHAPE, *HALF, "--out", out, code=1)
-    assert "the saved file does not give the model back: conv1.weight differs" in message
+    assert "the saved file does not restore the model: conv1.weight differs" in message
     assert not out.exists()
 
 
@@ -246,7 +246,7 @@ def test_random_weights_of_a_library_are_worth_a_warning(secateur: Command) -> N
     arguments = ("--input", "1x3x64x64", "--target", "channels=0.5", "--out", secateur.folder / "o")
     result = secateur.invoke("prune", "torchvision:squeezenet1_1", *arguments)
     assert result.exit_code == 0
-    assert "warning: no --weights are given, so those of torchvision:squeezenet1_1 are random" in result.stderr
+    assert "warning: without --weights, the weights of torchvision:squeezenet1_1 are random" in result.stderr
 
 
 def test_nothing_is_trained_where_nothing_is_cut(secateur: Command) -> None:

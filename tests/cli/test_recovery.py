@@ -32,7 +32,7 @@ def test_the_search_recovers_what_it_judges(secateur: Command) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--recover", "lsq"], "--recover lsq is read from data: add --data and --calibrate 1024"),
+        (["--recover", "lsq"], "--recover lsq needs calibration data: add --data and --calibrate 1024"),
         (["--recover", "lsqq", "--calibrate", "4"], "no recovery step is 'lsqq'; did you mean 'lsq'"),
         (["--recover", "lsq", "--calibrate", "4"], "--calibrate is given, but no data"),
     ],

@@ -54,8 +54,8 @@ MALFORMED = {
     "negative": (["--target", "macs", "--max-drop", "-1"], "--max-drop -1.0: give how much worse"),
     "tolerance": (["--target", "macs", "--max-drop", "1", "--tolerance", "2"], "--tolerance 2.0: give the share"),
     "no data": (["--target", "macs", "--max-drop", "1"], "--max-drop needs data: add --data mnist"),
-    "direction alone": (["--target", "macs=0.5", "--lower-is-better"], "--lower-is-better is given, but no --max-drop"),
-    "probes alone": (["--target", "macs=0.5", "--probes", "p.json"], "--probes is given, but no --max-drop"),
+    "direction alone": (["--target", "macs=0.5", "--lower-is-better"], "--lower-is-better is given without --max-drop"),
+    "probes alone": (["--target", "macs=0.5", "--probes", "p.json"], "--probes is given without --max-drop"),
 }
 
 

@@ -98,7 +98,7 @@ def test_folders_that_cannot_be(secateur: Command, images: Path) -> None:
     def fails(*flags: object) -> str:
         return secateur.fails("train", f"{images}/colour.py:build", *flags, "--out", images / "o")
 
-    assert "no test_path (--test-path) is given" in fails("--train-path", images / "train")
-    assert "no train_path (--train-path) is given" in fails("--test-path", images / "test")
-    assert "has no folder 'train' in it, but 'cat', 'dog'" in fails("--data", images / "train")
+    assert "test_path (--test-path) is missing" in fails("--train-path", images / "train")
+    assert "train_path (--train-path) is missing" in fails("--test-path", images / "test")
+    assert "does not contain a folder 'train', but 'cat', 'dog'" in fails("--data", images / "train")
     assert "image_size is 0; it must be at least 1" in fails("--data", images, "--image-size", "0")

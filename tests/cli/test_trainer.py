@@ -73,7 +73,7 @@ def test_leftovers_are_not_gone_on_from_by_chance(secateur: Command) -> None:
     killed(secateur, 2, *arguments, "--out", out)
     message = secateur.fails(*arguments, "--out", out)
     assert f"--out {out} holds checkpoints of a run that did not end, the last after step 2" in message
-    assert f"add --resume to go on with it, or delete {out}/.checkpoints to start over" in message
+    assert f"add --resume to continue it, or delete {out}/.checkpoints to start over" in message
 
 
 def test_another_run_is_not_gone_on_with(secateur: Command) -> None:
@@ -81,18 +81,18 @@ def test_another_run_is_not_gone_on_with(secateur: Command) -> None:
     out = secateur.folder / "o"
     killed(secateur, 2, *arguments, "--out", out)
     message = secateur.fails(*arguments, "--lr", "0.5", "--out", out)
-    assert "going on" not in message
+    assert "continuing" not in message
     assert "step-000000002 belongs to another run\n      there  here\n  lr  0.02   0.5\n" in message
     assert "\n  --batch-size  64     9\n" in secateur.fails(*arguments, "--batch-size", "9", "--out", out)
     result = secateur.invoke(*arguments, "--out", out)
     assert result.exit_code == 0
-    assert "warning: going on after step 2" in result.stderr
+    assert "warning: continuing after step 2" in result.stderr
 
 
 def test_an_interrupted_run_says_how_it_goes_on(secateur: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     out = secateur.folder / "o"
     arguments = ["train", secateur.net, "--data", secateur.file("data"), "--checkpoint-every", "2", "--out", out]
-    going_on = "the same command with --resume goes on after step 2"
+    going_on = "the same command with --resume continues after step 2"
     for steps, message in ((0, "nothing was written"), (2, going_on)):
         with monkeypatch.context() as patch:
             kill_after(patch, steps, KeyboardInterrupt)
@@ -162,7 +162,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "precision": (["--mixed-precision", "bf61"], "no mixed_precision 'bf61'; known: no, bf16, fp16"),
     "fp16": (["--mixed-precision", "fp16"], "'fp16', which device cpu does not train in; write 'bf16'"),
     "penalty": (["--penalty", "scale_l2=1"], "no penalty 'scale_l2'; known: scale_l1, group_lasso; did you mean"),
-    "strength": (["--penalty", "scale-l1=much"], "'much' is no number; write --penalty scale_l1=1e-4"),
+    "strength": (["--penalty", "scale-l1=much"], "'much' is not a number; write --penalty scale_l1=1e-4"),
     "accumulate": (["--accumulate", "0"], "accumulate is 0; it must be at least 1"),
     "clip": (["--clip", "-1"], "clip is -1.0; it must be above 0"),
     "warmup": (["--warmup", "-1"], "warmup is -1; it is a number of steps"),
@@ -191,4 +191,4 @@ def test_what_cannot_be_leaves_nothing(secateur: Command, case: str) -> None:
 )
 def test_flags_of_training_where_nothing_is_trained(secateur: Command, flags: list[str]) -> None:
     message = secateur.fails("prune", secateur.net, *HALF, *flags, "--out", secateur.folder / "o")
-    assert f"{flags[0]} is about training, and nothing is trained: add --finetune-epochs" in message
+    assert f"{flags[0]} applies to training, but nothing is trained: add --finetune-epochs" in message

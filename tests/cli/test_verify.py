@@ -31,7 +31,7 @@ def test_a_run_is_proved(secateur: Command, small: Path) -> None:
     text = secateur("verify", small)
     assert "proved: pruned equals silenced" in text
     assert "the file is the cut of the original" in text
-    assert "gives identical outputs" in text
+    assert "has identical outputs" in text
 
 
 def test_the_file_of_a_run_is_enough(secateur: Command, small: Path) -> None:
@@ -82,7 +82,7 @@ def test_original_weights_that_have_changed(secateur: Command, small: Path, dens
 
 def test_original_weights_that_were_moved(secateur: Command, small: Path, dense: Path) -> None:
     moved = dense.rename(dense.with_name("moved.pt"))
-    assert f"the original weights {dense} are not there" in secateur.fails("verify", small)
+    assert f"the original weights {dense} are missing" in secateur.fails("verify", small)
     assert secateur("verify", small, "--weights", moved)
 
 
@@ -151,7 +151,7 @@ def test_a_model_that_is_gone(secateur: Command, small: Path) -> None:
 
 
 def test_no_run_at_all(secateur: Command) -> None:
-    assert "is no folder of a run: it holds no run.json" in secateur.fails("verify", secateur.folder)
+    assert "is not the folder of a run: it holds no run.json" in secateur.fails("verify", secateur.folder)
 
 
 def test_a_run_that_is_misspelt_gives_the_nearest(secateur: Command, small: Path) -> None:

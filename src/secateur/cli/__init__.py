@@ -1,4 +1,8 @@
-"""The command line. One subcommand, one file; what needs PyTorch is imported when it runs, so help comes at once."""
+"""The command line, the top floor: it may import every other package, and nothing imports it.
+
+A subcommand is one file with one function that takes option groups and returns a `CommandResult`; add it to
+`SUBCOMMANDS`. Modules that need PyTorch are imported inside functions, so that `--help` is fast.
+"""
 
 from __future__ import annotations
 
@@ -42,19 +46,19 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Make trained PyTorch models smaller and faster by removing whole channels, heads and neurons.
 
-    A MODEL is torchvision:NAME, timm:NAME, path/file.py:factory, or the folder of an earlier run.
+    A MODEL is torchvision:NAME, timm:NAME, path/file.py:factory, or the --out folder of an earlier run.
 
-    Exit codes: 0 done, 1 a check failed, 2 wrong input.
+    Exit codes: 0 success, 1 a check failed, 2 invalid input.
     """
 
 
 def main() -> None:
-    """What the command `secateur` runs."""
+    """Run the command `secateur`."""
     app(prog_name="secateur")
 
 

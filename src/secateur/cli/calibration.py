@@ -1,4 +1,4 @@
-"""What the options say of calibration: examples of the training data, and the loss by which they are judged."""
+"""Options for calibration: how many training examples to read, and the loss to evaluate them with."""
 
 from __future__ import annotations
 
@@ -26,21 +26,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CalibrationOptions:
-    """What is read from data."""
+    """How many training examples are read for calibration."""
 
     panel: ClassVar[str] = "Data"
 
     calibrate: Annotated[
         Optional[int],
-        Option(
-            min=1, help="So many examples of the training data tell what matters, for --importance taylor and others."
-        ),
+        Option(min=1, help="Number of training examples to read, for --importance taylor and others by data."),
     ] = None
 
 
 @dataclass(frozen=True)
 class RecoveryOptions:
-    """What is done to the weights that are left."""
+    """How the remaining weights are adjusted after the cut."""
 
     panel: ClassVar[str] = "Data"
 
@@ -48,22 +46,22 @@ class RecoveryOptions:
         list[str],
         Option(
             metavar="STEP",
-            help="After the cut, from the examples of --calibrate and without training: lsq (least squares layer by "
-            "layer), lsq_moments, shift, norms; repeatable, in this order.",
+            help="Adjust the remaining weights after the cut, without training, on the --calibrate examples: lsq "
+            "(least squares layer by layer), lsq_moments, shift or norms; repeatable, in this order.",
         ),
     ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Batches of training examples and a loss; none, where the options ask for none. recover: steps that read them."""
+    """Batches of training examples (empty if not asked for), a loss, and the recovery steps that read the batches."""
 
     batches: list[Any]
     loss: Callable[[Any, Any], Tensor]
     recover: list[str] = field(default_factory=list)
 
     def read(self, graph: Graph, importance: str, seed: int) -> Statistics | None:
-        """What the importance needs to know of the batches."""
+        """Return the statistics of the batches that the importance needs, or None."""
         from secateur.pruning import calibrated
 
         return calibrated(
@@ -74,27 +72,29 @@ class Calibration:
 def check_calibration(
     options: CalibrationOptions, importance: str, has_data: bool, recover: Sequence[str] = ()
 ) -> None:
-    """Raise what the options alone show to be wrong, before a model is built."""
+    """Raise `InputError` for options that are wrong in themselves, before a model is built."""
     from secateur.importance import needs_of_importance
     from secateur.recover import named_steps
 
     needs = needs_of_importance(importance)
     if named_steps(list(recover)):
         if options.calibrate is None:
-            raise InputError(f"--recover {recover[0]} is read from data: add --data and --calibrate 1024")
+            raise InputError(f"--recover {recover[0]} needs calibration data: add --data and --calibrate 1024")
         needs = needs | {"data"}
     if needs and options.calibrate is None:
-        raise InputError(f"--importance {importance} is read from data: add --data and --calibrate 1024")
+        raise InputError(f"--importance {importance} needs calibration data: add --data and --calibrate 1024")
     if options.calibrate is not None and not has_data:
         raise InputError("--calibrate is given, but no data; add --data mnist, a folder of images, or file.py:function")
     if options.calibrate is not None and not needs:
-        raise InputError(f"--calibrate is given, but --importance {importance} is not read from data; leave out one")
+        raise InputError(
+            f"--calibrate is given, but --importance {importance} does not read data; leave out one of them"
+        )
 
 
 def open_calibration(
     options: CalibrationOptions, judge: MetricReader | None, loss: str | None, seed: int, recover: Sequence[str] = ()
 ) -> Calibration:
-    """The examples that the options ask for, in batches; cross entropy where they name no loss."""
+    """Return the examples that the options ask for, in batches, with their loss (by default cross entropy)."""
     from secateur.models import load_function
     from secateur.train import cross_entropy
 
@@ -104,8 +104,11 @@ def open_calibration(
 
 
 def drawn(train: Source, examples: int, seed: int) -> list[Any]:
-    """So many examples, in batches: the first of a source that shuffles by itself, else some of every batch, so that
-    each class has its share where the data come sorted."""
+    """Return `examples` examples in batches.
+
+    They are the first of a source that shuffles by itself. From any other source, every batch contributes some, so that
+    each class is represented even if the data are sorted.
+    """
     if hasattr(train, "epoch"):
         return list(_first(train, examples))
     return list(_joined(train, examples, seed))
@@ -121,7 +124,7 @@ def _first(batches: Any, examples: int) -> Iterator[Any]:
 
 
 def _joined(train: Source, examples: int, seed: int) -> Iterator[Any]:
-    """Batches as large as those of `train`, of examples drawn at random from each of these in equal shares."""
+    """Yield batches as large as those of `train`; their examples are drawn at random, equally many from each batch."""
     import torch
     from torch.utils import _pytree as pytree
 

@@ -1,8 +1,8 @@
-"""How a function becomes a subcommand.
+"""Turns a function into a subcommand.
 
 A subcommand is a function of option groups (dataclasses whose fields are typer options) that returns a
-`CommandResult`. Here the groups become one flat list of options, `--json` is added, and whatever happens is told once:
-the result on stdout, errors without traceback on stderr, and an exit code: 0 done, 1 a check failed, 2 wrong input.
+`CommandResult`. Here the groups become one flat list of options, and `--json` is added. The result is printed on stdout
+and errors, without traceback, on stderr. The exit code is 0 for success, 1 for a failed check, 2 for invalid input.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from secateur.cli.option_names import in_options
 from secateur.cli.progress import lively, working
 from secateur.errors import PruningError
 
-JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+JSON = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document on stdout.")]
 
 
 class CheckFailed(PruningError):
-    """What was made is not what was asked for: exit code 1."""
+    """The result is not what was asked for: exit code 1."""
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a subcommand found: the same as data for `--json` and as text, and whether its checks passed."""
+    """The result of a subcommand, as data for `--json` and as a string, and whether its checks passed."""
 
     document: Mapping[str, Any]
     text: str = ""
@@ -47,7 +47,7 @@ class CommandResult:
 
 
 class Subcommand(TyperCommand):
-    """Takes options with underscores too, as the originals of some recipes and whoever knows Python write them."""
+    """A command that also accepts options spelled with underscores, as the original scripts of some recipes do."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, [dashed(argument) for argument in args])
@@ -61,7 +61,7 @@ class Subcommand(TyperCommand):
 
 
 def dashed(argument: str) -> str:
-    """An option as we spell it.
+    """Return an option with dashes in its name.
 
     >>> dashed("--train_path=my_images"), dashed("my_images")
     ('--train-path=my_images', 'my_images')
@@ -70,7 +70,7 @@ def dashed(argument: str) -> str:
 
 
 def command(function: Callable[..., CommandResult]) -> Callable[..., None]:
-    """`function` as typer takes it: dataclass arguments flattened into options, results printed, errors told."""
+    """Return `function` as typer expects it: with flat options for its dataclasses, printing results and errors."""
     hints = get_type_hints(function, include_extras=True)
     hints.pop("return")
     flat = [*_flattened(function, hints), _parameter("as_json", JSON, False)]
@@ -127,7 +127,7 @@ def _grouped(hints: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 def _finish(work: Callable[[], CommandResult], as_json: bool) -> None:
     out = sys.stdout
     try:
-        # What a model's own code prints is no part of the result.
+        # What a model's own code prints is not part of the result.
         with contextlib.redirect_stdout(sys.stderr), lively():
             with working("loading PyTorch"):
                 importlib.import_module("torch")
@@ -156,7 +156,7 @@ def _print(result: CommandResult, out: IO[str], as_json: bool) -> None:
 
 
 def plain(value: Any) -> Any:
-    """`value` with what JSON lacks replaced: tuples by lists, numbers that are not finite by null."""
+    """Return `value` as JSON can hold it: tuples become lists, numbers that are not finite become None."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""`secateur count`: layer by layer, shapes, parameters and MACs."""
+"""`secateur count`: shapes, parameters and MACs of each layer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from secateur.cli.progress import working
 
 
 def count(source: ModelOptions) -> CommandResult:
-    """Count parameters and multiply-accumulates, layer by layer.
+    """Count parameters and multiply-accumulates (MACs), layer by layer.
 
-    Memory is no sum over layers: inspect --json and plan tell it.
+    For memory, which is not a sum over layers, see inspect --json and plan.
 
     secateur count torchvision:resnet18
     """

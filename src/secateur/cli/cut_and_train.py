@@ -1,4 +1,4 @@
-"""Cut and train in turn, as the options ask for it: `secateur.train.prune_and_fit` from the command line."""
+"""Alternating cuts and training: `secateur.train.prune_and_fit` from the command line."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoopOptions:
-    """In how many stages the model becomes small."""
+    """How many stages there are, and how much each cuts."""
 
     panel: ClassVar[str] = "Stages"
 
     steps: Annotated[
-        int, Option(min=1, help="Cut and train in so many stages, each of --finetune-epochs; --max-drop ends them.")
+        int,
+        Option(min=1, help="Number of stages; each cuts and trains for --finetune-epochs. --max-drop ends them early."),
     ] = 1
     schedule: Annotated[
         str, Option(help="How much of the original remains after each stage: linear, cubic, exponential, one_shot.")
@@ -44,30 +45,30 @@ class LoopOptions:
         return self.steps > 1
 
     def check(self, cutting: CutOptions, drop: DropOptions, epochs: int) -> None:
-        """Raise what the options alone show to be wrong, before a model is built."""
+        """Raise `InputError` for options that are wrong in themselves, before a model is built."""
         from secateur.train.schedules import factory
 
         for target in cutting.target:
             if "=" not in target:
                 raise InputError(
-                    f"--target {target} has no number, but --steps cuts towards one: --target {target}=0.3; with "
-                    "--max-drop it ends before that where it must"
+                    f"--target {target} has no number, but --steps needs one to cut towards\n"
+                    f"write --target {target}=0.3; --max-drop may end the stages before it is reached"
                 )
         check(cutting)
         factory(self.schedule)
         if not epochs:
-            raise InputError("--steps cuts and trains in turn: add --finetune-epochs 1, which is that of each stage")
+            raise InputError("--steps trains after each cut: add --finetune-epochs 1, the epochs of each stage")
         for option, given in (("drop", cutting.drop), ("allocation", cutting.allocation), ("probes", drop.probes)):
             if given:
-                raise InputError(f"--{option} is about a single cut; leave it out, or leave out --steps")
+                raise InputError(f"--{option} applies to a single cut; leave it out, or leave out --steps")
 
 
 def looped(
     dense: Loaded, asked: Request, tuning: Tuning, loop: LoopOptions, *, verify: bool | None
 ) -> tuple[Pruned, Tuning]:
-    """The last good model of the loop, and how it came to be.
+    """Return the last good model of the loop, and the record of its training.
 
-    Raises `CheckFailed` where no stage is good enough.
+    Raises `CheckFailed` if no stage is good enough.
     """
     from secateur.report import MetricScores
 
@@ -117,7 +118,7 @@ def _fitted(dense: Loaded, asked: Request, tuning: Tuning, loop: LoopOptions, ju
 
 
 def _as_pruned(dense: Loaded, fitted: Fitted, *, uniform: bool) -> Pruned:
-    """All stages as one cut: the saved file then has one plan more than the model before, as after a single cut."""
+    """Return all stages as one cut, so that the saved file has one plan more than the model before."""
     from secateur.apply.ready import PLANS, plans_of
     from secateur.pruning import Pruned
 
@@ -129,14 +130,14 @@ def _as_pruned(dense: Loaded, fitted: Fitted, *, uniform: bool) -> Pruned:
     last = next(record for record in reversed(fitted.stages) if record.good)
     plan: Plan = replace(fitted.plan, target=last.target)
     fitted.model.__dict__[PLANS] = (*plans_of(dense.model), plan)
-    unproved = "its stages were trained; --verify proves the cut that they make together"
+    unproved = "the model was trained between stages; --verify proves their combined cut"
     return Pruned(fitted.model.eval(), plan, traced(dense, uniform=uniform), unproved=unproved)
 
 
 def reached(dense: Loaded, plan: Plan, asked: CutOptions) -> tuple[str, ...]:
-    """The targets that the counts of the result are to be held against: none where the loop ended before them.
+    """Return the targets to check the counts of the result against: none if the loop ended before it reached them.
 
-    They are about the model before its first cut, which is not `dense` where that was cut before: then in counts.
+    Targets refer to the model before its first cut. If `dense` was already cut, they are converted to counts.
     """
     from secateur.apply.ready import plans_of
     from secateur.planning import parse_targets
@@ -152,7 +153,7 @@ def reached(dense: Loaded, plan: Plan, asked: CutOptions) -> tuple[str, ...]:
 
 
 def _proved(dense: Loaded, result: Pruned) -> Pruned:
-    """What is proved is the cut by the plan of all stages; the trained model must be built like it."""
+    """Prove the cut by the combined plan of all stages, and check that the trained model has the same structure."""
     from secateur.anatomy.structure import difference
     from secateur.apply import cut
 

@@ -1,4 +1,4 @@
-"""`secateur export`: what takes a saved model elsewhere."""
+"""`secateur export`: write code that runs a saved model without secateur."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from secateur.errors import FileError, InputError
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run, or a file that secateur saved.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="The --out folder of a run, or a file that secateur saved.")
+    ],
     to: Annotated[
         str,
         Option(
@@ -26,16 +28,16 @@ def export(
         ),
     ] = "loader",
     loader: Annotated[bool, Option("--loader", help="The same as --to loader.")] = False,
-    out: Annotated[Optional[Path], Option(metavar="FILE", help="Write it there instead of to stdout.")] = None,
+    out: Annotated[Optional[Path], Option(metavar="FILE", help="Write to this file instead of stdout.")] = None,
 ) -> CommandResult:
-    """Print what a runtime needs to run a pruned model: by default a loader that needs torch and safetensors.
+    """Print the code that runs a pruned model without secateur: a loader that needs torch and safetensors.
 
     secateur export run/small --to loader --out loader.py
     """
     from secateur.export.runtimes import exported
 
     if loader and to != "loader":
-        raise InputError(f"--loader means --to loader, and --to is {to}; leave one of them out")
+        raise InputError(f"--loader means --to loader, but --to is {to}; leave out one of them")
     text = exported(_saved_file(run), to)
     if out is None:
         return CommandResult({to: text}, text.rstrip("\n"))
@@ -48,7 +50,7 @@ def _saved_file(run: str) -> Path:
     if path.is_dir() or path.name == RUN:
         return read_run(path).model
     if not path.is_file():
-        raise FileError(f"no run and no file {run}")
+        raise FileError(f"{run} is not a run or a file")
     return path
 
 

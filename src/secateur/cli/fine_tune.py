@@ -1,4 +1,4 @@
-"""Fine-tuning after the cut, and how good the model is before and after each."""
+"""Fine-tuning after the cut, and the metric before the cut, after it and after fine-tuning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How to fine-tune; then what came of it. `stages`: of a loop, what is known of each."""
+    """How to fine-tune, and the results once it has run. `stages`: a record for each stage of a loop."""
 
     trainer: CommandTrainer
     history: History | None = None
@@ -27,7 +27,7 @@ class Tuning:
     stages: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any] | None:
-        """Fine-tuning as run.json remembers it."""
+        """Return the fine-tuning as run.json stores it."""
         if self.history is None:
             return None
         options = {"options": asdict(self.trainer.options)}
@@ -42,7 +42,7 @@ class Tuning:
 
 
 def tuned(dense: Loaded, small: nn.Module, judge: MetricReader | None, tuning: Tuning) -> Tuning:
-    """Judge before and after the cut, fine-tune, and judge again."""
+    """Evaluate before and after the cut, fine-tune, and evaluate again."""
     from secateur.report import MetricScores
 
     if judge is None:

@@ -19,13 +19,20 @@ def inspect(
     source: ModelOptions,
     why: Annotated[
         Optional[str],  # noqa: UP045
-        Option(metavar="PATTERN", help="What a parameter, module or axis (or glob) couples, and which ops froze it."),
+        Option(
+            metavar="PATTERN",
+            help="Explain one parameter, module or axis (or glob): what it is coupled to, which ops prevent a cut.",
+        ),
     ] = None,
     uniform: Annotated[
-        bool, Option("--uniform", help="As for a Hugging Face model that its class is to build from a config.")
+        bool,
+        Option(
+            "--uniform",
+            help="Keep equal widths in all layers, so that a Hugging Face class can build the result from a config.",
+        ),
     ] = False,
 ) -> CommandResult:
-    """Show what can be cut, what cannot and why.
+    """Show what can be cut, what cannot, and why.
 
     secateur inspect torchvision:resnet18
     """
@@ -40,7 +47,7 @@ def inspect(
 
 
 def traced(loaded: Loaded, *, uniform: bool = False) -> Graph:
-    """The Graph of a model on its example inputs."""
+    """Return the Graph of a model, traced on its example inputs."""
     from secateur.trace.tracing import trace
 
     with working("tracing"):

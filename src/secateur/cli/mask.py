@@ -1,4 +1,4 @@
-"""`secateur mask`: the least important weights become zero, in rounds of training where asked."""
+"""`secateur mask`: set the least important weights to zero, optionally in rounds with training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # Optional[...], since typer evaluates these at run time.
 # ruff: noqa: UP045
 
-CALIBRATION = 1024  # examples of the training data, for criteria that read some
+CALIBRATION = 1024  # training examples, for criteria that need data
 
 
 @dataclass(frozen=True)
@@ -40,24 +40,27 @@ class MaskOptions:
     panel: ClassVar[str] = "What to mask"
 
     sparsity: Annotated[
-        Optional[float], Option(help="Share of the masked weights that is ZERO. Default: 0.9, or that of the pattern.")
+        Optional[float],
+        Option(help="Share of the masked weights that becomes ZERO. Default: 0.9, or as the pattern requires."),
     ] = None
-    scope: Annotated[str, Option(help="Whose weights compete: global, layer or output.")] = "global"
-    criterion: Annotated[str, Option(help="magnitude, random, or by --data: taylor, snip, wanda.")] = "magnitude"
+    scope: Annotated[str, Option(help="Which weights are ranked together: global, layer or output.")] = "global"
+    criterion: Annotated[str, Option(help="magnitude or random; with --data also taylor, snip, wanda.")] = "magnitude"
     pattern: Annotated[
-        str, Option(help="unstructured; 2:4, two of four inputs stay; 4x1, blocks of four outputs at one input.")
+        str, Option(help="unstructured; 2:4 (two of four inputs stay); 4x1 (blocks of four outputs at one input).")
     ] = "unstructured"
     protect: Annotated[
-        list[str], Option(metavar="SELECTOR", help="Module or parameter (or glob) that stays as it is; repeatable.")
+        list[str], Option(metavar="SELECTOR", help="Module or parameter (or glob) to leave unchanged; repeatable.")
     ] = field(default_factory=list)
-    only: Annotated[list[str], Option(metavar="SELECTOR", help="Nothing else is masked; repeatable.")] = field(
+    only: Annotated[list[str], Option(metavar="SELECTOR", help="Mask only this; repeatable.")] = field(
         default_factory=list
     )
-    steps: Annotated[int, Option(min=1, help="Rounds of masking, each with --finetune-epochs behind it.")] = 1
-    schedule: Annotated[str, Option(help="What remains after each: linear, cubic, exponential, one_shot.")] = "cubic"
+    steps: Annotated[int, Option(min=1, help="Rounds of masking, each followed by --finetune-epochs of training.")] = 1
+    schedule: Annotated[
+        str, Option(help="How the rest shrinks from round to round: linear, cubic, exponential, one_shot.")
+    ] = "cubic"
 
     def shares(self) -> list[float]:
-        """The share of zeros after each round. Raises `InputError` for what cannot be."""
+        """Return the share of zeros after each round. Raises `InputError` for invalid options."""
         from secateur.masks.patterns import named_pattern, sparsity_of
         from secateur.train.schedules import factory
 
@@ -72,7 +75,7 @@ class MaskOptions:
 
 @dataclass(frozen=True)
 class Round:
-    """What masking and training came to, in the metric of the data; None where there are none."""
+    """The sparsity of a round, and the metric after masking and after training (None if not measured)."""
 
     sparsity: float
     after_masking: float | None = None
@@ -89,14 +92,14 @@ def mask(
         int, Option(min=0, help="Passes through the training data after each round of masking.")
     ] = 0,
     cut_dead: Annotated[
-        bool, Option("--cut-dead", help="Cut away units that are entirely zero; the function stays the same.")
+        bool, Option("--cut-dead", help="Cut units that are entirely zero; the outputs stay the same.")
     ] = False,
     harden: Annotated[bool, Option("--harden", help="Make the zeros permanent: the result is a plain model.")] = False,
     seed: SEED = 0,
 ) -> CommandResult:
-    """Make single weights zero and keep them zero through training; the model is saved with its masks.
+    """Set single weights to zero and keep them zero during training; the model is saved with its masks.
 
-    A run that has masks gets sparser ones: what is zero stays so.
+    A run that already has masks gets sparser ones: zeros stay zero.
 
     secateur mask run/dense --sparsity 0.9 --steps 4 --data mnist --finetune-epochs 1 --out run/sparse
     """
@@ -151,7 +154,7 @@ def _masked(
     criterion, loss = masking.criterion, trainer.training.loss
     reads = criterion in CRITERIA and bool(CRITERIA[criterion].needs)
     if reads and judge is None:
-        raise InputError(f"--criterion {criterion} is read from data: add --data mnist, a folder, or file.py:function")
+        raise InputError(f"--criterion {criterion} needs data: add --data mnist, a folder, or file.py:function")
     how: dict[str, Any] = {
         "scope": masking.scope,
         "criterion": criterion,
@@ -166,16 +169,16 @@ def _masked(
 
 
 def _sparser(model: nn.Module, sparsity: float, masking: MaskOptions, how: dict[str, Any]) -> Masks:
-    """More zeros in masks that a run has."""
+    """Add zeros to the masks that a run already has."""
     from secateur.masks import masks_of
 
     masks = masks_of(model, **how)
     if masking.protect or masking.only:
-        raise InputError(
-            "this run wears its masks already; leave out --protect and --only, which choose what wears one"
-        )
+        raise InputError("this run has its masks already; leave out --protect and --only, which choose what is masked")
     if masks.rules.pattern != masking.pattern:
-        raise InputError(f"the masks of this run are {masks.rules.pattern}: give --pattern {masks.rules.pattern}")
+        raise InputError(
+            f"the masks of this run have the pattern {masks.rules.pattern}: give --pattern {masks.rules.pattern}"
+        )
     if sparsity < masks.sparsity:
         raise InputError(
             f"of the masked weights of this run {masks.sparsity:.4g} are zero already, {sparsity:.4g} is asked for"
@@ -208,7 +211,7 @@ def _plan_of_dead(opened: Loaded) -> Plan:
 
 
 def _noted(plan: Plan, model: nn.Module) -> dict[str, Any]:
-    """The plan as the saved file has it: by the names that weights have without masks."""
+    """Return the plan as the saved file has it, with the names that weights have without masks."""
     from secateur.anatomy.masked import masked_names
     from secateur.anatomy.masked_names import plain
 
@@ -216,7 +219,7 @@ def _noted(plan: Plan, model: nn.Module) -> dict[str, Any]:
 
 
 def _kept_original(model: nn.Module, plan: Plan | None, folder: Path) -> dict[str, str] | None:
-    """The masked model before the cut, from which verify makes the cut anew; it was trained, and lies nowhere else."""
+    """Save the masked model before the cut, so that verify can repeat the cut; no other file holds its weights."""
     from secateur.files.model_file import save
 
     if plan is None or plan.is_empty:
@@ -226,7 +229,7 @@ def _kept_original(model: nn.Module, plan: Plan | None, folder: Path) -> dict[st
 
 
 def _cut(plan: Plan) -> dict[str, Any]:
-    """What became smaller."""
+    """Return how many units, parameters and MACs were cut."""
     return {
         "units": sum(axis.size - axis.kept_count for axis in plan.axes.values()),
         "params": {"before": plan.before.params, "after": plan.after.params},
@@ -248,7 +251,7 @@ def _told_cut(plan: Plan | None) -> list[str]:
 
 
 def _told(rounds: list[Round], before: float | None, judge: MetricReader | None) -> list[str]:
-    """The metric of each round as a table."""
+    """Return the metric of each round as the lines of a table."""
     from secateur.base.text import columns, share
     from secateur.report import MetricScores
 

@@ -1,4 +1,4 @@
-"""Data as the options name it, and how good a model is on it."""
+"""The data that the options name, and the metric of a model on it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ IMAGE_SIZE = 224
 
 @dataclass(frozen=True)
 class MetricReader:
-    """Training and test batches, and the metric by which a model is judged."""
+    """Training and test batches, and the metric that models are evaluated with."""
 
     data: Data
     metric: Callable[[Any, Any], Any]
     name: str
 
     def example(self) -> Batch:
-        """The first test batch. Raises `InputError` where there is none."""
+        """Return the first test batch. Raises `InputError` if there is none."""
         found = next(iter(self.data.test), None)
         if found is None:
             raise InputError("the test data have no batches, so nothing can be measured")
         return found
 
     def rehearse(self, model: nn.Module) -> None:
-        """Judge one batch. Raises `InputError` where model, data and metric do not go together."""
+        """Evaluate one batch. Raises `InputError` if model, data and metric do not fit together."""
         from secateur.train import evaluate
 
         example = self.example()
@@ -45,23 +45,23 @@ class MetricReader:
             evaluate(model, [example], self.metric)
         except InputError:
             raise
-        # What a model or a metric says of data that it cannot take may be anything.
+        # A model or metric that cannot take the data may raise anything.
         except Exception as error:
             raise InputError(
-                f"the model cannot be judged on this data: {type(error).__name__}: {first_line(error)}\n"
+                f"the model cannot be evaluated on this data: {type(error).__name__}: {first_line(error)}\n"
                 f"  inputs   {_describe(example[0])}\n  targets  {_describe(example[1])}\n"
                 f"check --data, --input and --metric (now {self.name})"
             ) from error
 
     def score(self, model: nn.Module, when: str) -> float:
-        """The metric over all test batches."""
+        """Return the metric over all test batches."""
         from secateur.train import evaluate
 
         return evaluate(model, watched(f"{self.name} {when}", self.data.test, len(self.data.test)), self.metric)
 
 
 def open_judge(options: DataOptions, seed: int, shape: str | None = None) -> MetricReader | None:
-    """The data that the options name, or None. Raises `InputError` for options that need data where there is none."""
+    """Return the data that the options name, or None. Raises `InputError` for options that need data without data."""
     from secateur.data import load_data
 
     if options.data is None and not (options.train_path or options.test_path):
@@ -86,7 +86,7 @@ def _check_unused(options: DataOptions) -> None:
 
 
 def _side(shape: str | None) -> int:
-    """The side of square images that an input of this shape asks for."""
+    """Return the side of the square images that an input shape asks for, or the default."""
     sizes = (shape or "").partition(":")[0].split("x")
     return int(sizes[-1]) if len(sizes) == 4 and sizes[-1] == sizes[-2] and sizes[-1].isdigit() else IMAGE_SIZE
 
@@ -102,7 +102,7 @@ def _metric(spec: str | None) -> tuple[Callable[[Any, Any], Any], str]:
 
 @contextlib.contextmanager
 def unfit(fact: str, options: str) -> Iterator[None]:
-    """Tell, as `InputError`, what a model or a loss says of data that it cannot take: that may be anything."""
+    """Raise anything that a model or a loss raises for unsuitable data as an `InputError`."""
     from secateur.errors import PruningError
 
     try:

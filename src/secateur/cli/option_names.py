@@ -1,4 +1,4 @@
-"""What the library calls in Python, the command line calls by its options."""
+"""Translation of messages from the names of Python arguments to those of command-line options."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ WORDS = {
     r"\bkind=(?=')": "--target ",
     r"drop=\{\.\.\.\} or Select\(widths=\{\.\.\.\}\)": "--drop NAME=UNITS or --width NAME=COUNT",
 }
-"""A pattern in what the library says -> what is said instead."""
+"""A pattern in a message of the library -> its replacement."""
 
 
 def in_options(text: str) -> str:
-    """The same text for somebody who types commands.
+    """Return a message of the library with command-line options in place of Python names.
 
     >>> in_options("graph.why('fc') tells; lower select.floor")
     "--why 'fc' tells; lower --floor"

@@ -1,4 +1,4 @@
-"""The options that subcommands share, by what they are about."""
+"""The options that subcommands share, grouped by topic."""
 
 from __future__ import annotations
 
@@ -12,40 +12,43 @@ from typer import Option
 # Optional[...], since typer evaluates these at run time.
 # ruff: noqa: UP045
 
-SEED = Annotated[int, Option(min=0, help="For random weights, the order of batches, dropout and random importance.")]
-OUT = Annotated[Path, Option(help="Folder for the result; written at the end, all of it or nothing.")]
+SEED = Annotated[int, Option(min=0, help="Seed for random weights, batch order, dropout and random importance.")]
+OUT = Annotated[Path, Option(help="Folder for the result. It is written at the end, completely or not at all.")]
 
 LOSS = Annotated[
-    Optional[str], Option(metavar="FILE.PY:FUNCTION", help="(output, targets) -> scalar. Default: cross entropy.")
+    Optional[str], Option(metavar="FILE.PY:FUNCTION", help="Loss (output, targets) -> scalar. Default: cross entropy.")
 ]
 
-MODEL_HELP = "torchvision:NAME, timm:NAME, path/file.py:factory, or the folder of a run that prune or train made."
+MODEL_HELP = "torchvision:NAME, timm:NAME, path/file.py:factory, or the --out folder of prune, mask or train."
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model, with which weights, called how, and where it runs."""
+    """Which model, with which weights and example input, and on which device."""
 
     panel: ClassVar[str] = "Model"
 
     model: Annotated[str, typer.Argument(metavar="MODEL", show_default=False, help=MODEL_HELP)]
     model_arg: Annotated[
-        list[str], Option(metavar="NAME=VALUE", help="Argument of the model's constructor; repeatable.")
+        list[str], Option(metavar="NAME=VALUE", help="Argument for the model's constructor; repeatable.")
     ] = field(default_factory=list)
     weights: Annotated[
-        Optional[Path], Option(metavar="FILE", help="A .safetensors file or a torch file with a state dict.")
+        Optional[Path],
+        Option(metavar="FILE", help="Weights to load: a .safetensors file, or a torch file with a state dict."),
     ] = None
     input: Annotated[
         Optional[str],
-        Option(metavar="SHAPE", help="Example input: 1x3x224x224, 1x16:int64, several joined by commas."),
+        Option(
+            metavar="SHAPE", help="Shape of the example input: 1x3x224x224 or 1x16:int64; separate several by commas."
+        ),
     ] = None
-    device: Annotated[Optional[str], Option(help="cpu, cuda, cuda:1, ... Default: cuda if there is one.")] = None
+    device: Annotated[Optional[str], Option(help="cpu, cuda, cuda:1, ... Default: cuda if available.")] = None
     threads: Annotated[Optional[int], Option(min=1, help="Threads that PyTorch may use on the CPU.")] = None
 
 
 @dataclass(frozen=True)
 class CutOptions:
-    """What is to be cut."""
+    """What to cut, and by which rules."""
 
     panel: ClassVar[str] = "What to cut"
 
@@ -53,82 +56,87 @@ class CutOptions:
         list[str],
         Option(
             metavar="KIND=NUMBER",
-            help="What remains: {targets}; repeatable.",
+            help="How much to keep: {targets}; repeatable.",
         ),
     ] = field(default_factory=list)
     uniform: Annotated[
         bool,
         Option(
             "--uniform",
-            help="A Hugging Face model stays one that its class builds from a config: layers keep equal widths, and "
-            "prune writes a folder for from_pretrained too.",
+            help="Keep equal widths in all layers, so that a Hugging Face class can build the result from a config. "
+            "prune then also writes a folder for from_pretrained.",
         ),
     ] = False
     importance: Annotated[
         str,
         Option(
-            help="What makes a unit worth keeping: {criteria}. Some need data (--calibrate), as taylor, fisher and "
-            "wanda do; taylor/none for other normalisations."
+            help="How to score units: {criteria}. Some, such as taylor, fisher and wanda, need data (--calibrate). Append "
+            "/none or another normalisation, as in taylor/none."
         ),
     ] = "l2"
     scope: Annotated[
         str,
         Option(
-            help="global: keep the greatest sum of scores in the whole network; axis: the same share of each; "
-            "isomorphic: the same share of each class of axes that play the same part."
+            help="global: keep the highest total score in the whole network. axis: keep the same share of each axis. "
+            "isomorphic: keep the same share of each class of axes with the same role."
         ),
     ] = "global"
     allocation: Annotated[
         Optional[Path],
-        Option(metavar="FILE", help="What secateur sensitivity measured: it decides how much each axis loses."),
+        Option(metavar="FILE", help="Output of secateur sensitivity; decides how much to cut from each axis."),
     ] = None
     protect: Annotated[
-        list[str], Option(metavar="SELECTOR", help="Module or parameter (or glob) that stays as it is; repeatable.")
+        list[str], Option(metavar="SELECTOR", help="Module or parameter (or glob) to leave unchanged; repeatable.")
     ] = field(default_factory=list)
-    only: Annotated[list[str], Option(metavar="SELECTOR", help="Nothing else is cut; repeatable.")] = field(
+    only: Annotated[list[str], Option(metavar="SELECTOR", help="Cut only this; repeatable.")] = field(
         default_factory=list
     )
-    align: Annotated[int, Option(help="Widths become multiples of this.")] = 1
-    floor: Annotated[float, Option(help="The least that stays of every axis: a share up to 1, or a count.")] = 0.1
-    ceiling: Annotated[float, Option(help="The most that stays of every axis: a share up to 1, or a count.")] = 1.0
+    align: Annotated[int, Option(help="Round widths to multiples of this.")] = 1
+    floor: Annotated[float, Option(help="Minimum to keep of every axis: a share up to 1, or a count.")] = 0.1
+    ceiling: Annotated[float, Option(help="Maximum to keep of every axis: a share up to 1, or a count.")] = 1.0
     select: Annotated[
         list[str],
         Option(
             metavar="RULE",
-            help="For chosen axes: 'layer4.*: keep=0.5', 'type=Linear: floor=16 align=8', '*.attn: prune=heads', "
-            "or a .yaml or .json file of rules; repeatable, later ones count.",
+            help="Rule for some axes: 'layer4.*: keep=0.5', 'type=Linear: floor=16 align=8', '*.attn: prune=heads', "
+            "or a .yaml or .json file of rules; repeatable, later rules override.",
         ),
     ] = field(default_factory=list)
-    width: Annotated[list[str], Option(metavar="NAME=COUNT", help="An exact width: conv1=16; repeatable.")] = field(
-        default_factory=list
+    width: Annotated[list[str], Option(metavar="NAME=COUNT", help="Exact width of an axis: conv1=16; repeatable.")] = (
+        field(default_factory=list)
     )
     drop: Annotated[
-        list[str], Option(metavar="NAME=UNITS", help="By hand: conv1=2,6,9, or layer1.1=all; repeatable.")
+        list[str], Option(metavar="NAME=UNITS", help="Units to cut: conv1=2,6,9, or a block: layer1.1=all; repeatable.")
     ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Data for training and for measuring how good a model is."""
+    """Data for training and evaluation."""
 
     panel: ClassVar[str] = "Data"
 
     data: Annotated[
         Optional[str],
-        Option(help="mnist, fashion-mnist, cifar10-jpeg, folder, a folder with train and test, or file.py:function."),
+        Option(
+            help="mnist, fashion-mnist, cifar10-jpeg, a folder with train and test, file.py:function, or folder for "
+            "the images of --train-path and --test-path."
+        ),
     ] = None
     train_path: Annotated[
-        Optional[str], Option(metavar="FOLDER", help="Training images, one sub-folder per class.")
+        Optional[str], Option(metavar="FOLDER", help="Folder of training images, one sub-folder per class.")
     ] = None
-    test_path: Annotated[Optional[str], Option(metavar="FOLDER", help="The same for testing.")] = None
+    test_path: Annotated[
+        Optional[str], Option(metavar="FOLDER", help="Folder of test images, one sub-folder per class.")
+    ] = None
     image_size: Annotated[
         Optional[int],
-        Option(help="Side of the images of a folder, in pixels. Default: that of the input."),
+        Option(help="Resize images from a folder to this side, in pixels. Default: the side of the input."),
     ] = None
     batch_size: Annotated[int, Option(help="Examples per batch.")] = 64
     metric: Annotated[
         Optional[str],
-        Option(metavar="FILE.PY:FUNCTION", help="(output, targets) -> mean over the batch. Default: accuracy."),
+        Option(metavar="FILE.PY:FUNCTION", help="Metric (output, targets) -> mean over the batch. Default: accuracy."),
     ] = None
 
 
@@ -139,7 +147,7 @@ class TrainingOptions:
     panel: ClassVar[str] = "Training"
 
     optimizer: Annotated[str, Option(help="sgd or adamw.")] = "sgd"
-    lr: Annotated[Optional[float], Option(help="The highest rate. Default: sgd 0.02, adamw 0.001.")] = None
-    weight_decay: Annotated[float, Option(help="Of all parameters.")] = 1e-4
-    label_smoothing: Annotated[float, Option(help="Share of the targets spread over all classes.")] = 0.0
+    lr: Annotated[Optional[float], Option(help="Peak learning rate. Default: 0.02 for sgd, 0.001 for adamw.")] = None
+    weight_decay: Annotated[float, Option(help="Weight decay, applied to all parameters.")] = 1e-4
+    label_smoothing: Annotated[float, Option(help="Share of each target that is spread over all classes.")] = 0.0
     loss: LOSS = None

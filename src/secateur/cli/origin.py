@@ -1,6 +1,6 @@
-"""From the word MODEL to a model: how it is built, where its weights lie, how it is called.
+"""From the argument MODEL to a model: how it is built, where its weights are, and its example input.
 
-An origin can be followed again at any time, and gives the same model each time: that is what a run remembers.
+An origin produces the same model each time it is loaded; a run stores its origin.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 LIBRARIES = {"torchvision": "1x3x224x224", "timm": "1x3x224x224"}
-"""What may stand before the colon of a MODEL -> the input that most of its models take."""
+"""A library that may precede the colon of a MODEL -> the input that most of its models take."""
 
 
 @dataclass(frozen=True)
 class ModelOrigin:
-    """How a model is made: `spec` and `args` give its architecture, `weights` its parameters.
+    """How a model is made: `spec` and `args` determine its architecture, `weights` its parameters.
 
-    Without `weights` they are whatever the constructor sets, where random from `seed`. `input` is what a run remembers.
+    Without `weights`, the parameters are those of the constructor, drawn with `seed`. `input` is as a run stores it.
     """
 
     spec: str
@@ -36,7 +36,7 @@ class ModelOrigin:
     seed: int = 0
 
     def build(self) -> nn.Module:
-        """The model as its constructor leaves it."""
+        """Return the model as its constructor leaves it."""
         from secateur.anatomy.running import seeded
         from secateur.models import build_model
 
@@ -44,7 +44,7 @@ class ModelOrigin:
             return build_model(self.spec, self.args)
 
     def load(self) -> nn.Module:
-        """The model with its weights, in evaluation mode; cut, where a pruned model was saved."""
+        """Return the model with its weights, in evaluation mode; it is cut if a pruned model was saved."""
         model = self.build()
         if self.weights is not None:
             model = load_any(model, self.weights)
@@ -52,12 +52,12 @@ class ModelOrigin:
 
     @property
     def name(self) -> str:
-        """How a message calls the model."""
+        """The name of the model in messages."""
         return self.spec
 
 
 def load_any(model: nn.Module, path: Path) -> nn.Module:
-    """`model` with the weights of any file that we read; where a pruned model was saved there, it is cut first."""
+    """Return `model` with the weights of any supported file; if that holds a pruned model, `model` is cut first."""
     from secateur.files.model_file import load
     from secateur.models import load_weights
 
@@ -68,7 +68,7 @@ def load_any(model: nn.Module, path: Path) -> nn.Module:
 
 
 def is_saved(path: Path) -> bool:
-    """Whether `secateur.save` wrote this file, as its header tells."""
+    """Return whether `secateur.save` wrote this file, judging by its header."""
     from safetensors import SafetensorError, safe_open
 
     if path.suffix != ".safetensors" or not path.is_file():
@@ -77,16 +77,16 @@ def is_saved(path: Path) -> bool:
         with safe_open(path, "pt") as file:
             return any(key.startswith("secateur") for key in file.metadata() or ())
     except (SafetensorError, OSError):
-        return False  # whoever reads it says what is wrong
+        return False  # the code that reads the file reports the error
 
 
 def origin_of(options: ModelOptions, seed: int = 0) -> ModelOrigin:
-    """What the options say. Raises `InputError` or `FileError` for what is no model, or no file."""
+    """Return the origin that the options name. Raises `InputError` or `FileError` if there is no such model or file."""
     run = _run_of(options.model)
     if run is None:
         origin = _from_spec(options, seed)
     elif options.model_arg:
-        raise InputError(f"{options.model} is a saved run and remembers its arguments; leave out --model-arg")
+        raise InputError(f"{options.model} is a saved run and has its arguments stored; leave out --model-arg")
     else:
         origin = ModelOrigin(run.spec, run.args, run.model, run.input, run.seed)
     if options.weights is not None:
@@ -106,8 +106,8 @@ def _run_of(model: str) -> RunFile | None:
     if ":" not in model:
         near = nearest(path.name, (p.name for p in path.parent.glob("*") if p.is_dir()))
         raise InputError(
-            f"{model!r} is no model and no folder of a run{near}\n"
-            "write torchvision:NAME, timm:NAME, path/file.py:factory, or the folder that prune or train made"
+            f"{model!r} is not a model or the folder of a run{near}\n"
+            "write torchvision:NAME, timm:NAME, path/file.py:factory, or the --out folder of prune, mask or train"
         )
     return None
 
@@ -134,13 +134,13 @@ class Loaded:
 
 
 def open_model(options: ModelOptions, seed: int = 0, example: Iterable[Any] = ()) -> Loaded:
-    """The model that the options name, on its device; `example` is a batch of data, which shows how it is called."""
+    """Return the model that the options name, on its device; `example` are batches that show its input."""
     origin = origin_of(options, seed)
     return loaded(origin, origin.load(), options, next(iter(example), None))
 
 
 def loaded(origin: ModelOrigin, model: nn.Module, options: ModelOptions, batch: Any = None) -> Loaded:
-    """The model on its device beside its example inputs."""
+    """Return the model on its device, with its example inputs."""
     from secateur.models import parse_input
 
     device = set_up(options)
@@ -150,7 +150,7 @@ def loaded(origin: ModelOrigin, model: nn.Module, options: ModelOptions, batch: 
 
 
 def set_up(options: ModelOptions) -> torch.device:
-    """The device that the options name; sets the number of threads. Raises `InputError` for one that is not there."""
+    """Set the number of threads and return the device. Raises `InputError` if the device is not available."""
     import torch
 
     if options.threads:
@@ -164,7 +164,7 @@ def set_up(options: ModelOptions) -> torch.device:
 
 
 def _shape_of(batch: Any) -> str | None:
-    """The inputs of a batch as the text of --input, for one example."""
+    """Return the inputs of a batch as the string of --input, for one example."""
     import torch
 
     inputs = batch[0] if batch is not None else None
@@ -185,5 +185,7 @@ def _usual_input(spec: str, model: nn.Module) -> str:
         return "x".join(map(str, (1, *size)))
     library = spec.partition(":")[0]
     if library not in LIBRARIES:
-        raise InputError(f"how is {spec} called? give an example input: --input 1x3x224x224, or 1x16:int64 for tokens")
+        raise InputError(
+            f"{spec} needs an example input\ngive its shape: --input 1x3x224x224, or 1x16:int64 for tokens"
+        )
     return LIBRARIES[library]

@@ -1,4 +1,4 @@
-"""`secateur plan`: a dry run, which says what a target would cut."""
+"""`secateur plan`: a dry run that shows what a target would cut."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def plan(
 
 
 def planned(graph: Graph, options: CutOptions, statistics: Statistics | None, seed: int) -> Plan:
-    """The Plan that the options ask for."""
+    """Return the Plan that the options ask for."""
     from secateur.planning import plan as make
 
     asked = plan_options(options, statistics, seed)
@@ -56,7 +56,7 @@ def planned(graph: Graph, options: CutOptions, statistics: Statistics | None, se
 
 
 def plan_options(options: CutOptions, statistics: Statistics | None, seed: int) -> dict[str, Any]:
-    """What the options say to `secateur.plan`, but for the target."""
+    """Return the arguments for `secateur.plan`, except the target."""
     return {
         "importance": options.importance,
         "select": selection(options),
@@ -69,14 +69,14 @@ def plan_options(options: CutOptions, statistics: Statistics | None, seed: int) 
 
 
 def allocation(options: CutOptions) -> Sensitivity | None:
-    """What the file that the options name says was measured."""
+    """Return the measurements in the --allocation file, if there is one."""
     from secateur.probing import Sensitivity
 
     return None if options.allocation is None else Sensitivity.read(options.allocation)
 
 
 def check(options: CutOptions) -> None:
-    """Raise what the options alone show to be wrong, before a model is built."""
+    """Raise `InputError` for options that are wrong in themselves, before a model is built."""
     from secateur.planning import parse_targets
 
     if not (options.target or options.width or options.drop or options.select or options.ceiling != 1):
@@ -88,7 +88,7 @@ def check(options: CutOptions) -> None:
 
 
 def selection(options: CutOptions) -> Select:
-    """What the options, and the files that they name, say of chosen axes."""
+    """Return the rules for chosen axes in the options and in the files that they name."""
     from secateur.planning import Select
     from secateur.planning.selection.selection_file import is_selection
 
@@ -100,7 +100,7 @@ def selection(options: CutOptions) -> Select:
 
 
 def widths(texts: Iterable[str]) -> dict[str, int]:
-    """`NAME=COUNT` texts as exact widths.
+    """Return `NAME=COUNT` strings as exact widths.
 
     >>> widths(["conv1=16"])
     {'conv1': 16}
@@ -109,7 +109,7 @@ def widths(texts: Iterable[str]) -> dict[str, int]:
 
 
 def dropped(texts: Iterable[str]) -> dict[str, list[int] | str]:
-    """`NAME=UNIT,UNIT,...` texts as units to cut, `NAME=all` as blocks.
+    """Return `NAME=UNIT,UNIT,...` strings as units to cut, `NAME=all` as blocks.
 
     >>> dropped(["conv1=2,6,9", "layer1.1=all"])
     {'conv1': [2, 6, 9], 'layer1.1': 'all'}
@@ -133,6 +133,6 @@ def _named(texts: Iterable[str], option: str, example: str, most: int | None) ->
         if name in seen:
             raise InputError(f"{option} names {name!r} twice; keep one")
         if not all(number.isdecimal() for number in numbers) or len(numbers) > (most or len(numbers)):
-            raise InputError(f"{option} {text!r}: {listed!r} is no number; write {option} {example}")
+            raise InputError(f"{option} {text!r}: {listed!r} is not a number; write {option} {example}")
         seen.add(name)
         yield name, list(map(int, numbers))

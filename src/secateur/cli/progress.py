@@ -1,4 +1,4 @@
-"""What the commands say on stderr while they work: spinners and bars, or plain lines where stderr is not a terminal."""
+"""Progress of commands on stderr: spinners and bars, or plain lines if stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from secateur.base.progress import bar, doing, heartbeat, watched
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
-    """A spinner beside `what`."""
+    """Show a spinner next to `what`."""
     console = Console(stderr=True)
     with doing(what), console.status(what) if console.is_terminal else contextlib.nullcontext():
         yield
@@ -21,13 +21,13 @@ def working(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lively() -> Iterator[None]:
-    """Within, a long silence is broken by plain lines where stderr is not a terminal."""
+    """Print a plain line now and then if stderr is not a terminal."""
     with contextlib.nullcontext() if Console(stderr=True).is_terminal else heartbeat():
         yield
 
 
 def warn(message: str) -> None:
-    """One line on stderr, terminal or not."""
+    """Print one line on stderr, terminal or not."""
     Console(stderr=True, highlight=False).print(Text.assemble(("warning: ", "yellow"), message), soft_wrap=True)
 
 

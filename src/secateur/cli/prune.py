@@ -1,4 +1,4 @@
-"""`secateur prune`: trace, plan, cut, fine-tune, save, and say what it brought."""
+"""`secateur prune`: trace, plan, cut, fine-tune, save and report."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def prune(
     out: OUT,
     verify: Annotated[
         bool | None,
-        Option("--verify/--no-verify", help="Prove the cut in float64 before going on [default: where that is cheap]."),
+        Option("--verify/--no-verify", help="Verify the cut in float64 before continuing. Default: if that is cheap."),
     ] = None,
     finetune_epochs: Annotated[
-        int, Option(min=0, help="Passes through the training data after the cut; with --steps, after each.")
+        int, Option(min=0, help="Passes through the training data after the cut, or after each with --steps.")
     ] = 0,
     seed: SEED = 0,
 ) -> CommandResult:
-    """Cut a model down to a target, and save what remains.
+    """Cut a model down to a target and save the result.
 
     secateur prune torchvision:resnet18 --weights w.safetensors --target macs=0.5 --verify --out run/small
     """
@@ -94,7 +94,7 @@ def prune(
 
 
 def _told(result: Pruned, report: Report, tuning: Tuning) -> dict[str, Any]:
-    """What came of it, as plain data."""
+    """Return the results as plain data."""
     from secateur.probing import Found
 
     return {
@@ -109,11 +109,11 @@ def _told(result: Pruned, report: Report, tuning: Tuning) -> dict[str, Any]:
 
 def _warn_of_chance(origin: ModelOrigin) -> None:
     if origin.weights is None and origin.spec.partition(":")[0] in LIBRARIES:
-        warn(f"no --weights are given, so those of {origin.spec} are random")
+        warn(f"without --weights, the weights of {origin.spec} are random")
 
 
 def _check_cut(plan: Plan, epochs: int) -> None:
-    """Raise `TargetError` where hours of training would follow on no cut at all."""
+    """Raise `TargetError` if training would follow although nothing is cut."""
     if plan.is_empty and epochs:
         raise TargetError(
             f"the target is already met: {', '.join(plan.target)}, so nothing is cut before fine-tuning\n"
@@ -122,7 +122,7 @@ def _check_cut(plan: Plan, epochs: int) -> None:
 
 
 def _counted(dense: Loaded, small: nn.Module, plan: Plan, targets: Sequence[str]) -> tuple[Count, Count]:
-    """Both models as they are, not as the plan predicts. Raises `CheckFailed` where a target is missed."""
+    """Count both models themselves, not as the plan predicts them. Raises `CheckFailed` if a target is missed."""
     from secateur.cost.count import count
     from secateur.cost.kinds import CHANNELS
     from secateur.planning import parse_targets
@@ -142,7 +142,7 @@ def _counted(dense: Loaded, small: nn.Module, plan: Plan, targets: Sequence[str]
 def _measured(
     dense: Loaded, small: nn.Module, counts: tuple[Count, Count], folder: Path, scores: MetricScores | None
 ) -> Report:
-    """Save both models, and measure them in turn."""
+    """Save both models and time them alternately."""
     from secateur.files.model_file import save
     from secateur.report import MeasuredModel, Report, timings
 
@@ -159,7 +159,7 @@ def _measured(
 
 
 def _kept_original(origin: ModelOrigin, folder: Path) -> dict[str, str]:
-    """Where the weights before the cut are found again: in their own file, or kept here if they came from none."""
+    """Return where the weights before the cut are: in the file they came from, or else kept in this folder."""
     if origin.weights is None:
         return {"path": DENSE, "sha256": Original.of(folder / DENSE).sha256}
     (folder / DENSE).unlink()

@@ -1,7 +1,7 @@
-"""`secateur recipe NAME`: the well-known ways to prune, with their figures.
+"""`secateur recipe NAME`: reproductions of well-known pruning methods, with their figures.
 
-A recipe is imported when it is named, so that the list of recipes comes at once; what the list says of one is the first
-line of its module, read without running it.
+A recipe is imported only when it is named, so that the list of recipes is fast; the description in the list is the
+first line of the module, read without importing it.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 # ruff: noqa: UP045
 
 RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-"""Every argument of a recipe is its own, --help too."""
+"""A recipe parses all of its arguments itself, including --help."""
 
 
 @dataclass(frozen=True)
 class RecipeOptions:
-    """What every recipe takes."""
+    """The options of every recipe."""
 
     panel: ClassVar[str] = "Every recipe"
 
-    quick: Annotated[bool, Option("--quick", help="Smaller, to end within 3 minutes on 2 cores.")] = False
+    quick: Annotated[bool, Option("--quick", help="A smaller version that takes at most 3 minutes on 2 cores.")] = False
     out: Annotated[
-        Optional[Path], Option(metavar="FOLDER", help="For its files, result.json among them; made if need be.")
+        Optional[Path], Option(metavar="FOLDER", help="Folder for result.json and other files; created if missing.")
     ] = None
     seed: SEED = 0
     threads: Annotated[Optional[int], Option(min=1, help="Threads that PyTorch may use on the CPU.")] = None
@@ -62,15 +62,15 @@ class RecipeGroup(TyperGroup):
 recipes = typer.Typer(
     cls=RecipeGroup,
     no_args_is_help=True,
-    help="Run one of the well-known ways to prune, and measure it.",
+    help="Run a well-known pruning method and measure its results.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def described(name: str) -> str:
-    """The first line of a recipe's docstring."""
+    """Return the first line of a recipe's docstring."""
     spec = find_spec(RECIPES[name])
-    assert spec, f"{RECIPES[name]} is registered and not there"
+    assert spec, f"{RECIPES[name]} is registered but does not exist"
     text = ast.get_docstring(ast.parse(Path(spec.origin or "").read_text(encoding="utf-8")))
     assert text, f"{RECIPES[name]} has no docstring"
     return text.splitlines()[0]
@@ -91,7 +91,7 @@ def _subcommand_of(name: str) -> Any:
 
 
 def subcommand(module: ModuleType, arguments: list[str]) -> Callable[..., CommandResult]:
-    """`run` of a recipe with the options of every recipe in front of its own, as `command` takes it."""
+    """Return `run` of a recipe as `command` expects it, with the options of every recipe before its own."""
     flags = dict(_flags(module.run))
 
     def recipe(shared: RecipeOptions, **own: Any) -> CommandResult:
@@ -106,7 +106,7 @@ def subcommand(module: ModuleType, arguments: list[str]) -> Callable[..., Comman
 
 
 def _unwrapped(text: str) -> str:
-    """Each paragraph on one line, which the terminal breaks where it ends; commands, which are indented, as they are.
+    """Return each paragraph on one line, for the terminal to wrap; indented commands stay as they are.
 
     >>> _unwrapped("It is\\nlong.\\n\\n    secateur a\\n    secateur b")
     'It is long.\\n\\n    secateur a\\n    secateur b'
@@ -115,7 +115,7 @@ def _unwrapped(text: str) -> str:
 
 
 def _flags(run: Callable[..., Any]) -> Iterator[tuple[str, inspect.Parameter]]:
-    """The keyword parameters behind `options`, with their annotations as objects."""
+    """Yield the keyword parameters after `options`, with their annotations as objects."""
     hints = get_type_hints(run, include_extras=True)
     for name, parameter in [*inspect.signature(run).parameters.items()][1:]:
         kind = inspect.Parameter.KEYWORD_ONLY

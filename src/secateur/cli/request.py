@@ -1,4 +1,4 @@
-"""What a command is to cut, and the cut itself: to a target, or until it costs too much."""
+"""What a command is to cut, and the cut itself: to a target, or to the largest allowed drop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What to cut, by which data."""
+    """What to cut, with the data to evaluate and calibrate on."""
 
     cutting: CutOptions
     drop: DropOptions
@@ -34,7 +34,7 @@ class Request:
     seed: int
 
     def pruned(self, dense: Loaded, *, verify: bool | None) -> Pruned:
-        """The model cut once, and proved where that is cheap or asked for."""
+        """Return the model cut once, and verified if that is cheap or asked for."""
         result = self._made(dense)
         return proved(dense, result, result.model) if verify else _proved_if_cheap(result, verify)
 
@@ -67,7 +67,7 @@ def _proved_if_cheap(result: Pruned, verify: bool | None) -> Pruned:
 
 
 def proved(dense: Loaded, result: Pruned, small: nn.Module) -> Pruned:
-    """The result with a proof that `small` is what its plan makes. Raises `CheckFailed` where it is not."""
+    """Return the result with a proof that `small` is the cut by its plan. Raises `CheckFailed` if it is not."""
     from secateur.proof.verify import verify as prove
 
     with working("verifying in float64"):

@@ -1,11 +1,11 @@
-"""The folder of a run: `model.safetensors` (weights and plans) beside `run.json` (everything else).
+"""The folder of a run: `model.safetensors` (weights and plans) and `run.json` (everything else).
 
 `run.json` says how the model is built (the path of a factory file is absolute), its input, the weights that it started
-from, and what was done. `verify` needs the original weights: if they came from a file, its path and SHA-256 are noted;
-if not (random, loaded by the factory itself, or masked and trained before the cut), they are kept as
-`dense.safetensors` in the same folder, which holds on any machine and any version of PyTorch, where a seed would not.
+from, and what was done. `verify` needs the original weights. If they came from a file, its path and SHA-256 are stored.
+If not (random, loaded by the factory itself, or masked and trained before the cut), they are kept as
+`dense.safetensors` in the same folder: unlike a seed, that works on any machine and any version of PyTorch.
 
-A factory file is code that runs when the run is used: use runs of people that you trust, as with any program.
+Using a run executes its factory file, so use only runs from people you trust.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ class Original:
         return Original(path, digest.hexdigest())
 
     def check(self) -> None:
-        """Raise `FileError` where the file is gone or has changed."""
-        mend = "give the file that was pruned: --weights FILE"
+        """Raise `FileError` if the file is missing or has changed."""
+        remedy = "give the file that was pruned: --weights FILE"
         if not self.path.is_file():
-            raise FileError(f"the original weights {self.path} are not there\n{mend}")
+            raise FileError(f"the original weights {self.path} are missing\n{remedy}")
         if (now := Original.of(self.path).sha256) != self.sha256:
             raise FileError(
                 f"the original weights {self.path} have changed\n"
-                f"  at prune  SHA-256 {self.sha256[:16]}...\n  now       SHA-256 {now[:16]}...\n{mend}"
+                f"  at prune  SHA-256 {self.sha256[:16]}...\n  now       SHA-256 {now[:16]}...\n{remedy}"
             )
 
 
 @dataclass(frozen=True)
 class RunFile:
-    """What a run remembers."""
+    """The contents of run.json, and the folder it is in."""
 
     folder: Path
     document: Mapping[str, Any]
@@ -90,7 +90,7 @@ class RunFile:
 
     @property
     def original(self) -> Original:
-        """The weights before the cut. Raises `InputError` where nothing was cut."""
+        """The weights before the cut. Raises `InputError` if nothing was cut."""
         noted = self.document.get("original")
         if noted is None:
             raise InputError(f"{self.folder} was made by {self.document['kind']}: nothing was cut, nothing to verify")
@@ -98,13 +98,15 @@ class RunFile:
 
 
 def read_run(path: Path) -> RunFile:
-    """The run in a folder, or beside the model file of one. Raises `FileError` where there is none or it is damaged."""
+    """Return the run in a folder, or in that of a model file. Raises `FileError` if it is missing or damaged."""
     if not path.exists():
-        raise FileError(f"no run {path}{nearest(path.name, (other.name for other in path.parent.glob('*')))}")
+        raise FileError(f"there is no run {path}{nearest(path.name, (other.name for other in path.parent.glob('*')))}")
     folder = path if path.is_dir() else path.parent
     file = folder / RUN
     if not file.is_file():
-        raise FileError(f"{folder} is no folder of a run: it holds no {RUN}; prune and train make one with --out")
+        raise FileError(
+            f"{folder} is not the folder of a run: it holds no {RUN}; prune, mask and train make one with --out"
+        )
     try:
         run = RunFile(folder.resolve(), json.loads(file.read_text(encoding="utf-8")))
         _check(run)
@@ -128,7 +130,7 @@ def _check(run: RunFile) -> None:
 
 
 def versions() -> dict[str, str]:
-    """What the run was made with."""
+    """Return the versions of secateur, PyTorch and Python."""
     import torch
 
     import secateur
@@ -138,9 +140,9 @@ def versions() -> dict[str, str]:
 
 @contextlib.contextmanager
 def staged(out: Path, *sources: Path | None) -> Iterator[Path]:
-    """A folder to write into. What lies there at the end moves to `out`, run.json last; on failure `out` is as it was.
+    """Yield a folder to write into. At the end its files move to `out`, run.json last; on failure `out` is unchanged.
 
-    Enter it before the work starts: an `out` that cannot be written, or that holds one of the `sources`, is refused.
+    Enter it before the work starts: it raises if `out` cannot be written or holds one of the `sources`.
     """
     _check_apart(out, sources)
     fresh = [folder for folder in (out, *out.parents) if not folder.exists()]
@@ -149,13 +151,13 @@ def staged(out: Path, *sources: Path | None) -> Iterator[Path]:
         staging = _make(out)
         yield staging
         _publish(staging, out)
-    except FileError as error:  # nobody knows of the folder beside
+    except FileError as error:  # the user does not know the staging folder
         raise FileError(str(error).replace(str(staging), str(out))) from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
         for folder in fresh:
-            with contextlib.suppress(OSError):  # not there, or no longer empty
+            with contextlib.suppress(OSError):  # missing, or no longer empty
                 folder.rmdir()
 
 
@@ -174,7 +176,7 @@ def _make(out: Path) -> Path:
 
 
 def _publish(staging: Path, out: Path) -> None:
-    # Without run.json the folder is no run, so nobody takes the old description for that of the new weights.
+    # Without run.json the folder is not a run, so the old description is never taken for that of the new weights.
     for name in (RUN, MODEL, DENSE):
         (out / name).unlink(missing_ok=True)
     shutil.rmtree(out / PRETRAINED, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Save a model and prove that the file gives it back."""
+"""Saving a model, and checking that the file restores it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ROUNDING = 64
 
 
 def save_checked(model: nn.Module, loaded: Loaded, folder: Path) -> int:
-    """Write the model into `folder`, load it into a freshly built one and compare. Gives the size in bytes.
+    """Write the model into `folder`, load it into a freshly built one and compare. Return the size in bytes.
 
-    Raises `CheckFailed` where weights differ at all, or outputs by more than rounding.
+    Raises `CheckFailed` if weights differ at all, or outputs by more than rounding.
     """
     from secateur.files.model_file import save
 
@@ -31,12 +31,12 @@ def save_checked(model: nn.Module, loaded: Loaded, folder: Path) -> int:
         again = load_any(loaded.origin.build(), folder / MODEL).to(loaded.device).eval()
         difference = compare(model, again, loaded.inputs)
     if difference is not None:
-        raise CheckFailed(f"the saved file does not give the model back: {difference}\nnothing was written")
+        raise CheckFailed(f"the saved file does not restore the model: {difference}\nnothing was written")
     return (folder / MODEL).stat().st_size
 
 
 def compare(a: nn.Module, b: nn.Module, inputs: tuple[Tensor, ...]) -> str | None:
-    """What tells two models apart: a tensor that differs in any bit, else outputs that differ by more than rounding."""
+    """Return how two models differ: in any bit of a tensor, or in outputs by more than rounding; None if equal."""
     import torch
 
     ours, theirs = a.state_dict(), b.state_dict()
@@ -74,7 +74,7 @@ def _same(x: Tensor, y: Tensor, *, exact: bool) -> bool:
 
 
 def describe(loaded: Loaded, kind: str) -> dict[str, Any]:
-    """What every run.json begins with."""
+    """Return the entries that every run.json begins with."""
     origin = loaded.origin
     return {
         "format": FORMAT,

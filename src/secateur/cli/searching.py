@@ -1,4 +1,4 @@
-"""The largest cut within a drop, as the options ask for it."""
+"""The search for the largest cut that costs at most --max-drop."""
 
 from __future__ import annotations
 
@@ -26,29 +26,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DropOptions:
-    """How much worse a model may become."""
+    """How far the metric may drop."""
 
     panel: ClassVar[str] = "Largest cut"
 
     max_drop: Annotated[
         Optional[float],
         Option(
-            help="Find the largest cut of --target macs (no number) that costs at most so much on the test data: "
-            "points of percent for accuracy, else in the unit of --metric."
+            help="Find the largest cut of --target macs (without a number) that lowers the metric on the test data by "
+            "at most this: percentage points for accuracy, else in the unit of --metric."
         ),
     ] = None
-    lower_is_better: Annotated[bool, Option("--lower-is-better", help="Of the metric.")] = False
-    tolerance: Annotated[float, Option(help="The share of the target at which the search for it ends.")] = 0.01
+    lower_is_better: Annotated[bool, Option("--lower-is-better", help="Lower values of the metric are better.")] = False
+    tolerance: Annotated[float, Option(help="Precision of the search, as a share of the target.")] = 0.01
     probes: Annotated[
-        Optional[Path], Option(metavar="FILE", help="JSON; every value is written at once, a killed search goes on.")
+        Optional[Path],
+        Option(metavar="FILE", help="JSON file of measured values; a search that was interrupted continues from it."),
     ] = None
 
 
 def check_drop(cutting: CutOptions, drop: DropOptions) -> None:
-    """Raise what the options alone show to be wrong, before a model is built."""
+    """Raise `InputError` for options that are wrong in themselves, before a model is built."""
     if drop.max_drop is None:
         if drop.lower_is_better or drop.probes:
-            raise InputError(f"--{'lower-is-better' if drop.lower_is_better else 'probes'} is given, but no --max-drop")
+            raise InputError(
+                f"--{'lower-is-better' if drop.lower_is_better else 'probes'} is given without --max-drop; add it"
+            )
         check(cutting)
         return
     if len(cutting.target) != 1 or "=" in cutting.target[0]:
@@ -61,7 +64,7 @@ def check_drop(cutting: CutOptions, drop: DropOptions) -> None:
 
 
 def goal_of(cutting: CutOptions, drop: DropOptions, judge: MetricReader | None) -> Any:
-    """What the options ask for; accuracy counts in percent."""
+    """Return the goal of the search; accuracy is in percent."""
     from secateur.probing.bisection import Goal
 
     metric = float if judge is None else judging(judge, 100.0 if judge.name == "accuracy" else 1.0)
@@ -76,7 +79,7 @@ def searched(
     calibration: Calibration,
     seed: int,
 ) -> Found:
-    """The largest cut that costs little enough on the test data."""
+    """Return the largest cut whose cost on the test data is allowed."""
     from secateur.probing.bisection import search_graph
     from secateur.probing.journal import JournalSettings
     from secateur.recover import Recovering

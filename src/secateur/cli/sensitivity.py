@@ -1,4 +1,4 @@
-"""`secateur sensitivity`: measure what cutting each group of axes, and nothing else, does."""
+"""`secateur sensitivity`: measure the effect of cutting each group of axes alone."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ if TYPE_CHECKING:
 def sensitivity(
     source: ModelOptions,
     data: DataOptions,
-    out: Annotated[Path, Option(metavar="FILE", help="JSON; every value is written at once, a killed run goes on.")],
+    out: Annotated[
+        Path, Option(metavar="FILE", help="JSON file of measured values; a run that was interrupted continues from it.")
+    ],
     plot: Annotated[
         Optional[Path],  # noqa: UP045
-        Option(metavar="FILE", help="An .html page with a line per axis; needs secateur[plot]."),
+        Option(metavar="FILE", help="Write an .html page with a line per axis; needs the extra 'plot'."),
     ] = None,
-    ratios: Annotated[str, Option(help="Shares of what remains, joined by commas.")] = "0.9,0.75,0.5,0.25",
-    importance: Annotated[str, Option(help="What makes a unit worth keeping; see plan.")] = "l2",
+    ratios: Annotated[str, Option(help="Shares to keep, separated by commas.")] = "0.9,0.75,0.5,0.25",
+    importance: Annotated[str, Option(help="How to score units; see plan.")] = "l2",
     select: Annotated[
-        list[str] | None, Option(metavar="RULE", help="What rules protect or fix is not measured; repeatable.")
+        list[str] | None,
+        Option(metavar="RULE", help="Rule, as for plan; axes that it protects or fixes are not measured; repeatable."),
     ] = None,
-    calibrate: Annotated[int, Option(min=1, help="Examples of the training data that are judged.")] = 1024,
+    calibrate: Annotated[int, Option(min=1, help="Number of training examples to evaluate on.")] = 1024,
     higher_is_better: Annotated[
-        bool, Option("--higher-is-better", help="Of the metric; a loss is better lower.")
+        bool, Option("--higher-is-better", help="Higher values of --metric are better.")
     ] = False,
     seed: SEED = 0,
 ) -> CommandResult:
-    """Measure what cutting each group of axes alone does to the loss, or to --metric, on training examples.
+    """Measure how cutting each group of axes alone changes the loss, or --metric, on training examples.
 
     secateur sensitivity examples/mnist_net.py:build --weights w.pt --data mnist --out s.json --plot s.html
     """
@@ -73,11 +76,11 @@ def _shares(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"--ratios {text!r}: shares joined by commas, as 0.75,0.5") from None
+        raise InputError(f"--ratios {text!r}; write shares separated by commas, as 0.75,0.5") from None
 
 
 def calibrated(judge: MetricReader | None, examples: int, *, own: bool) -> MetricReader:
-    """A judge by the first training batches that hold so many examples; by the loss, unless the user has a metric."""
+    """Return a judge on the first training batches with so many examples; its metric is the loss, unless `own`."""
     from secateur.train import cross_entropy
 
     if judge is None:
@@ -92,7 +95,7 @@ def calibrated(judge: MetricReader | None, examples: int, *, own: bool) -> Metri
 
 
 def judging(judge: MetricReader, scale: float = 1.0) -> Callable[[nn.Module], float]:
-    """What a judge says of a model, without a bar of its own."""
+    """Return the metric as a function of a model, without a progress bar."""
     from secateur.train import evaluate
 
     def judged(model: nn.Module) -> float:
@@ -102,7 +105,7 @@ def judging(judge: MetricReader, scale: float = 1.0) -> Callable[[nn.Module], fl
 
 
 def contents(judge: MetricReader) -> str:
-    """The batches that a judge judges by, as a short hash."""
+    """Return a short hash of the test batches."""
     from torch import Tensor
     from torch.utils._pytree import tree_leaves
 

@@ -53,26 +53,26 @@ def train(
 
 
 def needed(judge: MetricReader | None) -> MetricReader:
-    """The data, which training cannot do without."""
+    """Return the judge. Raises `InputError` if there is none, since training needs data."""
     if judge is None:
         raise InputError("training needs data: add --data mnist, a folder of images, or file.py:function")
     return judge
 
 
 def as_history(history: History, epochs: int) -> dict[str, Any]:
-    """Training as run.json remembers it."""
+    """Return the training as run.json stores it."""
     return {"epochs": epochs, **asdict(history)}
 
 
 def told(history: History, epochs: int) -> str:
-    """Training in one line."""
+    """Return the training in one line."""
     losses = " -> ".join(f"{loss:.3f}" for loss in history.losses[-3:])
     many = "epoch" if epochs == 1 else "epochs"
     return f"trained {epochs} {many} ({history.steps:,} steps) in {history.seconds:.1f} s, mean loss {losses}"
 
 
 def shown(judge: MetricReader, score: float) -> str:
-    """A score in one line."""
+    """Return a score in one line."""
     from secateur.report import MetricScores
 
     return f"{judge.name} {MetricScores(judge.name, score, score).show(score)} on the test data"

@@ -1,4 +1,4 @@
-"""Training as the options ask for it: steps, penalties, a teacher, checkpoints beside the result, and a log."""
+"""Training from the command line: steps, penalties, a teacher, checkpoints and a log."""
 
 from __future__ import annotations
 
@@ -30,59 +30,65 @@ if TYPE_CHECKING:
 # ruff: noqa: UP045
 
 CHECKPOINTS = ".checkpoints"
-"""The folder in --out in which checkpoints lie until the run has ended."""
+"""The folder in --out that holds checkpoints until the run has ended."""
 
 
 @dataclass(frozen=True)
 class TrainerOptions(TrainingOptions):
-    """How to train, to the last detail."""
+    """How to train."""
 
     panel: ClassVar[str] = "Training"
 
-    warmup: Annotated[int, Option(metavar="STEPS", help="Steps in which the rate rises from nearly 0.")] = 0
+    warmup: Annotated[int, Option(metavar="STEPS", help="Steps over which the learning rate rises from nearly 0.")] = 0
     mixed_precision: Annotated[
-        Optional[str], Option(help="no, bf16 or fp16. Default: bf16 on a CUDA device that has it.")
+        Optional[str], Option(help="no, bf16 or fp16. Default: bf16 on CUDA devices that support it.")
     ] = None
-    accumulate: Annotated[int, Option(metavar="BATCHES", help="So many batches make a step.")] = 1
-    clip: Annotated[Optional[float], Option(metavar="NORM", help="The most that gradients may measure.")] = None
+    accumulate: Annotated[int, Option(metavar="BATCHES", help="Batches per step of the optimizer.")] = 1
+    clip: Annotated[Optional[float], Option(metavar="NORM", help="Maximum norm of the gradients.")] = None
     penalty: Annotated[
         list[str],
-        Option(metavar="NAME=STRENGTH", help="scale_l1=1e-4 or group_lasso=1e-4 pulls units to zero; repeatable."),
+        Option(
+            metavar="NAME=STRENGTH", help="Pull units towards zero with scale_l1=1e-4 or group_lasso=1e-4; repeatable."
+        ),
     ] = field(default_factory=list)
     distill: Annotated[
         Optional[float],
-        Option(metavar="SHARE", help="Share of the loss that is the teacher's; prune: the dense model teaches."),
+        Option(
+            metavar="SHARE", help="Share of the distillation loss. With prune, the default teacher is the dense model."
+        ),
     ] = None
-    teacher: Annotated[
-        Optional[str], Option(metavar="MODEL", help="Learn from another model: the folder of a run, or as MODEL.")
-    ] = None
-    temperature: Annotated[float, Option(help="By which the scores of --distill are softened.")] = 4.0
+    teacher: Annotated[Optional[str], Option(metavar="MODEL", help="Distill from this model, given like MODEL.")] = None
+    temperature: Annotated[float, Option(help="Temperature that softens the logits for --distill.")] = 4.0
     feature: Annotated[
         list[str],
-        Option(metavar="MODULE", help="What this module gives is learned from the teacher too; repeatable."),
+        Option(metavar="MODULE", help="Also match the output of this module to the teacher's; repeatable."),
     ] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class KeepingOptions:
-    """What is kept of a run while it trains."""
+    """Checkpoints and logs of a training."""
 
     panel: ClassVar[str] = "Checkpoints and logs"
 
     checkpoint_every: Annotated[
-        Optional[int], Option(min=1, metavar="STEPS", help=f"A checkpoint in OUT/{CHECKPOINTS} every so many steps.")
+        Optional[int],
+        Option(min=1, metavar="STEPS", help=f"Write a checkpoint to OUT/{CHECKPOINTS} every so many steps."),
     ] = None
     resume: Annotated[
-        bool, Option("--resume", help="Go on from the last checkpoint, if there is one; every 100 steps make one.")
+        bool,
+        Option(
+            "--resume", help="Continue from the last checkpoint, if any. By default one is written every 100 steps."
+        ),
     ] = False
     log: Annotated[
-        Optional[str], Option(metavar="KIND", help="tensorboard (in OUT/logs) or trackio; tensorboard:FOLDER for more.")
+        Optional[str], Option(metavar="KIND", help="tensorboard (in OUT/logs), tensorboard:FOLDER, or trackio.")
     ] = None
 
 
 @dataclass(frozen=True)
 class CommandTrainer:
-    """The training of a command. Raises `InputError` for options that cannot be, before a model is built."""
+    """The training of a command. Raises `InputError` for invalid options, before a model is built."""
 
     training: TrainerOptions
     keeping: KeepingOptions
@@ -106,12 +112,12 @@ class CommandTrainer:
         for name in ("penalty", "distill", "teacher", "feature", "checkpoint_every", "resume", "log"):
             if asked[name]:
                 raise InputError(
-                    f"--{name.replace('_', '-')} is about training, and nothing is trained: add --finetune-epochs"
+                    f"--{name.replace('_', '-')} applies to training, but nothing is trained: add --finetune-epochs"
                 )
 
     @cached_property
     def options(self) -> TrainOptions:
-        """How each step is made; a loss of the user's own is looked up, so that a wrong name is told now."""
+        """The options of each step; a loss of the user is looked up, so that a wrong name is reported early."""
         from secateur.models import load_function
         from secateur.train import Gradients, TrainOptions
 
@@ -132,7 +138,7 @@ class CommandTrainer:
 
     @property
     def checkpoint(self) -> Checkpointing | None:
-        """Where checkpoints go, if there are any."""
+        """Where checkpoints are written, if any."""
         from secateur.train import Checkpointing
 
         if self.keeping.checkpoint_every is None and not self.keeping.resume:
@@ -142,13 +148,13 @@ class CommandTrainer:
 
     @property
     def _about(self) -> dict[str, str]:
-        """The data, as they were asked for."""
+        """The data options that were given."""
         given = {f"--{name.replace('_', '-')}": value for name, value in vars(self.data).items()}
         return {name: str(value) for name, value in given.items() if value is not None}
 
     @property
     def log(self) -> str | None:
-        """Which log is written, and where."""
+        """The log to write, and its place."""
         wanted = self.keeping.log
         places = {"tensorboard": f"tensorboard:{self.out / 'logs'}", "trackio": f"trackio:secateur/{self.out.name}"}
         return places.get(wanted, wanted) if wanted is not None else None
@@ -159,7 +165,7 @@ class CommandTrainer:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """Around the whole command: checkpoints are gone on from, and deleted once its result is written."""
+        """Wrap the whole command: check for old checkpoints first, and delete all once the result is written."""
         if self.checkpoint is not None:
             self._check_leftovers()
         try:
@@ -177,20 +183,20 @@ class CommandTrainer:
         if done and not self.keeping.resume:
             raise InputError(
                 f"--out {self.out} holds checkpoints of a run that did not end, the last after step {max(done)}\n"
-                f"add --resume to go on with it, or delete {self._folder} to start over"
+                f"add --resume to continue it, or delete {self._folder} to start over"
             )
-        for left in self.out.glob(".secateur-*") if self.keeping.resume else ():  # what a killed run began to write
+        for left in self.out.glob(".secateur-*") if self.keeping.resume else ():  # staging folders of a killed run
             shutil.rmtree(left, ignore_errors=True)
 
     def _tell_interrupted(self) -> None:
         from secateur.train.checkpoint import steps_in
 
         done = steps_in(self._folder)
-        going_on = f"the same command with --resume goes on after step {max(done)}" if done else "nothing was written"
+        going_on = f"the same command with --resume continues after step {max(done)}" if done else "nothing was written"
         warn(f"interrupted; {going_on}")
 
     def teacher(self, dense: Loaded, own: nn.Module | None = None) -> Distillation | None:
-        """Who teaches; `own`: the model that is pruned. Raises `InputError` where nobody could."""
+        """Return the teacher, if any; `own`: the model to prune. Raises `InputError` if a teacher is missing."""
         from secateur.train import Distillation
 
         asked = self.training
@@ -205,13 +211,13 @@ class CommandTrainer:
         return Distillation(own, 0.5 if asked.distill is None else asked.distill, asked.temperature, asked.feature)
 
     def penalties(self, graph: Graph) -> list[Penalty]:
-        """What pulls at the units of a graph."""
+        """Return the penalties on the units of a graph."""
         return [make(graph) for make in penalties_of(self.training.penalty)]
 
     def fit(
         self, dense: Loaded, model: nn.Module, judge: MetricReader, what: str, own: nn.Module | None = None
     ) -> History:
-        """Train a model that is called as `dense` is, with a bar."""
+        """Train a model that takes the inputs of `dense`, with a progress bar."""
         from secateur.trace.tracing import trace
         from secateur.train import fit
 
@@ -231,7 +237,7 @@ class CommandTrainer:
 
     @contextlib.contextmanager
     def watched(self, what: str, judge: MetricReader, stages: int = 1) -> Iterator[Callable[[Progress], None]]:
-        """A bar for a training. Raises `InputError` where the loss does not take what the model gives."""
+        """Show a progress bar for a training. Raises `InputError` if the loss does not accept the model's output."""
         per_stage = self.epochs * -(-len(judge.data.train) // self.options.gradients.accumulate)
         with (
             bar(what, stages * per_stage) as advance,
@@ -241,7 +247,7 @@ class CommandTrainer:
 
 
 def _tell_going_on(step: int) -> None:
-    warn(f"going on after step {step}")
+    warn(f"continuing after step {step}")
 
 
 def _beside(now: Progress, epochs: int) -> str:
@@ -250,7 +256,7 @@ def _beside(now: Progress, epochs: int) -> str:
 
 
 def penalties_of(texts: Sequence[str]) -> list[Callable[[Graph], Any]]:
-    """`NAME=STRENGTH` texts as functions from a Graph to a penalty.
+    """Return `NAME=STRENGTH` strings as functions from a Graph to a penalty.
 
     >>> len(penalties_of(["scale_l1=1e-4"]))
     1
@@ -268,6 +274,6 @@ def _penalty_of(text: str) -> Callable[[Graph], Any]:
     try:
         strength = float(number)
     except ValueError:
-        raise InputError(f"--penalty {text!r}: {number!r} is no number; write --penalty {name}=1e-4") from None
+        raise InputError(f"--penalty {text!r}: {number!r} is not a number; write --penalty {name}=1e-4") from None
     kind: Any = PENALTIES[name]
     return lambda graph: kind(graph, strength)

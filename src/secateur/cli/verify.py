@@ -1,4 +1,4 @@
-"""`secateur verify`: prove a saved run right, from its original weights on."""
+"""`secateur verify`: prove that a saved run is the cut of its original weights."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 
 
 def verify(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run of prune, or of mask --cut-dead.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The --out folder of prune, or of mask --cut-dead.")],
     weights: Annotated[
-        Optional[Path], Option(metavar="FILE", help="The original weights, where they are no longer where they were.")
+        Optional[Path], Option(metavar="FILE", help="The original weights, if the file has moved.")
     ] = None,
     shape: Annotated[
-        Optional[str], Option("--input", metavar="SHAPE", help="Another example input, as 1x3x224x224.")
+        Optional[str], Option("--input", metavar="SHAPE", help="Shape of another example input, as 1x3x224x224.")
     ] = None,
-    device: Annotated[Optional[str], Option(help="cpu, cuda, cuda:1, ...")] = None,
+    device: Annotated[Optional[str], Option(help="cpu, cuda, cuda:1, ... Default: cuda if available.")] = None,
     threads: Annotated[Optional[int], Option(min=1, help="Threads that PyTorch may use on the CPU.")] = None,
 ) -> CommandResult:
-    """Prove that a cut is right: what was saved equals the original with the dropped units silenced.
+    """Prove that a cut is right: the saved model equals the original with the cut units silenced.
 
     secateur verify run/small
     """
@@ -53,7 +53,7 @@ def verify(
 
 @dataclass(frozen=True)
 class ProofResult:
-    """The laws on the cut of the original, and whether the saved file is that cut and survives saving."""
+    """The proof of the cut, whether the saved file is that cut, and whether it survives another save and load."""
 
     laws: Verification
     saved: str | None
@@ -87,15 +87,15 @@ class ProofResult:
             [
                 told(self.laws),
                 f"FAILED: the saved model is not what the plan says: {self.saved}" if self.saved else f"the file {cut}",
-                f"FAILED: saved and loaded again, it is another model: {self.again}"
+                f"FAILED: saved and loaded again, the model differs: {self.again}"
                 if self.again
-                else "round trip: saved and loaded again, it gives identical outputs",
+                else "round trip: saved and loaded again, the model has identical outputs",
             ]
         )
 
 
 def told(verification: Verification) -> str:
-    """What a verification found, and what it means where a cut is wrong."""
+    """Return the result of a verification, with what to do if the cut is wrong."""
     wrong = "the pruned model is not what the plan says; please report this model\n" if verification.wrong else ""
     return f"{wrong}{verification}"
 
@@ -109,7 +109,7 @@ def _original(run: RunFile, options: ModelOptions, weights: Path | None) -> Load
 
 
 def _plan_of(run: RunFile) -> Plan:
-    """The last plan of the saved file, which run.json must agree with."""
+    """Return the last plan of the saved file. Raises `FileError` if run.json has another one."""
     from secateur.files.model_file import read_plans
     from secateur.plan.plan import Plan
 
@@ -143,7 +143,7 @@ def _fresh(original: Loaded, path: Path) -> nn.Module:
 
 
 def _bare(model: nn.Module) -> nn.Module:
-    """The model with its zeros made permanent: the plan of a file names weights as they are called without masks."""
+    """Make the zeros of masks permanent, since the plan of a file uses the names of weights without masks."""
     from secateur.anatomy.masked import worn
     from secateur.masks import masks_of
 
