@@ -157,7 +157,7 @@ def test_asking_for_more_gives_all() -> None:
 
 
 def test_whole_batches_have_no_subset() -> None:
-    with pytest.raises(InputError, match="list gives whole batches, of which no 3 examples can be drawn"):
+    with pytest.raises(InputError, match="list yields whole batches, so 3 examples cannot be selected"):
         subset(Data([], [], None), train=3)
 
 

@@ -48,5 +48,5 @@ def test_coarse_keeps_the_mean_of_what_is_even() -> None:
 
 def test_a_matte_alone_cannot_be_trained_on() -> None:
     alpha, targets = scene()
-    with pytest.raises(InputError, match="gave a matte alone; train it by calls with inference=False"):
+    with pytest.raises(InputError, match="the model returned only a matte; train it with inference=False"):
         modnet_loss((None, None, alpha), targets)

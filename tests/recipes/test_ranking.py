@@ -46,5 +46,7 @@ def test_the_plan_drops_what_was_found() -> None:
 
 def test_more_than_can_go_is_refused() -> None:
     assert units_of(graph()) == 10
-    with pytest.raises(InputError, match="7 units are to go, but only 6 of 10 can: each layer keeps 2 or more"):
+    with pytest.raises(
+        InputError, match="7 units are to be cut, but only 6 of 10 can be\ngive fewer: each layer keeps 2 or more"
+    ):
         lowest(graph(), SCORES, 7)

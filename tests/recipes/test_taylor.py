@@ -79,9 +79,9 @@ def test_image_folders(tmp_path: Path) -> None:
         ({"net": "vgg_16"}, "no net 'vgg_16'; known: vgg, vgg16; did you mean 'vgg16' or 'vgg'?"),
         (
             {"train": True},
-            "--train alone needs a folder for the trained weights, and keeps them there: add --out FOLDER",
+            "--train alone needs a folder for the trained weights, and saves them there: add --out FOLDER",
         ),
-        ({"prune": True}, "--prune alone needs a folder for the trained weights, and takes them from there"),
+        ({"prune": True}, "--prune alone needs a folder for the trained weights, and loads them from there"),
     ],
 )
 def test_what_cannot_be_run_is_refused(flags: dict[str, Any], told: str) -> None:
@@ -92,7 +92,7 @@ def test_what_cannot_be_run_is_refused(flags: dict[str, Any], told: str) -> None
 
 def test_pruning_before_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"dense.safetensors is not there; train first: secateur recipe taylor --train"
+        InputError, match=r"dense.safetensors does not exist; train first: secateur recipe taylor --train"
     ):
         run(Options(out=tmp_path, say=lambda line: None), **SMALL, prune=True)
 
@@ -124,8 +124,8 @@ def test_weights_to_start_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("classes", "told"),
     [
-        ("cat,dog", "--classes cat,dog: numbers with commas between them, such as 3,5"),
-        ("1", "classes 1: two or more different ones"),
+        ("cat,dog", "--classes cat,dog; write numbers separated by commas, such as 3,5"),
+        ("1", "classes 1; give two or more different ones"),
         ("1,7", r"no examples of class 7; there are \[0, 1, 2\]"),
     ],
 )

@@ -1,8 +1,9 @@
-"""Recipes: the well-known ways to prune, each a short script over the public API, run by `secateur recipe NAME`.
+"""Recipes: well-known pruning methods as short scripts over the public API, run by `secateur recipe NAME`.
 
-A recipe is a module with `NAME`, `SOURCE` and `run(options, **flags) -> Result`; the flags are keyword parameters whose
-annotations are typer options. The first line of its docstring is what the list of recipes says of it. Recipes are
-imported when they run, and they import libraries that not everybody has (torchvision, transformers) later still.
+A recipe may import every package except the command line. To add one, write a module with `NAME`, `SOURCE` and
+`run(options, **flags) -> Result`, and name it in `RECIPES`. Flags are keyword parameters whose annotations are typer
+options; the first line of the docstring is shown in the list of recipes. Recipes are imported only when they run, and
+optional libraries (torchvision, transformers) are imported inside functions.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ RECIPES: Table[str, str] = Table(
 
 
 def load_recipe(name: str) -> ModuleType:
-    """The module of a recipe. Raises `InputError` for an unknown name.
+    """Return the module of a recipe. Raises `InputError` for an unknown name.
 
     >>> load_recipe("slimmming")
     Traceback (most recent call last):

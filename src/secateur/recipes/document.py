@@ -21,7 +21,7 @@ RESULT = "result.json"
 
 
 def document(result: Result, command: str, options: Options, seconds: float) -> dict[str, Any]:
-    """What `secateur recipe NAME --json` prints."""
+    """Return the document that `secateur recipe NAME --json` prints."""
     return {
         "recipe": result.recipe,
         "command": command,
@@ -40,7 +40,7 @@ def document(result: Result, command: str, options: Options, seconds: float) -> 
 
 
 def machine() -> dict[str, Any]:
-    """What it ran on: seconds mean nothing without it."""
+    """Describe the machine, which measured seconds depend on."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -50,7 +50,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """What it ran with."""
+    """Return the versions of secateur, PyTorch and Python."""
     return {"secateur": secateur.__version__, "torch": torch.__version__, "python": platform.python_version()}
 
 
@@ -62,7 +62,7 @@ def _processor() -> str:
 
 
 def open_folder(path: Path) -> Path:
-    """The folder, made where it is not there. Raises `FileError` where it cannot be written into."""
+    """Return the folder, created if missing. Raises `FileError` if it is not writable."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path).close()
@@ -72,7 +72,7 @@ def open_folder(path: Path) -> Path:
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> Path:
-    """Write result.json: a reader finds the old one or the new one, never a part."""
+    """Write result.json atomically: a reader finds the old or the new file, never part of one."""
     path, part = folder / RESULT, folder / f".{RESULT}.{os.getpid()}"
     try:
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

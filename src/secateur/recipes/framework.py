@@ -1,4 +1,4 @@
-"""What recipes share: what they are given, what they return, and the few steps that all of them take."""
+"""What recipes share: their options, their results, and a few common steps."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from secateur.errors import InputError
 
 
 def to_stderr(line: str) -> None:
-    """A line of progress."""
+    """Write a line of progress to stderr."""
     sys.stderr.write(f"{line}\n")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What every recipe is given.
+    """The options of every recipe.
 
-    quick: end within 3 minutes on 2 cores. out: a folder for its files, which exists. say: takes lines of progress.
+    quick: finish within 3 minutes on 2 cores. out: an existing folder for files. say: called with lines of progress.
     """
 
     quick: bool = False
@@ -43,9 +43,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table method x figures.
+    """One row of the table of methods and figures.
 
-    metric: such as {"dense": .9, "after_cut": .5, "finetuned": .89, "scratch": .88}; what was not measured is absent.
+    metric: such as {"dense": .9, "after_cut": .5, "finetuned": .89, "scratch": .88}; absent if not measured.
     more: anything else that JSON can hold.
     """
 
@@ -58,10 +58,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """What a recipe found; `print` shows the table.
+    """The result of a recipe; `print` shows the table.
 
-    claim: that of its source. data: how our data differ from the source's. metric: the name of the figures in the rows;
-    those of accuracy are shown in percent. columns: what of a row's `more` the table shows too.
+    claim: the claim of its source. data: how our data differ from the source's. metric: the name of the figures in the
+    rows; accuracy is shown in percent. columns: keys of `more` that the table shows too.
 
     >>> print(Result("r", "halves are as good", "MNIST", (Row("l1", 50, 400, {"after_cut": 0.25}),)))
     claim: halves are as good
@@ -84,7 +84,7 @@ class Result:
 
 
 def table(result: Result) -> list[str]:
-    """The lines of the table: method, parameters, MACs, and every figure that any row has."""
+    """Return the lines of the table: method, parameters, MACs, and every figure that any row has."""
     keys = list(dict.fromkeys(key for row in result.rows for key in row.metric))
     head = ["method", "params", "MACs", *(key.replace("_", " ") for key in keys), *result.columns]
     rows = [
@@ -99,7 +99,7 @@ def table(result: Result) -> list[str]:
 
 
 def shown(value: float | None, metric: str) -> str:
-    """A figure as a reader expects it: accuracy in percent, nothing where nothing was measured.
+    """Format a figure: accuracy in percent, an empty string if it was not measured.
 
     >>> shown(0.9876, "accuracy"), shown(0.01234, "mse"), shown(None, "mse")
     ('98.76 %', '0.01234', '')
@@ -110,7 +110,7 @@ def shown(value: float | None, metric: str) -> str:
 
 
 def needs(module: str, extra: str) -> ModuleType:
-    """A module that not everybody has installed. Raises `InputError` with the command that installs it.
+    """Import an optional module. Raises `InputError` with the command that installs it.
 
     >>> needs("no_such_library.models", "vision")
     Traceback (most recent call last):
@@ -125,7 +125,7 @@ def needs(module: str, extra: str) -> ModuleType:
 
 
 def size(model: nn.Module, example_inputs: Any) -> tuple[int, int]:
-    """Parameters and MACs of one call.
+    """Return the number of parameters, and the MACs of one call.
 
     >>> import torch
     >>> size(nn.Linear(4, 2), torch.zeros(1, 4))
@@ -136,9 +136,9 @@ def size(model: nn.Module, example_inputs: Any) -> tuple[int, int]:
 
 
 def scratch(model: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy with random weights, as its layers draw them by default: what the same architecture is worth untrained.
+    """Return a copy with random weights, drawn by each layer's `reset_parameters`.
 
-    Raises `InputError` for a module that holds parameters and cannot draw them anew.
+    Raises `InputError` for a module that holds parameters and has no such method.
 
     >>> model = nn.Linear(4, 2)
     >>> scratch(model).weight.equal(scratch(model).weight), scratch(model).weight.equal(model.weight)
@@ -158,9 +158,9 @@ def scratch(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def subset(data: Data, train: int | None = None, test: int | None = None, seed: int = 0) -> Data:
-    """`train` and `test` examples of the data (None: all), as many of each class as of any other, drawn by the seed.
+    """Return `train` and `test` examples of the data (None: all), drawn by the seed with equally many of each class.
 
-    Raises `InputError` for data of which single examples cannot be had.
+    Raises `InputError` for data that have only whole batches.
 
     >>> import torch
     >>> every = Batches(lambda i: torch.zeros(len(i), 1), torch.arange(100) % 10, batch_size=8)
@@ -172,9 +172,9 @@ def subset(data: Data, train: int | None = None, test: int | None = None, seed: 
 
 
 def of_classes(data: Data, classes: Sequence[int]) -> Data:
-    """The examples of these classes alone, which are numbered anew in this order.
+    """Return the examples of these classes alone; the classes are renumbered in this order.
 
-    Raises `InputError` for a class that is not there, fewer than two, and data of which single examples cannot be had.
+    Raises `InputError` for a class without examples, fewer than two classes, and data that have only whole batches.
 
     >>> import torch
     >>> every = Batches(lambda i: torch.zeros(len(i), 1), torch.arange(100) % 10, batch_size=8)
@@ -183,13 +183,13 @@ def of_classes(data: Data, classes: Sequence[int]) -> Data:
     ([10, 10], 2)
     """
     if len(set(classes)) < 2 or len(set(classes)) < len(classes):
-        raise InputError(f"classes {', '.join(map(str, classes))}: two or more different ones")
+        raise InputError(f"classes {', '.join(map(str, classes))}; give two or more different ones")
     return Data(_only(data.train, classes), _only(data.test, classes), len(classes))
 
 
 def _only(source: Source, classes: Sequence[int]) -> Source:
     if not isinstance(source, Batches):
-        raise InputError(f"{type(source).__name__} gives whole batches, of which no classes can be drawn")
+        raise InputError(f"{type(source).__name__} yields whole batches, so classes cannot be selected")
     is_one = source.targets[:, None] == torch.tensor(classes)  # (examples, classes)
     missing = [number for number, any_is in zip(classes, is_one.any(0).tolist(), strict=True) if not any_is]
     if missing:
@@ -202,7 +202,7 @@ def _some(source: Source, count: int | None, seed: int) -> Source:
     if count is None:
         return source
     if not isinstance(source, Batches):
-        raise InputError(f"{type(source).__name__} gives whole batches, of which no {count} examples can be drawn")
+        raise InputError(f"{type(source).__name__} yields whole batches, so {count} examples cannot be selected")
     if count >= len(source.targets):
         return source
     return _picked(source, stratified(source.targets, count, seed))
@@ -214,9 +214,9 @@ def _picked(source: Batches, chosen: NDArray[np.int64]) -> Batches:
 
 
 def stratified(labels: Tensor, count: int, seed: int) -> NDArray[np.int64]:
-    """Places of `count` examples in `labels: (n,)`, in order, as many of each class as of any other, give or take one.
+    """Return sorted indices of `count` examples in `labels: (n,)`, equally many of each class, give or take one.
 
-    Classes with too few examples give all that they have; the others make up for them.
+    Classes with too few examples contribute all of them; the others make up for the rest.
 
     >>> import torch
     >>> labels = torch.tensor([0, 0, 0, 1, 1, 2])
@@ -226,7 +226,7 @@ def stratified(labels: Tensor, count: int, seed: int) -> NDArray[np.int64]:
     rng = np.random.default_rng(seed)
     label = labels.numpy()
     shuffled = rng.permutation(len(label))
-    turn = np.empty(len(label), np.int64)  # the how-many-th of its class an example is, in shuffled order
+    turn = np.empty(len(label), np.int64)  # rank of each example within its class, in shuffled order
     for one in np.unique(label):
         places = shuffled[label[shuffled] == one]
         turn[places] = np.arange(len(places))

@@ -1,4 +1,4 @@
-"""What the recipes that classify images share: how data are opened, and what is done to one network after another."""
+"""What the recipes for image classification share: opening data, training and evaluating networks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ CALIBRATION = 16  # batches
 
 @dataclass(frozen=True)
 class Images:
-    """Which images, how many of them (None: all), and how large: `side` pixels, or as they are if they are smaller.
+    """Which images, how many of them (None: all), and how large: `side` pixels, or unchanged if they are smaller.
 
-    classes: the task is to tell these from each other; empty: all. Images of the user's own, from folders or a
-    function, are all taken.
+    classes: the classes to distinguish; empty: all. Images of the user, from folders or a function, are all used.
     """
 
     data: str
@@ -43,11 +42,11 @@ class Images:
 
     @property
     def counts(self) -> tuple[int | None, int | None]:
-        """How many for training and how many for testing."""
+        """The numbers of training and test images."""
         return (self.train, self.test) if self.data in DATASETS and not self.folders else (None, None)
 
     def load(self, seed: int) -> Data:
-        """The batches; image folders need no further name than their paths."""
+        """Return the batches."""
         data = load_data(
             "folder" if self.folders else self.data,
             train_path=self.train_path,
@@ -67,7 +66,7 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Smaller:
-    """Batches of images (n, c, h, w), those larger than `side` brought to side x side by means of their pixels."""
+    """Batches of images (n, c, h, w), reduced to side x side by averaging pixels if they are larger."""
 
     source: Source
     side: int
@@ -79,7 +78,7 @@ class Smaller:
         return ((self._smaller(x), y) for x, y in self.source)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, from batch `start` on."""
+        """Return the batches of one epoch, from batch `start` on."""
         numbered: Callable[[int, int], Iterator[Batch]] | None = getattr(self.source, "epoch", None)
         batches = numbered(number, start) if numbered else itertools.islice(self.source, start, None)
         return ((self._smaller(x), y) for x, y in batches)
@@ -90,7 +89,7 @@ class Smaller:
 
 @dataclass(frozen=True)
 class ImageBench:
-    """Data, an example of one image, and what is done to networks on them. told: what figures are measured on."""
+    """Data, an example image, and the steps taken on networks. told: a description of the data."""
 
     data: Data
     example: Tensor
@@ -104,7 +103,7 @@ class ImageBench:
 
     @property
     def classes(self) -> int:
-        """As the data say, or as their labels do."""
+        """The number of classes, from the data or else from the labels."""
         labels = (int(y.max()) for split in (self.data.train, self.data.test) for _, y in split)
         return self.data.num_classes or 1 + max(labels)
 
@@ -113,11 +112,11 @@ class ImageBench:
         return self.example.shape[1]
 
     def calibration(self, batches: int = CALIBRATION) -> Sequence[Batch]:
-        """The first training batches, as they are."""
+        """Return the first training batches."""
         return list(itertools.islice(self.data.train, batches))
 
     def built(self, build: Callable[..., nn.Module], **how: Any) -> nn.Module:
-        """A network for these images, with weights by the seed. Raises `InputError` for images too small for it."""
+        """Return a network with weights drawn by the seed. Raises `InputError` if the images are too small for it."""
         with seeded(self.options.seed):
             model = build(channels=self.channels, num_classes=self.classes, **how)
         try:
@@ -131,7 +130,7 @@ class ImageBench:
         return model
 
     def trained(self, model: nn.Module, epochs: int, lr: float, **more: Any) -> float:
-        """Train in place; the accuracy on the test images."""
+        """Train in place and return the accuracy on the test images."""
         fit(model, self.data.train, epochs=epochs, options=TrainOptions(lr=lr, seed=self.options.seed), **more)
         return self.accuracy(model)
 
@@ -139,7 +138,7 @@ class ImageBench:
         return evaluate(model, self.data.test)
 
     def row(self, method: str, model: nn.Module, *, more: dict[str, Any] | None = None, **metric: float) -> Row:
-        """The figures of a network, said as soon as they are there."""
+        """Return the figures of a network, and report them as progress."""
         row = Row(method, *size(model, torch.zeros_like(self.example)), metric, more or {})
         figures = ", ".join(f"{key} {100 * value:.2f} %" for key, value in metric.items())
         self.options.say(f"{method}: {row.params:,} parameters, {row.macs:,} MACs, {figures}")
@@ -147,7 +146,7 @@ class ImageBench:
 
 
 def _counted(data: Data) -> str:
-    """How many examples there are, where the data say."""
+    """Return the numbers of examples as a phrase, if they are known."""
     sources = [split.source if isinstance(split, Smaller) else split for split in (data.train, data.test)]
     counts = [len(source.targets) for source in sources if isinstance(source, Batches)]
     return f"{counts[0]:,} training and {counts[1]:,} test " if len(counts) == 2 else ""

@@ -1,8 +1,8 @@
-"""The filters with the smallest sum of absolute weights go, at a rate for each layer; sensitive layers are spared.
+"""Cuts the filters with the smallest L1 norm, at a rate for each layer; sensitive layers are spared.
 
-Only layers go whose width is nobody else's business: in a residual block all convolutions but the last. How sensitive a
-layer is, is measured by cutting it alone. The source came with a script for each network; here a network is a line of
-`NETS`, and its rates are rules of `secateur.Select`.
+Only layers whose width is not shared with others are cut: in a residual block, all convolutions except the last. The
+sensitivity of a layer is measured by cutting it alone. The source had a script for each network; here a network is a
+line of `NETS`, and its rates are rules of `secateur.Select`.
 
     secateur recipe l1-filters --net resnet56 --out run
 """
@@ -39,7 +39,7 @@ CLAIM = (
 )
 RATIOS = (0.75, 0.5, 0.25)
 PROBES = 8
-"""Batches of training images on which one cut after another is tried."""
+"""Batches of training images that each cut is evaluated on."""
 
 LR, FINETUNE_LR = 0.05, 0.003
 
@@ -49,14 +49,14 @@ def _stages(*keeps: float) -> tuple[str, ...]:
 
 
 def _spared(blocks: int, *layers: int) -> tuple[str, ...]:
-    """As the paper numbers layers: the first convolution of block k of all, from 1 on, is layer 2 k."""
+    """Return rules by the paper's layer numbers: the first convolution of block k, counted from 1, is layer 2 k."""
     places = [divmod(layer // 2 - 1, blocks) for layer in layers]
     return tuple(f"layer{stage + 1}.{block}.conv1: keep=1" for stage, block in places)
 
 
 @dataclass(frozen=True)
 class FiltersNet:
-    """A network, the selector of the layers that may go, and the rates of the paper as rules, by the paper's name."""
+    """A network, the selector of the layers to cut, and the rates of the paper as rules, by the paper's name."""
 
     build: Callable[..., nn.Module]
     only: str
@@ -88,7 +88,7 @@ NETS: dict[str, FiltersNet] = {
     ),
     "bottlenecks29": FiltersNet(partial(cifar_resnet, 29, bottleneck=True), "layer*.conv1, layer*.conv2"),
 }
-"""Rates are what remains of a layer's filters. Networks without are cut where they are measured to bear it."""
+"""Rates are the shares of filters to keep. Networks without rates are cut by their measured sensitivity."""
 
 
 def run(
@@ -97,16 +97,22 @@ def run(
     net: Annotated[
         Optional[str], Option(help=f"One of {', '.join(NETS)}; by default resnet56, or resnet20 with --quick.")
     ] = None,
-    keep: Annotated[float, Option(min=0.01, max=0.99, help="What remains of each layer that bears it.")] = 0.5,
-    bears: Annotated[float, Option(min=0, max=1, help="By how much accuracy may fall when it is cut alone.")] = 0.06,
+    keep: Annotated[
+        float, Option(min=0.01, max=0.99, help="Share of filters to keep in each layer that tolerates the cut.")
+    ] = 0.5,
+    bears: Annotated[
+        float, Option(min=0, max=1, help="Accuracy that a tolerant layer may lose when cut alone.")
+    ] = 0.06,
     data: Annotated[str, Option(help="cifar10-jpeg, mnist, fashion-mnist, ...")] = "cifar10-jpeg",
     train_path: Annotated[Optional[str], Option(help="Folder of training images, one sub-folder per class.")] = None,
     test_path: Annotated[Optional[str], Option(help="Folder of test images.")] = None,
-    width: Annotated[float, Option(help="Times as many channels as the network of the source has.")] = 1.0,
-    image_size: Annotated[int, Option(min=8, help="Larger images are brought down to it.")] = 32,
-    epochs: Annotated[int, Option(min=1, help="Of training, where no trained weights are given.")] = 6,
-    finetune_epochs: Annotated[int, Option(min=1, help="Behind the cut.")] = 1,
-    images: Annotated[Optional[int], Option(min=1, help="To train on; by default 2,400, or 1,200.")] = None,
+    width: Annotated[float, Option(help="Factor on the channels of the source's network.")] = 1.0,
+    image_size: Annotated[int, Option(min=8, help="Larger images are reduced to this side, in pixels.")] = 32,
+    epochs: Annotated[int, Option(min=1, help="Epochs of training, if there are no trained weights.")] = 6,
+    finetune_epochs: Annotated[int, Option(min=1, help="Epochs after the cut.")] = 1,
+    images: Annotated[
+        Optional[int], Option(min=1, help="Training images; by default 2,400, or 1,200 with --quick.")
+    ] = None,
     batch_size: Annotated[int, Option(min=1, help="Images per batch.")] = 32,
 ) -> Result:
     """Measure how sensitive each layer is, drop the smallest filters, fine-tune, and compare with scratch."""
@@ -147,7 +153,7 @@ class _Epochs:
 
 
 def _given(net: str, images: Images, width: float) -> Path | None:
-    """Trained weights for these images, where they lie beside them."""
+    """Return the file of trained weights next to the images, if there is one."""
     if images.data != "cifar10-jpeg" or images.train_path or (width, images.side) != (1.0, cifar.SIDE):
         return None
     path = cifar.find().parent / f"{net}_cifar10jpeg.safetensors"
@@ -155,7 +161,7 @@ def _given(net: str, images: Images, width: float) -> Path | None:
 
 
 def sensitivities(bench: ImageBench, dense: nn.Module, only: str) -> secateur.Sensitivity:
-    """What it does to accuracy to cut one layer alone, on training images; drawn where there is a folder for it."""
+    """Measure the accuracy with each layer cut alone, on training images; plot it if there is a folder."""
     probes = bench.calibration(PROBES)
     measured = secateur.sensitivity(
         secateur.trace(dense, bench.example),
@@ -169,24 +175,24 @@ def sensitivities(bench: ImageBench, dense: nn.Module, only: str) -> secateur.Se
     if bench.options.out and find_spec("plotly"):
         measured.plot(bench.options.out / "sensitivity.html")
     elif bench.options.out:
-        bench.options.say("no plot of it: that needs plotly, pip install 'secateur[plot]'")
+        bench.options.say("no plot: plotly is not installed; pip install 'secateur[plot]'")
     return measured
 
 
 def curves(measured: secateur.Sensitivity) -> dict[str, dict[str, float]]:
-    """By layer and share that remains, the accuracy lost."""
+    """Return the accuracy lost, by layer and share kept."""
     return {c.name: {f"{p.ratio:g}": measured.dense - p.value for p in c.points} for c in measured.curves}
 
 
 def bearing(measured: secateur.Sensitivity, keep: float, bears: float) -> tuple[str, ...]:
-    """`keep` of each layer that loses no more than `bears` at the nearest share that was measured of it."""
+    """Return rules that keep `keep` of each layer that loses at most `bears` at the nearest measured share."""
     nearest_points = {c.name: min(c.points, key=lambda p: abs(p.ratio - keep)) for c in measured.curves if c.points}
     lost = {name: measured.dense - point.value for name, point in nearest_points.items()}
     return tuple(f"axis={name}: keep={keep if drop <= bears + 1e-9 else 1}" for name, drop in lost.items())
 
 
 def cut(dense: nn.Module, bench: ImageBench, rules: Sequence[str], importance: str) -> nn.Module:
-    """The network with what the rules leave of its layers."""
+    """Return the network cut by the rules."""
     return secateur.prune(
         dense, bench.example, importance=importance, select=list(rules), seed=bench.options.seed
     ).model
@@ -195,7 +201,7 @@ def cut(dense: nn.Module, bench: ImageBench, rules: Sequence[str], importance: s
 def _compared(
     bench: ImageBench, dense: nn.Module, rates: Mapping[str, Sequence[str]], epochs: _Epochs
 ) -> Iterator[Row]:
-    """A row for each set of rates; for the last also with filters at random, and from scratch."""
+    """Yield a row for each set of rates; for the last one also with random filters, and from scratch."""
     rules: Sequence[str] = ()
     for name, rules in rates.items():
         yield _tuned(bench, name, cut(dense, bench, rules, "l1"), epochs.finetune)

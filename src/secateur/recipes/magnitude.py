@@ -1,7 +1,7 @@
-"""The smallest weights become zero, the rest is trained on, and again, until accuracy has dropped as far as allowed.
+"""Sets the smallest weights to zero and fine-tunes, round by round, until accuracy drops further than allowed.
 
-Masks hold the zeros while the network trains (`secateur.mask`). In the end they are made permanent, units that nothing
-is left of are cut away, and the same sparse network is trained from random weights to see what pruning is worth.
+Masks keep the zeros during training (`secateur.mask`). At the end they are made permanent and units that are entirely
+zero are cut. For comparison, the same sparse network is trained from random weights.
 
     secateur recipe magnitude --quick
 """
@@ -33,7 +33,7 @@ SPARSITIES = (0.5, 0.75, 0.85, 0.9, 0.92, 0.95, 0.97, 0.98, 0.99)
 QUICK_SPARSITIES = (0.5, 0.8, 0.9)
 QUICK = {"train": 4_000, "test": 1_000}
 LR = {"mlp": 0.05, "cnn": 0.01}
-"""Of the first step. The convolutional network has no norms, and at 0.05 its loss may leave the numbers."""
+"""The peak learning rate. The convolutional network has no norms, and its loss may diverge at 0.05."""
 EXAMPLE = torch.zeros(1, 1, 28, 28)
 
 
@@ -49,7 +49,7 @@ class LeNet300(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """LeNet-5 as Caffe has it; x: (n, 1, 28, 28) -> scores (n, 10)"""
+    """LeNet-5 as in Caffe; x: (n, 1, 28, 28) -> scores (n, 10)"""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Bench:
     options: Options
 
     def trained(self, model: nn.Module, epochs: int, lr: float) -> float:
-        """Train in place; the accuracy on the test data."""
+        """Train in place and return the accuracy on the test data."""
         fit(model, self.data.train, epochs=epochs, options=TrainOptions(lr=lr, seed=self.options.seed))
         return self.accuracy(model)
 
@@ -83,7 +83,7 @@ class Bench:
         return evaluate(model, self.data.test)
 
     def row(self, method: str, model: nn.Module, masks: Masks | None = None, /, **metric: float) -> Row:
-        """The figures of a network, said as soon as they are there."""
+        """Return the figures of a network, and report them as progress."""
         self.options.say(f"{method}: " + ", ".join(f"{key} {100 * value:.2f} %" for key, value in metric.items()))
         more = {"sparsity": masks.sparsity, "density": masks.density} if masks is not None else {}
         return Row(method, *size(model, EXAMPLE), metric, more)
@@ -97,11 +97,11 @@ def run(
         "mnist"
     ),
     max_drop: Annotated[
-        float, Option(min=0.0, help="Accuracy below the dense network's that ends the rounds.")
+        float, Option(min=0.0, help="Loss of accuracy against the dense network that ends the rounds.")
     ] = 0.005,
-    scope: Annotated[str, Option(help="Whose weights compete: global, layer or output.")] = "layer",
-    epochs: Annotated[int, Option(min=1, help="Of training the dense network.")] = 8,
-    finetune_epochs: Annotated[int, Option(min=1, help="After each round.")] = 3,
+    scope: Annotated[str, Option(help="Which weights are ranked together: global, layer or output.")] = "layer",
+    epochs: Annotated[int, Option(min=1, help="Epochs of training the dense network.")] = 8,
+    finetune_epochs: Annotated[int, Option(min=1, help="Epochs after each round.")] = 3,
     batch_size: Annotated[int, Option(min=1, help="Examples per batch.")] = 64,
 ) -> Result:
     """Prune the smallest weights, fine-tune, repeat; stop at the allowed drop."""
@@ -140,7 +140,7 @@ def _rows(name: str, bench: Bench, max_drop: float, scope: str) -> Iterator[Row]
 
 
 def _results(name: str, model: nn.Module, bench: Bench) -> Iterator[Row]:
-    """The last good network: without units that are entirely zero, without masks, and from random weights."""
+    """Yield rows for the last good network: with dead units cut and masks hardened, and from random weights."""
     masks = masks_of(model)
     small = secateur.cut(model, masks.plan(EXAMPLE))
     masks_of(small).harden()
@@ -148,6 +148,8 @@ def _results(name: str, model: nn.Module, bench: Bench) -> Iterator[Row]:
     with seeded(bench.options.seed + 1):
         fresh = NETS[name]()
     kept = masks.masks
-    copied = mask(fresh, masks.sparsity, criterion=lambda layer, weight: kept[layer].to(weight))  # one for what stays
+    copied = mask(
+        fresh, masks.sparsity, criterion=lambda layer, weight: kept[layer].to(weight)
+    )  # scores: one for weights that stay
     scratch = bench.trained(fresh, bench.epochs + bench.finetune_epochs, LR[name])
     yield bench.row(f"{name}, same masks from scratch", fresh, copied, scratch=scratch)

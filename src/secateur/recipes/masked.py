@@ -1,8 +1,7 @@
-"""A trained network brought to exact widths, with several ways to choose the units: what both masked recipes run.
+"""The steps of both masked recipes: a trained network is cut to exact widths, with units chosen in several ways.
 
-The network is trained, cut in one step to the widths that are asked for, and fine-tuned. The last row is the same small
-network from random weights, trained for as many epochs as training and fine-tuning took together: what the cut is worth
-is the distance to it.
+The network is trained, cut in one step to the requested widths, and fine-tuned. The last row, for comparison, is the
+same small network from random weights, trained for as many epochs as training and fine-tuning took together.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "obs": {"importance": "obs"},
     "obs + lsq": {"importance": "obs", "recover": "lsq"},
 }
-"""What a row is called -> how `secateur.prune` chooses the units, and recovers."""
+"""The name of a row -> the arguments of `secateur.prune` that choose and recover the units."""
 
 LR = 0.05
-"""Of training and of fine-tuning: going back to the rate of training does better than a small one (Renda et al.,
+"""For training and for fine-tuning: returning to the rate of training works better than a small rate (Renda et al.,
 Comparing Rewinding and Fine-tuning in Neural Network Pruning, ICLR 2020)."""
 
 QUICK = {"train": 12_000, "test": 2_000}
@@ -41,7 +40,7 @@ CALIBRATION = 16  # batches
 
 @dataclass(frozen=True)
 class MaskedCase:
-    """A network, an example of its input, and the widths that its axes are to have."""
+    """A network, an example of its input, and the widths that its axes should have."""
 
     build: Callable[[], nn.Module]
     example: Tensor
@@ -50,7 +49,7 @@ class MaskedCase:
 
 @dataclass(frozen=True)
 class MaskedTraining:
-    """On what, and how long."""
+    """The data, and how long to train."""
 
     data: str = "mnist"
     epochs: int = 4
@@ -60,7 +59,7 @@ class MaskedTraining:
 
 @dataclass(frozen=True)
 class MaskedWorkshop:
-    """A case with its data, and the steps that are taken on it."""
+    """A case with its data, and the steps taken on it."""
 
     case: MaskedCase
     training: MaskedTraining
@@ -75,12 +74,12 @@ class MaskedWorkshop:
         return cls(case, training, options, data, list(itertools.islice(data.train, CALIBRATION)))
 
     def trained(self, model: nn.Module, epochs: int) -> float:
-        """Train in place; the accuracy on the test data."""
+        """Train in place and return the accuracy on the test data."""
         fit(model, self.data.train, epochs=epochs, options=TrainOptions(lr=LR, seed=self.options.seed))
         return evaluate(model, self.data.test)
 
     def pruned(self, dense: nn.Module, **how: Any) -> nn.Module:
-        """The dense network at the widths of the case."""
+        """Return the dense network cut to the widths of the case."""
         return secateur.prune(
             dense,
             self.case.example,
@@ -92,14 +91,14 @@ class MaskedWorkshop:
         ).model
 
     def row(self, method: str, model: nn.Module, **metric: float) -> Row:
-        """The figures of a network, said as soon as they are there."""
+        """Return the figures of a network, and report them as progress."""
         row = Row(method, *size(model, self.case.example), metric)
         self.options.say(f"{method}: " + ", ".join(f"{key} {100 * value:.2f} %" for key, value in metric.items()))
         return row
 
 
 def compare(case: MaskedCase, training: MaskedTraining, options: Options) -> tuple[Row, ...]:
-    """The dense network, the small one by each method, and the small one from scratch."""
+    """Return a row for the dense network, the small one by each method, and the small one from scratch."""
     shop = MaskedWorkshop.open(case, training, options)
     with seeded(options.seed):
         dense = case.build()
@@ -121,7 +120,7 @@ def compare(case: MaskedCase, training: MaskedTraining, options: Options) -> tup
 
 
 def told(training: MaskedTraining, options: Options, source: str) -> str:
-    """What the figures were measured on, and how that differs from the source."""
+    """Describe the data and training of the figures, and how they differ from the source."""
     some = f"{QUICK['train']:,} training and {QUICK['test']:,} test images of " if options.quick else ""
     return f"{some}{training.data}, trained {training.epochs} + {training.finetune_epochs} epochs; {source}"
 

@@ -1,7 +1,7 @@
 """A ConvNet of [32, 64, 64] channels on MNIST, cut to exactly [8, 16, 32] through the flatten.
 
-The last convolution's 64 channels at 7 x 7 places are the 3,136 inputs of the classifier: dropping a channel takes 49
-columns there. By hand that index arithmetic is where it goes wrong; here the widths are named, and that is all.
+The last convolution's 64 channels at 7 x 7 places are the 3,136 inputs of the classifier, so dropping a channel removes
+49 of its columns. By hand, that index arithmetic is error-prone; here only the widths are given.
 
     secateur recipe masked-convnet --quick
 """
@@ -46,8 +46,8 @@ def run(
     data: Annotated[str, Option(help="mnist, fashion-mnist, or file.py:function with images of the same size.")] = (
         "mnist"
     ),
-    epochs: Annotated[int, Option(min=1, help="Of training the dense network.")] = 2,
-    finetune_epochs: Annotated[int, Option(min=1, help="After the cut.")] = 1,
+    epochs: Annotated[int, Option(min=1, help="Epochs of training the dense network.")] = 2,
+    finetune_epochs: Annotated[int, Option(min=1, help="Epochs after the cut.")] = 1,
     batch_size: Annotated[int, Option(min=1, help="Examples per batch.")] = 64,
 ) -> Result:
     """Train, cut to [8, 16, 32] by several criteria, fine-tune, and compare with the small network from scratch."""

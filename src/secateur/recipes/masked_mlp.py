@@ -1,7 +1,7 @@
 """A 784-200-200-10 perceptron on MNIST, cut to exactly [50, 100, 10] instead of masked.
 
-Layers with masks only set weights to zero: the network stays as large as it was, and whoever wants the small one copies
-rows and columns by hand. Here the widths are named, and the rows of one layer go with the columns of the next.
+Masks only set weights to zero: the network keeps its size, and to make it smaller one copies rows and columns by hand.
+Here only the widths are given, and the columns of the next layer are cut along with the rows of each layer.
 
     secateur recipe masked-mlp --quick
 """
@@ -21,7 +21,7 @@ NAME = "masked-mlp"
 SOURCE = "the masked layers of Wang and Ding, Weights Pruning PyTorch Implementation, after Han et al., NIPS 2015"
 CLAIM = "784-200-200-10 can be brought to exactly [50, 100, 10], and fine-tuning brings the accuracy back"
 WIDTHS = {"linear1": 50, "linear2": 100}
-"""The ten outputs are classes, and stay."""
+"""The ten outputs are classes and are never cut."""
 
 
 class MLP(nn.Module):
@@ -44,8 +44,8 @@ def run(
     data: Annotated[str, Option(help="mnist, fashion-mnist, or file.py:function with images of the same size.")] = (
         "mnist"
     ),
-    epochs: Annotated[int, Option(min=1, help="Of training the dense network.")] = 8,
-    finetune_epochs: Annotated[int, Option(min=1, help="After the cut.")] = 4,
+    epochs: Annotated[int, Option(min=1, help="Epochs of training the dense network.")] = 8,
+    finetune_epochs: Annotated[int, Option(min=1, help="Epochs after the cut.")] = 4,
     batch_size: Annotated[int, Option(min=1, help="Examples per batch.")] = 64,
 ) -> Result:
     """Train, cut to [50, 100, 10] by several criteria, fine-tune, and compare with the small network from scratch."""

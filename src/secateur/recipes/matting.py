@@ -1,4 +1,4 @@
-"""What the recipe of the matting network works with: its data, training, measuring, and how large everything is."""
+"""Data, training, measurements and sizes for the recipe of the matting network."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from secateur.report import timings
 from secateur.train import Progress, TrainOptions, fit
 
 SIDE = 512
-"""Pixels of a side of the image that parameters, MACs and time are counted for; composites are smaller."""
+"""Side in pixels of the image that MACs and time are measured for; composites are smaller."""
 
 
 @dataclass(frozen=True)
 class MattingSizes:
-    """Pixels of a side of a composite, images of a batch, and numbers of batches: to train on, to tune on, ..."""
+    """Side of a composite in pixels, images per batch, and numbers of batches for each purpose."""
 
     side: int
     batch: int
@@ -32,7 +32,7 @@ class MattingSizes:
     tuning: int
     calibration: int
     test: int
-    calls: int  # that are timed
+    calls: int  # timed calls
 
 
 FULL = MattingSizes(side=96, batch=8, dense=280, tuning=100, calibration=4, test=16, calls=10)
@@ -51,7 +51,7 @@ class Errors:
 
 @dataclass(frozen=True)
 class MattingWorkshop:
-    """The data, and the steps that are taken on a model. `example`: what parameters and MACs are counted for."""
+    """The data, and the steps taken on a model. `example`: the input that MACs are counted for."""
 
     sizes: MattingSizes
     options: Options
@@ -61,17 +61,17 @@ class MattingWorkshop:
 
     @classmethod
     def open(cls, sizes: MattingSizes, options: Options) -> MattingWorkshop:
-        """Raises `InputError` where the font or scikit-image is missing."""
+        """Open the data. Raises `InputError` if the font or scikit-image is missing."""
         train = composites("train", side=sizes.side, batches=sizes.dense, batch_size=sizes.batch, seed=options.seed)
         test = composites("test", side=sizes.side, batches=sizes.test, batch_size=sizes.batch)
         return cls(sizes, options, train, list(test))
 
     def batches(self, count: int, kind: int) -> Composites:
-        """Some more training batches, others for every kind."""
+        """Return further training batches, different for each kind."""
         return replace(self.train, batches=count, seed=1000 * (self.options.seed + 1) + kind)
 
     def dense(self) -> MODNet:
-        """A MODNet, its encoder trained on ImageNet where the weights are at hand, trained on composites."""
+        """Return a MODNet trained on composites, with an ImageNet encoder if its weights are installed."""
         with seeded(self.options.seed):
             model = MODNet()
         path = trunk_path()
@@ -84,7 +84,7 @@ class MattingWorkshop:
     def fitted(
         self, model: nn.Module, batches: Composites, lr: float, optimizer: torch.optim.Optimizer | None = None
     ) -> None:
-        """Train in place, one pass, with a cosine from `lr`, or that of an optimizer."""
+        """Train in place for one epoch, with a cosine schedule from `lr`, or from the rate of the optimizer."""
 
         def say(now: Progress) -> None:
             if now.step % max(1, now.steps // 4) == 0:
@@ -93,17 +93,17 @@ class MattingWorkshop:
         fit(model, batches, epochs=1, options=self.training(lr), optimizer=optimizer, progress=say)
 
     def training(self, lr: float) -> TrainOptions:
-        """AdamW, a few steps of warm-up, and the losses of MODNet."""
+        """Return options for AdamW, a short warm-up, and the losses of MODNet."""
         return TrainOptions(optimizer="adamw", lr=lr, loss=modnet_loss, seed=self.options.seed, warmup=5)
 
     def errors(self, model: nn.Module) -> Errors:
-        """How far the mattes of a model are from the true alpha, on the test images."""
+        """Return the errors of a model's mattes against the true alpha, on the test images."""
         with mode(model, training=False), torch.no_grad():
             found = [(mse(out, y), mad(out, y)) for out, y in ((call(model, (x, True)), y) for x, y in self.test)]
         return Errors(*(sum(values) / len(values) for values in zip(*found, strict=True)))
 
     def row(self, method: str, model: nn.Module, **when: Errors) -> Row:
-        """The figures of a model, said as soon as they are there."""
+        """Return the figures of a model, and report them as progress."""
         metric = {name: errors.mse for name, errors in when.items()}
         metric |= {f"{name}_mad": errors.mad for name, errors in when.items()}
         row = Row(method, *size(model, self.example), metric)
@@ -111,7 +111,7 @@ class MattingWorkshop:
         return row
 
     def latency(self, dense: nn.Module, small: nn.Module) -> dict[str, float]:
-        """Milliseconds of one matte alone (`inference=True`), both models in turn, here and now; and its MACs."""
+        """Measure milliseconds and MACs of one matte (`inference=True`), with calls of both models alternating."""
         old, new = timings([dense.eval(), small.eval()], [self.example, True], repeats=self.sizes.calls)
         return {
             "dense_ms": round(old.median, 1),

@@ -1,4 +1,4 @@
-"""Mattes side by side: a row for each image, a column for the image, the true alpha and the matte of each model."""
+"""A picture of mattes: a row for each image; columns for the image, the true alpha and each model's matte."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from secateur.anatomy.running import call, mode
 from secateur.errors import FileError
 
 GAP, HEAD = 4, 14
-"""Pixels between pictures, and above the first row for the names of the columns."""
+"""Pixels between pictures, and above the first row for column names."""
 
 
 def write_picture(path: Path, models: Mapping[str, nn.Module], image: Tensor, alpha: Tensor) -> Path:
-    """Write a PNG of image: (n, 3, h, w) from -1 to 1, alpha: (n, 1, h, w) and what each model makes of the images.
+    """Write a PNG of image: (n, 3, h, w) from -1 to 1, alpha: (n, 1, h, w) and each model's mattes.
 
-    A reader of `path` finds the old picture or the new one. Raises `FileError` where it cannot be written.
+    The file is written atomically. Raises `FileError` if it cannot be written.
     """
     from PIL import Image, ImageDraw
 
@@ -40,13 +40,13 @@ def write_picture(path: Path, models: Mapping[str, nn.Module], image: Tensor, al
 
 
 def matte(model: nn.Module, image: Tensor) -> Tensor:
-    """What MODNet makes of images, (n, 1, h, w), in evaluation mode."""
+    """Return the mattes (n, 1, h, w) of images, in evaluation mode."""
     with mode(model, training=False), torch.no_grad():
         return call(model, image)[2].cpu()
 
 
 def grid(columns: list[Tensor]) -> Tensor:
-    """Columns of pictures (n, 1 or 3, h, w), 0 to 1 -> one white sheet (3, H, W) with all of them and room above.
+    """Arrange columns of pictures (n, 1 or 3, h, w), 0 to 1, on a white sheet (3, H, W) with room above.
 
     >>> grid([torch.zeros(2, 1, 8, 8), torch.zeros(2, 3, 8, 8)]).shape
     torch.Size([3, 42, 28])

@@ -1,14 +1,14 @@
-"""MODNet, a portrait matting network, cut to what others made by hand in weeks: small cuts, each followed by tuning.
+"""Cuts MODNet, a portrait matting network, in small steps with fine-tuning, to the size of a model pruned by hand.
 
-The story: somebody pruned MODNet with NNI, from 6.45 M parameters and 18,117 M MACs at 512 x 512 to 1.76 M and 8,977 M.
-Keys were renamed and channels edited by hand, and the statistics of batch norms got lost on the way. Here the target is
-one line. Norms that are half batch norm and half instance norm, one encoder under two names and images concatenated to
-features are the tracer's business, and the statistics follow their channels.
+That model was made with NNI in weeks, from 6.45 M parameters and 18,117 M MACs at 512 x 512 to 1.76 M and 8,977 M.
+Keys were renamed and channels edited by hand, and the statistics of batch norms were lost. Here the target is one line.
+The tracer handles norms that are half batch norm and half instance norm, one encoder under two names, and images
+concatenated to features; the statistics follow their channels.
 
     secateur recipe modnet --quick --out mattes/
     secateur recipe modnet --lr-branch 0.5 --hr-branch 0.7 --f-branch 0.8 --backbone 0.6
 
-The second one cuts branch by branch; then there is no other target, unless `--target` names one.
+The second command cuts branch by branch; then there is no other target, unless `--target` is given.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CLAIM = (
 )
 BY_HAND = ("params=1.76e6", "macs=8.98e9")
 COMPARED = (("l2", "none"), ("l2", "norms"), ("taylor", "norms"), ("fisher", "norms"))
-"""Importance and recovery of the rows without tuning."""
+"""Importance and recovery of the rows without fine-tuning."""
 
 PICTURE, WEIGHTS = "mattes.png", "modnet.safetensors"
 PICTURED = 6
@@ -51,7 +51,7 @@ PICTURED = 6
 
 @dataclass(frozen=True)
 class Cut:
-    """What is to remain, and how units are chosen."""
+    """How much to keep, and how units are chosen."""
 
     target: Sequence[str]
     rules: Sequence[str]
@@ -59,7 +59,7 @@ class Cut:
     recover: str
 
     def words(self, calibration: Sequence[Batch]) -> dict[str, Any]:
-        """As `secateur.prune` and `iterate` take them."""
+        """Return the arguments for `secateur.prune` and `iterate`."""
         return {
             "target": list(self.target) or None,
             "select": list(self.rules),
@@ -77,17 +77,20 @@ def run(
     options: Options,
     *,
     target: Annotated[
-        Optional[list[str]], Option(metavar="KIND=NUMBER", help="What remains; by default what was made by hand.")
+        Optional[list[str]],
+        Option(metavar="KIND=NUMBER", help="How much to keep; by default the size of the model pruned by hand."),
     ] = None,
-    backbone: Annotated[Optional[float], Option(help="Share of the encoder's channels that remains.")] = None,
+    backbone: Annotated[Optional[float], Option(help="Share of the encoder's channels to keep.")] = None,
     lr_branch: Annotated[Optional[float], Option(help="The same for the low-resolution branch.")] = None,
     hr_branch: Annotated[Optional[float], Option(help="The same for the high-resolution branch.")] = None,
     f_branch: Annotated[Optional[float], Option(help="The same for the fusion branch.")] = None,
-    steps: Annotated[int, Option(min=1, help="Cuts, each followed by tuning.")] = 4,
-    importance: Annotated[str, Option(help="What makes a channel worth keeping.")] = "fisher",
-    recover: Annotated[str, Option(help="After each cut: norms (taken anew), shift, lsq, or none.")] = "norms",
+    steps: Annotated[int, Option(min=1, help="Number of cuts, each followed by fine-tuning.")] = 4,
+    importance: Annotated[str, Option(help="How to score channels.")] = "fisher",
+    recover: Annotated[
+        str, Option(help="Recovery after each cut: norms (statistics measured again), shift, lsq, or none.")
+    ] = "norms",
 ) -> Result:
-    """Train, cut in small steps and at once, tune for as long, and compare."""
+    """Train, cut in small steps and in one step, fine-tune equally long, and compare."""
     shares = {"backbone": backbone, "lr_branch": lr_branch, "hr_branch": hr_branch, "f_branch": f_branch}
     rules = [f"{branch}.*: keep={share}" for branch, share in shares.items() if share is not None]
     cut = Cut(target or (() if rules else BY_HAND), rules, importance, recover)
@@ -120,7 +123,7 @@ def run(
 
 
 def compared(shop: MattingWorkshop, dense: nn.Module, cut: Cut, calibration: Sequence[Batch]) -> Iterator[Row]:
-    """The whole cut by other criteria, without tuning."""
+    """Yield rows for the whole cut by other criteria, without fine-tuning."""
     for importance, recover in COMPARED:
         other = replace(cut, importance=importance, recover=recover)
         if other != cut:
@@ -129,7 +132,7 @@ def compared(shop: MattingWorkshop, dense: nn.Module, cut: Cut, calibration: Seq
 
 
 def tuned(shop: MattingWorkshop, model: nn.Module) -> Errors:
-    """How a copy does after all of the tuning in one go: of the dense network too, whose training is not at its end."""
+    """Return the errors of a copy after all fine-tuning; the dense network also still improves by it."""
     copied = copy.deepcopy(model)
     shop.fitted(copied, shop.batches(shop.sizes.tuning, kind=2), TUNING_LR)
     return shop.errors(copied)
@@ -138,7 +141,7 @@ def tuned(shop: MattingWorkshop, model: nn.Module) -> Errors:
 def in_steps(
     shop: MattingWorkshop, dense: nn.Module, cut: Cut, steps: int, calibration: Sequence[Batch]
 ) -> tuple[nn.Module, Row]:
-    """A part of the cut, a part of the tuning, and again; the optimizer keeps its moments through every cut."""
+    """Alternate parts of the cut and of the fine-tuning; the optimizer keeps its moments through every cut."""
     optimizer = shop.training(TUNING_LR).make_optimizer(dense)
     rows = []
     for stage in secateur.iterate(
@@ -155,26 +158,26 @@ def in_steps(
 
 
 def from_scratch(shop: MattingWorkshop, small: nn.Module) -> Row:
-    """The same small network from random weights, trained for as long as the others were tuned."""
+    """Return a row for the same small network from random weights, trained as long as the others were fine-tuned."""
     fresh = scratch(small, shop.options.seed)
     shop.fitted(fresh, shop.batches(shop.sizes.tuning, kind=2), LR)
     return shop.row("from scratch", fresh, scratch=shop.errors(fresh))
 
 
 def write_files(folder: Path, shop: MattingWorkshop, models: dict[str, nn.Module]) -> None:
-    """Mattes of test images side by side, and the weights of the last model, for `secateur.load(MODNet(), ...)`."""
+    """Write mattes of test images side by side, and the last model's weights for `secateur.load(MODNet(), ...)`."""
     image, targets = shop.test[0]
     write_picture(folder / PICTURE, models, image[:PICTURED], parts(targets)[0][:PICTURED])
     secateur.save([*models.values()][-1], folder / WEIGHTS)
 
 
 def proved(dense: nn.Module, plan: secateur.Plan, image: Tensor) -> dict[str, Any]:
-    """In float64, before any recovery: the cut network is the dense one with the same channels silenced."""
+    """Verify in float64, before recovery, that the cut network equals the dense one with its channels silenced."""
     return secateur.verify(dense, secateur.cut(dense, plan), plan, image).as_dict()
 
 
 def told(shop: MattingWorkshop) -> str:
-    """What the figures were measured on, and how that differs from the source."""
+    """Describe the data of the figures, and how they differ from the source."""
     sizes = shop.sizes
     figures, people = len(shop.train.figures), sum(len(figure.texts) for figure in shop.train.figures)
     return (

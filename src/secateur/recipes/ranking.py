@@ -1,7 +1,7 @@
-"""The units of a whole network in one order: what "the lowest N of all filters" and "below one global threshold" mean.
+"""Global ranking of the units of a network: "the lowest N of all filters", "below one global threshold".
 
-Budgets of `secateur.plan` count parameters, MACs or the share of each axis. The first papers counted filters, wherever
-they lie, so their recipes name the units that go: `secateur.plan(graph, drop=lowest(graph, scores, 100))`.
+Targets of `secateur.plan` count parameters, MACs or the share of each axis. The first papers counted filters in the
+whole network, so their recipes name the units to cut: `secateur.plan(graph, drop=lowest(graph, scores, 100))`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from secateur.graph.graph import Graph
 
 
 def units_of(graph: Graph) -> int:
-    """How many units there are to choose from: the sizes of all prunable axes."""
+    """Return the number of units in all prunable axes."""
     return sum(axis.size for axis in graph.axes)
 
 
 def lowest(graph: Graph, scores: Mapping[str, Tensor], count: int, *, least: int = 2) -> dict[str, list[int]]:
-    """The `count` units with the lowest scores in the network, by axis, as `drop=` takes them.
+    """Return the `count` units with the lowest scores in the network, by axis, as `drop=` takes them.
 
-    scores: (units,) for each axis, on one scale. least: so many of each axis, those with its highest scores, are not
-    asked, so that no layer ends. Ties fall to the first axis and the lower index. Raises `InputError` where fewer than
-    `count` are left to ask.
+    scores: (units,) for each axis, on one scale. least: the number of units with the highest scores that every axis
+    keeps. Ties go to the first axis and the lower index. Raises `InputError` if fewer than `count` units can be cut.
 
     >>> import secateur
     >>> graph = secateur.trace(torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(3))), torch.zeros(1, 4))
@@ -36,7 +35,8 @@ def lowest(graph: Graph, scores: Mapping[str, Tensor], count: int, *, least: int
     asked = [(float(scores[name][unit]), name, unit) for name, unit in _asked(graph, scores, least)]
     if count > len(asked):
         raise InputError(
-            f"{count} units are to go, but only {len(asked)} of {units_of(graph)} can: each layer keeps {least} or more"
+            f"{count} units are to be cut, but only {len(asked)} of {units_of(graph)} can be\n"
+            f"give fewer: each layer keeps {least} or more"
         )
     gone = {(name, unit) for _, name, unit in sorted(asked, key=lambda one: one[0])[:count]}
     found = {axis.name: [unit for unit in range(axis.size) if (axis.name, unit) in gone] for axis in graph.axes}
@@ -44,7 +44,7 @@ def lowest(graph: Graph, scores: Mapping[str, Tensor], count: int, *, least: int
 
 
 def _asked(graph: Graph, scores: Mapping[str, Tensor], least: int) -> list[tuple[str, int]]:
-    """All units but the best of each axis, in order."""
+    """Return all units except the best of each axis, in order."""
     found = []
     for axis in graph.axes:
         best = torch.argsort(scores[axis.name], descending=True, stable=True)[: max(least, axis.least)].tolist()

@@ -1,9 +1,8 @@
-"""Channels whose norm scale training with an L1 penalty made small go, below one threshold for the whole network.
+"""Trains with an L1 penalty on norm scales, then cuts all channels below one threshold for the whole network.
 
 The source let every block of a pre-activation network choose its channels from the shared stream by an index layer. A
-stream is one axis here: a channel of it goes everywhere or nowhere, judged by the sum of its scales. The index layer
-can be had by `secateur.models.pick.with_picks`. Both, and the mean of the scales in place of their sum, are measured at
-the same MACs.
+stream is one axis here: a channel is cut everywhere or nowhere, by the sum of its scales. For the index layer, see
+`secateur.models.pick.with_picks`. Both, and the mean of scales in place of their sum, are measured at the same MACs.
 
     secateur recipe slimming --net preresnet --keep 0.4
 """
@@ -48,12 +47,12 @@ CLAIM = (
 
 @dataclass(frozen=True)
 class Net:
-    """A network, how wide it is here, and the share of its channels that remains.
+    """A network, how wide it is here, and the share of its channels to keep.
 
-    fall: how many times over the penalty alone would lower a scale to zero in all of training, unless told how strong
-    it is to be. The source's rates, steps and strengths come to 13 for VGG and to 1.3 for the others.
-    stream: the norms that read a stream, before which lists of channels can stand. Such a stream makes many layers
-    narrower at once, so that less has to go of such a network for as many MACs.
+    fall: how many times over the penalty alone would lower a scale to zero in all of training, unless its strength is
+    given. The source's rates, steps and strengths amount to 13 for VGG and to 1.3 for the others.
+    stream: the norms that read a stream and can have an index layer. A cut of a stream makes many layers narrower, so
+    such a network reaches the same MACs with fewer channels cut.
     """
 
     build: Callable[..., nn.Module]
@@ -75,17 +74,17 @@ QUICK = {
 }
 
 LEAST = 2
-"""So many channels each layer keeps, however small their scales: a layer without channels is no layer."""
+"""The minimum number of channels of each layer, however small their scales."""
 
 FIRST_SCALE = 0.5
-"""What scales are at first, as in the source: half-way to where they are to go."""
+"""The initial value of scales, as in the source."""
 
 LR, FINETUNE_LR, MOMENTUM = 0.05, 0.02, 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How hard the penalty pulls (None: by the network's `fall`), and how long training takes."""
+    """The strength of the penalty (None: by the network's `fall`), and the epochs of training."""
 
     strength: float | None
     epochs: int
@@ -97,20 +96,26 @@ def run(
     *,
     net: Annotated[str, Option(help=f"One of {', '.join(NETS)}, or all.")] = "all",
     keep: Annotated[
-        Optional[float], Option(min=0.01, max=0.99, help="The share of channels that remains; by default 0.3 or 0.6.")
+        Optional[float],
+        Option(min=0.01, max=0.99, help="Share of channels to keep; by default 0.3 for vgg, 0.6 for others."),
     ] = None,
     strength: Annotated[
-        Optional[float], Option(min=0, help="Of the penalty; by default it brings scales that nothing holds to zero.")
+        Optional[float],
+        Option(min=0, help="Strength of the penalty; by default enough to bring unused scales to zero."),
     ] = None,
-    index_layer: Annotated[bool, Option(help="Also let each reader of a stream choose its own channels.")] = True,
+    index_layer: Annotated[
+        bool, Option(help="Also measure index layers, where each reader of a stream has its own channels.")
+    ] = True,
     data: Annotated[str, Option(help="fashion-mnist, mnist, cifar10-jpeg, ...")] = "fashion-mnist",
     train_path: Annotated[Optional[str], Option(help="Folder of training images, one sub-folder per class.")] = None,
     test_path: Annotated[Optional[str], Option(help="Folder of test images.")] = None,
-    width: Annotated[Optional[float], Option(help="Times as many channels as the network of the source has.")] = None,
-    image_size: Annotated[int, Option(min=8, help="Larger images are brought down to it.")] = 16,
-    images: Annotated[Optional[int], Option(min=1, help="To train on; by default 4,000, or 1,600.")] = None,
-    epochs: Annotated[int, Option(min=1, help="Of training with the penalty.")] = 3,
-    finetune_epochs: Annotated[int, Option(min=1, help="Behind the cut.")] = 2,
+    width: Annotated[Optional[float], Option(help="Factor on the channels of the source's network.")] = None,
+    image_size: Annotated[int, Option(min=8, help="Larger images are reduced to this side, in pixels.")] = 16,
+    images: Annotated[
+        Optional[int], Option(min=1, help="Training images; by default 4,000, or 1,600 with --quick.")
+    ] = None,
+    epochs: Annotated[int, Option(min=1, help="Epochs of training with the penalty.")] = 3,
+    finetune_epochs: Annotated[int, Option(min=1, help="Epochs after the cut.")] = 2,
     batch_size: Annotated[int, Option(min=1, help="Images per batch.")] = 32,
 ) -> Result:
     """Train with the penalty, cut below one threshold, fine-tune; compare with no penalty, index layers and scratch."""
@@ -132,9 +137,9 @@ def run(
 
 
 def strength_for(fall: float, steps: int) -> float:
-    """A strength that in so many steps would lower a scale that nothing holds by `fall` times what it was at first.
+    """Return the strength that lowers an unused scale by `fall` times its initial value in so many steps.
 
-    Rates go down from `LR` along a cosine, so they are half of it on average, and momentum makes each step last.
+    Rates follow a cosine from `LR`, so they are half of it on average; momentum multiplies the effect of each step.
 
     >>> round(strength_for(1.0, 1000), 6)
     0.002
@@ -152,7 +157,7 @@ class _Slimming:
     training: Training
 
     def rows(self) -> Iterator[Row]:
-        """Dense and cut, without the penalty and with it; with index layers where there are; from scratch."""
+        """Yield rows: dense and cut, without and with the penalty; with index layers, if any; from scratch."""
         keep = f"{self.net.keep:.0%} of the channels"
         plain, row = self._dense("no penalty", 0.0)
         yield row
@@ -207,7 +212,7 @@ class _Slimming:
 
 @dataclass(frozen=True)
 class MeanScale:
-    """The mean of |gamma| over the norms that a channel meets, since so many places become smaller with it."""
+    """The mean of |gamma| over the norms that scale a channel."""
 
     needs = frozenset[str]()
     norm = "none"
@@ -217,16 +222,16 @@ class MeanScale:
 
 
 SUM, MEAN = "bn_scale/none", MeanScale()
-"""Both are the scale itself where a channel meets one norm, as in the source."""
+"""Both equal the scale itself if a channel has one norm, as in the source."""
 
 
 def below_threshold(graph: Graph, count: int, importance: str | Criterion = SUM) -> Plan:
-    """The plan without the `count` channels of the network whose scales are smallest."""
+    """Return the plan that cuts the `count` channels of the network with the smallest scales."""
     return secateur.plan(graph, drop=lowest(graph, score(graph, importance), count, least=LEAST))
 
 
 def as_cheap(graph: Graph, macs: int, importance: str | Criterion = SUM) -> Plan:
-    """The plan below the lowest threshold that leaves no more than so many MACs, or else the least that can be left."""
+    """Return the plan with the lowest threshold that leaves at most `macs`, or else the plan with the fewest MACs."""
     low, high = 0, units_of(graph) - sum(max(LEAST, axis.least) for axis in graph.axes)
     while low < high:
         middle = (low + high) // 2
@@ -236,16 +241,16 @@ def as_cheap(graph: Graph, macs: int, importance: str | Criterion = SUM) -> Plan
 
 
 def remains(made: Plan) -> dict[str, list[int]]:
-    """Channels by axis, before and after."""
+    """Return the number of channels by axis, before and after."""
     return {name: [axis.size, axis.kept_count] for name, axis in made.axes.items()}
 
 
 def scales(model: nn.Module) -> list[Tensor]:
-    """The scale factors of all batch norms."""
+    """Return the scale factors of all batch norms."""
     return [module.weight for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 def deciles(model: nn.Module) -> list[float]:
-    """How large scales are: the least, a tenth of the way up, and so on to the largest."""
+    """Return the deciles of the scales, from the smallest to the largest."""
     sizes = torch.cat([scale.detach().abs() for scale in scales(model)])
     return [round(float(value), 4) for value in sizes.quantile(torch.linspace(0, 1, 11))]

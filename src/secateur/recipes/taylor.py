@@ -1,11 +1,11 @@
-"""Filters ranked by how much the loss should change without them; the lowest of the whole network go, round by round.
+"""Ranks filters by their estimated effect on the loss and cuts the lowest of the whole network, round by round.
 
 Each round scores every filter by the absolute value of activation times gradient, averaged over examples and divided by
-the L2 norm of its layer's scores, drops the lowest, and fine-tunes. The script that made this known for PyTorch knew
-VGG alone, renumbered filters by hand, one after another, and pickled whole models; its flags work here too.
+the L2 norm of its layer's scores, cuts the lowest, and fine-tunes. The script that made this known for PyTorch handled
+only VGG, renumbered filters by hand, one after another, and pickled whole models; its flags work here too.
 
-Its network came from ImageNet and had to tell cats from dogs, with knowledge that a small one of its own would not
-have. `--classes` does so with the data at hand: a network that has learned all classes is tuned to tell some apart.
+That script fine-tuned an ImageNet network to distinguish cats from dogs, with more knowledge than a small network
+trained from scratch. `--classes` does the same with other data: a network trained on all classes is fine-tuned on some.
 
     secateur recipe taylor --classes 3,5
     secateur recipe taylor --train --train-path cats_and_dogs/train --test-path cats_and_dogs/test --out run
@@ -47,21 +47,20 @@ CLAIM = (
 )
 NETS: dict[str, Callable[..., nn.Module]] = {"vgg": vgg_like, "vgg16": vgg16}
 CRITERIA = {"random": "random", "l1": "l1/l2", "taylor": "taylor"}
-"""What a row is called -> the importance, divided by the L2 norm of a layer's scores. The last is that of the source.
-"""
+"""The name of a row -> the importance, divided by the L2 norm of a layer's scores. The last is that of the source."""
 
 ROUND = 512 / 4224
-"""What the source drops per round, of the filters of VGG-16."""
+"""The share of VGG-16's filters that the source cuts per round."""
 
 LEAST = 4
-"""So many filters each layer keeps."""
+"""The minimum number of filters of each layer."""
 
 LR, FINETUNE_LR = 0.05, 0.02
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """`count` rounds, each of which drops `filters` of the network and fine-tunes for `epochs`, the last for twice."""
+    """`count` rounds, each of which cuts `filters` filters and fine-tunes for `epochs`, the last one twice as long."""
 
     count: int
     filters: int
@@ -69,7 +68,7 @@ class Rounds:
 
     @classmethod
     def of(cls, units: int, keep: float, filters: int | None, epochs: int) -> Rounds:
-        """As many as leave `keep` of the units or more. Raises `InputError` where that is not one round."""
+        """Return as many rounds as leave at least `keep` of the units. Raises `InputError` if that is less than one."""
         each = filters or max(1, round(units * ROUND))
         count = int(units * (1 - keep) / each)
         if count < 1:
@@ -78,40 +77,45 @@ class Rounds:
 
     @property
     def at_once(self) -> Rounds:
-        """The same filters and the same training in one round."""
+        """The same cut and the same training in one round."""
         return Rounds(1, self.count * self.filters, (self.count + 1) * self.epochs // 2)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Number of the round and epochs behind it."""
+        """Yield the number of each round and the epochs after it."""
         return ((number, self.epochs * (1 + (number == self.count))) for number in range(1, self.count + 1))
 
 
 def run(
     options: Options,
     *,
-    train: Annotated[bool, Option("--train", help="Only train, and keep the weights in the --out folder.")] = False,
-    prune: Annotated[bool, Option("--prune", help="Only prune what --train left there. Neither: both.")] = False,
+    train: Annotated[bool, Option("--train", help="Only train, and save the weights in the --out folder.")] = False,
+    prune: Annotated[bool, Option("--prune", help="Only prune what --train saved there. By default both.")] = False,
     train_path: Annotated[Optional[str], Option(help="Folder of training images, one sub-folder per class.")] = None,
     test_path: Annotated[Optional[str], Option(help="Folder of test images.")] = None,
-    data: Annotated[str, Option(help="Without folders: cifar10-jpeg, mnist, fashion-mnist, ...")] = "cifar10-jpeg",
+    data: Annotated[
+        str, Option(help="Data if no folders are given: cifar10-jpeg, mnist, fashion-mnist, ...")
+    ] = "cifar10-jpeg",
     net: Annotated[str, Option(help=f"One of {', '.join(NETS)}.")] = "vgg",
     width: Annotated[
-        Optional[float], Option(help="Times as many channels; by default all with folders, else 0.375, or 0.25.")
+        Optional[float], Option(help="Factor on channels; by default 1 with folders, else 0.375, or 0.25 with --quick.")
     ] = None,
     image_size: Annotated[
-        Optional[int], Option(min=8, help="Larger images are brought down to it; by default 64 with folders, else 16.")
+        Optional[int],
+        Option(min=8, help="Larger images are reduced to this side; by default 64 with folders, else 16."),
     ] = None,
-    images: Annotated[Optional[int], Option(min=1, help="To train on; by default 9,000, or 2,000.")] = None,
+    images: Annotated[
+        Optional[int], Option(min=1, help="Training images; by default 9,000, or 2,000 with --quick.")
+    ] = None,
     classes: Annotated[
-        str, Option(help="Learn all, then tell these apart, by number: 3,5 are CIFAR-10's cats and dogs.")
+        str, Option(help="Train on all classes, then on these, by number: 3,5 are CIFAR-10's cats and dogs.")
     ] = "",
     pretrained: Annotated[
-        Optional[Path], Option(help="Weights to start from, as far as they fit: .safetensors, or a state dict.")
+        Optional[Path], Option(help="Initial weights, where shapes match: .safetensors, or a state dict.")
     ] = None,
-    keep: Annotated[float, Option(min=0.01, max=0.99, help="The share of filters that remains.")] = 0.33,
-    filters: Annotated[Optional[int], Option(min=1, help="Dropped per round; by default 12 % of all.")] = None,
-    epochs: Annotated[int, Option(min=1, help="Of training the dense network.")] = 6,
-    finetune_epochs: Annotated[int, Option(min=1, help="Behind each round.")] = 1,
+    keep: Annotated[float, Option(min=0.01, max=0.99, help="Share of filters to keep.")] = 0.33,
+    filters: Annotated[Optional[int], Option(min=1, help="Filters to cut per round; by default 12 % of all.")] = None,
+    epochs: Annotated[int, Option(min=1, help="Epochs of training the dense network.")] = 6,
+    finetune_epochs: Annotated[int, Option(min=1, help="Epochs after each round.")] = 1,
     batch_size: Annotated[int, Option(min=1, help="Images per batch.")] = 32,
 ) -> Result:
     """Train, then rank, drop and fine-tune in rounds, by Taylor score and by other criteria; compare with scratch."""
@@ -136,7 +140,7 @@ def run(
 
 
 def numbers(classes: str) -> tuple[int, ...]:
-    """Classes as the command line has them. Raises `InputError` for what is no number.
+    """Parse the classes of the command line. Raises `InputError` for anything that is not a number.
 
     >>> numbers("3, 5"), numbers("")
     ((3, 5), ())
@@ -144,12 +148,12 @@ def numbers(classes: str) -> tuple[int, ...]:
     try:
         return tuple(int(number) for number in classes.split(",") if classes)
     except ValueError as error:
-        raise InputError(f"--classes {classes}: numbers with commas between them, such as 3,5") from error
+        raise InputError(f"--classes {classes}; write numbers separated by commas, such as 3,5") from error
 
 
 @dataclass(frozen=True)
 class Start:
-    """What the network knows before it meets the task: the weights of a file, or what it learns of all classes."""
+    """The initial weights of the network: those of a file, or from training on all classes."""
 
     build: Callable[..., nn.Module]
     images: Images
@@ -157,7 +161,7 @@ class Start:
     pretrained: Path | None
 
     def give(self, model: nn.Module, options: Options) -> None:
-        """Weights for all layers that fit: the last, with an output for each class, may not."""
+        """Load the weights of all layers whose shapes match; the last, with an output for each class, may not."""
         if self.pretrained:
             count = load_matching(model, self.pretrained)
             options.say(f"{self.pretrained}: {count} of {len(model.state_dict())} tensors fit")
@@ -172,7 +176,7 @@ class Start:
 
 
 def _dense(bench: ImageBench, model: nn.Module, epochs: int, start: Start | None, *, train: bool, prune: bool) -> Row:
-    """The trained network: taken from the folder where `--prune` stands alone, else kept there if there is one."""
+    """Train the network and save it in the folder, if any; with `--prune` alone, load it from there."""
     path = _kept(bench.options, train, prune)
     if prune and not train:
         assert path is not None
@@ -187,18 +191,18 @@ def _dense(bench: ImageBench, model: nn.Module, epochs: int, start: Start | None
 
 
 def _kept(options: Options, train: bool, prune: bool) -> Path | None:
-    """Where the trained weights lie. Raises `InputError` where one of both steps has nowhere to leave or find them."""
+    """Return the file of the trained weights. Raises `InputError` if a single step has no file to write or read."""
     path = options.out and options.out / "dense.safetensors"
     if train != prune and path is None:
-        step, does = ("--train", "keeps them there") if train else ("--prune", "takes them from there")
+        step, does = ("--train", "saves them there") if train else ("--prune", "loads them from there")
         raise InputError(f"{step} alone needs a folder for the trained weights, and {does}: add --out FOLDER")
     if prune and not train and path is not None and not path.is_file():
-        raise InputError(f"{path} is not there; train first: secateur recipe taylor --train --out {options.out}")
+        raise InputError(f"{path} does not exist; train first: secateur recipe taylor --train --out {options.out}")
     return path
 
 
 def _pruned(bench: ImageBench, dense: nn.Module, rounds: Rounds, epochs: int) -> Iterator[Row]:
-    """A row for each criterion, for one round instead of several, and for the last network from scratch."""
+    """Yield a row for each criterion, for one round instead of several, and for the last network from scratch."""
     small = dense
     for name in CRITERIA:
         small, row = in_rounds(bench, dense, name, CRITERIA[name], rounds)
@@ -212,7 +216,7 @@ def _pruned(bench: ImageBench, dense: nn.Module, rounds: Rounds, epochs: int) ->
 
 
 def in_rounds(bench: ImageBench, dense: nn.Module, name: str, importance: str, rounds: Rounds) -> tuple[nn.Module, Row]:
-    """Drop the lowest filters of the network and fine-tune, round by round. The row tells what the last cut did."""
+    """Cut the lowest filters of the network and fine-tune, round by round. The row has the figures of the last cut."""
     model, told = dense, []
     after_cut = finetuned = 0.0
     for number, epochs in rounds:
@@ -225,7 +229,7 @@ def in_rounds(bench: ImageBench, dense: nn.Module, name: str, importance: str, r
 
 
 def without_lowest(bench: ImageBench, model: nn.Module, importance: str, filters: int) -> nn.Module:
-    """The model without the `filters` of the whole network with the lowest scores."""
+    """Return the model without the `filters` filters of the whole network with the lowest scores."""
     graph = secateur.trace(model, bench.example)
     needs = needs_of_importance(importance)
     statistics = calibrate(graph, bench.calibration(), needs=needs, loss=F.cross_entropy) if needs else None

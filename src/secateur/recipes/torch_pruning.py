@@ -1,8 +1,8 @@
-"""The quick starts of Torch-Pruning 1.6.1 beside ours, line by line: a migration guide that runs.
+"""Runs the quick starts of Torch-Pruning 1.6.1 next to ours, line by line, as a migration guide.
 
-Each lesson does one job with both libraries, on the same model with the same random weights, and says what it took and
-whether the result is right: whether the small model computes what the original with the cut units silenced does.
-Without torch-pruning, our side runs alone. With --out, what each side prints of its plan lies in the folder.
+Each lesson does one task with both libraries, on the same model with the same random weights. It says what it took and
+whether the small model computes the same as the original with the cut units silenced. Without torch-pruning, only our
+side runs. With --out, the plan printed by each side is saved in the folder.
 
     secateur recipe torch-pruning --quick
 """
@@ -37,7 +37,7 @@ def run(
         Optional[list[str]], Option(help=f"One of {', '.join(LESSONS)}; repeatable. Default: all.")
     ] = None,
 ) -> Result:
-    """Every lesson with both libraries."""
+    """Run every lesson with both libraries."""
     for name in lesson or ():
         if name not in LESSONS:
             raise InputError(f"no lesson {name!r}{nearest(name, LESSONS)}\nknown: {', '.join(LESSONS)}")
@@ -46,7 +46,7 @@ def run(
         sides = {"torch-pruning": importlib.import_module("secateur.recipes.migration.theirs"), **sides}
     else:
         options.say(ALONE)
-    for module in sides.values():  # what a library imports late is no part of a lesson
+    for module in sides.values():  # late imports of a library are not part of a lesson
         Attempt(LESSONS["resnet18-by-hand"], module, *LESSONS["resnet18-by-hand"].build(True)).row("")
     rows = [row for name in lesson or LESSONS for row in _taught(name, sides, options)]
     data = DATA if len(sides) > 1 else f"{DATA}; {ALONE}"
