@@ -88,12 +88,12 @@ def test_a_truncated_image(root: Path) -> None:
 
 
 def test_no_path() -> None:
-    with pytest.raises(InputError, match=r"no train_path \(--train-path\) is given; name a folder"):
+    with pytest.raises(InputError, match=r"train_path \(--train-path\) is missing; name a folder"):
         load_data("folder")
 
 
 def test_a_wrong_path(root: Path) -> None:
-    with pytest.raises(InputError, match=r"test_path \(--test-path\) .*/tset is no folder; did you mean 'test'\?"):
+    with pytest.raises(InputError, match=r"test_path \(--test-path\) .*/tset is not a folder; did you mean 'test'\?"):
         load_data("folder", train_path=f"{root}/train", test_path=f"{root}/tset")
 
 

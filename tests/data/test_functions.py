@@ -65,14 +65,14 @@ def test_it_is_given_what_it_names(file: Path) -> None:
     ("name", "message"),
     [
         ("everything", r"everything takes no argument; write def everything\(split\): with split 'train' or 'test'"),
-        ("single", r"single gave a Tensor, not a pair; yield \(inputs, targets\)"),
+        ("single", r"single yielded a Tensor, not a pair; yield \(inputs, targets\)"),
         ("nothing", r"nothing returned NoneType\nreturn or yield batches of \(inputs, targets\)"),
         ("broken", r"broken failed on the split 'train': KeyError: 'gone'\n  in .*batches.py, line 22: raise KeyError"),
         (
             "refusing",
             r"refusing failed on the split 'train': OSError: no disk\n  in .*batches.py, line 25: raise OS",
         ),
-        ("generater", "defines no 'generater'; did you mean 'generator'"),
+        ("generater", "does not define 'generater'; did you mean 'generator'"),
     ],
 )
 def test_what_a_function_does_wrong(file: Path, name: str, message: str) -> None:

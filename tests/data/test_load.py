@@ -31,5 +31,7 @@ def test_an_unknown_name(spec: str) -> None:
 def test_a_folder_of_classes_is_none_of_splits(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
-    with pytest.raises(InputError, match=r"has no folder 'train' in it, but 'cat', 'dog'\ngive a folder that holds"):
+    with pytest.raises(
+        InputError, match=r"does not contain a folder 'train', but 'cat', 'dog'\ngive a folder that holds"
+    ):
         load_data(str(tmp_path))

@@ -93,7 +93,7 @@ def test_a_trimap_widens_with_its_radius() -> None:
 def test_without_scikit_image(monkeypatch: pytest.MonkeyPatch, train: Composites) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "skimage" else find(name))
-    with pytest.raises(InputError, match=r"scikit-image, .* is not here; pip install scikit-image"):
+    with pytest.raises(InputError, match=r"scikit-image, .* is not installed; pip install scikit-image"):
         composites("train", **SIZE)
 
 

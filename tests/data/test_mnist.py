@@ -85,7 +85,7 @@ DAMAGE = {
     "no gzip": (lambda path: path.write_bytes(b"hello"), "cannot be read: Not a gzipped file"),
     "no idx": (
         lambda path: path.write_bytes(gzip.compress(b"hello world")),
-        "is no idx file of bytes: it begins with b'hel'",
+        "is not an idx file of bytes: it begins with b'hel'",
     ),
     "header": (
         lambda path: path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:9])),

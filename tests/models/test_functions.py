@@ -57,11 +57,11 @@ def test_two_files_of_one_name_do_not_clash(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("mine.py", "'mine.py' names no function in a file; write path/file.py:function"),
-        ("mine.txt:build", "'mine.txt:build' names no function in a file"),
-        ("{folder}/mine.py:", "names no function in a file"),
+        ("mine.py", "'mine.py' does not name a function in a file; write path/file.py:function"),
+        ("mine.txt:build", "'mine.txt:build' does not name a function in a file"),
+        ("{folder}/mine.py:", "does not name a function in a file"),
         ("{folder}/mime.py:build", "no file {folder}/mime.py; did you mean 'mine.py'?"),
-        ("{folder}/mine.py:biuld", "{folder}/mine.py defines no 'biuld'; did you mean 'build'?"),
+        ("{folder}/mine.py:biuld", "{folder}/mine.py does not define 'biuld'; did you mean 'build'?"),
         ("{folder}/mine.py:number", "'number' in {folder}/mine.py is int, not a function"),
     ],
 )

@@ -39,7 +39,7 @@ def test_every_dtype(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "1x", "0x3", "1x-3", "1,,2", "1.5x2", "1 x 3", "1x3:", "ax3", "1X3"])
 def test_malformed(text: str) -> None:
-    with pytest.raises(InputError, match="is no input shape; write positive sizes joined by x, as in 1x3x224x224"):
+    with pytest.raises(InputError, match="is not an input shape; write positive sizes joined by x, as in 1x3x224x224"):
         parse_input(text)
 
 

@@ -42,7 +42,7 @@ def test_a_factory_in_a_file(file: Path) -> None:
         ("number", {}, "number returned int, not a torch.nn.Module"),
         ("fails", {}, "fails cannot be built: ValueError: no such width"),
         ("build", {"widht": 1}, "'widht'; its arguments: (width=2); did you mean 'width'?"),
-        ("bild", {}, "defines no 'bild'; did you mean 'build'?"),
+        ("bild", {}, "does not define 'bild'; did you mean 'build'?"),
     ],
 )
 def test_a_factory_that_does_not_work(file: Path, factory: str, arguments: dict[str, object], message: str) -> None:
@@ -53,7 +53,7 @@ def test_a_factory_that_does_not_work(file: Path, factory: str, arguments: dict[
 
 @pytest.mark.parametrize("spec", ["resnet18", "torchvison:resnet18", "net.py", ""])
 def test_no_model_at_all(spec: str) -> None:
-    with pytest.raises(InputError, match=r"is no model; write torchvision:NAME, timm:NAME or path/file.py:factory"):
+    with pytest.raises(InputError, match=r"is not a model; write torchvision:NAME, timm:NAME or path/file.py:factory"):
         build_model(spec)
 
 
@@ -118,9 +118,9 @@ def test_parse_args(text: str, expected: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["num_classes"], "'num_classes' is no argument; write NAME=VALUE"),
-        (["=3"], "'=3' is no argument"),
-        (["a b=3"], "'a b=3' is no argument"),
+        (["num_classes"], "'num_classes' is not an argument; write NAME=VALUE"),
+        (["=3"], "'=3' is not an argument"),
+        (["a b=3"], "'a b=3' is not an argument"),
         (["n=1", "n=2"], "argument 'n' is given twice: 1 and '2'"),
     ],
 )

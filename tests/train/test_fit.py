@@ -286,10 +286,10 @@ class Stream(IterableDataset[Any]):
 
 
 MISTAKES: dict[str, tuple[Any, str]] = {
-    "a triple": (of([(1, 2, 3)]), "the data gave a tuple of 3, not a pair; yield (inputs, targets)"),
-    "inputs alone": (of([torch.ones(2)]), "the data gave a Tensor, not a pair"),
-    "a generator": (of(iter(blobs(1))), "list_iterator cannot tell how many batches it has: object of type"),
-    "a stream": (of(DataLoader(Stream())), "DataLoader cannot tell how many batches it has: "),
+    "a triple": (of([(1, 2, 3)]), "the data yielded a tuple of 3, not a pair; yield (inputs, targets)"),
+    "inputs alone": (of([torch.ones(2)]), "the data yielded a Tensor, not a pair"),
+    "a generator": (of(iter(blobs(1))), "list_iterator has no length: object of type"),
+    "a stream": (of(DataLoader(Stream())), "DataLoader has no length: "),
     "a data set": (of(TensorDataset(torch.ones(1))), "TensorDataset holds examples; give batches: DataLoader(dataset"),
     "half an epoch": (lambda model: fit(model, blobs(1), epochs=1.5), "epochs is 1.5; it must be a whole number"),
     "a loss of each": (of(loss=lambda output, targets: output[:, 0]), "the loss is a tensor (32,); it must be one num"),

@@ -1,4 +1,4 @@
-"""Random changes that leave the class of an image as it is. They depend on the generator that they are given alone."""
+"""Random augmentations that keep the class of an image. They depend only on the generator passed to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHIFT = 4
 
 
 def flip_and_shift(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Images x: (n, c, h, w), each mirrored or not, and shifted by up to 4 pixels each way; what comes in is 0.
+    """Mirror images x: (n, c, h, w) at random and shift them by up to 4 pixels in each direction, padding with 0.
 
     On normalised images 0 is the mean colour. He et al., "Deep Residual Learning", CVPR 2016, section 4.2.
 

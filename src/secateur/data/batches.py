@@ -1,7 +1,7 @@
-"""Batches of (inputs, targets) that can be gone through any number of times, always in the same order.
+"""Batches of (inputs, targets) that can be iterated over any number of times, always in the same order.
 
-The order depends on the seed and on the number of the epoch, never on what was read before: an epoch can be repeated,
-and calibration reads the same examples whether training came first or not.
+The order depends only on the seed and the number of the epoch, not on earlier reads: an epoch can be repeated, and
+calibration reads the same examples before and after training.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Batch: TypeAlias = tuple[Tensor, Tensor]
 
 
 class Source(Protocol):
-    """Batches that can be gone through again, and how many there are. A list or a DataLoader is one.
+    """Batches that can be iterated over repeatedly and have a length, such as a list or a DataLoader.
 
-    A source with a method `epoch(number)` is asked for each epoch by its number, and may shuffle by it.
+    If a source has a method `epoch(number)`, it is called for each epoch, and may shuffle by the number.
     """
 
     def __iter__(self) -> Iterator[Batch]: ...
@@ -33,33 +33,33 @@ class Source(Protocol):
 
 
 def pair_of(batch: Any, where: str = "the data") -> tuple[Any, Any]:
-    """A batch as inputs and targets. Raises `InputError` for what is none, which came from `where`.
+    """Return a batch as inputs and targets. Raises `InputError` if it is not a pair; `where` names its source.
 
     >>> pair_of([1, 2])
     (1, 2)
     """
     if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
         many = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-        raise InputError(f"{where} gave a {type(batch).__name__}{many}, not a pair; yield (inputs, targets)")
+        raise InputError(f"{where} yielded a {type(batch).__name__}{many}, not a pair; yield (inputs, targets)")
     return batch[0], batch[1]
 
 
 def length_of(batches: Any) -> int:
-    """How many batches there are. Raises `InputError` for what has no length, or holds single examples."""
+    """Return the number of batches. Raises `InputError` for an object without a length, or with single examples."""
     if isinstance(batches, Dataset):
         raise InputError(f"{type(batches).__name__} holds examples; give batches: DataLoader(dataset, batch_size=64)")
     try:
         return len(batches)
     except TypeError as error:
         raise InputError(
-            f"{type(batches).__name__} cannot tell how many batches it has: {error}\n"
+            f"{type(batches).__name__} has no length: {error}\n"
             "give a list, a DataLoader of a dataset with a length, or an object with __len__ and __iter__"
         ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Training and test batches; `num_classes` is None where the source does not say."""
+    """Training and test batches; `num_classes` is None if it is unknown."""
 
     train: Source
     test: Source
@@ -68,7 +68,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the user asked of a data set, beside its name; see `load_data`."""
+    """The options of a data set, except its name; see `load_data`."""
 
     train_path: str | None = None
     test_path: str | None = None
@@ -79,14 +79,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """The examples `load(indices) -> x: (n, ...)` beside `targets: (examples,)`, at most `batch_size` at a time.
+    """Batches of examples `load(indices) -> x: (n, ...)` and `targets: (examples,)`, at most `batch_size` each.
 
-    With a seed they are shuffled, anew in every epoch; without, they come in order. No example is left out: batches
-    differ by one example at most, so the last is no tiny one that batch norm would stumble on.
+    With a seed they are shuffled in every epoch; without, they are in order. No example is left out: batch sizes
+    differ by at most one example, so that batch norm never sees a tiny last batch.
 
-    augment: (x, generator) -> x, applied to the batches of a numbered epoch, with a generator that depends on seed,
-    epoch and batch alone. Who goes through the batches without a number, as calibration does, gets the examples of
-    epoch 0 as they are.
+    augment: (x, generator) -> x, applied to the batches of a numbered epoch, with a generator that depends only on
+    seed, epoch and batch. Iteration without a number, as for calibration, yields the examples of epoch 0 without
+    augmentation.
 
     >>> import torch
     >>> batches = Batches(lambda i: torch.as_tensor(i, dtype=torch.float32), torch.arange(5), batch_size=3)
@@ -108,7 +108,7 @@ class Batches:
             yield self.load(indices), self.targets[indices]
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of epoch `number`, counted from 0, from batch `start` on; those before it are not loaded."""
+        """Yield the batches of epoch `number`, counted from 0, from batch `start` on; earlier ones are not loaded."""
         for place, indices in enumerate(self._batches(number)[start:], start):
             x = self.load(indices)
             if self.augment is not None:
@@ -116,7 +116,7 @@ class Batches:
             yield x, self.targets[indices]
 
     def _batches(self, number: int) -> list[NDArray[np.int64]]:
-        # A list of no examples has no batches; array_split would not have it.
+        # array_split does not accept zero sections.
         return np.array_split(self._order(number), len(self)) if len(self) else []
 
     def _order(self, number: int) -> NDArray[np.int64]:

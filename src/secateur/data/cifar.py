@@ -1,9 +1,9 @@
 """CIFAR-10 (JPEG q75): the images of CIFAR-10 after JPEG at quality 75, which costs several points of accuracy.
 
-That is why it is never called CIFAR-10 here, and its figures are not to be set beside published ones. The file is
-`cifar10_jpeg.npz`: every image as JPEG bytes end to end in `jpeg`, where they begin and end in `offset: (n + 1,)`,
-`label: (n,)` and `is_train: (n,)`, sorted by class. Decoding takes about ten seconds, so the pixels are kept in the
-temporary folder of the system.
+So it is never called CIFAR-10 here, and its figures are not comparable with published ones. The file `cifar10_jpeg.npz`
+holds the JPEG bytes of all images end to end in `jpeg`, their boundaries in `offset: (n + 1,)`, `label: (n,)` and
+`is_train: (n,)`, sorted by class. Decoding takes about ten seconds, so the pixels are cached in the temporary folder of
+the system.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SIDE = 32
 
 
 def load_cifar(request: Request) -> Data:
-    """x: (n, 3, 32, 32), normalised by the mean and standard deviation of ImageNet, y: (n,) of 10 classes.
+    """Return batches of x: (n, 3, 32, 32), normalised by the mean and standard deviation of ImageNet, and y: (n,).
 
     Training images are mirrored and shifted at random, by seed and epoch; see `Batches.augment`. Raises `InputError`
     when the file is not found, and `FileError` when it is damaged.
@@ -55,7 +55,7 @@ def load_cifar(request: Request) -> Data:
 
 
 def find() -> Path:
-    """The first file there is: in SECATEUR_DATA, then in shared/data beside the checkout."""
+    """Return the first file found: in SECATEUR_DATA, then in shared/data next to the checkout."""
     places = list(_places())
     for place in places:
         if place.is_file():
@@ -85,17 +85,14 @@ def _batches(
 
 
 def normalised(pixels: Tensor) -> Tensor:
-    """Bytes (n, h, w, 3) as (n, 3, h, w) float32, less the mean of ImageNet, by its standard deviation."""
+    """Return bytes (n, h, w, 3) as (n, 3, h, w) float32, normalised by ImageNet's mean and standard deviation."""
     x = pixels.permute(0, 3, 1, 2).to(torch.float32).contiguous() / 255
     return (x - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
-# --- the file -------------------------------------------------------------------------------------------------------
-
-
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """The arrays of the file. Raises `FileError` for whatever a damaged one does."""
+    """Yield the arrays of the file. Raises `FileError` if it is damaged."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             yield arrays
@@ -116,18 +113,18 @@ def _labels(path: Path) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
 
 
 def _pixels(path: Path) -> NDArray[np.uint8]:
-    """(n, 32, 32, 3), mapped from the file that an earlier call decoded into, where there is one."""
+    """Return (n, 32, 32, 3), memory-mapped from the cache if an earlier call has decoded the images."""
     cache = _cache(path)
-    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or not whole: decoded again
+    with contextlib.suppress(OSError, ValueError, EOFError):  # missing or incomplete: decoded again
         return np.load(cache, mmap_mode="r", allow_pickle=False)
     pixels = _decoded(path)
-    with contextlib.suppress(OSError):  # no room to keep them; the next call decodes again
+    with contextlib.suppress(OSError):  # no space; the next call decodes again
         _keep(pixels, cache)
     return pixels
 
 
 def _cache(path: Path) -> Path:
-    """Its name says which file it was decoded from, and for whom."""
+    """Return the path of the cache; its name depends on the file and the user."""
     found = path.resolve().stat()
     key = f"{path.resolve()} {found.st_size} {found.st_mtime_ns} {os.getuid() if hasattr(os, 'getuid') else ''}"
     return Path(tempfile.gettempdir(), f"secateur-cifar10-jpeg-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy")
@@ -138,7 +135,7 @@ def _keep(pixels: NDArray[np.uint8], cache: Path) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             np.save(file, pixels)
-        Path(part).replace(cache)  # two runs at once each find a whole file
+        Path(part).replace(cache)  # atomic, for concurrent runs
     except OSError:
         Path(part).unlink(missing_ok=True)
         raise
@@ -153,7 +150,7 @@ def _decoded(path: Path) -> NDArray[np.uint8]:
     for place, (start, end) in enumerate(itertools.pairwise(offset)):
         try:
             pixels[place] = np.asarray(image.open(io.BytesIO(jpeg[start:end])).convert("RGB"))
-        # A damaged image fails in whichever way its decoder does.
+        # The decoder may raise anything for a damaged image.
         except Exception as error:
             raise FileError(f"image {place} of {path} cannot be read: {error}; copy it again") from error
     return pixels

@@ -1,7 +1,7 @@
-"""People as cut-outs with exact alpha: the emoji of Noto Color Emoji, drawn as a font draws them.
+"""People as cut-outs with exact alpha: the emoji of the font Noto Color Emoji.
 
-A figure is a role, such as the cook: its man, its woman and its skin tones are near-copies of one drawing, so whoever
-splits figures into training and test keeps all of them on one side. Unicode Technical Standard 51, "Unicode Emoji",
+A figure is a role, such as the cook: its man, its woman and its skin tones are near-copies of one drawing, so a split
+into training and test keeps all of them on one side. Unicode Technical Standard 51, "Unicode Emoji",
 says how the sequences are written. Nothing is downloaded; the font is a package of Debian.
 """
 
@@ -28,7 +28,7 @@ FONT = "NotoColorEmoji.ttf"
 PLACES = ("/usr/share/fonts/truetype/noto", "/usr/share/fonts/noto")
 INSTALL = "apt-get install fonts-noto-color-emoji"
 STRIKE = 109
-"""The one size at which the font has pictures: 136 x 128 pixels."""
+"""The only size for which the font has pictures: 136 x 128 pixels."""
 
 WIDTH, HEIGHT = 136, 128
 
@@ -46,16 +46,16 @@ TRADES = "⚕⚖✈🌾🍳🍼🎓🎤🎨🏫🏭💻💼🔧🔬🚀🚒🦯�
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A role, and the texts that are pictures of it."""
+    """A role, and the strings that are drawn as pictures of it."""
 
     name: str
     texts: tuple[str, ...]
 
 
 def figures() -> list[Figure]:
-    """The people that the font draws, always in the same order. Raises `InputError` without the font or Pillow.
+    """Return the people that the font draws, always in the same order. Raises `InputError` without font or Pillow.
 
-    A sequence that the font has no picture of comes out as several pictures side by side: that shows in its width.
+    A sequence without a picture of its own would be drawn as several pictures, so it is detected by its width.
     """
     font = _font()
     drawn = (Figure(name, tuple(t for t in texts if font.getlength(t) <= WIDTH)) for name, texts in _written())
@@ -63,9 +63,9 @@ def figures() -> list[Figure]:
 
 
 def cutout(text: str) -> Tensor:
-    """One picture as (4, 128, 136) uint8: red, green and blue, each times alpha, and alpha.
+    """Return one picture as (4, 128, 136) uint8: red, green and blue, each times alpha, and alpha.
 
-    On black a font draws colours times alpha; with alpha 0 behind it, Pillow keeps exactly that and alpha beside it.
+    On transparent black, Pillow draws exactly the colours times alpha, and alpha.
     """
     from PIL import Image, ImageDraw
 
@@ -75,7 +75,7 @@ def cutout(text: str) -> Tensor:
 
 
 def font_path() -> Path:
-    """Where the font lies: under SECATEUR_DATA, or where Debian puts it. Raises `InputError` where it is not."""
+    """Return the path of the font: under SECATEUR_DATA, or as Debian installs it. Raises `InputError` if missing."""
     places = [Path(place, FONT) for place in (os.environ.get("SECATEUR_DATA"), *PLACES) if place]
     for place in places:
         if place.is_file():
@@ -99,13 +99,13 @@ def _font() -> FreeTypeFont:
 
 
 def _is_known(font: FreeTypeFont, text: str) -> bool:
-    """Whether there is anything to see: what a font does not know, it draws as an empty place."""
+    """Return whether the drawing is not empty: a font draws nothing for an unknown sequence."""
     _, top, _, bottom = font.getbbox(text)
     return bottom > top
 
 
 def _written() -> Iterator[tuple[str, list[str]]]:
-    """Every role and the sequences in which it may be written, whether a font draws them or not."""
+    """Yield every role and the sequences that may represent it, whether a font draws them or not."""
     for person in WITH_TONE_AND_GENDER:
         yield person, [person + tone + gender for tone, gender in itertools.product(TONES, GENDERS)]
     for person in ALONE:

@@ -1,7 +1,7 @@
 """Folders of images with one sub-folder per class, read with Pillow as they are needed.
 
-An image becomes RGB, its shorter side `image_size`, its centre cut out, and is normalised by the mean and standard
-deviation of ImageNet. There is no augmentation.
+An image is converted to RGB, its shorter side resized to `image_size`, its centre cropped, and it is normalised by the
+mean and standard deviation of ImageNet. There is no augmentation.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 
 
 def load_folder(request: Request) -> Data:
-    """The classes are the sub-folders, by name; both folders have the same.
+    """Load images whose classes are the names of sub-folders, the same in both folders.
 
-    Raises `InputError` when a path is missing, a folder has no classes or others than the other one, a class has no
-    image, or Pillow is not there.
+    Raises `InputError` if a path is missing, the folders have no classes or different ones, a class has no image, or
+    Pillow is not installed.
     """
     train, test = _folder(request.train_path, "train"), _folder(request.test_path, "test")
     check_pillow()
@@ -41,13 +41,13 @@ def load_folder(request: Request) -> Data:
 
 
 def read_image(path: Path, size: int) -> Tensor:
-    """One image as (3, size, size) float32. Raises `FileError` when it cannot be decoded."""
+    """Return an image as (3, size, size) float32. Raises `FileError` if it cannot be decoded."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
             pixels = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-    # A damaged image fails in whichever way its decoder does.
+    # The decoder may raise anything for a damaged image.
     except Exception as error:
         raise FileError(f"image {path} cannot be read: {error}; remove or replace it") from error
     array = (np.asarray(pixels, np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
@@ -55,7 +55,7 @@ def read_image(path: Path, size: int) -> Tensor:
 
 
 def check_pillow() -> None:
-    """Raise `InputError` where Pillow is not installed."""
+    """Raise `InputError` if Pillow is not installed."""
     try:
         importlib.import_module("PIL")
     except ImportError as error:
@@ -64,10 +64,10 @@ def check_pillow() -> None:
 
 def _folder(path: str | None, split: str) -> Path:
     if path is None:
-        raise InputError(f"no {split}_path (--{split}-path) is given; name a folder with one sub-folder per class")
+        raise InputError(f"{split}_path (--{split}-path) is missing; name a folder with one sub-folder per class")
     if not Path(path).is_dir():
         raise InputError(
-            f"{split}_path (--{split}-path) {path} is no folder{nearest(Path(path).name, _names(Path(path).parent))}"
+            f"{split}_path (--{split}-path) {path} is not a folder{nearest(Path(path).name, _names(Path(path).parent))}"
         )
     return Path(path)
 
@@ -77,7 +77,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _same_classes(train: Path, test: Path) -> list[str]:
-    """The names of the classes. A class that one folder alone has would be learnt in vain, or never be right."""
+    """Return the names of the classes, which must be the same in both folders."""
     found, other = ([folder.name for folder in _classes(path)] for path in (train, test))
     if set(found) != set(other):
         lines = [

@@ -1,7 +1,7 @@
-"""Batches from a function of the user's own, `path/file.py:function`.
+"""Batches from a function of the user, `path/file.py:function`.
 
-The function is called with `"train"` or `"test"`, anew for every epoch, and gives batches of (inputs, targets): a list,
-a DataLoader, or a generator. Of `path`, `image_size`, `batch_size` and `seed` it is given those that it names.
+The function is called with `"train"` or `"test"` for every epoch and returns batches of (inputs, targets): a list, a
+DataLoader, or a generator. It also receives those of `path`, `image_size`, `batch_size` and `seed` that it accepts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from secateur.models.functions import load_function
 
 @dataclass(frozen=True)
 class FunctionBatches:
-    """The batches that `function(split, **options)` gives, whenever they are gone through."""
+    """The batches of `function(split, **options)`, which is called for each iteration over them."""
 
     function: Callable[..., Iterable[Batch]]
     split: str
@@ -39,7 +39,7 @@ class FunctionBatches:
     @cached_property
     def _count(self) -> int:
         found = self._call()
-        # A generator has no length but the one that counting finds, which takes as long as an epoch.
+        # The length of a generator is found by counting, which takes as long as an epoch.
         return len(found) if isinstance(found, Sized) else sum(1 for _ in self._told(found))
 
     def _call(self) -> Iterable[Batch]:
@@ -53,7 +53,7 @@ class FunctionBatches:
         return found
 
     def _told(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The same batches; what goes wrong between them is told as the function's."""
+        """Yield the same batches; errors between them are reported as those of the function."""
         with self._failing():
             left = iter(batches)
         while True:
@@ -69,7 +69,7 @@ class FunctionBatches:
             yield
         except PruningError:
             raise
-        except Exception as error:  # a function of the user's own may raise anything
+        except Exception as error:  # a function of the user may raise anything
             line = traceback.extract_tb(error.__traceback__)[-1]
             raise InputError(
                 f"{self.where} failed on the split {self.split!r}: {type(error).__name__}: {first_line(error)}\n"
@@ -78,7 +78,7 @@ class FunctionBatches:
 
 
 def load_from_function(spec: str, request: Request) -> Data:
-    """Both splits from one function; `num_classes` is unknown. Raises `InputError` when it takes no split."""
+    """Return both splits of a function; `num_classes` is unknown. Raises `InputError` if it takes no split."""
     function = load_function(spec)
     names = list(inspect.signature(function).parameters)
     if not names:

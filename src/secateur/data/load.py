@@ -1,4 +1,4 @@
-"""The one entry to data: a name, a folder or a function in a file becomes training and test batches."""
+"""The entry point to data: from a name, a folder or a function in a file to training and test batches."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def load_data(
     batch_size: int = 64,
     seed: int = 0,
 ) -> Data:
-    """Training and test batches of x: (n, ...) float32 and y: (n,) int64.
+    """Return training and test batches of x: (n, ...) float32 and y: (n,) int64.
 
     `spec` is a built-in name; `folder`, with `train_path` and `test_path` that hold one sub-folder per class; a folder
-    that has `train` and `test` (or `val`) in it; or `path/file.py:function`, see `secateur.data.functions`. Images of
-    folders become `image_size` x `image_size` pixels. Training batches hold `batch_size` examples at most and are
-    shuffled by `seed` and epoch; test batches come in order. Raises `InputError` for an unknown name or missing files.
+    that contains `train` and `test` (or `val`); or `path/file.py:function`, see `secateur.data.functions`. Images of
+    folders become `image_size` x `image_size` pixels. Training batches hold at most `batch_size` examples and are
+    shuffled by `seed` and epoch; test batches are in order. Raises `InputError` for an unknown name or missing files.
 
     >>> load_data("minst")
     Traceback (most recent call last):
@@ -67,7 +67,7 @@ def _inside(folder: Path, request: Request) -> Request:
     if not (request.train_path or (folder / "train").is_dir()):
         holds = listed(sorted(repr(path.name) for path in folder.iterdir() if path.is_dir()), 8) or "no folders"
         raise InputError(
-            f"{folder} has no folder 'train' in it, but {holds}\n"
+            f"{folder} does not contain a folder 'train', but {holds}\n"
             "give a folder that holds train and test, or name both: train_path (--train-path), test_path (--test-path)"
         )
     test = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), folder / "test")

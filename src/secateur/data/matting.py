@@ -1,10 +1,10 @@
-"""Composites for matting: people cut out with exact alpha, over photos. The image, and the alpha that a net shall find.
+"""Composites for matting: images of people over photos, with exact alpha as the target.
 
     image = alpha * person + (1 - alpha) * photo
 
-The people are the emoji of a font (`secateur.data.figures`), the photos those that scikit-image brings along. Test
-images show figures, and parts of photos, that no training image shows. An example depends on the seed, the number of
-the epoch and its place, on nothing else; every epoch has new ones.
+The people are the emoji of a font (`secateur.data.figures`), the photos are those of scikit-image. Test images
+show figures, and parts of photos, that no training image shows. An example depends only on the seed, the number of the
+epoch and its position; every epoch has new ones.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ PHOTOS = (
 """Photos of scikit-image without people in them."""
 
 PARTS = {"train": (0.0, 0.6), "test": (0.6, 1.0)}
-"""Where each split's part of a photo begins and ends, of its width."""
+"""Start and end of each split's part of a photo, as shares of its width."""
 
 FIFTH = 5
 """Every fifth figure is a test figure."""
 
 LONGEST = 640
-"""Pixels of the longer side of a photo, at most: more than a crop shows would only cost time."""
+"""Maximum pixels of the longer side of a photo: crops show no more, so more would only cost time."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Composites:
     """Batches of `batch_size` composites of `side` x `side` pixels: images (n, 3, h, w) from -1 to 1, and targets.
 
     Targets are (n, 5, h, w): alpha, a trimap (0 background, 1 person, 0.5 the edge between) and the image again, since
-    the loss of MODNet compares compositions; `parts` takes them apart.
+    the loss of MODNet compares compositions; `parts` splits them.
     """
 
     figures: tuple[Figure, ...]
@@ -60,7 +60,7 @@ class Composites:
         return self.epoch(0)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of epoch `number`, counted from 0, without the first `start`."""
+        """Yield the batches of epoch `number`, counted from 0, without the first `start`."""
         for batch in range(start, self.batches):
             places = range(batch * self.batch_size, (batch + 1) * self.batch_size)
             made = [self._example(np.random.default_rng([self.seed, number, place])) for place in places]
@@ -77,22 +77,22 @@ class Composites:
 
 
 def parts(targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """targets: (n, 5, h, w) -> alpha (n, 1, h, w), trimap (n, 1, h, w), image (n, 3, h, w)."""
+    """Split targets: (n, 5, h, w) -> alpha (n, 1, h, w), trimap (n, 1, h, w), image (n, 3, h, w)."""
     alpha, edges, image = targets.split([1, 1, 3], dim=1)
     return alpha, edges, image
 
 
 def composites(split: str, *, side: int, batches: int, batch_size: int, seed: int = 0) -> Composites:
-    """Batches of the split "train" or "test". Raises `InputError` where the font or scikit-image is missing."""
+    """Return batches of the split "train" or "test". Raises `InputError` if the font or scikit-image is missing."""
     chosen = [figure for i, figure in enumerate(figures()) if (i % FIFTH == 0) == (split == "test")]
     photos = [_part(_photo(name), split) for name in PHOTOS]
     return Composites(tuple(chosen), tuple(photos), side, batches, batch_size, seed)
 
 
 def placed(figure: Tensor, side: int, rng: np.random.Generator) -> Tensor:
-    """figure: (4, h, w) bytes, colours times alpha -> (4, side, side), 0 to 1.
+    """Place a figure: (4, h, w) bytes, colours times alpha, at random in (4, side, side), 0 to 1.
 
-    60 to 130 % as high as the image, flipped half the time; edges of the image may cut it off.
+    It is 60 to 130 % as high as the image and flipped half the time; the edges of the image may cut it off.
     """
     height = round(side * rng.uniform(0.6, 1.3))
     width = round(height * figure.shape[2] / figure.shape[1])
@@ -104,8 +104,10 @@ def placed(figure: Tensor, side: int, rng: np.random.Generator) -> Tensor:
 
 
 def cropped(photo: Tensor, side: int, rng: np.random.Generator) -> Tensor:
-    """photo: (3, h, w) bytes -> a square of it, 40 to 100 % of its shorter side, as (3, side, side), 0 to 1; flipped
-    either way half the time."""
+    """Crop a photo: (3, h, w) bytes to a random square, 40 to 100 % of its shorter side, as (3, side, side), 0 to 1.
+
+    It is flipped in either direction half the time.
+    """
     edge = round(min(photo.shape[1:]) * rng.uniform(0.4, 1))
     top, left = (rng.integers(size - edge + 1) for size in photo.shape[1:])
     crop = _resized(photo[:, top : top + edge, left : left + edge], side, side)
@@ -113,7 +115,7 @@ def cropped(photo: Tensor, side: int, rng: np.random.Generator) -> Tensor:
 
 
 def trimap(alpha: Tensor, radius: int) -> Tensor:
-    """alpha: (n, 1, h, w) -> 1 where it is 1 within `radius` pixels all around, 0 where it is 0 there, else 0.5.
+    """Return 1 where alpha: (n, 1, h, w) is 1 within `radius` pixels all around, 0 where it is 0 there, else 0.5.
 
     >>> trimap(torch.tensor([[[[0.0, 0.0, 0.0, 0.7, 1.0, 1.0, 1.0]]]]), radius=1)
     tensor([[[[0.0000, 0.0000, 0.5000, 0.5000, 0.5000, 1.0000, 1.0000]]]])
@@ -129,7 +131,7 @@ def _resized(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def _gains(rng: np.random.Generator) -> Tensor:
-    """Brightness from 60 to 130 %, and each colour up to a fifth off it: (3, 1, 1)."""
+    """Return random gains (3, 1, 1): brightness from 60 to 130 %, and each colour within a fifth of it."""
     return torch.tensor(rng.uniform(0.6, 1.3) * rng.uniform(0.8, 1.2, (3, 1, 1)), dtype=torch.float32)
 
 
@@ -139,7 +141,7 @@ def _part(photo: Tensor, split: str) -> Tensor:
 
 
 def _photo(name: str) -> Tensor:
-    """(3, h, w) bytes."""
+    """Return a photo as (3, h, w) bytes."""
     from PIL import Image
 
     folder = _photo_folder()
@@ -153,10 +155,10 @@ def _photo(name: str) -> Tensor:
 
 
 def _photo_folder() -> Path:
-    # Found, not imported: the package needs others that we do not.
+    # Not imported: the package has dependencies that we do not need.
     spec = importlib.util.find_spec("skimage")
     if spec is None or not spec.submodule_search_locations:
-        raise InputError("scikit-image, whose photos are the backgrounds, is not here; pip install scikit-image")
+        raise InputError("scikit-image, whose photos are the backgrounds, is not installed; pip install scikit-image")
     return Path(spec.submodule_search_locations[0], "data")
 
 

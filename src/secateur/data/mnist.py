@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, read from the files of packages that anyone can install. Nothing is downloaded here.
+"""MNIST and Fashion-MNIST, read from the files of installed packages. Nothing is downloaded here.
 
 The format is idx: a big-endian header of 4 + 4 * dimensions bytes, then unsigned bytes.
 """
@@ -23,12 +23,12 @@ from secateur.data.batches import Batches, Data, Request
 from secateur.errors import FileError, InputError
 
 SPLITS = {"train": "train", "test": "t10k"}
-"""Our name of a split -> how its files begin."""
+"""The name of a split -> the prefix of its files."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdxDataset:
-    """Where a data set of grey images lies, how it is normalised, and what to say when it is not there."""
+    """The place of a data set of grey images, its normalisation, and how to install it."""
 
     name: str
     mean: float
@@ -38,9 +38,11 @@ class IdxDataset:
     folder: str = ""
 
     def load(self, request: Request) -> Data:
-        """x: (n, 1, 28, 28) normalised, y: (n,) of 10 classes. Raises `InputError` when the files are not found."""
+        """Return batches of normalised x: (n, 1, 28, 28) and y: (n,). Raises `InputError` if the files are missing."""
         if request.train_path or request.test_path:
-            raise InputError(f"{self.name} takes no train or test path; set SECATEUR_DATA to where {self.name}/ lies")
+            raise InputError(
+                f"{self.name} takes no train or test path; set SECATEUR_DATA to the folder that holds {self.name}/"
+            )
         folder = self.find()
         return Data(
             train=self._batches(folder, "train", request.batch_size, request.seed),
@@ -49,7 +51,7 @@ class IdxDataset:
         )
 
     def find(self) -> Path:
-        """The first folder that holds all four files: under SECATEUR_DATA, then in the package."""
+        """Return the first folder that holds all four files: under SECATEUR_DATA, then in the package."""
         places = list(self._places())
         for place in places:
             if all(_idx_path(place, split, kind).is_file() for split in SPLITS for kind in ("images", "labels")):
@@ -61,7 +63,7 @@ class IdxDataset:
         if root := os.environ.get("SECATEUR_DATA"):
             yield Path(root, self.name)
         if self.package:
-            # Found, not imported: the package needs others that we do not.
+            # Not imported: the package has dependencies that we do not need.
             spec = importlib.util.find_spec(self.package)
             roots = spec.submodule_search_locations if spec else None
             yield from (Path(root, self.folder) for root in roots or ())
@@ -101,13 +103,13 @@ FASHION_MNIST = IdxDataset(
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """The array of unsigned bytes in a gzipped idx file. Raises `FileError` when it is damaged or of another format."""
+    """Return the array of unsigned bytes in a gzipped idx file. Raises `FileError` if it is damaged or not idx."""
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         raise FileError(f"{path} cannot be read: {error}; install it again") from error
     if content[:3] != b"\0\0\x08":
-        raise FileError(f"{path} is no idx file of bytes: it begins with {content[:3]!r}, not {bytes([0, 0, 8])!r}")
+        raise FileError(f"{path} is not an idx file of bytes: it begins with {content[:3]!r}, not {bytes([0, 0, 8])!r}")
     start = 4 + 4 * (content[3] if len(content) > 3 else 0)
     if len(content) < max(start, 4):
         raise FileError(f"{path} ends within its header, after {len(content)} bytes; install it again")

@@ -1,4 +1,8 @@
-"""Where models come from: names and files resolved, weights loaded, and the small networks that recipes use."""
+"""Model sources: resolving names and files, loading weights, and the small networks of the recipes.
+
+This package imports only `base`, `errors` and PyTorch. To add a source `NAME:...`, register it in
+`secateur.models.resolve.SOURCES`.
+"""
 
 from secateur.models.checkpoint import load_weights
 from secateur.models.functions import load_function

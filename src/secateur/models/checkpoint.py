@@ -1,6 +1,6 @@
-"""Weights read from a file into a model that is already built: safetensors, or a torch file without any code in it.
+"""Loading weights from a file into a model that is already built: safetensors, or a torch file without code.
 
-All of a file is checked before any of it is used, so a refused file leaves the model as it was.
+A file is checked completely before any of it is used, so a rejected file leaves the model unchanged.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from secateur.base.paths import PathLike, path_of
 from secateur.errors import FileError, nearest
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
-"""Keys under which training scripts put the state dict, beside their epoch and optimizer."""
+"""Keys under which training scripts store the state dict, next to the epoch and the optimizer."""
 
 PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel, DDP and torch.compile put before every name."""
+"""Prefixes that DataParallel, DDP and torch.compile add to every name."""
 
 SHOWN = 5
 """Names listed of each kind of mismatch."""
 
 
 def load_weights(model: nn.Module, path: PathLike) -> None:
-    """Copy the weights of `path` into `model`: every name and every shape must agree, or nothing changes.
+    """Copy the weights of `path` into `model`. Every name and shape must match, or nothing changes.
 
     A `.safetensors` file, or a torch file that is read with `weights_only=True`, so that no code in it runs. State
     dicts are found under the keys `WRAPPERS`, and the prefixes `PREFIXES` stripped. Values are converted to the
-    model's own dtype and device. Of parameters that are shared, one name is enough. Raises `FileError` when the file
+    model's own dtype and device. For shared parameters, one name is enough. Raises `FileError` when the file
     is missing, damaged, holds anything but tensors, or belongs to another architecture.
 
     >>> import tempfile
@@ -56,9 +56,9 @@ def load_weights(model: nn.Module, path: PathLike) -> None:
 
 
 def load_matching(model: nn.Module, path: PathLike) -> int:
-    """Copy what fits of the weights of `path` by name and shape, as transfer learning does; gives how many tensors.
+    """Copy the weights of `path` that match by name and shape, as for transfer learning, and return their number.
 
-    The file is read as by `load_weights`. Raises `FileError` also where no parameter fits.
+    The file is read as by `load_weights`. Also raises `FileError` if no parameter matches.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +76,7 @@ def load_matching(model: nn.Module, path: PathLike) -> int:
 
 
 def copy_matching(model: nn.Module, state: Mapping[str, Tensor]) -> int:
-    """Copy the tensors of a state dict that fit a model's by name and shape; gives how many."""
+    """Copy the tensors of a state dict that match the model's by name and shape, and return their number."""
     own = model.state_dict(keep_vars=True)
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     model.load_state_dict(fitting, strict=False)
@@ -88,24 +88,24 @@ def _read(path: Path) -> object:
         raise FileError(f"{path} is a folder\nname the file in it that holds the weights")
     if not path.is_file():
         near = nearest(path.name, (file.name for file in path.parent.glob("*")))
-        raise FileError(f"no weights file {path}{near}")
+        raise FileError(f"there is no weights file {path}{near}")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    # Damaged bytes fail in whichever way the byte demands: every failure here is the file's.
+    # Damaged bytes may raise anything; every failure here is caused by the file.
     except Exception as error:
         raise FileError(
             f"{path} ({path.stat().st_size} bytes) cannot be read as weights: {_fact(error)}\n"
-            "cause: it is truncated, no weights file, or a pickle that would run code\n"
-            "mend:  copy it again, or save the state dict alone: torch.save(model.state_dict(), path)"
+            "cause: it is truncated, not a weights file, or a pickle that would run code\n"
+            "fix:   copy it again, or save the state dict alone: torch.save(model.state_dict(), path)"
         ) from error
 
 
 def _fact(error: Exception) -> str:
-    # PyTorch goes on to say how to run the code all the same: its first sentence, or the refused name, is enough.
+    # PyTorch also explains how to run the code anyway: its first sentence, or the rejected name, is enough.
     refused = re.search(r"GLOBAL ([\w.]+)", str(error))
     first = re.split(r"\.\s|\n", str(error))[0] or "the file ends too early"
     return f"it refers to {refused[1]}" if refused else f"{type(error).__name__}: {first}"
@@ -142,7 +142,7 @@ def _strip_prefixes(state: dict[str, Tensor], own: Mapping[str, Any]) -> dict[st
 
 
 def _leading(state: Mapping[str, Tensor]) -> list[str]:
-    """The prefixes, outermost first, that every name of `state` starts with."""
+    """Return the prefixes, outermost first, that all names of `state` start with."""
     names, found = list(state), list[str]()
     while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in names)), None):
         found.append(prefix)
@@ -151,7 +151,7 @@ def _leading(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _complete(state: dict[str, Tensor], own: Mapping[str, Any]) -> dict[str, Tensor]:
-    """`state` with those missing names filled in for which it holds the value, or for which none is needed."""
+    """Return `state` with missing names added if it holds their value under another name, or none is needed."""
     by_tensor = {id(own[name]): tensor for name, tensor in state.items() if name in own}
     # safetensors stores a shared tensor under one of its names; PyTorch before 0.4.1 had no batch counters.
     shared = {name: by_tensor[id(tensor)] for name, tensor in own.items() if id(tensor) in by_tensor}
@@ -177,7 +177,7 @@ class _Mismatch:
         return (
             f"{path} does not fit the model {type(model).__name__}:\n{rows}\n"
             "cause: this checkpoint is of another architecture, or of this one built with other arguments\n"
-            "mend:  build the model as it was when they were saved (--model-arg NAME=VALUE), or name a file of its own"
+            "fix:   build the model with the arguments of the checkpoint (--model-arg NAME=VALUE), or name another file"
         )
 
 

@@ -61,7 +61,7 @@ def _shortcut(x: Tensor, stride: int, pad: int) -> Tensor:
 
 
 class ResNet(nn.Module):
-    """x: (b, channels, h, w) -> logits (b, num_classes); `n` blocks a stage."""
+    """x: (b, channels, h, w) -> logits (b, num_classes); `n` blocks per stage."""
 
     def __init__(
         self,
@@ -99,9 +99,9 @@ def _stage(
 def cifar_resnet(
     depth: int, *, bottleneck: bool = False, width: float = 1.0, channels: int = 3, num_classes: int = 10
 ) -> ResNet:
-    """A ResNet of 6 n + 2 layers (20, 56, 110), or 9 n + 2 with bottlenecks (29, 56, 110).
+    """Return a ResNet of 6 n + 2 layers (20, 56, 110), or 9 n + 2 with bottlenecks (29, 56, 110).
 
-    `width` times as wide as the paper's. Raises `InputError` for other depths.
+    `width` is a factor on the channels of the paper. Raises `InputError` for other depths.
 
     >>> sum(parameter.numel() for parameter in cifar_resnet(20).parameters())
     269722
@@ -112,17 +112,17 @@ def cifar_resnet(
 
 
 def resnet20() -> ResNet:
-    """ResNet-20 for 3 x 32 x 32 images of 10 classes."""
+    """Return a ResNet-20 for 3 x 32 x 32 images of 10 classes."""
     return cifar_resnet(20)
 
 
 def resnet56() -> ResNet:
-    """ResNet-56 for 3 x 32 x 32 images of 10 classes."""
+    """Return a ResNet-56 for 3 x 32 x 32 images of 10 classes."""
     return cifar_resnet(56)
 
 
 def resnet110() -> ResNet:
-    """ResNet-110 for 3 x 32 x 32 images of 10 classes."""
+    """Return a ResNet-110 for 3 x 32 x 32 images of 10 classes."""
     return cifar_resnet(110)
 
 

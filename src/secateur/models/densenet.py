@@ -1,4 +1,4 @@
-"""DenseNets for 32 x 32 images: every layer reads what all layers before it in its block made.
+"""DenseNets for 32 x 32 images: every layer reads the outputs of all layers before it in its block.
 
 Huang et al., "Densely Connected Convolutional Networks", CVPR 2017: DenseNet-40 with growth 12, without bottlenecks or
 compression, as Liu et al. (ICCV 2017) cut it.
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from secateur.models.widths import blocks_of, scaled
 
 STREAM = ("dense*.bn1", "bn")
-"""The norms that read what several layers made, for `secateur.models.pick.with_picks`."""
+"""The norms that read the outputs of several layers, for `secateur.models.pick.with_picks`."""
 
 
 class DenseLayer(nn.Module):
-    """A 3 x 3 convolution behind a norm, laid after what it read; x: (b, i, h, w) -> (b, i + growth, h, w)"""
+    """A norm and a 3 x 3 convolution, concatenated to the input; x: (b, i, h, w) -> (b, i + growth, h, w)"""
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """A 1 x 1 convolution behind a norm, and half the size; x: (b, i, h, w) -> (b, i, h / 2, w / 2)"""
+    """A norm, a 1 x 1 convolution and average pooling; x: (b, i, h, w) -> (b, i, h / 2, w / 2)"""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def _layers(n: int, inputs: int, growth: int) -> Iterator[DenseLayer]:
 def densenet(
     depth: int = 40, *, growth: int = 12, width: float = 1.0, channels: int = 3, num_classes: int = 10
 ) -> DenseNet:
-    """A DenseNet of 3 n + 4 layers (40), each of which adds `growth` channels, times `width`.
+    """Return a DenseNet of 3 n + 4 layers (40), each of which adds `growth` times `width` channels.
 
     Raises `InputError` for other depths.
 

@@ -1,6 +1,6 @@
-"""A function named by file: `path/file.py:function`. The file runs once, as a module of its own.
+"""Loading a function from a file: `path/file.py:function`. The file runs once, as a separate module.
 
-This executes the file, as `python path/file.py` would. It is for the user's own code; weights never come this way.
+This executes the file, as `python path/file.py` would. It is meant for the user's own code, never for weights.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from secateur.errors import FileError, InputError, nearest
 
 
 def load_function(spec: str) -> Callable[..., Any]:
-    """The function (or class) that `path/file.py:name` names.
+    """Return the function (or class) that `path/file.py:name` names.
 
     The folder of the file is importable while it loads, so it may import its neighbours. An unchanged file that is
-    named twice is the same module. Raises `FileError` when there is no such file or it fails while loading, and
+    loaded twice is the same module. Raises `FileError` when there is no such file or it fails while loading, and
     `InputError` when the spec is malformed or the file defines no such function.
 
     >>> import tempfile
@@ -36,7 +36,7 @@ def load_function(spec: str) -> Callable[..., Any]:
     module = _load_file(path)
     if not hasattr(module, name):
         known = [key for key, value in vars(module).items() if callable(value)]
-        raise InputError(f"{path} defines no {name!r}{nearest(name, known)}")
+        raise InputError(f"{path} does not define {name!r}{nearest(name, known)}")
     found = getattr(module, name)
     if not callable(found):
         raise InputError(f"{name!r} in {path} is {type(found).__name__}, not a function")
@@ -44,7 +44,7 @@ def load_function(spec: str) -> Callable[..., Any]:
 
 
 def check_arguments(function: Callable[..., Any], arguments: Mapping[str, object], where: str) -> None:
-    """Refuse arguments that `function` cannot be called with, before it runs; `where` names it in the message.
+    """Raise `InputError` if `function` cannot be called with the arguments; `where` names it in the message.
 
     >>> check_arguments(len, {}, "len")
     Traceback (most recent call last):
@@ -61,18 +61,18 @@ def check_arguments(function: Callable[..., Any], arguments: Mapping[str, object
 
 
 def _split(spec: str) -> tuple[Path, str]:
-    # The last colon, since a Windows path has one of its own.
+    # The last colon, since a Windows path contains one too.
     path, colon, name = spec.rpartition(":")
     if not (colon and path.endswith(".py") and name.isidentifier()):
-        raise InputError(f"{spec!r} names no function in a file; write path/file.py:function")
+        raise InputError(f"{spec!r} does not name a function in a file; write path/file.py:function")
     if not Path(path).is_file():
         near = nearest(Path(path).name, (file.name for file in Path(path).parent.glob("*.py")))
-        raise FileError(f"no file {path}{near}")
+        raise FileError(f"there is no file {path}{near}")
     return Path(path), name
 
 
 def _load_file(path: Path) -> ModuleType:
-    # Named by place and content: no clash with an installed module, and never a stale version of an edited file.
+    # Named by path and content: no clash with an installed module, and never a stale version of an edited file.
     digest = hashlib.sha256(bytes(path.resolve()) + b"\0" + path.read_bytes()).hexdigest()[:16]
     name = f"secateur_file_{digest}"
     if name not in sys.modules:
@@ -107,6 +107,6 @@ def _importable(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Absent when the file itself has edited sys.path.
+        # Absent if the file itself has edited sys.path.
         with contextlib.suppress(ValueError):
             sys.path.remove(str(folder))

@@ -4,12 +4,12 @@ Ke, Sun, Li, Yan and Lau, "MODNet: Real-Time Trimap-Free Portrait Matting via Ob
 (arXiv:2011.11961), on MobileNetV2 (Sandler et al., CVPR 2018). Sizes below are those for an image of h x w, both
 divisible by 32. Three branches share the work:
 
-- low resolution: what is the person? The encoder's last stage, re-weighted by squeeze-and-excite, up to h/8 x w/8;
-- high resolution: where exactly is the edge? Two early encoder stages beside the image itself, up to h x w;
-- fusion: the matte, from the features of both and the image.
+- low resolution, the person: the encoder's last stage, re-weighted by squeeze-and-excite, up to h/8 x w/8;
+- high resolution, the edge: two early encoder stages and the image itself, up to h x w;
+- fusion, the matte: from the features of both and the image.
 
-Parameter names are those of the authors' release, so their checkpoints load once `module.` is stripped. For a pruning
-library it is a hard case on purpose: two norms share one channel axis at a split that is a Python integer, images are
+Parameter names are those of the authors' release, so their checkpoints load once `module.` is stripped. It is a hard
+case for a pruning library: two norms share one channel axis at a split that is a Python integer, images are
 concatenated to features, the encoder is reachable under two names, and some outputs exist only in training.
 """
 
@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ENCODER_STAGES = (2, 4, 7, 14, 19)
-"""Where each of the five encoder stages ends in MobileNetV2's list of layers: at 1/2, 1/4, 1/8, 1/16 and 1/32."""
+"""The end of each of the five encoder stages in MobileNetV2's list of layers: at 1/2, 1/4, 1/8, 1/16 and 1/32."""
 
 ENCODER_CHANNELS = (16, 24, 32, 96, 1280)
-"""Channels that leave each of the five encoder stages."""
+"""Output channels of each of the five encoder stages."""
 
 BLOCKS = (  # expansion, channels, repeats, stride: table 2 of the MobileNetV2 paper
     (1, 16, 1, 1),
@@ -46,7 +46,7 @@ def _upsample(x: Tensor, factor: float = 2) -> Tensor:
 
 
 class InvertedResidual(nn.Module):
-    """Expand by a 1x1, filter depthwise, project by a 1x1 without activation; added to its input where shapes agree."""
+    """Expand by a 1x1, filter depthwise, project by a 1x1 without activation; added to its input if shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, expansion: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class MobileNetV2(nn.Module):
 
 
 class Encoder(nn.Module):
-    """x: (n, 3, h, w) -> what leaves each of the five stages, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the size."""
+    """x: (n, 3, h, w) -> the outputs of the five stages, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the size."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Encoder(nn.Module):
 class IBNorm(nn.Module):
     """Batch norm on the first half of the channels, affine-free instance norm on the rest; x: (n, c, h, w) -> same.
 
-    Batch norm keeps what separates content, instance norm removes what is style (Pan et al., ECCV 2018).
+    Batch norm preserves content, instance norm removes style (Pan et al., ECCV 2018).
 
     >>> IBNorm(5)(torch.ones(2, 5, 4, 4)).shape
     torch.Size([2, 5, 4, 4])
@@ -213,7 +213,7 @@ class FusionBranch(nn.Module):
 class MODNet(nn.Module):
     """img: (n, 3, h, w) -> (pred_semantic (n, 1, h/16, w/16), pred_detail (n, 1, h, w), pred_matte (n, 1, h, w)).
 
-    `h` and `w` are multiples of 32; all outputs lie between 0 and 1. With `inference` true, pred_semantic and
+    `h` and `w` are multiples of 32; all outputs are between 0 and 1. With `inference` true, pred_semantic and
     pred_detail are None and the three convolutions that only they need never run. `hr_channels` is the width of the
     high-resolution branch.
 

@@ -1,9 +1,9 @@
-"""A layer that lets what follows choose its own channels from a stream that many layers share.
+"""An index layer: the layers after it read their own selection of channels from a shared stream.
 
-Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017, section 3.4, put one behind
-the first norm of each block of a pre-activation network. Without it such a stream is one axis, and a channel goes
-everywhere or nowhere; with it the stream stays whole, and each reader cuts its own list. Ours stands before the norm,
-which then scales what was picked and nothing else.
+Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017, section 3.4, put one after
+the first norm of each block of a pre-activation network. Without it such a stream is one axis, and a channel is cut
+everywhere or nowhere; with it the stream stays whole, and each reader cuts its own list. Ours precedes the norm, which
+then scales only the selected channels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from secateur.errors import InputError, nearest
 
 
 class ChannelPick(nn.Module):
-    """x: (n, c, ...) -> (n, k, ...), the channels that `index: (k,)` lists; all of them, in order, to begin with.
+    """x: (n, c, ...) -> (n, k, ...), the channels that `index: (k,)` lists; initially all of them, in order.
 
     >>> pick = ChannelPick(3)
     >>> pick.index = torch.tensor([2, 0])
@@ -42,10 +42,10 @@ class ChannelPick(nn.Module):
 
 
 def with_picks(model: nn.Module, *norms: str) -> nn.Module:
-    """A copy that computes the same, with an `ChannelPick` before each batch norm whose name matches one of the globs.
+    """Return a copy that computes the same, with a `ChannelPick` before each batch norm that matches one of the globs.
 
     The norm `bn1` becomes a sequence of both, so its parameters are named `bn1.1.weight` and so on. Raises `InputError`
-    for a glob that matches no module, and for a module that is no batch norm.
+    for a glob that matches no module, and for a module that is not a batch norm.
 
     >>> net = with_picks(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), "1")
     >>> net[1][0]

@@ -2,8 +2,8 @@
 
 He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016.
 
-Norm and activation stand before each convolution, so what runs along the shortcut, the stream, is read by the first
-norm of every block and by the last norm of the network. All 9 n + 2 layers but the first and last lie in blocks.
+Norm and activation precede each convolution, so the sum along the shortcuts, the stream, is read by the first norm of
+every block and by the last norm of the network. All 9 n + 2 layers except the first and the last are in blocks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STREAM = ("layer*.bn1", "bn")
 
 
 class PreBottleneck(nn.Module):
-    """1 x 1, 3 x 3 and 1 x 1 convolutions behind norms; x: (b, i, h, w) -> (b, 4 width, h / stride, w / stride)"""
+    """1 x 1, 3 x 3 and 1 x 1 convolutions after norms; x: (b, i, h, w) -> (b, 4 width, h / stride, w / stride)"""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class PreBottleneck(nn.Module):
 
 
 class PreResNet(nn.Module):
-    """x: (b, channels, h, w) -> logits (b, num_classes); `n` blocks a stage."""
+    """x: (b, channels, h, w) -> logits (b, num_classes); `n` blocks per stage."""
 
     def __init__(self, n: int, *, width: float = 1.0, channels: int = 3, num_classes: int = 10) -> None:
         super().__init__()
@@ -68,7 +68,9 @@ def _stage(n: int, inputs: int, width: int, stride: int) -> Iterator[PreBottlene
 
 
 def preresnet(depth: int, *, width: float = 1.0, channels: int = 3, num_classes: int = 10) -> PreResNet:
-    """A PreResNet of 9 n + 2 layers (11, 20, 29, 56, 164), `width` times as wide. Raises `InputError` for other depths.
+    """Return a PreResNet of 9 n + 2 layers (11, 20, 29, 56, 164), `width` times as wide.
+
+    Raises `InputError` for other depths.
 
     >>> sum(parameter.numel() for parameter in preresnet(164).parameters())
     1703258

@@ -1,6 +1,6 @@
-"""A model named by a string: `torchvision:NAME`, `timm:NAME` or `path/file.py:factory`. Weights are random.
+"""Building a model from a string: `torchvision:NAME`, `timm:NAME` or `path/file.py:factory`. Weights are random.
 
-Pretrained weights are not downloaded: they are a file that the user names, see `load_weights`.
+Pretrained weights are not downloaded; load them from a file with `load_weights`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from secateur.models.functions import check_arguments, load_function
 
 
 def build_model(spec: str, model_args: Mapping[str, object] | None = None) -> nn.Module:
-    """A freshly built model with random weights, in training mode as its constructor left it.
+    """Build a model with random weights, in training mode as its constructor left it.
 
     `spec` is `torchvision:NAME`, `timm:NAME` or `path/file.py:factory`; `model_args` goes to the constructor. Raises
-    `InputError` for an unknown name (with the nearest ones), arguments that the constructor refuses, or a library
+    `InputError` for an unknown name (with the nearest ones), arguments that the constructor rejects, or a library
     that is not installed.
 
     >>> type(build_model("torchvision:resnet18", {"num_classes": 10})).__name__  # doctest: +SKIP
@@ -36,9 +36,9 @@ def build_model(spec: str, model_args: Mapping[str, object] | None = None) -> nn
 
 
 def parse_args(texts: Iterable[str]) -> dict[str, object]:
-    """`NAME=VALUE` texts as keyword arguments; a value is JSON where it parses as such, else a string.
+    """Return `NAME=VALUE` strings as keyword arguments; a value is JSON if it parses as such, else a string.
 
-    Raises `InputError` for a text without `=`, a name that is no identifier, or a name given twice.
+    Raises `InputError` for a string without `=`, a name that is not an identifier, or a name given twice.
 
     >>> parse_args(["num_classes=10", "flag=true", "act=relu", "sizes=[1, 2]"])
     {'num_classes': 10, 'flag': True, 'act': 'relu', 'sizes': [1, 2]}
@@ -47,7 +47,7 @@ def parse_args(texts: Iterable[str]) -> dict[str, object]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise InputError(f"{text!r} is no argument; write NAME=VALUE, as in num_classes=10")
+            raise InputError(f"{text!r} is not an argument; write NAME=VALUE, as in num_classes=10")
         if name in arguments:
             raise InputError(f"argument {name!r} is given twice: {arguments[name]!r} and {value!r}; keep one")
         arguments[name] = _parse_value(value)
@@ -67,7 +67,7 @@ def _from_torchvision(name: str, arguments: dict[str, Any]) -> object:
     except ImportError as error:
         raise _not_installed("torchvision", "vision") from error
     _check_name(name, list_models(), "torchvision")
-    # A segmentation model fetches its backbone's weights unless told not to.
+    # A segmentation model downloads its backbone's weights by default.
     offline: dict[str, Any] = {"weights": None} | ({"weights_backbone": None} if _has_backbone(name) else {})
     return _call(lambda: get_model(name, **(offline | arguments)), f"torchvision:{name}")
 
@@ -91,7 +91,7 @@ def _from_timm(name: str, arguments: dict[str, Any]) -> object:
 
 def _from_file(spec: str, arguments: dict[str, Any]) -> object:
     if ".py:" not in spec:
-        raise InputError(f"{spec!r} is no model; write torchvision:NAME, timm:NAME or path/file.py:factory")
+        raise InputError(f"{spec!r} is not a model; write torchvision:NAME, timm:NAME or path/file.py:factory")
     factory = load_function(spec)
     check_arguments(factory, arguments, spec)
     return _call(lambda: factory(**arguments), spec)
@@ -100,7 +100,7 @@ def _from_file(spec: str, arguments: dict[str, Any]) -> object:
 SOURCES: Table[str, Callable[[str, dict[str, Any]], object]] = Table(
     "sources of models named", {"torchvision": _from_torchvision, "timm": _from_timm}
 )
-"""What may stand before the colon -> (name, arguments) -> model."""
+"""The part before the colon -> a function (name, arguments) -> model."""
 
 
 def _check_name(name: str, known: Iterable[str], library: str) -> None:

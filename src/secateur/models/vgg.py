@@ -1,9 +1,9 @@
 """VGG networks with batch norm for small images: 3 x 3 convolutions, halved in size between stages.
 
 Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015, configuration
-D, in the form for 32 x 32 images of Li et al. (ICLR 2017) and Liu et al. (ICCV 2017): a batch norm behind every
-convolution, and one or two small linear layers in place of three large ones. The mean over all places stands before
-these, so images of any size from 8 pixels (`vgg_like`) or 16 (`vgg16`) on will do.
+D, in the form for 32 x 32 images of Li et al. (ICLR 2017) and Liu et al. (ICCV 2017): a batch norm after every
+convolution, and one or two small linear layers in place of three large ones. They follow a mean over all positions, so
+images may have any size from 8 pixels (`vgg_like`) or 16 (`vgg16`) on.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from secateur.models.widths import scaled
 
 LIKE = ((64, 64), (128, 128), (256, 256))
-"""Convolutions of the small net, by stage."""
+"""Widths of the convolutions of the small network, by stage."""
 
 VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-"""Those of VGG-16."""
+"""Widths of the convolutions of VGG-16, by stage."""
 
 
 class VGG(nn.Module):
     """x: (n, channels, h, w) -> logits (n, num_classes).
 
-    stages: the widths of the convolutions of each stage; stages are halved in size from one to the next. hidden: the
+    stages: the widths of the convolutions of each stage; the size is halved between stages. hidden: the
     widths of linear layers before the last.
     """
 
@@ -56,7 +56,7 @@ def _linears(inputs: int, hidden: Sequence[int], num_classes: int) -> Iterator[n
 
 
 def vgg_like(*, width: float = 1.0, channels: int = 3, num_classes: int = 10) -> VGG:
-    """Convolutions of 64, 64, 128, 128, 256, 256 channels, `width` times as many where it is not 1.
+    """Return a VGG with convolutions of 64, 64, 128, 128, 256, 256 channels, times `width`.
 
     >>> sum(parameter.numel() for parameter in vgg_like().parameters())
     1148874
@@ -65,7 +65,7 @@ def vgg_like(*, width: float = 1.0, channels: int = 3, num_classes: int = 10) ->
 
 
 def vgg16(*, width: float = 1.0, hidden: Sequence[int] = (), channels: int = 3, num_classes: int = 10) -> VGG:
-    """VGG-16, `width` times as wide; `hidden=(512,)` as Li et al. had it, none as Liu et al. had it.
+    """Return a VGG-16, `width` times as wide; `hidden=(512,)` as in Li et al., none as in Liu et al.
 
     >>> sum(parameter.numel() for parameter in vgg16().parameters())
     14724042

@@ -1,4 +1,4 @@
-"""What the reference networks share: widths by a factor, and how many layers a depth has."""
+"""Helpers of the reference networks: scaled widths, and the number of blocks for a depth."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from secateur.errors import InputError
 
 
 def scaled(channels: int, width: float) -> int:
-    """`width` times so many channels, two at least. Raises `InputError` for a factor that is not above 0.
+    """Return `width` times `channels`, at least two. Raises `InputError` for a factor that is not above 0.
 
     >>> scaled(64, 0.25), scaled(16, 0.01)
     (16, 2)
@@ -17,7 +17,7 @@ def scaled(channels: int, width: float) -> int:
 
 
 def blocks_of(depth: int, each: int, rest: int, name: str) -> int:
-    """n of depth = each * n + rest. Raises `InputError` for a depth that is no such number.
+    """Return n of depth = each * n + rest. Raises `InputError` if there is no such n.
 
     >>> blocks_of(56, 6, 2, "ResNet")
     9
