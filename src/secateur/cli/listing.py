@@ -29,8 +29,8 @@ def listed(help_text: str) -> str:
         The text with the names. Other words in braces stay as they are.
 
     Example:
-        >>> listed("What remains: {targets}; {others}.")
-        'What remains: channels=0.7, params=1.76e6, macs=0.5, memory=20e6, depth=0.75; {others}.'
+        >>> listed("How much to keep: {targets}; {others}.")
+        'How much to keep: channels=0.7, params=1.76e6, macs=0.5, memory=20e6, depth=0.75; {others}.'
         >>> listed("The runtime: {runtimes}.")
         'The runtime: loader.'
     """

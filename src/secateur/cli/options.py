@@ -70,8 +70,8 @@ class CutOptions:
     importance: Annotated[
         str,
         Option(
-            help="How to score units: {criteria}. Some, such as taylor, fisher and wanda, need data (--calibrate). Append "
-            "/none or another normalisation, as in taylor/none."
+            help="How to score units: {criteria}. Some, such as taylor, fisher and wanda, need data (--calibrate). "
+            "Append /none or another normalisation, as in taylor/none."
         ),
     ] = "l2"
     scope: Annotated[
