@@ -30,7 +30,7 @@ def export(
     loader: Annotated[bool, Option("--loader", help="The same as --to loader.")] = False,
     out: Annotated[Optional[Path], Option(metavar="FILE", help="Write to this file instead of stdout.")] = None,
 ) -> CommandResult:
-    """Print the code that runs a pruned model without secateur: a loader that needs torch and safetensors.
+    """Print the code that runs a pruned model without secateur: by default, a loader on torch and safetensors.
 
     secateur export run/small --to loader --out loader.py
     """
