@@ -227,8 +227,6 @@ def test_the_way_out_is_named() -> None:
         secateur.trace(Net(), call=3)  # type: ignore[arg-type]
 
 
-# --- outputs --------------------------------------------------------------------------------------------------------
-
 GIVES: dict[str, Callable[[torch.Tensor], Any]] = {
     "dataclass": lambda y: Graph(y, EDGES),
     "frozen": lambda y: Frozen(y, EDGES),

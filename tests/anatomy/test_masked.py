@@ -168,9 +168,6 @@ def test_memory_format_is_kept() -> None:
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
-# --- attention and recurrent layers ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("training", [True, False])
 def test_attention_reads_masked_weights(training: bool) -> None:
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True).train(training)
@@ -211,9 +208,6 @@ def test_a_recurrent_layer_that_fails_can_be_copied_all_the_same() -> None:
     with pytest.raises(RuntimeError):
         rnn(torch.randn(5, 2, 3))
     assert isinstance(copy.deepcopy(rnn), nn.LSTM)
-
-
-# --- cuts -----------------------------------------------------------------------------------------------------------
 
 
 def test_layers_are_counted_as_without_masks() -> None:

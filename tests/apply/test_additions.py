@@ -127,9 +127,6 @@ def same(case: Case, model: nn.Module, other: nn.Module) -> bool:
         return torch.equal(model.eval()(case.example()), other.eval()(case.example()))
 
 
-# --- the laws -------------------------------------------------------------------------------------------------------
-
-
 @each
 def test_zeros_change_nothing_and_values_do(name: str) -> None:
     case = CASES[name]
@@ -311,9 +308,6 @@ def test_a_plan_prints_what_recovery_did() -> None:
     assert "weights recovered by lsq (ridge 0.01, images 1024, layerwise True, data None, solver qr)" in " ".join(last)
 
 
-# --- verify ---------------------------------------------------------------------------------------------------------
-
-
 @each
 def test_a_recovered_model_is_verified_by_its_cut(name: str) -> None:
     case = CASES[name]
@@ -377,8 +371,6 @@ def test_the_cut_of_a_wrong_plan_fails_though_the_structure_fits() -> None:
     assert found.structure is None
     assert not found.passed
 
-
-# --- refusals -------------------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[Added, str]] = {
     "no module": (Added("9.bias", "2.weight", 0), "adds '9.bias', but there is no module '9' in this model"),

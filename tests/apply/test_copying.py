@@ -62,9 +62,6 @@ class Hooks:
         self.found[i] = out
 
 
-# --- hooks and functions that lead to modules ---
-
-
 def closing_over_self(net: Net) -> None:
     for i, layer in enumerate((net.a, net.b)):
         layer.register_forward_hook(lambda m, a, o, i=i: net.feats.__setitem__(i, o))
@@ -243,8 +240,6 @@ def in_object(net: Net) -> None:
 LEADING = [value for name, value in list(globals().items()) if name.startswith(("by_", "closing_", "in_object"))]
 
 
-# --- where tensors with a history are kept ---
-
 KEEPING: dict[str, Callable[[Any, Tensor], None]] = {
     "attribute": lambda net, h: setattr(net, "kept", h),
     "dict": lambda net, h: setattr(net, "kept", {"h": h}),
@@ -347,8 +342,6 @@ def tensors_in_order(value: Any) -> list[Tensor]:
         return tensors_in_order(value.feats)
     return tensors_in_order(vars(value)) if isinstance(value, (nn.Module, Stash, types.SimpleNamespace)) else []
 
-
-# --- what cannot be copied ---
 
 FEATS: dict[int, Tensor] = {}
 

@@ -46,9 +46,6 @@ def as_found(model: nn.Module) -> dict[str, Any]:
     return found
 
 
-# --- shapes and values ----------------------------------------------------------------------------------------------
-
-
 @BOTH
 @pytest.mark.parametrize("name", CUT)
 def test_sites_hold_the_kept_positions_and_no_others(name: str, function: Cut) -> None:
@@ -110,9 +107,6 @@ def test_two_cuts_in_turn(name: str) -> None:
     assert all(bool(out.isfinite().all()) for out in tensors_in(model(*example)))
 
 
-# --- the pure verb and its twin -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", CUT)
 def test_cut_leaves_the_model_untouched(name: str) -> None:
     model = NETS[name].make()
@@ -144,9 +138,6 @@ def test_cut_in_place_keeps_every_object_that_need_not_change(name: str) -> None
 def test_cut_in_place_gives_the_same_object() -> None:
     model = NETS["plain_cnn"].make()
     assert secateur.cut_(model, planned("plain_cnn")) is model
-
-
-# --- what a tensor keeps --------------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -229,9 +220,6 @@ def test_classes_and_attributes_of_parameters(function: Cut) -> None:
     assert (pruned.conv1.weight.decay, type(pruned.conv2.weight)) == (0.0, nn.Parameter)
 
 
-# --- hooks ----------------------------------------------------------------------------------------------------------
-
-
 @BOTH
 def test_module_hooks_are_kept(function: Cut) -> None:
     model, seen = NETS["plain_cnn"].make(), []
@@ -274,9 +262,6 @@ def test_the_handle_of_a_hook_removes_it_after_a_cut_in_place() -> None:
     handle.remove()
     backward(model)
     assert seen == []
-
-
-# --- what is refused ------------------------------------------------------------------------------------------------
 
 
 def wrong_plans() -> dict[str, tuple[Plan, str]]:
@@ -433,9 +418,6 @@ def test_a_model_that_cannot_be_copied() -> None:
     with pytest.raises(InputError, match=r"the model cannot be copied: TypeError: .*\nuse secateur\.cut_"):
         secateur.cut(model, planned("plain_cnn"))
     assert secateur.cut_(model, planned("plain_cnn")).conv1.out_channels == 4
-
-
-# --- numbers in tuples ----------------------------------------------------------------------------------------------
 
 
 @BOTH

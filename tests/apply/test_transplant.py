@@ -61,9 +61,6 @@ def snapshot(optimizer: torch.optim.Optimizer) -> Any:
     return held(optimizer), state, [dict(g, params=None) for g in optimizer.param_groups]
 
 
-# --- optimizers -----------------------------------------------------------------------------------------------------
-
-
 def test_state_is_sliced_as_the_parameters() -> None:
     model, optimizer = trained()
     plan = planned()
@@ -188,9 +185,6 @@ def test_removed_blocks_leave_and_their_group_stays(kind: Any) -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [0.005] * 5
 
 
-# --- what recovery adds and changes ---------------------------------------------------------------------------------
-
-
 def narrow() -> nn.Module:
     layers = [nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 6, 1, bias=False), nn.ReLU()]
     return nn.Sequential(*layers, nn.Conv2d(6, 2, 1, bias=False))
@@ -254,9 +248,6 @@ def test_averages_in_an_optimizer_are_scaled_as_the_weights_are() -> None:
     small = secateur.cut(model, plan)
     transplant(optimizer, model, small)
     assert all(torch.equal(optimizer.state[p]["ax"], p) for p in small.parameters())
-
-
-# --- averaged models, shadow and master weights ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("use_buffers", [True, False])
@@ -366,8 +357,6 @@ def test_shadows_of_what_is_trained_in_a_list() -> None:
         assert torch.equal(mine, parameter)
 
 
-# --- what goes on by itself -----------------------------------------------------------------------------------------
-
 SCHEDULERS: dict[str, Callable[[Any], Any]] = {
     "StepLR": lambda o: lr_scheduler.StepLR(o, 1),
     "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, 5),
@@ -439,9 +428,6 @@ def test_an_optimizer_of_accelerate() -> None:
     assert transplant([optimizer, scheduler], model, small)[0] is optimizer
     assert held(inner) == held(optimizer) == [id(p) for p in small.parameters()]
     stepped(small, optimizer)
-
-
-# --- states of other shapes -----------------------------------------------------------------------------------------
 
 
 class Odd(torch.optim.Optimizer):
@@ -662,9 +648,6 @@ def test_dimensions_by_shape(state: Any, parameter: Any, dims: Any) -> None:
     assert dims_of("any", state, parameter) == dims
 
 
-# --- in place -------------------------------------------------------------------------------------------------------
-
-
 def test_cut_in_place_carries() -> None:
     model, optimizer = trained()
     ema = AveragedModel(model)
@@ -694,9 +677,6 @@ def test_becoming_what_was_recovered() -> None:
     assert torch.equal(model(X), small(X))
     assert ema[4].bias.shape == (2,)
     stepped(model, optimizer)
-
-
-# --- what is refused ------------------------------------------------------------------------------------------------
 
 
 def wrong_shadow(model: nn.Module) -> dict[str, Tensor]:

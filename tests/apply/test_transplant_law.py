@@ -97,9 +97,6 @@ def test_nets_of_every_family_are_lawful() -> None:
     assert {"dense", "depthwise", "c2f", "attention_by_hand", "lstm", "tied_embedding", "shared"} < {*LAWFUL}
 
 
-# --- that it can fail -----------------------------------------------------------------------------------------------
-
-
 def fresh(optimizer: Optimizer, model: nn.Module, small: nn.Module) -> None:
     """As users do it who have nothing better: the parameters alone."""
     transplant(optimizer, model, small).state.clear()
@@ -140,9 +137,6 @@ def weight_normed() -> nn.Module:
 def test_what_does_not_move_is_refused() -> None:
     with pytest.raises(InputError, match=r"under masks training moved the weights by 0\.0"):
         error("residual", partial(torch.optim.SGD, lr=0.0))
-
-
-# --- optimizers that treat parameters as a whole --------------------------------------------------------------------
 
 
 def test_every_optimizer_of_torch_is_spoken_of() -> None:

@@ -201,9 +201,6 @@ def test_cutting_what_is_dead_changes_nothing_in_the_zoo(name: str, how: str) ->
     assert check(ZOO[name], how) > 0
 
 
-# --- heads and cells ------------------------------------------------------------------------------------------------
-
-
 def only_zero(model: nn.Module, zero: dict[str, tuple[int, list[int]]]) -> Masks:
     """Masks that are zero at some positions of a dimension of some weights, and nowhere else."""
     masks = mask(model, 0.0)

@@ -43,9 +43,6 @@ def kept(model: nn.Module, **how: Any) -> list[list[int]]:
     return mask(model, **how).masks["weight"].int().tolist()
 
 
-# --- how many, and which --------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.37, 0.5, 0.9, 0.999])
 def test_the_number_of_zeros_is_exact(sparsity: float) -> None:
     masks = mask(net(), sparsity).masks.values()
@@ -194,9 +191,6 @@ def test_what_does_not_divide_is_left_out_and_told() -> None:
     assert "0.weight wears no mask: its 3 inputs are no multiple of 4" in str(masks)
 
 
-# --- criteria -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize("scope", ["global", "layer", "output"])
 def test_every_criterion_gives_the_sparsity_and_goes_on(criterion: str, scope: str) -> None:
@@ -252,9 +246,6 @@ def test_random_is_drawn_by_its_seed() -> None:
     assert not torch.equal(one, other)
 
 
-# --- what wears a mask ----------------------------------------------------------------------------------------------
-
-
 def test_norms_biases_tables_and_vectors_do_not() -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:
@@ -302,9 +293,6 @@ def test_a_table_that_is_tied_to_a_layer_stays() -> None:
     model = Parts(lambda self, x: self.b(self.a(x)), a=nn.Embedding(4, 4), b=nn.Linear(4, 4), c=nn.Linear(4, 4))
     model.b.weight = model.a.weight
     assert mask(model, 0.5).names == ("c.weight",)
-
-
-# --- more of it -----------------------------------------------------------------------------------------------------
 
 
 def test_nothing_comes_back_unless_asked() -> None:
@@ -365,9 +353,6 @@ def test_masks_of_several_patterns_are_updated_one_by_one() -> None:
     assert masks_of(model).density == {"0.weight": 0.25, "1.weight": 0.5}
 
 
-# --- masks of one's own ---------------------------------------------------------------------------------------------
-
-
 def test_masks_can_be_set_to_any_that_one_has() -> None:
     """The winning ticket: masks of a trained network on the weights that it began with."""
     model = net()
@@ -426,8 +411,6 @@ def test_masks_of_ones_own_have_the_pattern_of_their_layer() -> None:
     masks.assign({"1.weight": torch.ones(4, 4)})
     assert masks.density["1.weight"] == 1
 
-
-# --- what is refused ------------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "above": ({"sparsity": 1.0}, r"sparsity=1.0: the share of weights that are zero, 0 or above and below 1, such as"),

@@ -492,9 +492,6 @@ def test_what_has_no_form_in_float64_is_proved_in_its_own_precision() -> None:
         assert not secateur.verify(model, small, result.plan, (X,)).passed
 
 
-# --- proof by default -----------------------------------------------------------------------------------------------
-
-
 def test_the_report_says_that_a_cut_was_proved() -> None:
     result = secateur.prune(_linear(lambda m, x: m.out(m.inp(x))), (X,), "channels=0.5")
     assert "\n\nproved: pruned equals silenced to " in str(result)
@@ -551,9 +548,6 @@ def test_a_wrong_cut_raises_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(secateur.PruningError, match="please report this model\nFAILED: pruned equals silenced to"):
         secateur.prune(_linear(lambda m, x: m.out(m.inp(x))), (X,), "channels=0.5")
     assert secateur.prune(_linear(lambda m, x: m.out(m.inp(x))), (X,), "channels=0.5", verify=False)
-
-
-# --- what is compared -----------------------------------------------------------------------------------------------
 
 
 def _padded(m: Any, x: Tensor) -> Tensor:
