@@ -302,9 +302,9 @@ def test_what_is_put_on_over_a_mask_is_told(norm: Callable[[nn.Module], nn.Modul
         masks.harden,
     ]
     for ask in asked:
-        with pytest.raises(InputError, match=f"3.weight wears a mask and {name} at once") as told:
+        with pytest.raises(InputError, match=f"3.weight has a mask and {name} at once") as told:
             ask()
-    mend = str(told.value).splitlines()[1].removeprefix("take them off: ")
+    mend = str(told.value).splitlines()[1].removeprefix("remove them: ")
     eval(mend, {"torch": torch, "model": model})
     assert model[3].weight is plain
     assert "3.weight" not in masks_of(model).names

@@ -255,7 +255,7 @@ def test_a_uniform_cut_in_depth_leaves_a_shorter_model(tmp_path: Path) -> None:
     layers = result.model.model.layers
     assert (len(layers), result.model.config.num_hidden_layers) == (3, 3)
     assert [layer.self_attn.layer_idx for layer in layers] == [0, 1, 2]
-    assert "1 block is dropped whole, and those behind numbered anew: model.layers.1" in str(result)
+    assert "1 block is dropped whole, and those behind renumbered: model.layers.1" in str(result)
     options = {"input_ids": IDS, "max_new_tokens": 8, "do_sample": False}
     tokens = result.model.generate(**options)
     assert torch.equal(tokens, result.model.generate(**options, use_cache=False))
@@ -360,7 +360,7 @@ def test_a_load_leaves_the_config_of_other_models(name: str, way: str, tmp_path:
 
 # --- a model that would not come back refuses -----------------------------------------------------------------------
 
-GAPS = r"goes on without .*layers\.1, which its config still counts(.|\n)*secateur\.save\(model, 'small\.safetensors'\)"
+GAPS = r"runs without .*layers\.1, which its config still counts(.|\n)*secateur\.save\(model, 'small\.safetensors'\)"
 
 
 def trainer(model: Any, folder: Path) -> None:
@@ -416,7 +416,7 @@ def test_what_the_user_added_or_took_away_is_no_reason_to_refuse(tmp_path: Path)
 def test_a_refusal_ends_with_its_cause(tmp_path: Path) -> None:
     model = build()
     masks = secateur.mask(model, 0.5)
-    with pytest.raises(InputError, match=r"wears masks, and from_pretrained knows plain weights only"):
+    with pytest.raises(InputError, match=r"has masks, and from_pretrained knows plain weights only"):
         model.save_pretrained(tmp_path / "small")
     masks.harden()
     assert "save_pretrained" not in vars(model)
@@ -460,7 +460,7 @@ def test_a_family_cut_in_depth_is_loaded_by_transformers_alone_or_refused(name: 
 HOSTILE: dict[str, tuple[Callable[[Renumbering], Renumbering], str]] = {
     "a list that loses nothing": (
         lambda one: replace(one, lists=("model",)),
-        "closes gaps in 'model', and removes nothing there by its number",
+        "closes gaps in 'model', but removes no numbered member of it",
     ),
     "a private count": (
         lambda one: replace(one, numbers=(replace(one.numbers[0], name="__class__"),)),

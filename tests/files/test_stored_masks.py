@@ -201,7 +201,7 @@ def test_hugging_face_models_are_pruned_with_masks_and_saved_without(uniform: bo
     model, ids = transformers.BertModel(config), torch.randint(0, 48, (2, 8))
     mask(model, 0.5)
     pruned = secateur.prune(model, ids, "params=0.9", uniform=uniform)
-    with pytest.raises(InputError, match=r"this BertModel wears masks, and from_pretrained knows plain weights only"):
+    with pytest.raises(InputError, match=r"this BertModel has masks, and from_pretrained knows plain weights only"):
         pruned.save(tmp_path / "folder")
     masks_of(pruned.model).harden()
     pruned.save(tmp_path / "folder")

@@ -235,7 +235,7 @@ def test_a_cell_that_nothing_reads_is_cut(kind: Any) -> None:
 
 
 def test_a_filter_is_cut_where_its_norm_is_masked_too() -> None:
-    """A norm that shifts a filter of zeros gives it a value; its own vectors wear masks where they are named."""
+    """A norm that shifts a filter of zeros gives it a value; its own vectors are masked where they are named."""
     model, inputs = vision("resnet18")()
     laws.randomized(model)
     masks = mask(model, 0.0, only=["layer1.0.bn1.weight", "layer1.0.bn1.bias"])

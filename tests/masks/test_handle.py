@@ -156,13 +156,13 @@ def test_groups_that_do_not_divide_are_left_out() -> None:
     model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.ConvTranspose2d(8, 8, 2, groups=4), nn.Conv2d(8, 8, 1))
     blocks = mask(model, pattern="4x1")
     assert blocks.left_out == {
-        "0.weight": "its 1 outputs of each group are no multiple of 4",
-        "1.weight": "its 2 outputs of each group are no multiple of 4",
+        "0.weight": "its 1 outputs of each group are not a multiple of 4",
+        "1.weight": "its 2 outputs of each group are not a multiple of 4",
     }
     blocks.remove()
     assert mask(model, pattern="2:4").left_out == {
-        "0.weight": "its 1 inputs of each group are no multiple of 4",
-        "1.weight": "its 2 inputs of each group are no multiple of 4",
+        "0.weight": "its 1 inputs of each group are not a multiple of 4",
+        "1.weight": "its 2 inputs of each group are not a multiple of 4",
     }
 
 
@@ -179,7 +179,7 @@ def test_a_stack_of_experts_has_no_known_direction() -> None:
     model.experts = nn.Parameter(torch.randn(4, 8, 8))
     assert set(mask(model, 0.5).names) == {"experts", "0.weight"}
     masks_of(model).remove()
-    why = "of its three dimensions it is not known which are inputs and which outputs"
+    why = "it has three dimensions, and it is not known which are inputs and which are outputs"
     assert mask(model, pattern="2:4").left_out == {"experts": why}
 
 
@@ -187,8 +187,8 @@ def test_what_does_not_divide_is_left_out_and_told() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3))
     masks = mask(model, pattern="2:4")
     assert masks.names == ("1.weight",)
-    assert masks.left_out == {"0.weight": "its 3 inputs are no multiple of 4"}
-    assert "0.weight wears no mask: its 3 inputs are no multiple of 4" in str(masks)
+    assert masks.left_out == {"0.weight": "its 3 inputs are not a multiple of 4"}
+    assert "0.weight has no mask: its 3 inputs are not a multiple of 4" in str(masks)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
@@ -339,7 +339,7 @@ def test_a_layer_that_lets_nothing_through_is_told() -> None:
     model[2].weight.data *= 1e-3
     masks = mask(model, 0.5)
     assert masks.density["2.weight"] == 0
-    assert "nothing is left of 2.weight" in str(masks)
+    assert "every weight is zero in 2.weight" in str(masks)
     masks.remove()
     assert "nothing is left" not in str(mask(model, 0.5, scope="layer"))
 
@@ -347,7 +347,7 @@ def test_a_layer_that_lets_nothing_through_is_told() -> None:
 def test_masks_of_several_patterns_are_updated_one_by_one() -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
     first, _ = mask(model, 0.5, only="0"), mask(model, pattern="2:4", only="1")
-    with pytest.raises(InputError, match=r"1.weight has the pattern 2:4, and others have unstructured\nset"):
+    with pytest.raises(InputError, match=r"1.weight has the pattern 2:4, and other weights have unstructured\nset"):
         masks_of(model).update(0.9)
     first.update(0.75)
     assert masks_of(model).density == {"0.weight": 0.25, "1.weight": 0.5}
@@ -382,12 +382,12 @@ def test_zeros_that_a_model_has_can_be_kept() -> None:
 ASSIGNED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown": (
         {"0.wieght": torch.ones(2, 4)},
-        r"nothing wears a mask under the name '0.wieght'; did you mean",
+        r"no weight named '0.wieght' has a mask; did you mean",
     ),
-    "shape": ({"0.weight": torch.ones(4, 2)}, r"the mask for 0.weight is \(4, 2\); it must be of its shape \(4, 4\)"),
-    "none": ({"0.weight": 1}, r"the mask for 0.weight is a int; it must be a tensor of its shape \(4, 4\)"),
-    "values": ({"0.weight": torch.full((4, 4), 0.5)}, r"the mask for 0.weight holds more than 0 and 1: 0.5"),
-    "pattern": ({"0.weight": torch.ones(4, 4)}, "the mask for 0.weight has not the pattern 2:4"),
+    "shape": ({"0.weight": torch.ones(4, 2)}, r"the mask for 0.weight has shape \(4, 2\)\nit must have shape \(4, 4\)"),
+    "none": ({"0.weight": 1}, r"the mask for 0.weight is a int\nit must be a tensor of shape \(4, 4\)"),
+    "values": ({"0.weight": torch.full((4, 4), 0.5)}, r"the mask for 0.weight has a value other than 0 and 1: 0.5"),
+    "pattern": ({"0.weight": torch.ones(4, 4)}, "the mask for 0.weight does not have the pattern 2:4"),
 }
 
 
@@ -406,35 +406,41 @@ def test_masks_of_ones_own_have_the_pattern_of_their_layer() -> None:
     mask(model, pattern="2:4", only="0")
     mask(model, 0.5, only="1")
     masks = masks_of(model)
-    with pytest.raises(InputError, match=r"the mask for 0.weight has not the pattern 2:4"):
+    with pytest.raises(InputError, match=r"the mask for 0.weight does not have the pattern 2:4"):
         masks.assign({"0.weight": torch.ones(4, 4)})
     masks.assign({"1.weight": torch.ones(4, 4)})
     assert masks.density["1.weight"] == 1
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "above": ({"sparsity": 1.0}, r"sparsity=1.0: the share of weights that are zero, 0 or above and below 1, such as"),
+    "above": (
+        {"sparsity": 1.0},
+        r"sparsity=1.0: the share of weights that are zero must be 0 or above, and below 1\npass 0.9",
+    ),
     "structured": ({"pattern": "structured"}, r"whole channels, heads and neurons are cut by secateur.prune"),
-    "nothing left": ({"protect": "*"}, "no weight is left to wear a mask: protect= leaves none"),
+    "nothing left": ({"protect": "*"}, "no weight is left to mask: protect= leaves none"),
     "below": ({"sparsity": -0.1}, r"sparsity=-0.1: the share"),
     "no share": ({"sparsity": "half"}, r"sparsity='half': the share"),
     "scope": ({"scope": "gobal"}, r"scope='gobal'; did you mean 'global'\?\nknown: global, layer, output"),
     "pattern": ({"pattern": "2:5"}, r"pattern='2:5'; did you mean '2:4'\?\nknown: unstructured, 4x1, 2:4"),
     "criterion": ({"criterion": "magnitud"}, r"criterion='magnitud'; did you mean 'magnitude'\?\nknown: .*a function"),
     "sparsity of a pattern": ({"sparsity": 0.9, "pattern": "2:4"}, r"sparsity=0.9, but pattern='2:4' makes 0.5 zero"),
-    "no data": ({"criterion": "wanda"}, "criterion='wanda' is read from data; give data=, batches of"),
-    "no loss": ({"criterion": "snip", "data": [(X, Y)]}, "criterion='snip' reads derivatives of the loss; give loss="),
+    "no data": ({"criterion": "wanda"}, "criterion='wanda' is read from data\npass data=, batches of"),
+    "no loss": ({"criterion": "snip", "data": [(X, Y)]}, "criterion='snip' reads derivatives of the loss\npass loss="),
     "empty data": ({"criterion": "wanda", "data": []}, "data contains no batches"),
     "unknown name": ({"only": "7"}, "nothing in this model is named '7'"),
-    "no name": ({"protect": [3]}, "protect names 3; give names of modules or parameters"),
-    "only vectors": ({"only": "1"}, "no weight is left to wear a mask; 1.weight: it is a vector, 1.bias: it is a v"),
+    "no name": ({"protect": [3]}, "protect holds 3\npass names of modules or parameters"),
+    "only vectors": ({"only": "1"}, "no weight is left to mask; 1.weight: it is a vector, 1.bias: it is a v"),
     "named, no multiple": (
         {"only": ["0", "6.weight"], "pattern": "2:4"},
-        r"0.weight \(8, 3, 3, 3\) cannot be masked 2:4: its 3 inputs are no multiple of 4",
+        r"0.weight \(8, 3, 3, 3\) cannot be masked 2:4: its 3 inputs are not a multiple of 4",
     ),
     "nothing divides": ({"only": "*", "protect": ["3", "6"], "pattern": "2:4"}, "no weight can be masked 2:4; the f"),
-    "scores of another shape": ({"criterion": lambda n, w: w[0]}, r"the criterion gave \(4, 3, 3\) for 0.weight; it m"),
-    "scores that are none": ({"criterion": lambda n, w: 3}, r"the criterion gave a int for 0.weight"),
+    "scores of another shape": (
+        {"criterion": lambda n, w: w[0]},
+        r"the criterion returned \(4, 3, 3\) for 0.weight\nit m",
+    ),
+    "scores that are none": ({"criterion": lambda n, w: 3}, r"the criterion returned a int for 0.weight"),
     "nan": ({"criterion": lambda n, w: w / 0 * 0}, r"the scores of 0.weight are not numbers \(nan\) at \(0, 0, 0, 0\)"),
 }
 
@@ -457,14 +463,14 @@ def test_refused(name: str) -> None:
     [
         (
             parametrizations.weight_norm,
-            r"6.weight is computed from other parameters already, by WeightNorm\nmake it pl",
+            r"6.weight is already computed from other parameters, by WeightNorm\nmake it pl",
         ),
-        (old_weight_norm, r"6.weight is computed from weight_g already, by a hook \(weight_norm\)"),
+        (old_weight_norm, r"6.weight is already computed from weight_g, by a hook \(weight_norm\)"),
         (
             lambda m: prune.l1_unstructured(m, "weight", 0.5),
-            r"6.weight is computed from weight_orig already, by a hook",
+            r"6.weight is already computed from weight_orig, by a hook",
         ),
-        (lambda m: mask(m, 0.5), r"6.weight wears a mask already\nchange its mask with secateur.masks.masks_of"),
+        (lambda m: mask(m, 0.5), r"6.weight has a mask already\nchange its mask with secateur.masks.masks_of"),
     ],
 )
 def test_weights_that_are_computed_are_refused(wrap: Any, message: str) -> None:
@@ -476,16 +482,16 @@ def test_weights_that_are_computed_are_refused(wrap: Any, message: str) -> None:
 
 
 def test_a_weight_in_a_list_would_be_read_without_its_mask() -> None:
-    with pytest.raises(InputError, match=r"a is held by .* too, and would be read there without its mask"):
+    with pytest.raises(InputError, match=r"a is also held by .*, and would be read there without its mask"):
         mask(NETS["weights_in_a_list"].make(), 0.5)
 
 
 def test_handles_on_nothing() -> None:
-    with pytest.raises(InputError, match=r"this Sequential wears no masks; put some on with secateur.mask"):
+    with pytest.raises(InputError, match=r"this Sequential has no masks\nadd some with secateur.mask"):
         masks_of(net())
     masks = mask(net(), 0.5)
     masks.remove()
-    with pytest.raises(InputError, match="these masks were taken off"):
+    with pytest.raises(InputError, match="these masks were removed"):
         masks.update(0.9)
     with pytest.raises(InputError, match="is on the meta device and has no values"):
         mask(net().to("meta"), 0.5)
@@ -494,17 +500,17 @@ def test_handles_on_nothing() -> None:
 def test_masks_that_are_sparser_already() -> None:
     masks = mask(net(), 0.9)
     with pytest.raises(
-        InputError, match=r"the masks are sparser already: 0.9\d* of the .* 0.5 is asked [^$]*regrow=True"
+        InputError, match=r"the masks are already sparser: 0.9\d* of the .* 0.5 is asked [^$]*regrow=True"
     ):
         masks.update(0.5)
 
 
-def test_wanda_refuses_what_it_did_not_hear() -> None:
+def test_wanda_refuses_a_weight_without_recorded_inputs() -> None:
     conv = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
-    with pytest.raises(InputError, match=r"needs to know what 0.weight reads.*\nleave it out with protect='0.weight'"):
+    with pytest.raises(InputError, match=r"needs the inputs of 0.weight.*\nleave it out with protect='0.weight'"):
         mask(conv, 0.5, criterion="wanda", data=[X])
 
 
 def test_a_model_without_parameters_wears_nothing() -> None:
-    with pytest.raises(InputError, match="no weight is left to wear a mask: this ReLU has no parameters"):
+    with pytest.raises(InputError, match="no weight is left to mask: this ReLU has no parameters"):
         mask(nn.ReLU(), 0.5)

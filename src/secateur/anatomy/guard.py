@@ -1,10 +1,10 @@
-"""What stands before `save_pretrained` of a model that was cut, where the files would come back as something else.
+"""A guard on `save_pretrained` of a cut model, which refuses where `from_pretrained` would load something else.
 
-`from_pretrained` builds a model from its config and fills it with what the file holds by name. What the file lacks, as
-the weights of a block that was by-passed, it draws at random; what the config does not know, as a bias that recovery
-added, it leaves out; both with a line in a log. Where a shape differs it stops, and advises an option that draws those
-weights at random too. So such a model refuses to be saved that way, however it is asked:
-`push_to_hub` and `Trainer.save_model` go through `save_pretrained` too. Copies and pickles of the model keep the guard.
+`from_pretrained` builds a model from its config and fills it from the file by name. Weights that the file lacks, such
+as those of a bypassed block, are initialised at random; weights that the config does not know, such as a bias that
+recovery added, are dropped; both with only a line in a log. Where a shape differs it stops, and advises an option that
+initialises those weights at random too. So such a model refuses `save_pretrained`, also through `push_to_hub` and
+`Trainer.save_model`. Copies and pickles of the model keep the guard.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from secateur.base.names import inside
 from secateur.base.text import first_line, listed
 from secateur.errors import InputError
 
-SAVING = ("save_pretrained", "push_to_hub")  # the second makes a repository before it saves
+SAVING = ("save_pretrained", "push_to_hub")  # the second creates a repository before it saves
 SHOWN = 4
-_trained: WeakSet[nn.Module] = WeakSet()  # models of which checkpoints are written for `secateur.load`
+_trained: WeakSet[nn.Module] = WeakSet()  # models whose checkpoints are written for `secateur.load`
 INSTEAD = "save it with secateur.save(model, 'small.safetensors'), or prune it with uniform=True"
 
 
 class SavingGuard:
-    """A method of a module that saves it, which refuses what would not come back. added: what recovery added."""
+    """A saving method of a module that refuses what could not be loaded again.
+
+    added: the parameters that recovery added.
+    """
 
     __slots__ = ("_added", "_model", "_name")
 
@@ -41,13 +44,13 @@ class SavingGuard:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Save, or raise `InputError` before anything is written."""
-        if not getattr(self._model, "_hf_peft_config_loaded", False):  # else adapters are saved, and nothing of ours
+        if not getattr(self._model, "_hf_peft_config_loaded", False):  # else only adapters are saved
             check_saves(self._model, self._added)
         return getattr(type(self._model), self._name)(self._model, *args, **kwargs)
 
 
 def guard(model: nn.Module, added: Iterable[str] = ()) -> None:
-    """Let a model, and the parts of it that can be saved on their own, look at themselves before they are."""
+    """Guard the saving methods of a model, and of the parts of it that can be saved separately."""
     names = [*added]
     for path, module in model.named_modules():
         own = [name[len(path) + 1 if path else 0 :] for name in names if not path or inside(name, {path})]
@@ -59,7 +62,7 @@ def guard(model: nn.Module, added: Iterable[str] = ()) -> None:
 
 
 def unguard(model: nn.Module) -> None:
-    """Take the guards off again."""
+    """Remove the guards."""
     for module in model.modules():
         for method in SAVING:
             if isinstance(module.__dict__.get(method), SavingGuard):
@@ -67,7 +70,7 @@ def unguard(model: nn.Module) -> None:
 
 
 def allow_checkpoints(model: nn.Module, allow: bool) -> None:
-    """Allow saving a model that its config does not describe, to a caller that saves the plans as well."""
+    """Allow saving a model that its config does not describe, for a caller that saves the plans as well."""
     if allow:
         _trained.add(model)
     else:
@@ -75,14 +78,14 @@ def allow_checkpoints(model: nn.Module, allow: bool) -> None:
 
 
 def check_saves(model: nn.Module, added: Iterable[str] = ()) -> None:
-    """Raise `InputError` where `from_pretrained` would make something else of what `save_pretrained` writes."""
+    """Raise `InputError` where `from_pretrained` would not restore what `save_pretrained` writes."""
     kind = type(model).__name__
     gaps = [*bypassed(model)]
     if gaps:
         raise InputError(
-            f"this {kind} goes on without {listed(gaps, SHOWN)}, which its config still counts, and from_pretrained "
-            f"would fill them with random weights\n{INSTEAD}; the result of prune has save('folder'), which numbers "
-            "the layers anew where it can"
+            f"this {kind} runs without {listed(gaps, SHOWN)}, which its config still counts, and from_pretrained "
+            f"would fill them with random weights\n{INSTEAD}; the result of prune has save('folder'), which "
+            "renumbers the layers where it can"
         )
     check_bare(model)
     here = dict(model.named_parameters(remove_duplicate=False))
@@ -92,7 +95,7 @@ def check_saves(model: nn.Module, added: Iterable[str] = ()) -> None:
 
 
 def check_described(model: Any) -> None:
-    """Raise `InputError` where the class makes tensors of other shapes from the config, as a file gives it back."""
+    """Raise `InputError` where the class makes tensors of other shapes from the config as reloaded from its file."""
     fault = f"the config of this {type(model).__name__} does not describe it"
     remedy = f"{INSTEAD}; the result of prune has save('folder'), which looks for a config that does"
     try:
@@ -106,28 +109,28 @@ def check_described(model: Any) -> None:
 
 
 def _saved_by_both(model: nn.Module, other: nn.Module) -> Iterator[Slot]:
-    """The saved tensors of a model. What only one side has is what somebody added or took away; shards may be empty."""
+    """Return the saved tensors that both models have. Others were added or removed; shards may be empty."""
     theirs = {slot.name for slot in slots(other)}
     return (slot for slot in slots(model) if slot.persistent and slot.tensor.numel() and slot.name in theirs)
 
 
 def bypassed(model: nn.Module) -> Iterator[str]:
-    """The modules that stand where blocks were."""
+    """Return the names of the modules that bypass removed blocks."""
     return (name for name, module in model.named_modules() if is_bypass(module))
 
 
 def check_bare(model: nn.Module) -> None:
-    """Raise `InputError` for masks: the classes know weights, and nothing on them."""
+    """Raise `InputError` for masks, which `from_pretrained` does not know."""
     if masked_names(model):
         raise InputError(
-            f"this {type(model).__name__} wears masks, and from_pretrained knows plain weights only\n"
+            f"this {type(model).__name__} has masks, and from_pretrained knows plain weights only\n"
             "make the zeros permanent, secateur.masks.masks_of(model).harden(), or keep the masks with "
             "secateur.save(model, 'small.safetensors')"
         )
 
 
 def check_added(model: nn.Module, added: Iterable[str]) -> None:
-    """Raise `InputError` for parameters that recovery added: the classes build none of them."""
+    """Raise `InputError` for parameters that recovery added, which the class does not build."""
     names = [*added]
     if names:
         raise InputError(

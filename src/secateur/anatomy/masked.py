@@ -1,7 +1,7 @@
-"""Masks on modules, as torch parametrizations: how they are put on, found, and taken off.
+"""Masks on modules, as torch parametrizations: adding, finding and removing them.
 
-A module whose `weight` wears a mask keeps the parameter itself, the same object, as `parametrizations.weight.original`;
-`module.weight` is computed as original * mask each time it is read. An optimizer that holds the parameter goes on.
+A module whose `weight` is masked keeps the parameter itself, the same object, as `parametrizations.weight.original`;
+`module.weight` is computed as original * mask each time it is read. An optimizer that holds the parameter still works.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from secateur.anatomy.masked_layout import MaskedLayout, layout_of
 from secateur.errors import InputError
 
 LISTS = "parametrizations"
-ORDER = "_secateur_order"  # of a module's parameters before any of them was masked
+ORDER = "_secateur_order"  # the order of a module's parameters before any was masked
 
 
 class Mask(nn.Module):
@@ -40,7 +40,7 @@ class Mask(nn.Module):
         return weight * self.mask
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """What is assigned to a masked weight becomes what lies behind the mask."""
+        """Return the parameter behind the mask for a value that is assigned to the masked weight."""
         return weight
 
     def extra_repr(self) -> str:
@@ -49,8 +49,11 @@ class Mask(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Worn:
-    """A parameter with its mask. name: as it was called without. places: the modules that hold it, and its name there;
-    several where weights are tied."""
+    """A parameter with its mask.
+
+    name: its name without the mask. places: the modules that hold it, each with its name there; several where weights
+    are tied.
+    """
 
     name: str
     mask: Mask
@@ -62,12 +65,12 @@ class Worn:
         return layout_of(module for module, _ in self.places)
 
     def weight(self) -> Tensor:
-        """The weight as it works: the parameter times the mask."""
+        """Return the effective weight: the parameter times the mask."""
         return self.parameter.detach() * self.mask.mask
 
 
 def worn(model: nn.Module) -> dict[str, Worn]:
-    """What wears a mask in a model, by the first of its plain names."""
+    """Return the masked parameters of a model, by the first of their plain names."""
     first: dict[int, str] = {}
     found: dict[str, Worn] = {}
     for name, module, leaf, held in lists(model):
@@ -82,47 +85,47 @@ def worn(model: nn.Module) -> dict[str, Worn]:
 
 
 def lists(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, parametrize.ParametrizationList]]:
-    """Everything that is parametrized: its plain name, the module that holds it, its name there, and the list."""
+    """Yield everything parametrized: its plain name, the module that holds it, its name there, and the list."""
     for path, module in model.named_modules(remove_duplicate=False):
-        held = getattr(module, LISTS, None)  # not out of _modules, which scripted parts have in another form
+        held = getattr(module, LISTS, None)  # not from _modules, which differs in scripted parts
         for leaf, item in held._modules.items() if isinstance(held, nn.ModuleDict) else ():
             if isinstance(item, parametrize.ParametrizationList):
                 yield f"{path}.{leaf}" if path else leaf, module, leaf, item
 
 
 def mask_in(held: nn.Module) -> Mask | None:
-    """The mask, where nothing but a mask is between a parameter and its weight."""
+    """Return the mask, if a mask is the only parametrization of a weight."""
     inner = list(held.children())
     return inner[0] if len(inner) == 1 and isinstance(inner[0], Mask) else None
 
 
 def check_alone(model: nn.Module) -> None:
-    """Raise `InputError` where something else than a mask is put on a weight that wears one."""
+    """Raise `InputError` where a masked weight has another parametrization as well."""
     for name, _, leaf, held in lists(model):
         others = [type(one).__name__ for one in held.children() if not isinstance(one, Mask)]
         if others and len(others) < len(list(held.children())):
             raise InputError(
-                f"{name} wears a mask and {' and '.join(others)} at once, so its mask cannot be read or changed\n"
-                "take them off: torch.nn.utils.parametrize.remove_parametrizations("
+                f"{name} has a mask and {' and '.join(others)} at once, so its mask cannot be read or changed\n"
+                "remove them: torch.nn.utils.parametrize.remove_parametrizations("
                 f"model.get_submodule({name.rpartition('.')[0]!r}), {leaf!r}, leave_parametrized=False)\n"
-                "masks are made permanent, masks.harden(), before anything else is put on"
+                "make masks permanent with masks.harden() before you add another parametrization"
             )
 
 
 def put_on(module: nn.Module, leaf: str, mask: Mask) -> None:
-    """Let a parameter of a module wear a mask; the parameter stays the same object."""
+    """Mask a parameter of a module; the parameter stays the same object."""
     order = _order(module) or tuple(module._parameters)
     _own_class(module)
     parametrize.register_parametrization(module, leaf, mask)
     kind = type(module)
-    kind.__module__ = kind.__bases__[0].__module__  # else every masked module would pass for one of torch's own
+    kind.__module__ = kind.__bases__[0].__module__  # else masked modules would count as modules of torch
     setattr(_list(module, leaf), ORDER, order)
     if isinstance(module, nn.RNNBase):
         _hook(module)
 
 
 def take_off(module: nn.Module, leaf: str) -> None:
-    """The plain parameter back in its place, as it lay behind the mask."""
+    """Remove a mask, and put the parameter behind it back in its place."""
     order = _order(module)
     _own_class(module)
     parametrize.remove_parametrizations(module, leaf, leave_parametrized=False)
@@ -144,23 +147,26 @@ def _list(module: nn.Module, leaf: str) -> nn.Module:
 
 
 def _order(module: nn.Module) -> tuple[str, ...]:
-    """In which order a module's parameters lay before the first of them was masked."""
+    """Return the order of a module's parameters before the first of them was masked."""
     held = module._modules.get(LISTS)
     found = (vars(item).get(ORDER) for item in (held.children() if held is not None else ()))
     return next((order for order in found if order), ())
 
 
 def _own_class(module: nn.Module) -> None:
-    """Torch gives a parametrized module a class of its own, but a deep copy shares it: what is changed there for one
-    module would change the other."""
+    """Give a parametrized module its own class.
+
+    Torch makes a class for each parametrized module, but a deep copy shares it, so a change for one module would change
+    the other.
+    """
     if parametrize.is_parametrized(module):
         kind = type(module)
         own: Any = type(kind.__name__, kind.__bases__, dict(vars(kind)))
         module.__class__ = own
 
 
-# `nn.LSTM` and its like run on a list of their parameters, made when they are built, which knows nothing of masks. The
-# masked weights take its place while the layer runs; outside a run it holds the parameters, which can be copied.
+# `nn.LSTM` and other recurrent layers run on a list of their parameters, made when they are built, without masks. The
+# masked weights replace it while the layer runs; outside a run it holds the parameters, which can be copied.
 
 
 def _hook(module: nn.RNNBase) -> None:
@@ -191,7 +197,7 @@ def _plain(module: nn.Module, name: str) -> Tensor | None:
 
 
 def masked_names(model: nn.Module) -> set[str]:
-    """Every plain name of what wears a mask."""
+    """Return all plain names of masked parameters."""
     return {name for name, _, _, held in lists(model) if mask_in(held) is not None}
 
 

@@ -1,4 +1,4 @@
-"""How a weight lies in memory, against the order that patterns and scopes speak of: outputs, inputs, and the rest."""
+"""The layout of a weight, compared with the order that patterns and scopes use: outputs, inputs, other dimensions."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class MaskedLayout:
-    """turned: inputs come before outputs, as in a transposed convolution. groups: so many parts of the outputs read
-    parts of the inputs of their own."""
+    """The order of the dimensions of a weight.
+
+    turned: inputs come before outputs, as in a transposed convolution. groups: the number of groups of outputs, each of
+    which reads its own inputs.
+    """
 
     turned: bool = False
     groups: int = 1
 
     def upright(self, tensor: Tensor) -> Tensor:
-        """A tensor of the weight's shape as W: (g o, i, ...), o outputs and i inputs to each of g groups.
+        """Return a tensor of the weight's shape as W: (g o, i, ...), with o outputs and i inputs in each of g groups.
 
-        The way back is the same. Vectors lie as they are.
+        Applied twice it returns the original. Vectors do not change.
 
         >>> import torch
         >>> MaskedLayout(turned=True, groups=2).upright(torch.zeros(2 * 4, 3, 5)).shape  # (g i, o, k)
@@ -31,14 +34,14 @@ class MaskedLayout:
 
 
 def layout_of(modules: Iterable[nn.Module]) -> MaskedLayout:
-    """That of a weight in these modules, which share it."""
+    """Return the layout of a weight that these modules share."""
     found = (MaskedLayout(_is_turned(module), _groups(module)) for module in modules)
     return next((layout for layout in found if layout != MaskedLayout()), MaskedLayout())
 
 
 def _is_turned(module: nn.Module) -> bool:
-    """Transposed convolutions, and the `Conv1D` of Hugging Face's GPT-2, a linear layer stored the other way round."""
-    kinds = type(module).__mro__  # a masked module has a class of its own
+    """Return whether inputs come first: transposed convolutions, and `Conv1D` of Hugging Face's GPT-2."""
+    kinds = type(module).__mro__  # a masked module has its own class
     return isinstance(module, nn.modules.conv._ConvTransposeNd) or any(
         kind.__name__ == "Conv1D" and kind.__module__.startswith("transformers.") for kind in kinds
     )

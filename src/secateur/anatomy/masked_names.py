@@ -1,7 +1,7 @@
-"""Plans in plain names: a weight is called what it was called before it wore a mask.
+"""Plans in plain names: a masked weight has the name that it has without its mask.
 
-A plan that was made on a masked model slices `conv.parametrizations.weight.original` and its mask alike. In plain names
-it slices `conv.weight`, which is true of the model with and without masks: so plans are saved.
+A plan that was made on a masked model slices `conv.parametrizations.weight.original` and its mask. In plain names it
+slices `conv.weight`, which holds for the model with and without masks. Plans are saved in plain names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _INNER, _MASK = "original", "0.mask"
 
 
 def plain_name(name: str, masked: Container[str]) -> str | None:
-    """The plain name of a tensor; None for a mask. masked: plain names of what wears one.
+    """Return the plain name of a tensor; None for a mask. masked: the plain names of masked parameters.
 
     >>> plain_name("conv.parametrizations.weight.original", {"conv.weight"})
     'conv.weight'
@@ -33,7 +33,7 @@ def plain_name(name: str, masked: Container[str]) -> str | None:
 
 
 def plain_slots(model: nn.Module, masked: Container[str]) -> Iterator[Slot]:
-    """The places in which a model holds tensors, by plain names, and without masks."""
+    """Yield the places in which a model holds tensors, by plain names, without masks."""
     for slot in slots(model):
         name = plain_name(slot.name, masked)
         if name is not None:
@@ -41,7 +41,7 @@ def plain_slots(model: nn.Module, masked: Container[str]) -> Iterator[Slot]:
 
 
 def plain(plan: Plan, masked: Container[str]) -> Plan:
-    """The same plan in plain names."""
+    """Return the plan in plain names."""
 
     def named(name: str) -> str:
         return plain_name(name, masked) or name

@@ -1,6 +1,6 @@
-"""What tells weights that matter from those that do not: one number for each weight, the lowest become zero.
+"""Importance criteria for single weights: one score for each weight; those with the lowest scores become zero.
 
-A user's own criterion is a function (name, weight) -> scores of the same shape.
+A custom criterion is a function (name, weight) -> scores of the weight's shape.
 """
 
 from __future__ import annotations
@@ -29,35 +29,36 @@ Scoring: TypeAlias = "Callable[[str, Tensor], Tensor]"
 
 @dataclass(frozen=True, slots=True)
 class KnownWeights:
-    """What a criterion may read."""
+    """What a criterion may read: the seed, and the graph and statistics of a calibration run if there was one."""
 
     seed: int
     graph: Graph | None = None
     statistics: Statistics | None = None
 
-    def heard(self, name: str, quantity: str) -> Tensor:
-        """The mean over batches of what was summed up of a weight; zero where nothing reached it."""
+    def mean(self, name: str, quantity: str) -> Tensor:
+        """Return the mean over batches of a recorded quantity of a weight; zero where none was recorded."""
         assert self.statistics is not None
         found = self.statistics.get(name, quantity)
         return torch.zeros(()) if found is None else found / self.statistics.batches
 
 
 class WeightCriterion(Protocol):
-    """needs: of calibration data, among `secateur.statistics.NEEDS`."""
+    """A criterion. needs: the statistics that it reads, among `secateur.statistics.NEEDS`."""
 
     @property
     def needs(self) -> frozenset[str]: ...
 
     def __call__(self, known: KnownWeights) -> Scoring:
-        """A function from name and weight to scores."""
+        """Return a function from the name and the values of a weight to its scores."""
         ...
 
 
 @dataclass(frozen=True)
 class Magnitude:
-    """|w|
+    """|w|, the magnitude of a weight.
 
-    Han et al., "Learning both Weights and Connections for Efficient Neural Networks", NIPS 2015, section 3.
+    Reference:
+        Han et al., "Learning both Weights and Connections for Efficient Neural Networks", NIPS 2015, section 3.
     """
 
     needs: frozenset[str] = frozenset()
@@ -68,7 +69,7 @@ class Magnitude:
 
 @dataclass(frozen=True)
 class WeightRandom:
-    """Uniform in [0, 1): what every other criterion must beat."""
+    """Uniform random scores in [0, 1): the baseline for every other criterion."""
 
     needs: frozenset[str] = frozenset()
 
@@ -81,51 +82,55 @@ class WeightRandom:
 class WeightTaylor:
     """E[(w dL/dw)²] over batches.
 
-    Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, equation 8.
+    Reference:
+        Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, equation 8.
     """
 
     needs: frozenset[str] = frozenset({"gradients"})
 
     def __call__(self, known: KnownWeights) -> Scoring:
-        return lambda name, weight: weight.square() * known.heard(name, "gradient_square").to(weight)
+        return lambda name, weight: weight.square() * known.mean(name, "gradient_square").to(weight)
 
 
 @dataclass(frozen=True)
 class WeightSnip:
     """|w dL/dw| with the gradient of the mean loss over all batches.
 
-    Lee et al., "SNIP: Single-shot Network Pruning based on Connection Sensitivity", ICLR 2019, equations 5 and 6.
+    Reference:
+        Lee et al., "SNIP: Single-shot Network Pruning based on Connection Sensitivity", ICLR 2019, equations 5 and 6.
     """
 
     needs: frozenset[str] = frozenset({"gradients"})
 
     def __call__(self, known: KnownWeights) -> Scoring:
-        return lambda name, weight: (weight * known.heard(name, "gradient").to(weight)).abs()
+        return lambda name, weight: (weight * known.mean(name, "gradient").to(weight)).abs()
 
 
 @dataclass(frozen=True)
 class WeightWanda:
-    """|w_oi| sqrt(E[x_i²]), x_i the input channel that w_oi is multiplied by, over examples and places.
+    """|w_oi| sqrt(E[x_i²]), where x_i is the input channel that w_oi multiplies; E is over examples and positions.
 
-    Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", ICLR 2024, equation 1. There the
-    weights of one output are compared with each other: scope="output".
+    The paper compares the weights of one output with each other: scope="output".
+
+    Reference:
+        Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", ICLR 2024, equation 1.
     """
 
     needs: frozenset[str] = frozenset({"moments"})
 
     def __call__(self, known: KnownWeights) -> Scoring:
-        return lambda name, weight: weight.abs() * _loudness(name, weight, known)
+        return lambda name, weight: weight.abs() * _rms_of_inputs(name, weight, known)
 
 
-def _loudness(name: str, weight: Tensor, known: KnownWeights) -> Tensor:
-    """sqrt(E[x²]) of what each weight reads, in a shape that broadcasts to the weight's."""
+def _rms_of_inputs(name: str, weight: Tensor, known: KnownWeights) -> Tensor:
+    """Return sqrt(E[x²]) of the input of each weight, in a shape that broadcasts to the weight's."""
     assert known.graph is not None
     assert known.statistics is not None
     reader = known.graph.readers.get(name)
     if reader is None or known.statistics.get(reader.weight, "count") is None:
         raise InputError(
-            f"criterion='wanda' needs to know what {name} reads, and the calibration run did not tell\n"
-            f"leave it out with protect={name!r}, or take another criterion"
+            f"criterion='wanda' needs the inputs of {name}, and the calibration run recorded none\n"
+            f"leave it out with protect={name!r}, or use another criterion"
         )
     rms = InputMoments(reader, weight, known.statistics).rms.to(weight)
     if len(rms) == weight.shape[reader.dim]:
@@ -151,7 +156,7 @@ CRITERIA: Table[str, WeightCriterion] = Table(
 class Measure:
     """A criterion, and the data that it reads.
 
-    data: batches of (inputs, targets), which can be gone through again; loss: (output, targets) -> scalar.
+    data: batches of (inputs, targets), which can be iterated several times; loss: (output, targets) -> scalar.
     """
 
     criterion: str | Scoring = "magnitude"
@@ -171,18 +176,18 @@ class Measure:
         needs = CRITERIA[self.criterion].needs
         if needs and self.data is None:
             raise InputError(
-                f"criterion={self.criterion!r} is read from data; give data=, batches of (inputs, targets)"
+                f"criterion={self.criterion!r} is read from data\npass data=, batches of (inputs, targets)"
             )
         if needs & NEED_LOSS and self.loss is None:
             raise InputError(
-                f"criterion={self.criterion!r} reads derivatives of the loss; give loss=, such as "
-                "torch.nn.functional.cross_entropy"
+                f"criterion={self.criterion!r} reads derivatives of the loss\n"
+                "pass loss=, such as torch.nn.functional.cross_entropy"
             )
 
     def on(self, model: Callable[[], nn.Module]) -> Scoring:
-        """The function from name and weight to scores, after a calibration run where it needs one.
+        """Return the function from name and weight to scores, after a calibration run if the criterion needs one.
 
-        model: gives one that wears no masks, and is asked where it is needed.
+        model: returns a model without masks; called only for a calibration run.
         """
         if callable(self.criterion):
             return self.criterion
@@ -198,7 +203,7 @@ class Measure:
 
 
 def _first_of(data: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
-    """How the model is called on the first batch, and all batches."""
+    """Return how the model is called on the first batch, and all batches."""
     rest = iter(data)
     head: Sequence[Any] = list(itertools.islice(rest, 1))
     if not head:
@@ -208,11 +213,11 @@ def _first_of(data: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
 
 
 def checked(name: str, scores: Any, weight: Tensor) -> Tensor:
-    """Scores of a weight, float32 or wider. Raises `InputError` for what are none."""
+    """Return the scores of a weight in float32 or wider. Raises `InputError` for a wrong type, shape or nan."""
     if not isinstance(scores, Tensor) or scores.shape != weight.shape:
         what = f"{tuple(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
         raise InputError(
-            f"the criterion gave {what} for {name}; it must give scores of its shape {tuple(weight.shape)}"
+            f"the criterion returned {what} for {name}\nit must return scores of shape {tuple(weight.shape)}"
         )
     if bool(scores.isnan().any()):
         places = [str(tuple(place)) for place in scores.isnan().nonzero().tolist()]

@@ -1,9 +1,8 @@
-"""Units that add nothing to what a model computes, because what makes them or all that reads them is zero.
+"""Dead units: those that do not change the output, because the weights that produce or all that read them are zero.
 
-Zeros may come from masks or be zeros of the weights themselves. A unit whose weights are zero puts out zero only if
-nothing is added to it, and is zero where it is read only if what lies between keeps zeros (sigmoid(0) is 1/2); a unit
-that no weight reads may be anything. Which is the case is inferred by tracing the model again (`secateur.trace.zeros`),
-not guessed.
+The zeros may come from masks or be values of the weights. A unit whose weights are zero outputs zero only if no bias is
+added, and is zero where it is read only if the operations between keep zeros (sigmoid(0) is 1/2); a unit that no weight
+reads may have any value. Tracing the model again (`secateur.trace.zeros`) decides which is the case.
 """
 
 from __future__ import annotations
@@ -28,16 +27,23 @@ from secateur.trace.zeros import Use, still_exact
 
 
 def dead(graph: Graph) -> dict[str, list[int]]:
-    """Units that can be dropped without a change of the function (in evaluation mode), by the name of their axis.
+    """Return the units that can be dropped without a change of the output in evaluation mode.
 
-    What only dead units read is dead too. As many are named as a plan may drop: axes that are tied lose the same share,
-    and no axis all of its units. For `secateur.plan(graph, drop=dead(graph))`.
+    Units that only dead units read are dead too. Only as many are returned as a plan may drop: tied axes lose the same
+    share, and no axis loses all of its units.
 
-    >>> import secateur, torch
-    >>> net = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid(), nn.Linear(4, 2))
-    >>> _ = net[0].weight.data[1].zero_(), net[0].bias.data[1].zero_(), net[2].weight.data[:, 3].zero_()
-    >>> dead(secateur.trace(net, torch.zeros(1, 3)))  # unit 1 is sigmoid(0) = 1/2, and is read; unit 3 is not
-    {'0': [3]}
+    Args:
+        graph: A trace of the model.
+
+    Returns:
+        The dead units by the name of their axis, for `secateur.plan(graph, drop=dead(graph))`.
+
+    Example:
+        >>> import secateur, torch
+        >>> net = nn.Sequential(nn.Linear(3, 4), nn.Sigmoid(), nn.Linear(4, 2))
+        >>> _ = net[0].weight.data[1].zero_(), net[0].bias.data[1].zero_(), net[2].weight.data[:, 3].zero_()
+        >>> dead(secateur.trace(net, torch.zeros(1, 3)))  # unit 1 is sigmoid(0) = 1/2 and is read; unit 3 is not read
+        {'0': [3]}
     """
     axes = [axis for axis in graph.axes if axis.inexact is None]
     zeros = _Zeros(graph, axes)
@@ -57,7 +63,7 @@ def dead(graph: Graph) -> dict[str, list[int]]:
 
 
 def plan_of_dead(model: nn.Module, example_inputs: Any, **options: Any) -> Plan:
-    """The plan that drops dead units; the empty plan where there are none. options: those of `secateur.trace`."""
+    """Return the plan that drops dead units, empty where there are none. options: those of `secateur.trace`."""
     graph = trace(model, example_inputs, **options)
     drop = dead(graph)
     return plan(graph, drop=drop) if drop else whole(graph)
@@ -68,14 +74,14 @@ _Case: TypeAlias = "tuple[str, frozenset[Use]]"
 
 @dataclass(frozen=True, slots=True)
 class _Class:
-    """Units of an axis that have the same places zero."""
+    """Units of an axis whose slices are zero in the same tensors."""
 
     zero: frozenset[Use]
     units: tuple[int, ...]
 
 
 class _Zeros:
-    """Where the units of axes have nothing but zeros."""
+    """The tensors in which the slices of units are zero."""
 
     def __init__(self, graph: Graph, axes: Sequence[PrunableAxis]):
         wanted = {use.name for axis in axes for use in axis.sites}
@@ -86,21 +92,23 @@ class _Zeros:
         self._known: dict[tuple[str, Use], Tensor] = {}
 
     def of(self, axis: PrunableAxis, use: Use) -> Tensor:
-        """Whether each unit of an axis is zero at a place: (n,). One that is chosen anew for every outer unit is zero
-        where it is so for all of them."""
+        """Return whether the slice of each unit of an axis is zero in a tensor: bools (n,).
+
+        A unit that is chosen separately for every outer unit counts as zero if it is zero for all of them.
+        """
         name, dim = use
         filled = self._filled[name]
         rows = filled.movedim(dim, 0).reshape(filled.shape[dim], -1).any(1)
         return ~rows[self._places(axis, use)].any(-1).any(0)
 
     def silence(self, axis: PrunableAxis, units: set[int]) -> None:
-        """Take the slices of these units for zero everywhere: they are as good as dropped."""
+        """Treat the slices of these units as zero everywhere, as if they were dropped."""
         for use in axis.sites:
             places = self._places(axis, (use.name, use.dim))[:, sorted(units)].flatten()
             self._filled[use.name].index_fill_(use.dim, places, False)
 
     def _places(self, axis: PrunableAxis, use: Use) -> Tensor:
-        """The positions of each unit: (outer units, n, positions of each)."""
+        """Return the positions of each unit: (outer units, n, positions of each)."""
         key = (axis.name, use)
         if key not in self._known:
             self._known[key] = places_of(axis, self._dims[use[0]][use[1]])
@@ -108,9 +116,9 @@ class _Zeros:
 
 
 def places_of(axis: PrunableAxis, term: Term) -> Tensor:
-    """The positions of a dimension that go with each unit of an axis: (outer units, n, positions of each).
+    """Return the positions of a dimension that belong to each unit of an axis: (outer units, n, positions of each).
 
-    The outer units are one where no unit is chosen anew for each of them, and where an axis meets itself.
+    The first size is 1 where units are not chosen separately for each outer unit, and where an axis occurs twice.
     """
     if _meetings(term, axis.term) < 2:
         return positions_by_unit(term, axis.term).unflatten(0, (-1, axis.size))
@@ -123,7 +131,7 @@ def places_of(axis: PrunableAxis, term: Term) -> Tensor:
 
 
 def _meetings(term: Term, axis: Axis) -> int:
-    """How often an axis occurs in a product, as where every head meets every other."""
+    """Return how often an axis occurs in a product; twice where every head is paired with every other."""
     term = find(term)
     if isinstance(term, Axis):
         return int(term is axis)
@@ -132,7 +140,7 @@ def _meetings(term: Term, axis: Axis) -> int:
 
 
 def _classes(zeros: _Zeros, axis: PrunableAxis, dead: set[int], refuted: set[_Case]) -> list[_Class]:
-    """The units that are left, by what of them is zero, most first; without those of which we know that they live."""
+    """Return the remaining units grouped by where they are zero, most zeros first, without those known to be alive."""
     at = {(use.name, use.dim): zeros.of(axis, (use.name, use.dim)) for use in axis.sites}
     units: dict[frozenset[Use], list[int]] = {}
     for unit in range(axis.size):
@@ -143,9 +151,9 @@ def _classes(zeros: _Zeros, axis: PrunableAxis, dead: set[int], refuted: set[_Ca
 
 
 def _may_be_dead(axis: PrunableAxis, zero: frozenset[Use]) -> bool:
-    """Whether all that reads a unit may be zero, or all that makes it: else no trace is needed to know that it lives.
+    """Return whether all weights that read a unit, or all that produce it, may be zero; else no trace is needed.
 
-    A weight is zero where one of its factors is, and a factor (a mask) lies beside it or below.
+    A weight is zero where one of its factors is, and a factor (a mask) is in the same module or below it.
     """
 
     def near(use: SiteUse, others: Iterable[Use]) -> bool:
@@ -162,13 +170,13 @@ def _may_be_dead(axis: PrunableAxis, zero: frozenset[Use]) -> bool:
 
 
 def _rounds(classes: Mapping[str, Sequence[_Class]]) -> Iterator[dict[str, _Class]]:
-    """One class of each axis at a time: one trace judges them all."""
+    """Yield one class of each axis at a time, so that one trace decides about all of them."""
     for i in range(max(map(len, classes.values()))):
         yield {name: ordered[i] for name, ordered in classes.items() if i < len(ordered)}
 
 
 def _exact(graph: Graph, axes: Sequence[PrunableAxis], chosen: Mapping[str, _Class]) -> set[str]:
-    """The axes of which the chosen units add nothing."""
+    """Return the axes whose chosen units do not change the output."""
     flags: dict[Use, bool] = {}
     for axis in axes:
         if axis.name in chosen:
@@ -183,7 +191,7 @@ def _exact(graph: Graph, axes: Sequence[PrunableAxis], chosen: Mapping[str, _Cla
 
 
 def _allowed(graph: Graph, found: Mapping[str, set[int]]) -> dict[str, list[int]]:
-    """As many as a plan may drop: tied axes lose the same share in whole steps, and keep what they must."""
+    """Return as many units as a plan may drop: tied axes lose the same share in whole steps, and keep their minimum."""
     drop = {}
     for group in graph.groups:
         level = min(_steps_of(axis, group.steps, len(found.get(axis.name, ()))) for axis in group.axes)
@@ -194,7 +202,7 @@ def _allowed(graph: Graph, found: Mapping[str, set[int]]) -> dict[str, list[int]
 
 
 def _steps_of(axis: PrunableAxis, steps: int, count: int) -> int:
-    """How many steps an axis can go down by dropping at most `count` units."""
+    """Return how many steps an axis can be reduced by, dropping at most `count` units."""
     each = axis.size // steps
     levels = range(min(count, axis.size - axis.least) // each, 0, -1)
     return next((level for level in levels if (axis.size - level * each) % axis.multiple == 0), 0)

@@ -1,4 +1,4 @@
-"""Masks that grow sparser along a schedule, as in "To prune, or not to prune" (Zhu and Gupta, 2017)."""
+"""Gradual pruning: masks that become sparser along a schedule."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 @dataclass
 class Following:
-    """`step()` is called after each step of the optimizer, and calls `update` (that of `Masks`).
+    """A schedule that is applied to masks: call `step()` after each step of the optimizer.
 
-    done: how many steps there were; can be set to go on. The masks are changed where the schedule gives less than they
-    keep, so one that holds its value between costs nothing there.
+    update: `Masks.update`. done: the number of steps so far; set it to continue an earlier run. The masks change only
+    in steps where the value of the schedule changes, and other steps cost nothing.
+
+    Reference:
+        Zhu and Gupta, "To prune, or not to prune: exploring the efficacy of pruning for model compression", 2017.
     """
 
     update: Callable[..., object]
@@ -20,7 +23,11 @@ class Following:
     done: int = 0
 
     def step(self) -> None:
-        """One more step. Raises `InputError` where the schedule would let weights back, and `regrow` is not set."""
+        """Count one step, and mask as the schedule says.
+
+        Raises:
+            InputError: The schedule would let weights come back, and `regrow` is not set.
+        """
         before, self.done = self.schedule(self.done), self.done + 1
         remains = self.schedule(self.done)
         if remains != before:

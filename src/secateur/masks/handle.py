@@ -1,4 +1,4 @@
-"""`mask`: weights of a model become zero and stay so through training; `Masks` is the handle on what was masked."""
+"""`mask` makes weights zero and keeps them zero through training; `Masks` is the handle on what was masked."""
 
 from __future__ import annotations
 
@@ -48,24 +48,39 @@ def mask(
     """Make the least important weights of `model` zero, in place, and keep them zero whatever an optimizer does.
 
     Each weight w becomes w * mask when it is read (`torch.nn.utils.parametrize`); the parameters stay the same objects,
-    so an optimizer that holds them goes on, and `Masks.remove` gives the model back as it was.
+    so an optimizer that holds them still works, and `Masks.remove` restores the model as it was.
 
-    sparsity: the share of the masked weights that is ZERO, by default 0.9, or what the pattern says. scope: whether the
-    weights of the whole network compete ("global"), those of each layer ("layer"), or those of each output ("output").
-    criterion: "magnitude", "taylor", "snip", "wanda" or "random", of which three read `data` (batches of (inputs,
-    targets)) and two of these a `loss`; or a function (name, weight) -> scores. pattern: "unstructured"; "2:4", two of
-    four consecutive inputs stay; "4x1", blocks of four consecutive outputs at one input position.
-    protect, only: modules or parameters, names or globs. By default all parameters of linear, convolutional, attention
-    and recurrent layers of two dimensions and more wear a mask, and whatever else has two dimensions; vectors, norms,
-    embeddings and what is called an embedding or a bias do only where `only` has their own name.
+    By default every parameter of two or more dimensions in linear, convolutional, attention and recurrent layers is
+    masked, and every other parameter of two dimensions. Vectors, norms, embeddings and parameters called an embedding
+    or a bias are masked only where `only` has their own name.
 
-    Raises `InputError` for unknown words, for weights that are computed from other parameters already, and for a weight
-    that is named in `only` and does not divide into the pattern; others that do not are in `Masks.left_out`.
+    Args:
+        model: The model. It is changed in place.
+        sparsity: The share of the masked weights that is ZERO. Default: 0.9, or the share that the pattern dictates.
+        scope: Which weights compete: those of the whole network ("global"), of each layer ("layer"), or of each output
+            ("output").
+        criterion: "magnitude", "random", "wanda" (reads `data`), "taylor" or "snip" (read `data` and `loss`), or a
+            function (name, weight) -> scores of the weight's shape. The lowest scores become zero.
+        pattern: "unstructured"; "2:4", two of four consecutive inputs stay; "4x1", blocks of four consecutive outputs
+            at one input position.
+        protect: Modules or parameters to leave unmasked, as names or globs.
+        only: Modules or parameters to mask, as names or globs. Default: all.
+        data: Calibration data, batches of (inputs, targets).
+        loss: A function (output, targets) -> scalar.
+        seed: Seed of "random" and of the calibration run.
 
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-    >>> masks = mask(net, 0.75, scope="layer")
-    >>> int((net[0].weight == 0).sum()), masks.sparsity
-    (24, 0.75)
+    Returns:
+        The handle on the masks. Weights that do not divide into the pattern are in its `left_out`.
+
+    Raises:
+        InputError: A word or name is unknown, a weight is already computed from other parameters, or a weight named in
+            `only` does not divide into the pattern.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> masks = mask(net, 0.75, scope="layer")
+        >>> int((net[0].weight == 0).sum()), masks.sparsity
+        (24, 0.75)
     """
     check_model(model)
     measure, rules = Measure(criterion, data, loss, seed), Rules(scope, pattern)
@@ -74,7 +89,9 @@ def mask(
     scores = _scores(measure.on(lambda: _bare(model)), {w.name: (w.parameter.detach(), w.layout) for w in weights})
     kept = rules.masks(scores, asked)
     for weight in weights:
-        values = torch.empty_like(weight.parameter.detach())  # in its memory format, else the product is slow
+        values = torch.empty_like(
+            weight.parameter.detach()
+        )  # in the memory format of the weight, so that the product is fast
         made = Mask(values.copy_(weight.layout.upright(kept[weight.name])), pattern)
         for module, leaf in weight.places:
             put_on(module, leaf, made)
@@ -83,21 +100,31 @@ def mask(
 
 
 def masks_of(model: nn.Module, *, scope: str = "global", criterion: str | Scoring = "magnitude", **more: Any) -> Masks:
-    """The handle on the masks that a model wears: after `secateur.load`, a deep copy or a cut.
+    """Return the handle on the masks that a model has, such as after `secateur.load`, a deep copy or a cut.
 
-    scope, criterion and more (data, loss, seed) are what `Masks.update` goes by. Raises `InputError` where the model
-    wears none.
+    Args:
+        model: The masked model.
+        scope: The scope that `Masks.update` uses, as in `mask`.
+        criterion: The criterion that `Masks.update` uses, as in `mask`.
+        **more: `data`, `loss` and `seed` of `Masks.update`, as in `mask`.
 
-    >>> import copy
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-    >>> _ = mask(net, 0.5)
-    >>> masks_of(copy.deepcopy(net)).sparsity
-    0.5
+    Returns:
+        The handle on all masks of the model.
+
+    Raises:
+        InputError: The model has no masks, or a masked weight has another parametrization as well.
+
+    Example:
+        >>> import copy
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+        >>> _ = mask(net, 0.5)
+        >>> masks_of(copy.deepcopy(net)).sparsity
+        0.5
     """
     check_alone(model)
     found = worn(model)
     if not found:
-        raise InputError(f"this {type(model).__name__} wears no masks; put some on with secateur.mask(model, sparsity)")
+        raise InputError(f"this {type(model).__name__} has no masks\nadd some with secateur.mask(model, sparsity)")
     patterns = {one.mask.pattern for one in found.values()}
     pattern = patterns.pop() if len(patterns) == 1 else "unstructured"
     return Masks(model, tuple(found), Measure(criterion, **more), Rules(scope, pattern))
@@ -107,8 +134,12 @@ def masks_of(model: nn.Module, *, scope: str = "global", criterion: str | Scorin
 class Masks:
     """The masks of a model. `print(masks)` shows what is left of each layer.
 
-    names: the weights, as they were called without masks. left_out: weights that do not divide into the pattern, and
-    why.
+    Attributes:
+        model: The masked model.
+        names: The names of the masked weights, as they are called without masks.
+        measure: The criterion and the data that `update` uses.
+        rules: The scope and the pattern that `update` uses.
+        left_out: The weights that do not divide into the pattern, by name, and why.
     """
 
     model: nn.Module = field(repr=False)
@@ -119,14 +150,22 @@ class Masks:
 
     @property
     def worn(self) -> dict[str, Worn]:
-        """What still wears its mask: a block may have been cut since. Raises `InputError` where a mask is not alone."""
+        """The weights that still have a mask, by name; a block may have been removed since.
+
+        Raises:
+            InputError: A masked weight has another parametrization as well.
+        """
         check_alone(self.model)
         found = worn(self.model)
         return {name: found[name] for name in self.names if name in found}
 
     @property
     def masks(self) -> dict[str, Tensor]:
-        """Which weights stay, as bools, by name. Raises `InputError` where the masks have no values."""
+        """The masks by the name of the weight: bools of its shape, True where a value stays.
+
+        Raises:
+            InputError: The masks have no values, because they are on the meta device.
+        """
         return {name: one.mask.mask != 0 for name, one in _with_values(self.worn).items()}
 
     @property
@@ -143,16 +182,21 @@ class Masks:
 
     @trainable
     def update(self, sparsity: float, *, regrow: bool = False) -> None:
-        """Mask more, by the scores of the weights as they are now; the mask of each weight changes in place.
+        """Change the masks in place to a higher sparsity, by the scores that the weights have now.
 
-        regrow: whether weights may come back, by the scores of what lies behind the masks. Raises `InputError` where
-        the masks are sparser already, and weights must come back for it.
+        Args:
+            sparsity: The share of the masked weights that is ZERO afterwards.
+            regrow: Whether weights may come back, by the scores of the values behind the masks.
 
-        >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
-        >>> masks = mask(net, 0.5)
-        >>> masks.update(0.75)
-        >>> masks.sparsity
-        0.75
+        Raises:
+            InputError: The masks are already sparser and `regrow` is not set, or a weight no longer fits the pattern.
+
+        Example:
+            >>> net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+            >>> masks = mask(net, 0.5)
+            >>> masks.update(0.75)
+            >>> masks.sparsity
+            0.75
         """
         pattern = self.rules.pattern
         fixed = named_pattern(pattern).fixed is not None
@@ -170,16 +214,21 @@ class Masks:
 
     @trainable
     def assign(self, kept: Mapping[str, Tensor]) -> None:
-        """Set masks to some of your own, such as those of another run: name -> what stays, 0 and 1 or bools.
+        """Set masks to given ones, such as those of another run.
 
-        What is not named keeps its mask. Raises `InputError`, and changes nothing, for a name that wears none, another
-        shape, and zeros that do not lie in the pattern.
+        Args:
+            kept: Masks by the name of the weight, of its shape: 0 and 1, or bools. Other weights keep their masks.
 
-        >>> net = nn.Linear(2, 2)
-        >>> masks = mask(net, 0.0)
-        >>> masks.assign({"weight": torch.eye(2)})
-        >>> masks.sparsity
-        0.5
+        Raises:
+            InputError: A name has no mask, or a mask has another shape, other values or another pattern. Nothing is
+                changed then.
+
+        Example:
+            >>> net = nn.Linear(2, 2)
+            >>> masks = mask(net, 0.0)
+            >>> masks.assign({"weight": torch.eye(2)})
+            >>> masks.sparsity
+            0.5
         """
         found = _with_values(self._found())
         fitting = {name: checked_mask(name, one, found) for name, one in kept.items()}
@@ -187,26 +236,38 @@ class Masks:
             found[name].mask.mask.copy_(one)
 
     def follow(self, schedule: Callable[[int], float], *, regrow: bool = False) -> Following:
-        """Something whose `step()` masks more as a schedule says: from a step to the share of weights that REMAINS.
+        """Return an object whose `step()` raises the sparsity along a schedule.
 
-        >>> from secateur.train.schedules import cubic
-        >>> masks = mask(nn.Linear(10, 10), 0.0)
-        >>> pruner = masks.follow(cubic(0.2, steps=2))
-        >>> for _ in range(2):  # after each step of the optimizer
-        ...     pruner.step()
-        >>> masks.sparsity
-        0.8
+        Args:
+            schedule: A function from the number of a step to the share of weights that REMAINS.
+            regrow: Whether weights may come back, as in `update`.
+
+        Returns:
+            The object. Call its `step()` after each step of the optimizer.
+
+        Example:
+            >>> from secateur.train.schedules import cubic
+            >>> masks = mask(nn.Linear(10, 10), 0.0)
+            >>> pruner = masks.follow(cubic(0.2, steps=2))
+            >>> for _ in range(2):  # after each step of the optimizer
+            ...     pruner.step()
+            >>> masks.sparsity
+            0.8
         """
         return Following(self.update, schedule, regrow)
 
     @trainable
     def harden(self) -> None:
-        """Make the zeros permanent and take the masks off: the model is a plain one. Training lets zeros change again.
+        """Make the zeros permanent and remove the masks. Later training can change the zeros again.
 
-        >>> net = nn.Linear(4, 8)
-        >>> mask(net, 0.5).harden()
-        >>> int((net.weight == 0).sum()), type(net).__name__
-        (16, 'Linear')
+        Raises:
+            InputError: The masks were already removed, or have no values.
+
+        Example:
+            >>> net = nn.Linear(4, 8)
+            >>> mask(net, 0.5).harden()
+            >>> int((net.weight == 0).sum()), type(net).__name__
+            (16, 'Linear')
         """
         for one in _with_values(self._found()).values():
             with torch.no_grad():
@@ -215,13 +276,17 @@ class Masks:
 
     @trainable
     def remove(self) -> None:
-        """Take the masks off: the weights are what lies behind them, and all as before where nothing was trained.
+        """Remove the masks, and restore the values behind them. Without training the weights are the same as before.
 
-        >>> net = nn.Linear(4, 8)
-        >>> before = net.weight.clone()
-        >>> mask(net, 0.5).remove()
-        >>> torch.equal(net.weight, before)
-        True
+        Raises:
+            InputError: The masks were already removed.
+
+        Example:
+            >>> net = nn.Linear(4, 8)
+            >>> before = net.weight.clone()
+            >>> mask(net, 0.5).remove()
+            >>> torch.equal(net.weight, before)
+            True
         """
         found = self._found()
         for one in found.values():
@@ -233,17 +298,26 @@ class Masks:
             self.model.__dict__[PLANS] = tuple(plain(plan, found) for plan in plans_of(self.model))
 
     def dead(self, graph: Graph) -> dict[str, list[int]]:
-        """Units that can be dropped without a change of the function, by axis: `secateur.plan(graph, drop=...)`.
+        """Return the units that can be dropped without a change of the output.
 
-        graph: a trace of this model. See `secateur.masks.dead`.
+        Args:
+            graph: A trace of this model.
+
+        Returns:
+            The dead units by the name of their axis, for `secateur.plan(graph, drop=...)`.
         """
         return dead(graph)
 
     @trainable
     def plan(self, example_inputs: Any, **options: Any) -> Plan:
-        """The plan that drops what masks made entirely zero: `secateur.cut(model, plan)` computes the same.
+        """Return the plan that drops the units that masks made entirely zero; the cut model computes the same.
 
-        options: those of `secateur.trace`. Nothing is dropped where no unit is entirely zero.
+        Args:
+            example_inputs: What the model is called with, as in `secateur.trace`.
+            **options: Options of `secateur.trace`.
+
+        Returns:
+            The plan, empty where no unit is entirely zero. Apply it with `secateur.cut(model, plan)`.
         """
         return plan_of_dead(self.model, example_inputs, **options)
 
@@ -253,23 +327,23 @@ class Masks:
     def _found(self) -> dict[str, Worn]:
         found = self.worn
         if not found:
-            raise InputError("these masks were taken off; put on new ones with secateur.mask(model, sparsity)")
+            raise InputError("these masks were removed\nadd new ones with secateur.mask(model, sparsity)")
         return found
 
 
 def _with_values(found: dict[str, Worn]) -> dict[str, Worn]:
-    """The same. Raises `InputError` where masks have no values."""
+    """Return the argument. Raises `InputError` where masks have no values."""
     for name, one in found.items():
         if one.mask.mask.is_meta:
             raise InputError(
                 f"the mask of {name} is on the meta device and has no values\n"
-                "masks come with the weights: secateur.load(model, path), into a freshly built model"
+                "masks are loaded with the weights: secateur.load(model, path), into a freshly built model"
             )
     return found
 
 
 def _fitting(weights: Sequence[Weight], pattern: str, only: str | Sequence[str]) -> tuple[list[Weight], dict[str, str]]:
-    """The weights that divide into the pattern, and why the others do not."""
+    """Return the weights that divide into the pattern, and why the others do not."""
     reasons = {weight.name: why for weight in weights if (why := _lack(weight, pattern)) is not None}
     named = {only} if isinstance(only, str) else set(only)
     for weight in weights:
@@ -285,30 +359,30 @@ def _fitting(weights: Sequence[Weight], pattern: str, only: str | Sequence[str])
 
 
 def _lack(weight: Weight, pattern: str) -> str | None:
-    """Why a weight cannot have a pattern; None where it can."""
+    """Return why a weight cannot have a pattern; None where it can."""
     if not weight.directed and pattern != "unstructured":
-        return "of its three dimensions it is not known which are inputs and which outputs"
+        return "it has three dimensions, and it is not known which are inputs and which are outputs"
     return named_pattern(pattern).lack(tuple(weight.layout.upright(weight.parameter).shape), weight.layout.groups)
 
 
 def _check_pattern(found: Mapping[str, Worn], pattern: str) -> None:
-    """A cut may leave sizes that the pattern does not divide; layers may wear masks of several patterns."""
+    """Raise `InputError` for a mask of another pattern, and for sizes after a cut that the pattern does not divide."""
     for name, one in found.items():
         if one.mask.pattern != pattern:
             raise InputError(
-                f"{name} has the pattern {one.mask.pattern}, and others have {pattern}\n"
-                "set the masks of each by assign, or take them off, masks.remove(), and mask anew layer by layer"
+                f"{name} has the pattern {one.mask.pattern}, and other weights have {pattern}\n"
+                "set them with masks.assign, or remove them with masks.remove() and mask again layer by layer"
             )
         lack = named_pattern(pattern).lack(tuple(one.layout.upright(one.mask.mask).shape), one.layout.groups)
         if lack:
             raise InputError(
                 f"{name} cannot have the pattern {pattern} any more: {lack}\n"
-                "harden what it has, masks.harden(), or cut in multiples of it: select='*: align=4'"
+                "make its zeros permanent with masks.harden(), or cut in multiples: select='*: align=4'"
             )
 
 
 def _scores(scoring: Scoring, weights: dict[str, tuple[Tensor, MaskedLayout]]) -> dict[str, Tensor]:
-    """Scores by name, outputs first. weights: values, and how they lie."""
+    """Return scores by name, outputs first. weights: the values, and their layout."""
     with torch.no_grad():
         return {
             name: layout.upright(checked(name, scoring(name, weight), weight))
@@ -317,7 +391,7 @@ def _scores(scoring: Scoring, weights: dict[str, tuple[Tensor, MaskedLayout]]) -
 
 
 def _bare(model: nn.Module) -> nn.Module:
-    """The model, or a copy with its zeros made permanent where it wears masks: what reads a masked weight is not heard.
+    """Return the model, or, where it has masks, a copy with permanent zeros, since calibration needs plain weights.
 
     Raises `InputError` where it cannot be copied.
     """

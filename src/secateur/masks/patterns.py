@@ -1,7 +1,7 @@
-"""Which weights go together: each one by itself, in blocks, or two of every four.
+"""Sparsity patterns: which weights become zero together, such as single weights, blocks, or two of every four.
 
-A pattern sees a weight with its outputs first and its inputs second, W: (o, i, ...). It sums scores into those of
-blocks, (rows, blocks), rows being outputs (of blocks of them), and spreads what is decided for blocks over the weights.
+A pattern reads a weight as W: (o, i, ...), outputs first and inputs second. It sums the scores of weights into scores
+of blocks, (rows, blocks), where rows are outputs or blocks of outputs, and expands a mask of blocks to one of weights.
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ from secateur.errors import InputError, nearest
 
 
 class Pattern(Protocol):
-    """One way in which zeros may lie. fixed: the share of zeros, where there is no choice."""
+    """A sparsity pattern. fixed: the share of zeros that the pattern dictates; None where it is free."""
 
     @property
     def fixed(self) -> float | None: ...
 
     def lack(self, shape: tuple[int, ...], groups: int = 1) -> str | None:
-        """Why a weight of this shape (o, i, ...) has no such pattern; None where it can have it.
+        """Return why a weight of this shape (o, i, ...) cannot have the pattern; None where it can.
 
-        groups: so many parts of the outputs read inputs of their own."""
+        groups: the number of groups of outputs, each of which reads its own inputs, as in a grouped convolution.
+        """
         ...
 
     def holds(self, kept: Tensor) -> bool:
-        """Whether what is kept of a weight (o, i, ...) lies so."""
+        """Whether a mask of a weight (o, i, ...) has the pattern."""
         ...
 
     def blocks(self, scores: Tensor) -> Tensor:
-        """Scores of weights (o, i, ...) as scores of blocks (rows, blocks)."""
+        """Sum scores of weights (o, i, ...) into scores of blocks (rows, blocks)."""
         ...
 
     def spread(self, kept: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """What is kept of blocks (rows, blocks) as what is kept of weights (o, i, ...)."""
+        """Expand a mask of blocks (rows, blocks) to a mask of weights (o, i, ...)."""
         ...
 
 
 @dataclass(frozen=True)
 class Unstructured:
-    """Every weight by itself."""
+    """Every weight is a block of its own: zeros may be anywhere."""
 
     fixed: float | None = None
 
@@ -63,9 +64,10 @@ class Unstructured:
 
 @dataclass(frozen=True)
 class Blocks:
-    """`height` consecutive outputs at one input position: what sparse CPU kernels load as one vector.
+    """Blocks of `height` consecutive outputs at one input position, which sparse CPU kernels load as one vector.
 
-    Elsen et al., "Fast Sparse ConvNets", CVPR 2020, section 3: blocks of 4 x 1 in the output channels.
+    Reference:
+        Elsen et al., "Fast Sparse ConvNets", CVPR 2020, section 3 (blocks of 4 x 1 in output channels).
     """
 
     height: int = 4
@@ -74,7 +76,7 @@ class Blocks:
     def lack(self, shape: tuple[int, ...], groups: int = 1) -> str | None:
         outputs = shape[0] // groups
         of = f"{outputs} outputs of each group" if groups > 1 else f"{outputs} outputs"
-        return f"its {of} are no multiple of {self.height}" if outputs % self.height else None
+        return f"its {of} are not a multiple of {self.height}" if outputs % self.height else None
 
     def holds(self, kept: Tensor) -> bool:
         blocks = self.blocks(kept.float())
@@ -89,9 +91,10 @@ class Blocks:
 
 @dataclass(frozen=True)
 class NofM:
-    """`n` of every `m` consecutive inputs stay; in a convolution these are input channels at one place of the kernel.
+    """`n` of every `m` consecutive inputs stay; in a convolution, of every `m` input channels at one kernel position.
 
-    Mishra et al., "Accelerating Sparse Deep Neural Networks", arXiv 2104.08378 (NVIDIA, 2021), section 2: 2:4.
+    Reference:
+        Mishra et al., "Accelerating Sparse Deep Neural Networks", arXiv 2104.08378 (NVIDIA, 2021), section 2 (2:4).
     """
 
     n: int = 2
@@ -105,7 +108,7 @@ class NofM:
         if len(shape) < 2:
             return "it is a vector"
         of = f"{shape[1]} inputs of each group" if groups > 1 else f"{shape[1]} inputs"
-        return f"its {of} are no multiple of {self.m}" if shape[1] % self.m else None
+        return f"its {of} are not a multiple of {self.m}" if shape[1] % self.m else None
 
     def holds(self, kept: Tensor) -> bool:
         return bool((self.blocks(kept).sum(1) <= self.n).all())
@@ -124,11 +127,11 @@ PATTERNS: Table[str, Pattern] = Table(
 """The names that `pattern=` takes."""
 
 DEFAULT = 0.9
-"""The share of zeros where neither the user nor the pattern says one."""
+"""The share of zeros where neither the caller nor the pattern sets one."""
 
 
 def named_pattern(name: str) -> Pattern:
-    """The pattern of a name. Raises `InputError` for an unknown one."""
+    """Return the pattern of a name. Raises `InputError` for an unknown one."""
     if name not in PATTERNS:
         raise InputError(
             f"pattern={name!r}{nearest(name, PATTERNS)}\n"
@@ -138,21 +141,22 @@ def named_pattern(name: str) -> Pattern:
 
 
 def sparsity_of(sparsity: float | None, pattern: str) -> float:
-    """The share of zeros that is asked for. Raises `InputError` for what is no share, or not that of the pattern."""
+    """Return the share of zeros to reach. Raises `InputError` for a value that is not a share, or not the pattern's."""
     fixed = named_pattern(pattern).fixed
     if sparsity is None:
         return DEFAULT if fixed is None else fixed
     if isinstance(sparsity, bool) or not isinstance(sparsity, Real) or not 0 <= sparsity < 1:
         raise InputError(
-            f"sparsity={sparsity!r}: the share of weights that are zero, 0 or above and below 1, such as 0.9 for 90 %"
+            f"sparsity={sparsity!r}: the share of weights that are zero must be 0 or above, and below 1\n"
+            "pass 0.9 for 90 %"
         )
     if fixed is not None and sparsity != fixed:
-        raise InputError(f"sparsity={sparsity:g}, but pattern={pattern!r} makes {fixed:g} zero; leave sparsity out")
+        raise InputError(f"sparsity={sparsity:g}, but pattern={pattern!r} makes {fixed:g} zero\nleave sparsity out")
     return float(sparsity)
 
 
 def lowest(scores: Tensor, count: int) -> Tensor:
-    """Where the `count` lowest scores of each row lie: (rows, n) -> bool (rows, n). Of equal ones the first.
+    """Return where the `count` lowest scores of each row are: (rows, n) -> bool (rows, n). Ties go to the first.
 
     >>> lowest(torch.tensor([[3.0, 1.0, 1.0, 1.0]]), 2)
     tensor([[False,  True,  True, False]])
@@ -162,7 +166,7 @@ def lowest(scores: Tensor, count: int) -> Tensor:
     threshold = scores.kthvalue(count, dim=1, keepdim=True).values
     below, equal = scores < threshold, scores == threshold
     wanted = count - below.count_nonzero(1).unsqueeze(1)
-    if bool((equal.count_nonzero(1).unsqueeze(1) == wanted).all()):  # no ties, as nearly always: nothing to count
+    if bool((equal.count_nonzero(1).unsqueeze(1) == wanted).all()):  # no ties, the usual case
         return below | equal
     return below | (equal & (equal.cumsum(1) <= wanted))
 

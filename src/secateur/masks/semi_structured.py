@@ -1,7 +1,7 @@
-"""2:4 weights as PyTorch's semi-structured tensors, for which NVIDIA GPUs have matrix units of their own.
+"""2:4 weights as PyTorch's semi-structured tensors, which NVIDIA GPUs multiply in sparse tensor cores.
 
-Half of the values and two bits for each of them are stored, and a linear layer reads only these. PyTorch has such
-tensors for matrices on CUDA devices of compute capability 8.0 (Ampere) and above; convolutions stay dense.
+Such a tensor stores half of the values and two bits of index for each, and a linear layer reads only these. PyTorch has
+them for matrices on CUDA devices of compute capability 8.0 (Ampere) and above; convolutions stay dense.
 """
 
 from __future__ import annotations
@@ -22,8 +22,13 @@ CAPABILITY = (8, 0)
 
 @dataclass(frozen=True)
 class SemiStructured:
-    """A model whose 2:4 linear layers hold semi-structured tensors. left_out: those that PyTorch has none for, and
-    why."""
+    """A model whose 2:4 linear layers hold semi-structured tensors.
+
+    Attributes:
+        model: The converted copy.
+        converted: The names of the layers that were converted.
+        left_out: The 2:4 layers that stay dense, by name, and why PyTorch cannot convert them.
+    """
 
     model: nn.Module
     converted: tuple[str, ...]
@@ -31,24 +36,32 @@ class SemiStructured:
 
 
 def to_semi_structured(model: nn.Module) -> SemiStructured:
-    """A copy of a 2:4 model for inference, its masks hardened; the model itself is left as it is.
+    """Return a copy of a 2:4 model for inference, with its masks made permanent; the model itself does not change.
 
-    Raises `InputError` where no linear layer is 2:4, and on a device that has no such tensors.
+    Args:
+        model: A model with 2:4 linear layers, on an NVIDIA GPU, in float16 or bfloat16.
 
-    >>> from secateur.masks import mask
-    >>> net = nn.Linear(64, 64)
-    >>> _ = mask(net, pattern="2:4")
-    >>> to_semi_structured(net)
-    Traceback (most recent call last):
-        ...
-    secateur.errors.InputError: the model is on cpu, which has no semi-structured tensors
-    move it to an NVIDIA GPU of compute capability 8.0 (Ampere) or above, in float16 or bfloat16: model.half().cuda()
+    Returns:
+        The copy, the layers that were converted, and those that PyTorch cannot convert.
+
+    Raises:
+        InputError: No linear layer is 2:4, or the device has no semi-structured tensors.
+
+    Example:
+        >>> from secateur.masks import mask
+        >>> net = nn.Linear(64, 64)
+        >>> _ = mask(net, pattern="2:4")
+        >>> to_semi_structured(net)
+        Traceback (most recent call last):
+            ...
+        secateur.errors.InputError: the model is on cpu, which has no semi-structured tensors
+        use an NVIDIA GPU of compute capability 8.0 (Ampere) or above, in float16 or bfloat16: model.half().cuda()
     """
     found = _two_of_four(model)
     if not found:
         raise InputError(
             "no linear layer has two zeros in every four inputs of a row\n"
-            "make it so with secateur.mask(model, pattern='2:4'), and train it on"
+            "make it so with secateur.mask(model, pattern='2:4'), and train it further"
         )
     _check_device(model)
     copied = copy.deepcopy(model)
@@ -59,7 +72,7 @@ def to_semi_structured(model: nn.Module) -> SemiStructured:
 
 
 def is_two_of_four(weight: Tensor) -> bool:
-    """Whether of every four consecutive values of a row, (o, i), at least two are zero.
+    """Return whether at least two of every four consecutive values in each row of a weight (o, i) are zero.
 
     >>> is_two_of_four(torch.tensor([[1.0, 0, 2, 0]])), is_two_of_four(torch.tensor([[1.0, 0, 2, 3]]))
     (True, False)
@@ -70,28 +83,27 @@ def is_two_of_four(weight: Tensor) -> bool:
 
 
 def _two_of_four(model: nn.Module) -> list[str]:
-    """The linear layers, by their names, whose weights are 2:4 as they work."""
+    """Return the names of the linear layers whose effective weights are 2:4."""
     layers = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
     return [name for name, layer in layers if is_two_of_four(layer.weight.detach())]
 
 
 def _check_device(model: nn.Module) -> None:
     device = next(model.parameters()).device
-    mend = (
-        "move it to an NVIDIA GPU of compute capability 8.0 (Ampere) or above, in float16 or bfloat16: "
-        "model.half().cuda()"
+    remedy = (
+        "use an NVIDIA GPU of compute capability 8.0 (Ampere) or above, in float16 or bfloat16: model.half().cuda()"
     )
     if device.type != "cuda" or torch.version.hip is not None:
-        raise InputError(f"the model is on {device}, which has no semi-structured tensors\n{mend}")
+        raise InputError(f"the model is on {device}, which has no semi-structured tensors\n{remedy}")
     capability = torch.cuda.get_device_capability(device)
     if capability < CAPABILITY:
         have = ".".join(map(str, capability))
         name = torch.cuda.get_device_name(device)
-        raise InputError(f"{name} ({device}) has compute capability {have} and no semi-structured tensors\n{mend}")
+        raise InputError(f"{name} ({device}) has compute capability {have} and no semi-structured tensors\n{remedy}")
 
 
 def _convert(model: nn.Module, name: str) -> str | None:
-    """Give a layer a semi-structured weight; or say why PyTorch has none of its size or type."""
+    """Replace the weight of a layer by a semi-structured one; return why not where PyTorch has none for it."""
     layer = model.get_submodule(name)
     assert isinstance(layer, nn.Linear)
     try:

@@ -1,4 +1,4 @@
-"""From scores to masks: which weights of which become zero, by a share for each pool of weights that compete."""
+"""From scores to masks: the lowest scores of each pool of competing weights become zero."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCOPES = {
 
 @dataclass(frozen=True)
 class Rules:
-    """How zeros are shared out. Raises `InputError` for unknown words."""
+    """The scope and the pattern of the zeros. Raises `InputError` for unknown words."""
 
     scope: str = "global"
     pattern: str = "unstructured"
@@ -34,10 +34,10 @@ class Rules:
     def masks(
         self, scores: Mapping[str, Tensor], sparsity: float, held: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """What is kept of each weight, as bools of its shape (o, i, ...), from scores of these shapes.
+        """Return a mask for each weight, bools of shape (o, i, ...), from scores of the same shape.
 
-        Of a pool of n blocks, round(sparsity * n) become zero: those with the lowest scores, of equal ones the first.
-        held: masks of which nothing comes back. Raises `InputError` where these are sparser already.
+        Of a pool of n blocks, the round(sparsity * n) with the lowest scores become zero; ties go to the first.
+        held: earlier masks whose zeros stay zero. Raises `InputError` where these are already sparser.
         """
         pattern = named_pattern(self.pattern)
         rows = {name: _blocks(pattern, one, held[name] if held else None) for name, one in scores.items()}
@@ -50,7 +50,7 @@ class Rules:
         return made
 
     def _dropped(self, pattern: Pattern, rows: Sequence[Tensor], sparsity: float) -> list[Tensor]:
-        """Where each (rows, blocks) becomes zero."""
+        """Return where each (rows, blocks) becomes zero."""
         if pattern.fixed is not None or self.scope == "output":
             return [lowest(one, _share(sparsity, one.shape[1])) for one in rows]
         if self.scope == "layer":
@@ -61,12 +61,12 @@ class Rules:
 
 
 def _share(sparsity: float, n: int) -> int:
-    """A whole number of n, the nearest."""
+    """Return the integer nearest to a share of n."""
     return round(sparsity * n)
 
 
 def _blocks(pattern: Pattern, scores: Tensor, held: Tensor | None) -> Tensor:
-    """Scores of blocks; below everything where all of a block is zero already."""
+    """Return scores of blocks; -inf where a whole block is already zero."""
     blocks = pattern.blocks(scores).contiguous()
     if held is None:
         return blocks
@@ -77,9 +77,9 @@ def _too_sparse(name: str, held: Mapping[str, Tensor], sparsity: float) -> str:
     zeros = sum(int((mask == 0).sum()) for mask in held.values())
     have = zeros / sum(mask.numel() for mask in held.values())
     return (
-        f"the masks are sparser already: {have:.4g} of the weights are zero, {sparsity:.4g} is asked for"
-        f" (met at {name})\n"
-        "regrow=True lets weights come back"
+        f"the masks are already sparser: {have:.4g} of the weights are zero, and {sparsity:.4g} is asked for"
+        f" (first at {name})\n"
+        "pass regrow=True to let weights come back"
     )
 
 

@@ -1,4 +1,4 @@
-"""How masks print."""
+"""The table that `print(masks)` shows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from secateur.masks.sparsify import Rules
 
 HEAD = ("weight", "shape", "of", "kept", "zero")
 SHOWN = 5
-FOLD_ABOVE = 40  # as many weights are listed one by one
+FOLD_ABOVE = 40  # up to this many weights are listed one by one
 
 
-class Told(Protocol):
-    """What of `Masks` is printed."""
+class Printed(Protocol):
+    """What `table` reads of `Masks`."""
 
     @property
     def masks(self) -> Mapping[str, Tensor]: ...
@@ -33,8 +33,8 @@ class Told(Protocol):
     def rules(self) -> Rules: ...
 
 
-def table(masks: Told) -> str:
-    """What stays of each weight, and in all.
+def table(masks: Printed) -> str:
+    """Return what is kept of each weight, and in total, as text.
 
     >>> import torch
     >>> from secateur.masks import mask
@@ -48,23 +48,23 @@ def table(masks: Told) -> str:
     rows = _rows(masks)
     total, zero = sum(mask.numel() for mask in masks.masks.values()), masks.sparsity
     head = f"{share(zero)} of {counted(total, 'weight')} are zero: {_how(masks)}"
-    left = [f"{name} wears no mask: {why}" for name, why in masks.left_out.items()]
-    told = [*left, *_blocked(masks)]
-    return "\n".join([head, "", *paged([HEAD, *rows], right=range(1, len(HEAD))), *(["", *told] if told else [])])
+    left = [f"{name} has no mask: {why}" for name, why in masks.left_out.items()]
+    extra = [*left, *_blocked(masks)]
+    return "\n".join([head, "", *paged([HEAD, *rows], right=range(1, len(HEAD))), *(["", *extra] if extra else [])])
 
 
-def _blocked(masks: Told) -> list[str]:
-    """That a layer lets nothing through, as happens where the weights of all layers compete and some are smaller."""
+def _blocked(masks: Printed) -> list[str]:
+    """Return a warning for layers without any weight left, which scope="global" may produce."""
     empty = [name for name, kept in masks.masks.items() if kept.dim() > 1 and not kept.any()]
     if not empty:
         return []
     return [
-        f"nothing is left of {listed(empty, SHOWN)}: what comes in there no longer counts",
-        "take scope='layer', a lower sparsity, or protect it",
+        f"every weight is zero in {listed(empty, SHOWN)}: its inputs have no effect any more",
+        "use scope='layer' or a lower sparsity, or protect it",
     ]
 
 
-def _how(masks: Told) -> str:
+def _how(masks: Printed) -> str:
     criterion = masks.measure.criterion
     by = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", type(criterion).__name__)
     spread = {"global": "over the network", "layer": "share of each layer", "output": "share of each output"}
@@ -72,7 +72,7 @@ def _how(masks: Told) -> str:
     return f"{masks.rules.pattern}, by {by}{scope}"
 
 
-def _rows(masks: Told) -> list[tuple[str, ...]]:
+def _rows(masks: Printed) -> list[tuple[str, ...]]:
     found = masks.masks
     rows = [
         (

@@ -1,4 +1,4 @@
-"""Masks that a user has, held against the weights that are to wear them."""
+"""Checks of the masks that a caller passes against the weights that they are for."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from secateur.masks.patterns import named_pattern
 
 
 def checked_mask(name: str, kept: Any, found: Mapping[str, Worn]) -> Tensor:
-    """The mask for a weight. Raises `InputError` for what is none."""
+    """Return the mask for a weight. Raises `InputError` for an unknown name or a mask that does not fit."""
     if name not in found:
-        raise InputError(f"nothing wears a mask under the name {name!r}{nearest(name, found)}")
+        raise InputError(f"no weight named {name!r} has a mask{nearest(name, found)}")
     shape = tuple(found[name].mask.mask.shape)
     if not isinstance(kept, Tensor):
-        raise InputError(f"the mask for {name} is a {type(kept).__name__}; it must be a tensor of its shape {shape}")
+        raise InputError(f"the mask for {name} is a {type(kept).__name__}\nit must be a tensor of shape {shape}")
     if tuple(kept.shape) != shape:
-        raise InputError(f"the mask for {name} is {tuple(kept.shape)}; it must be of its shape {shape}")
+        raise InputError(f"the mask for {name} has shape {tuple(kept.shape)}\nit must have shape {shape}")
     strange = kept[(kept != 0) & (kept != 1)]
     if strange.numel():
-        raise InputError(f"the mask for {name} holds more than 0 and 1: {strange[0].item():g}")
+        raise InputError(f"the mask for {name} has a value other than 0 and 1: {strange[0].item():g}")
     pattern = found[name].mask.pattern
     if not named_pattern(pattern).holds(found[name].layout.upright(kept)):
-        raise InputError(f"the mask for {name} has not the pattern {pattern}, which the mask that it wears has")
+        raise InputError(f"the mask for {name} does not have the pattern {pattern} of the mask that it replaces")
     return kept
 
 

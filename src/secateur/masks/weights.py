@@ -1,4 +1,4 @@
-"""Which parameters of a model can wear a mask, which do by default, and why the others do not."""
+"""The parameters of a model that can be masked, those that are by default, and why the others are not."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ _HOOKED = {"_v": "weight_norm", "_g": "weight_norm", "_orig": "torch.nn.utils.pr
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A parameter that is to wear a mask. names: all that it has, the first being its own. places: the modules that
-    hold it, and its name there."""
+    """A parameter to be masked.
+
+    names: all of its names; the first is the one that is reported. places: the modules that hold it, each with the name
+    of the parameter there.
+    """
 
     names: tuple[str, ...]
     parameter: nn.Parameter
@@ -46,17 +49,19 @@ class Weight:
 
     @property
     def directed(self) -> bool:
-        """Whether it is known which dimensions are outputs and which inputs: a stack of three in a module that we do
-        not know may be experts, (e, o, i) or (e, i, o)."""
+        """Whether it is known which dimensions are outputs and which are inputs.
+
+        Three dimensions in a module of unknown kind may be a stack of experts, (e, o, i) or (e, i, o).
+        """
         known = any(isinstance(module, _LAYERS) for module, _ in self.places)
         return known or self.parameter.dim() != 3
 
 
 def chosen(model: nn.Module, protect: str | Sequence[str] = (), only: str | Sequence[str] = ()) -> list[Weight]:
-    """The weights that are to wear masks.
+    """Return the weights to be masked.
 
-    Raises `InputError` for a name that means nothing, for weights that are computed from other parameters, and where
-    nothing is left.
+    Raises `InputError` for a name that matches nothing, for weights that are computed from other parameters, and where
+    no weight is left.
     """
     weights = list(all_weights(model))
     protect, only = (_several(word, given) for word, given in (("protect", protect), ("only", only)))
@@ -67,25 +72,26 @@ def chosen(model: nn.Module, protect: str | Sequence[str] = (), only: str | Sequ
     if not found:
         if not wanted:
             why = "protect= leaves none" if weights else f"this {type(model).__name__} has no parameters"
-            raise InputError(f"no weight is left to wear a mask: {why}")
+            raise InputError(f"no weight is left to mask: {why}")
         reasons = listed([f"{w.name}: {_reason(w, only)}" for w in wanted], SHOWN)
         raise InputError(
-            f"no weight is left to wear a mask; {reasons}\n"
-            f"a parameter whose own name is in only= wears one all the same: only={wanted[0].name!r}"
+            f"no weight is left to mask; {reasons}\n"
+            f"a parameter whose own name is in only= is masked all the same: only={wanted[0].name!r}"
         )
     held = _held_elsewhere(model)
     for weight in found:
         _check_values(weight)
         if id(weight.parameter) in held:
             raise InputError(
-                f"{weight.name} is held by {held[id(weight.parameter)]} too, and would be read there without its mask\n"
+                f"{weight.name} is also held by {held[id(weight.parameter)]}, and would be read there without its mask"
+                "\n"
                 f"let forward read it from the module, or leave it out with protect={weight.name!r}"
             )
     return found
 
 
 def all_weights(model: nn.Module) -> Iterator[Weight]:
-    """Every plain parameter, once, with all of its names."""
+    """Yield every plain parameter once, with all of its names."""
     found: dict[int, Weight] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         if f".{path}.".find(".parametrizations.") >= 0 or isinstance(module, torch.jit.ScriptModule):
@@ -101,7 +107,7 @@ def all_weights(model: nn.Module) -> Iterator[Weight]:
 
 
 def _reason(weight: Weight, only: Sequence[str]) -> str | None:
-    """Why a parameter wears no mask; None where it does. Vectors, norms and tables that are named themselves do."""
+    """Return why a parameter is not masked; None where it is. Vectors, norms and tables must be named in `only`."""
     modules = [module for module, _ in weight.places]
     if not weight.parameter.is_floating_point():
         return f"it is {str(weight.parameter.dtype).removeprefix('torch.')}"
@@ -124,7 +130,7 @@ def _several(word: str, given: str | Sequence[str]) -> tuple[str, ...]:
     names = (given,) if isinstance(given, str) else tuple(given)
     for name in names:
         if not isinstance(name, str):
-            raise InputError(f"{word} names {name!r}; give names of modules or parameters, or globs of them")
+            raise InputError(f"{word} holds {name!r}\npass names of modules or parameters, or globs of them")
     return names
 
 
@@ -142,31 +148,31 @@ def _check_names(model: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def _check_free(model: nn.Module, protect: Sequence[str], only: Sequence[str]) -> None:
-    """Nothing that is asked for is computed from other parameters already."""
-    for name, kind, mend in _computed(model):
+    """Raise `InputError` for a weight to be masked that is already computed from other parameters."""
+    for name, kind, remedy in _computed(model):
         asked = not only or any(means(pattern, name) for pattern in only)
         if asked and not any(means(pattern, name) for pattern in protect):
-            raise InputError(f"{name} {kind}\n{mend}, or leave it out with protect={name!r}")
+            raise InputError(f"{name} {kind}\n{remedy}, or leave it out with protect={name!r}")
 
 
 def _computed(model: nn.Module) -> Iterator[tuple[str, str, str]]:
-    """Weights that are computed: name, by what, and how to make them plain."""
+    """Yield the weights that are computed: the name, what computes it, and how to make it plain."""
     for name, _, leaf, held in lists(model):
         if mask_in(held) is not None:
-            mend = "change its mask with secateur.masks.masks_of(model).update(sparsity)"
-            yield name, "wears a mask already", mend
+            remedy = "change its mask with secateur.masks.masks_of(model).update(sparsity)"
+            yield name, "has a mask already", remedy
         else:
             kinds = ", ".join(type(inner).__name__.lstrip("_") for inner in held.children())
-            mend = f"make it plain with torch.nn.utils.parametrize.remove_parametrizations(module, {leaf!r})"
-            yield name, f"is computed from other parameters already, by {kinds}", mend
+            remedy = f"make it plain with torch.nn.utils.parametrize.remove_parametrizations(module, {leaf!r})"
+            yield name, f"is already computed from other parameters, by {kinds}", remedy
     for path, module in model.named_modules():
         for leaf, base, kind in _hooked(module):
-            mend = "make it plain with the remove function of torch.nn.utils that belongs to it"
-            yield f"{path}.{base}" if path else base, f"is computed from {leaf} already, by a hook ({kind})", mend
+            remedy = "make it plain with the remove function of torch.nn.utils that belongs to it"
+            yield f"{path}.{base}" if path else base, f"is already computed from {leaf}, by a hook ({kind})", remedy
 
 
 def _hooked(module: nn.Module) -> Iterator[tuple[str, str, str]]:
-    """Parameters from which a hook computes a weight: the parameter, the weight, and what does so."""
+    """Yield the parameters that a hook computes a weight from: the parameter, the weight, and the kind of hook."""
     for leaf in module._parameters:
         for suffix, kind in _HOOKED.items():
             base = leaf.removesuffix(suffix)
@@ -176,13 +182,13 @@ def _hooked(module: nn.Module) -> Iterator[tuple[str, str, str]]:
 
 def _check_values(weight: Weight) -> None:
     if weight.parameter.is_meta:
-        raise InputError(f"{weight.name} is on the meta device and has no values; load weights into the model first")
+        raise InputError(f"{weight.name} is on the meta device and has no values\nload weights into the model first")
 
 
 def _held_elsewhere(model: nn.Module) -> dict[int, str]:
-    """Where modules keep tensors in lists, tuples, dicts and plain attributes, by the id of the tensor.
+    """Return where modules keep tensors in lists, tuples, dicts and plain attributes, by the id of the tensor.
 
-    The list of a recurrent layer is no danger: what it holds while the layer runs is masked (`wearing`).
+    The list of a recurrent layer does not count: it holds masked weights while the layer runs.
     """
     found: dict[int, str] = {}
     for path, module in model.named_modules():
