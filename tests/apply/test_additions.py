@@ -342,10 +342,10 @@ def tampered_values(net: Any) -> None:
 
 
 TAMPERED: dict[str, tuple[Callable[[Any], None], str]] = {
-    "shape": (tampered_shape, "the shape of 2.weight is (4, 3), the plan gives (4, 4)"),
-    "integer": (tampered_integer, "2.in_features is 5, the plan gives 4"),
-    "bias": (tampered_bias, "the shape of 2.bias is missing, the plan gives (4,)"),
-    "layer": (tampered_layer, "module '1' is GELU, the plan gives ReLU"),
+    "shape": (tampered_shape, "the shape of 2.weight is (4, 3), the plan produces (4, 4)"),
+    "integer": (tampered_integer, "2.in_features is 5, the plan produces 4"),
+    "bias": (tampered_bias, "the shape of 2.bias is missing, the plan produces (4,)"),
+    "layer": (tampered_layer, "module '1' is GELU, the plan produces ReLU"),
     "values": (tampered_values, "output 0 is not finite"),
 }
 
@@ -571,7 +571,7 @@ def test_what_one_plan_added_the_next_cannot(tmp_path: Path) -> None:
     save_file(load_file(tmp_path / "m.safetensors"), tmp_path / "m.safetensors", metadata)
     with pytest.raises(FileError, match=r"adds '4\.bias', but there is one already, of shape \(3,\)"):
         secateur.load(linear(), tmp_path / "m.safetensors")
-    with pytest.raises(PruningError, match=r"does not continue the first: 4\.bias is there after the first"):
+    with pytest.raises(PruningError, match=r"does not continue the first: 4\.bias already exists after the first"):
         first.then(replace(second, added=tuple(biases("4"))))
 
 

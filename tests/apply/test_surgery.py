@@ -392,7 +392,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "several devices": (
         on_two_devices,
-        "lies on several devices: conv1.weight on cpu, fc.weight on meta\nmove it",
+        "is on several devices: conv1.weight on cpu, fc.weight on meta\nmove it",
     ),
     "lazy": (lazy, "0.weight is not initialised yet; run the model once on its input"),
     "quantised": (quantised, "table is quantised \\(torch.qint8\\); prune the float model, then quantise it"),

@@ -163,4 +163,4 @@ def test_a_plan_that_is_not_json_of_ours(secateur: Command, small: Path) -> None
     run = json.loads((small / "run.json").read_text())
     run["plan"] = {"format": 1}
     (small / "run.json").write_text(json.dumps(run))
-    assert "this is no secateur plan" in secateur.fails("verify", small)
+    assert "this is not a secateur plan" in secateur.fails("verify", small)

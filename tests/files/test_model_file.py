@@ -295,8 +295,11 @@ METADATA: dict[str, tuple[dict[str, str | None], str]] = {
     "no plans": ({"secateur_plans": None}, "its metadata have no 'secateur_plans'"),
     "plans no JSON": ({"secateur_plans": "[{"}, "its metadata are damaged: .*line 1"),
     "plans no list": ({"secateur_plans": "{}"}, "secateur_plans is a dict, not a list"),
-    "plan no plan": ({"secateur_plans": '["x"]'}, "this is no secateur plan"),
-    "newer plan": ({"secateur_plans": '[{"format": 99}]'}, "a plan of format 99; this secateur reads format 1: update"),
+    "plan no plan": ({"secateur_plans": '["x"]'}, "this is not a secateur plan"),
+    "newer plan": (
+        {"secateur_plans": '[{"format": 99}]'},
+        "the plan has format 99; this secateur reads format 1\nupdate",
+    ),
     "very deep": ({"secateur_plans": "[" * 100_000 + "]" * 100_000}, "its metadata are damaged"),
     "aliases no object": ({"secateur_aliases": "[]"}, "secateur_aliases is a list, not an object"),
     "alias of nothing": ({"secateur_aliases": '{"c": "d"}'}, "secateur_aliases calls 'c' another name of 'd'"),
@@ -334,7 +337,7 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
     "twice": (set_at("axes", "conv1", "kept", to=[3, 3]), "keeps units 3 and 3 of axis 'conv1' twice"),
     "unsorted": (set_at("axes", "conv1", "kept", to=[3, 1]), "keeps units 3 and 1 of axis 'conv1' in the wrong order"),
     "none kept": (set_at("axes", "conv1", "kept", to=[]), "keeps no unit of axis 'conv1'"),
-    "kept no list": (set_at("axes", "conv1", "kept", to=7), "this is no secateur plan"),
+    "kept no list": (set_at("axes", "conv1", "kept", to=7), "this is not a secateur plan"),
     "size": (set_at("axes", "conv1", "size", to=-8), "has an axis 'conv1' of size -8"),
     "huge size": (set_at("axes", "conv1", "size", to=10**15), r"conv1\.weight\n  file   \(10{15}, 3, 3, 3\)"),
     "unknown axis": (

@@ -52,12 +52,12 @@ def test_shapes_are_those_of_the_positions(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "this is no secateur plan"),
-        ("[]", "this is no secateur plan"),
-        ("{}", "this is no secateur plan: KeyError: 'format'"),
-        ('{"format": 2}', "a plan of format 2; this secateur reads format 1: update it"),
-        ('{"format": 1}', "this is no secateur plan: KeyError"),
-        ('{"format": 1, "axes": {"a": 3}}', "this is no secateur plan: TypeError"),
+        ("", "this is not a secateur plan"),
+        ("[]", "this is not a secateur plan"),
+        ("{}", "this is not a secateur plan: KeyError: 'format'"),
+        ('{"format": 2}', "the plan has format 2; this secateur reads format 1\nupdate secateur"),
+        ('{"format": 1}', "this is not a secateur plan: KeyError"),
+        ('{"format": 1, "axes": {"a": 3}}', "this is not a secateur plan: TypeError"),
     ],
 )
 def test_text_that_is_no_plan(text: str, message: str) -> None:

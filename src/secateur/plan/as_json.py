@@ -1,4 +1,4 @@
-"""A plan as one JSON object, and its fields from one."""
+"""Writing a plan as one JSON object, and reading its fields from one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMAT = 1
 
 
 def written(plan: Choice) -> str:
-    """The plan as one JSON object."""
+    """Return the plan as one JSON object."""
     return json.dumps(
         {
             "format": FORMAT,
@@ -55,11 +55,13 @@ def written(plan: Choice) -> str:
 
 
 def fields(text: str) -> dict[str, Any]:
-    """The fields of a plan. Raises `FileError` where the text is none."""
+    """Return the fields of a plan from JSON. Raises `FileError` for a string that is not a plan."""
     try:
         data = json.loads(text)
         if data["format"] != FORMAT:
-            raise FileError(f"a plan of format {data['format']!r}; this secateur reads format {FORMAT}: update it")
+            raise FileError(
+                f"the plan has format {data['format']!r}; this secateur reads format {FORMAT}\nupdate secateur"
+            )
         return _from_data(data)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, FileError):
@@ -68,8 +70,8 @@ def fields(text: str) -> dict[str, Any]:
 
 
 def no_plan(error: Exception) -> FileError:
-    """The error for a string that is not a plan."""
-    return FileError(f"this is no secateur plan: {type(error).__name__}: {error}")
+    """Return the error for a string that is not a plan."""
+    return FileError(f"this is not a secateur plan: {type(error).__name__}: {error}")
 
 
 def _from_data(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +114,7 @@ def _renumbering(data: Mapping[str, Any]) -> Renumbering:
 
 
 def _tupled(kept: Any) -> Any:
-    """Lists of whole numbers, or lists of such lists, as tuples; None is left."""
+    """Return lists of integers, or lists of such lists, as tuples; None stays None."""
     if kept is None:
         return None
     if not isinstance(kept, list) or not all(type(k) in (int, list) for k in kept):

@@ -1,25 +1,25 @@
-"""Whether a Plan that came from outside makes sense in itself, before it is held against any model.
+"""Checks that a plan from outside is consistent in itself, before it is compared with any model.
 
-A plan that `secateur.plan` made always passes; one from a file may be damaged or hostile. The rules:
+A plan that `secateur.plan` made always passes; one from a file may be damaged or malicious. The rules:
 
-1. An axis has a positive size. The units it keeps ascend strictly and lie within it; at least one stays. An axis that
-   is chosen per outer unit has one list for each of them, all of one length.
-2. A term is an axis of the plan, a positive number, or a cat or product of terms, nested at most `DEPTH` deep.
-3. A scale names a site of the plan, a dimension of it, rows within, and a positive finite factor; a renorm names a site
-   and a dimension of it.
-4. An attribute is a public name, or several with dots (an attribute of an object that a module holds), and changes from
-   one whole number to another; none becomes negative.
-5. A cache to be emptied is named by two texts: a module and its attribute.
-6. A module that is removed has a name and lies in no other one that is, gives back arguments by position or keyword (or
-   None in a tuple of them), and nothing within it is cut, scaled, set or added.
-7. A parameter that is added has a public name that nothing else in the plan has, and is as long as a dimension of a
-   parameter that is not added itself.
-8. A recovery step is a name, and its options are plain values by name.
-9. Gaps are closed in lists that lose members, all of them by number; what follows are integers by rule 4, and lists of
-   plain values of which some stay, in their order. Nothing of it lies in a module that is removed.
-10. Totals are whole numbers from 0 up; bytes of memory may be unknown. Those of further kinds are finite numbers from
-   0 up, or unknown, each with a heading.
-11. A parameter that is not cut has a name that no site has, and a shape of whole numbers from 0 up.
+1. An axis has a positive size. The units it keeps are in range and strictly ascending; at least one stays. An axis
+   that is chosen per outer unit has one list for each outer unit, all of one length.
+2. A term is an axis of the plan, a positive integer, or a cat or product of terms, nested at most `DEPTH` deep.
+3. A scale names a site of the plan, a dimension of it, rows in its range, and a positive finite factor; a renorm names
+   a site and a dimension of it.
+4. An attribute is a public name, or a dotted one (an attribute of an object that a module holds), and changes from one
+   integer to another; none becomes negative.
+5. A cache to be emptied is named by two strings: a module and its attribute.
+6. A module that is removed has a name, is not inside another removed module, returns arguments by position or keyword
+   (or None in a tuple of them), and nothing inside it is cut, scaled, set or added.
+7. An added parameter has a public name that is unique in the plan, and is as long as a dimension of a parameter that
+   is not added itself.
+8. A recovery step has a name, and its options are plain values by name.
+9. Gaps are closed only in lists that lose members, which are named by number; the values that change with them are
+   integers (rule 4) and lists of plain values that keep some entries in order, none inside a removed module.
+10. Totals are integers from 0 up; bytes of memory may be unknown. Totals of further kinds are finite numbers from 0 up,
+   or unknown, each with a heading.
+11. A parameter that is not cut has a name that no site has, and a shape of integers from 0 up.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def check_plan(plan: Choice) -> None:
         _check_attribute(change)
     for cache in plan.caches:  # Rule 5
         if not all(isinstance(name, str) for name in cache):
-            raise FileError(f"the plan empties a cache {list(cache)!r}; a module and an attribute are named by text")
+            raise FileError(f"the plan empties a cache {list(cache)!r}; a module and an attribute are named by strings")
     for name, gives in plan.removed.items():
         _check_removed(name, gives, plan)
     for added in plan.added:
@@ -76,14 +76,16 @@ def check_plan(plan: Choice) -> None:
     for when, totals in (("before", plan.before), ("after", plan.after)):  # Rule 10
         known = (totals.params, totals.macs, 0 if totals.memory is None else totals.memory)
         if not all(map(_is_place, known)):
-            told = f"{totals.params!r} parameters, {totals.macs!r} MACs and {totals.memory!r} bytes"
-            raise FileError(f"the plan counts {told} {when} the cut; totals are whole numbers from 0 up")
+            amounts = f"{totals.params!r} parameters, {totals.macs!r} MACs and {totals.memory!r} bytes"
+            raise FileError(f"the plan counts {amounts} {when} the cut; totals are whole numbers from 0 up")
         for kind, (value, heading) in totals.more.items():
             if not isinstance(heading, str) or not (value is None or _is_amount(value)):
-                raise FileError(f"the plan counts {value!r} {kind} {when} the cut; give a number from 0 up")
+                raise FileError(f"the plan counts {value!r} {kind} {when} the cut; it must be a number from 0 up")
     for name, shape in (plan.uncut or {}).items():  # Rule 11
         if name in plan.sites or not all(map(_is_place, shape)):
-            raise FileError(f"the plan leaves {name!r} of shape {shape!r} as it is; it cuts it, or that is not a shape")
+            raise FileError(
+                f"the plan leaves {name!r} of shape {shape!r} uncut, but it has a site of that name or no valid shape"
+            )
 
 
 def _is_count(value: Any) -> bool:
@@ -143,14 +145,16 @@ def _check_code(where: str, code: Any, plan: Choice, depth: int = 0) -> None:
             for part in parts:
                 _check_code(where, part, plan, depth + 1)
             return
-    raise FileError(f"the plan describes {where} by {str(code)[:80]!r}, which is no axis, number, cat or product")
+    raise FileError(
+        f"the plan describes {where} by {str(code)[:80]!r}, which is not an axis, a number, a cat or a product"
+    )
 
 
 # Rules 3 and 4.
 def _check_scale(scale: Scale, plan: Choice) -> None:
     codes = plan.sites.get(scale.name)
     if codes is None or type(scale.dim) is not int or not 0 <= scale.dim < len(codes):
-        raise FileError(f"the plan scales {scale.name}[{scale.dim}], which is no site of it")
+        raise FileError(f"the plan scales {scale.name}[{scale.dim}], which is not one of its sites")
     rows = size(plan.term(codes[scale.dim]), {})
     for start, stop in scale.rows:
         if not (type(start) is type(stop) is int and 0 <= start < stop <= rows):
@@ -163,11 +167,11 @@ def _check_renorm(renorm: Renorm, plan: Choice) -> None:
     codes = plan.sites.get(renorm.of)
     named = codes is not None and isinstance(renorm.name, str)
     if codes is None or not named or type(renorm.dim) is not int or not 0 <= renorm.dim < len(codes):
-        raise FileError(f"the plan takes norms of {renorm.of}[{renorm.dim}], which is no site of it")
+        raise FileError(f"the plan takes norms of {renorm.of}[{renorm.dim}], which is not one of its sites")
 
 
 def _check_attribute(change: AttributeChange) -> None:
-    # Rule 4: what begins with an underscore is Python's or PyTorch's own, as `__class__` and `_parameters`.
+    # Rule 4: names with a leading underscore belong to Python or PyTorch, such as `__class__` and `_parameters`.
     name = change.name
     parts = name.split(".") if isinstance(name, str) else [None]
     if len(parts) > OBJECTS + 1 or not all(map(is_public, parts)) or not isinstance(change.module, str):
@@ -183,7 +187,9 @@ def _check_attribute(change: AttributeChange) -> None:
 def _check_removed(name: str, gives: Any, plan: Choice) -> None:
     places = gives if isinstance(gives, tuple) else (gives,)
     if not name or not all(place is None or isinstance(place, str) or _is_place(place) for place in places):
-        raise FileError(f"the plan removes {name!r}, which gives {gives!r}; a module gives back some of its arguments")
+        raise FileError(
+            f"the plan removes {name!r}, to return {gives!r}; a removed module returns some of its arguments"
+        )
     touched = [*plan.sites, *(scale.name for scale in plan.scales), *(change.module for change in plan.attributes)]
     if plan.renumbered is not None:
         touched += [change.module for change in (*plan.renumbered.numbers, *plan.renumbered.picks)]
@@ -192,7 +198,7 @@ def _check_removed(name: str, gives: Any, plan: Choice) -> None:
     others = (other for other in plan.removed if other != name)
     within = next((n for n in (*touched, *others) if inside(n, {name})), None)
     if within is not None:
-        raise FileError(f"the plan removes {name!r}, and changes {within} within it")
+        raise FileError(f"the plan removes {name!r}, and changes {within} inside it")
 
 
 def _is_place(value: Any) -> bool:
@@ -203,24 +209,24 @@ def _is_place(value: Any) -> bool:
 def _check_added(added: Added, plan: Choice) -> None:
     name, like, dim = added.name, added.like, added.dim
     if not isinstance(name, str) or not is_public(name.rpartition(".")[2]):
-        raise FileError(f"the plan adds a parameter {name!r}; a parameter has a public name, as 'fc.bias'")
+        raise FileError(f"the plan adds a parameter {name!r}; a parameter has a public name, such as 'fc.bias'")
     names = [other.name for other in plan.added]
     if name in plan.sites or names.count(name) > 1:
         raise FileError(f"the plan adds {name!r}, which it {'cuts' if name in plan.sites else 'adds twice'}")
     codes = plan.sites.get(like) if isinstance(like, str) and like not in names else ()
     if codes == () or type(dim) is not int or dim < 0 or (codes is not None and dim >= len(codes)):
-        raise FileError(f"the plan adds {name!r} as long as {like!r}[{dim!r}], which is no parameter's dimension")
+        raise FileError(f"the plan adds {name!r} as long as {like!r}[{dim!r}], which is not a dimension of a parameter")
 
 
 def _check_recovery(recovery: Recovery) -> None:
     if not isinstance(recovery.step, str) or not recovery.step:
-        raise FileError(f"the plan names a recovery step {recovery.step!r}; a step is named by text, as 'lsq'")
+        raise FileError(f"the plan names a recovery step {recovery.step!r}; a step is named by a string, such as 'lsq'")
     for name, value in recovery.options.items():
         plain = value is None or type(value) in (str, bool, int) or (type(value) is float and math.isfinite(value))
         if not isinstance(name, str) or not plain:
             raise FileError(
                 f"the plan sets option {name!r} of recovery step {recovery.step!r} to {value!r}; "
-                "an option is text, a finite number, true, false or null"
+                "an option is a string, a finite number, true, false or null"
             )
 
 
@@ -229,7 +235,7 @@ def _check_renumbered(closing: Renumbering, plan: Choice) -> None:
     for name in closing.lists:
         members = [n.rpartition(".")[2] for n in plan.removed if isinstance(name, str) and n.rpartition(".")[0] == name]
         if not members or not all(member.isdecimal() and member.isascii() for member in members):
-            raise FileError(f"the plan closes gaps in {name!r}, and removes nothing there by its number")
+            raise FileError(f"the plan closes gaps in {name!r}, but removes no numbered member of it")
     for change in closing.numbers:
         _check_attribute(change)
     for pick in closing.picks:

@@ -1,8 +1,8 @@
-"""The data of a Plan: which units stay, and everything that follows from it. Frozen, free of tensors.
+"""The data of a Plan: which units stay, and everything that follows from it. Frozen, and without tensors.
 
-Surgery, saving and loading, reports and the command line all read the same Plan. Kept units are listed per axis; a
-site says by a term how the positions of each of its dimensions are made of axes. In JSON a term is an axis' name, a
-number (that many positions, all kept), {"cat": [...]} or {"product": [...]}.
+Surgery, saving and loading, reports and the command line all read the same Plan. Kept units are listed per axis; a site
+(a tensor that is cut) has a term for each dimension, which says how its positions are composed of axes. In JSON a term
+is the name of an axis, a number (that many positions, all kept), {"cat": [...]} or {"product": [...]}.
 """
 
 from __future__ import annotations
@@ -29,18 +29,35 @@ from secateur.plan.parts import (
 from secateur.plan.renumbering import Names
 from secateur.terms import Axis, PerUnit, Term, axes, positions, size
 
-UNREAD = "unread"  # the note that names integers which may be out of date
+UNREAD = "unread"  # the note that names integers that may be out of date
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What is cut. `print(plan)` shows it; `Plan.from_json(plan.to_json()) == plan`.
+    """What is cut, as data. `Plan` adds the methods that make and read JSON, compose and print.
 
-    `removed`: modules that are bypassed, with what they gave back of their arguments; where `renumbered` closes the
-    gaps that they leave in lists, they are taken out instead. `added`: parameters that the cut model has and the
-    original has not. `recovery`: the steps, in order, that changed its weights afterwards; a cut by the plan takes none
-    of them. `uncut`: all other parameters of the model, with their shapes, none of whose dimensions can be cut; None in
-    a plan that an earlier version made.
+    Attributes:
+        axes: Which units stay, by the name of the axis.
+        sites: The tensors that are cut, by name, with a term for each dimension.
+        uncut: All other parameters, by name, with their shapes: no dimension of theirs can be cut. None in a plan that
+            an earlier version made.
+
+        attributes: Integer attributes of modules that change, such as `out_features`.
+        scales: Parameters whose rows are multiplied by a factor.
+        renorms: Gains of weight norm that change with the norms of the shortened slices.
+        caches: Containers of modules to be emptied; `forward` fills them again.
+
+        removed: Modules that are removed, by name, with the arguments that they returned. They are bypassed, or taken
+            out of their list where `renumbered` closes its gaps.
+        renumbered: What closing the gaps in lists changes; None where no gap is closed.
+
+        added: Parameters that the cut model has and the original does not have.
+        recovery: The steps, in order, that changed the weights after the cut; a cut by the plan does not repeat them.
+
+        before: Parameters, MACs, bytes and further costs of the original.
+        after: The same of the cut model.
+        target: The targets that the plan was made for; empty for a plan by hand.
+        notes: What the plan was made with (criterion, scope, seed), by name.
     """
 
     axes: Mapping[str, AxisPlan]
@@ -52,7 +69,7 @@ class Choice:
     renorms: tuple[Renorm, ...] = ()
     target: tuple[str, ...] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
-    caches: tuple[Cache, ...] = ()  # to be emptied: `forward` fills them again
+    caches: tuple[Cache, ...] = ()
     removed: Mapping[str, Gives] = field(default_factory=dict)
     added: tuple[Added, ...] = ()
     recovery: tuple[Recovery, ...] = ()
@@ -61,12 +78,12 @@ class Choice:
 
     @cached_property
     def names(self) -> Names:
-        """What modules and tensors are called before and after the cut; the plan calls them as before."""
+        """The names of modules and tensors before and after the cut; the plan uses those from before."""
         return Names(self.removed, self.renumbered.lists if self.renumbered is not None else ())
 
     @cached_property
     def _terms(self) -> dict[str, Axis]:
-        """An axis object for every name; the inner ones know their outer terms."""
+        """An axis object for every name; axes that are chosen per outer unit refer to their outer terms."""
         made: dict[str, Axis] = {}
         for name, axis in self.axes.items():
             made[name] = Axis(axis.size) if axis.outer is None else PerUnit(axis.size, None)
@@ -82,7 +99,11 @@ class Choice:
         return not self.removed and all(axis.kept_count == axis.size for axis in self.axes.values())
 
     def term(self, code: Code) -> Term:
-        """The term that a code stands for."""
+        """Return the term that a code stands for.
+
+        Args:
+            code: A term as it is in `sites` or in `AxisPlan.outer`.
+        """
         return decoded(code, self._terms)
 
     @cached_property
@@ -92,7 +113,7 @@ class Choice:
 
     @cached_property
     def _moved(self) -> set[Axis]:
-        """The axes that do not keep every unit in its place."""
+        """The axes that drop or reorder units."""
         return {axis for axis, kept in self.kept_units.items() if not _whole(axis.n, kept)}
 
     @cached_property
@@ -100,11 +121,21 @@ class Choice:
         return {self._terms[name]: axis.kept_count for name, axis in self.axes.items()}
 
     def positions(self, name: str) -> list[list[int] | None]:
-        """Of a site, the positions that stay in each dimension; None where all do."""
+        """Return the positions of a site that stay.
+
+        Args:
+            name: The name of the tensor.
+
+        Returns:
+            A list of positions for each dimension; None for a dimension of which all stay.
+
+        Raises:
+            KeyError: The plan does not cut a tensor of that name.
+        """
         return [self._positions(code) for code in self.sites[name]]
 
     def _positions(self, code: Code) -> list[int] | None:
-        """The positions of one term, worked out once: many sites share it."""
+        """Return the positions of one term, computed once because many sites share it."""
         key = code if isinstance(code, (str, int)) else repr(code)
         if key not in self._worked_out:
             term = self.term(code)
@@ -117,19 +148,19 @@ class Choice:
         return {}
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a site after the cut."""
+        """Return the shape of the site `name` after the cut."""
         return tuple(size(self.term(code), self._counts) for code in self.sites[name])
 
     def old_shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a site before the cut."""
+        """Return the shape of the site `name` before the cut."""
         return tuple(self.term(code).n for code in self.sites[name])
 
     def dropped(self) -> Iterator[tuple[str, AxisPlan]]:
-        """The axes that lose units."""
+        """Return the axes that lose units, as pairs of a name and its entry in `axes`."""
         return ((name, axis) for name, axis in self.axes.items() if axis.kept_count < axis.size)
 
 
 def _whole(n: int, kept: Any) -> bool:
-    """Whether a list (or each of several) is 0, 1, ..., n - 1."""
+    """Return whether a list (or each of several) is 0, 1, ..., n - 1."""
     rows = kept if kept and isinstance(kept[0], tuple) else (kept,)
     return all(tuple(row) == tuple(range(n)) for row in rows)

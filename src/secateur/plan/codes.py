@@ -1,4 +1,4 @@
-"""Terms of a plan as codes of JSON, and back."""
+"""Terms of a plan as JSON codes, and back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from secateur.terms import Axis, Cat, Product, Term
 
 
 def code_of(code: Any) -> Code:
+    """Return a code as it comes from JSON with tuples in place of lists."""
     if isinstance(code, Mapping):
         ((kind, parts),) = code.items()
         return {kind: tuple(map(code_of, parts))}
@@ -17,6 +18,7 @@ def code_of(code: Any) -> Code:
 
 
 def decoded(code: Code, made: Mapping[str, Axis]) -> Term:
+    """Return the term that a code stands for. made: the axes by name."""
     if isinstance(code, str):
         return made[code]
     if isinstance(code, int):
@@ -32,7 +34,7 @@ _KINDS: dict[str, type[Cat] | type[Product]] = {"cat": Cat, "product": Product}
 
 
 def encoded(term: Term, name_of: Callable[[Axis], str | int]) -> Code:
-    """A term as JSON data; `name_of` gives an axis' name, or its size if all of it stays."""
+    """Return a term as JSON data; `name_of` returns the name of an axis, or its size if all of it stays."""
     if isinstance(term, Axis):
         return name_of(term)
     kind = "cat" if isinstance(term, Cat) else "product"

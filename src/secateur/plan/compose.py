@@ -1,4 +1,4 @@
-"""Compose two plans: `first.then(second)`."""
+"""The composition of two plans: `first.then(second)`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ C = TypeVar("C", bound=Choice)
 
 
 def compose(first: C, second: C) -> C:
-    """The plan that does to a model what `first` and then `second` do.
+    """Return the plan that does to a model what `first` and then `second` do.
 
-    Axis by axis where the two plans speak of the same axes; else with the positions of every site written out. What the
-    first adds and the second cuts is added in its last length. Where the first was recovered, the second may have been
-    chosen by the recovered weights, and the composed plan gives the same units, sizes and parameters, but no recovered
-    weights: it names the steps of both, in their order, and those weights are in the saved file alone.
-    Raises `PruningError` where the second was not made on the model that the first gives.
+    It is composed axis by axis where the two plans have the same axes; else the positions of every site are listed. A
+    parameter that the first adds and the second cuts is added in its final length. Recovered weights are not part of a
+    plan: the composed plan produces the same units, sizes and parameters, and names the recovery steps of both in their
+    order, but the weights are in the saved file only.
+    Raises `PruningError` where the second was not made on the model that the first produces.
     """
     second = _as_before(second, first)
     for name in (*second.sites, *second.removed):
@@ -47,7 +47,7 @@ def compose(first: C, second: C) -> C:
 
 
 def _positions(name: str, first: Choice, second: Choice) -> list[list[int]]:
-    """The positions of a site that stay after both, in the numbering of the original."""
+    """Return the positions of a site that stay after both, in the numbering of the original."""
     if name not in first.sites or name not in second.sites:
         return _written_out(first if name in first.sites else second, name)
     pairs = zip(_written_out(first, name), _written_out(second, name), strict=True)
@@ -60,7 +60,7 @@ def _written_out(plan: Choice, name: str) -> list[list[int]]:
 
 
 def _by_site(first: C, second: C, expected: Mapping[str, list[list[int]]]) -> C:
-    """Every dimension of every site as an axis of its own."""
+    """Return the composed plan with a separate axis for every dimension of every site."""
     shapes = {name: (first if name in first.sites else second).old_shape(name) for name in expected}
     return replace(
         first,
@@ -85,7 +85,7 @@ def _by_axis(first: C, second: C) -> C:
 
 
 def _rest(first: Choice, second: Choice) -> dict[str, Any]:
-    """All of a composed plan but its axes and sites."""
+    """Return all fields of a composed plan except its axes and sites."""
     return {
         "attributes": _changes(first.attributes, second.attributes),
         "scales": (*first.scales, *(_scale(scale, first) for scale in second.scales)),
@@ -103,9 +103,9 @@ def _rest(first: Choice, second: Choice) -> dict[str, Any]:
     }
 
 
-# Where the first plan closes gaps, the second plan uses other names for what is behind them.
+# Where the first plan closes gaps, the second plan has other names for the modules behind them.
 def _as_before(second: C, first: C) -> C:
-    """The second plan in the names that modules and tensors had before the first."""
+    """Return the second plan with the names that modules and tensors had before the first."""
     old = first.names.before
     if not first.names:
         return second
@@ -150,7 +150,7 @@ def _renumbered(first: Renumbering | None, second: Renumbering | None) -> Renumb
 
 
 def _left_by(plan: C, removed: Collection[str]) -> C:
-    """A plan without what it does within modules that are removed afterwards."""
+    """Return a plan without its changes inside modules that are removed afterwards."""
     sites = {name: codes for name, codes in plan.sites.items() if not inside(name, removed)}
     if len(sites) == len(plan.sites):
         axes = plan.axes
@@ -193,13 +193,15 @@ def _axes_in(code: Code) -> Iterator[str]:
 
 # A parameter that the first plan adds is not a site of the original; its length follows from `like`.
 def _continuing(second: C, first: C) -> C:
-    """The second plan without what it does to parameters that the first adds."""
+    """Return the second plan without its changes to parameters that the first adds."""
     like = {added.name: added for added in first.added}
     for added in first.added:
         _check_follows(added, first, second)
     for added in second.added:
         if added.name in like or added.name in first.sites:
-            raise PruningError(f"the second plan does not continue the first: {added.name} is there after the first")
+            raise PruningError(
+                f"the second plan does not continue the first: {added.name} already exists after the first"
+            )
     return replace(
         second,
         sites={name: codes for name, codes in second.sites.items() if name not in like},
@@ -214,7 +216,7 @@ def _like_an_original(added: Added, like: Mapping[str, Added]) -> Added:
 
 
 def _check_follows(added: Added, first: Choice, second: Choice) -> None:
-    """The second plan must cut an added parameter as it cuts what that is like."""
+    """Raise `PruningError` unless the second plan cuts an added parameter in the same way as its `like`."""
     mine, its = (
         second.positions(name)[dim] if name in second.sites else None
         for name, dim in ((added.name, 0), (added.like, added.dim))
@@ -223,14 +225,14 @@ def _check_follows(added: Added, first: Choice, second: Choice) -> None:
     wrong = wrong and second.old_shape(added.name) != (first.shape(added.like)[added.dim],)
     if mine != its or wrong or inside(added.like, second.removed):
         raise PruningError(
-            f"the two plans cannot be one: the first adds {added.name}, as long as {added.like}[{added.dim}], and the "
-            "second cuts them differently\nkeep the two plans, and cut by one after the other"
+            f"the two plans cannot be composed: the first adds {added.name}, as long as {added.like}[{added.dim}], and "
+            "the second cuts them differently\nkeep the two plans, and cut with one after the other"
         )
 
 
 # An axis whose neighbours were cut down to one unit may have another name afterwards.
 def same_axes(first: Choice, second: Choice) -> dict[str, str]:
-    """The second plan's axes by the names that the first has for them, where the two speak of the same units.
+    """Return the names in the first plan of the axes of the second, where both have the same units.
 
     Raises `PruningError` where they disagree.
     """
@@ -238,7 +240,7 @@ def same_axes(first: Choice, second: Choice) -> dict[str, str]:
 
 
 def _names(first: Choice, second: Choice) -> dict[str, str]:
-    """The second plan's axes by the names that the first has for them."""
+    """Return the names in the first plan of the axes of the second; new names for those that it lacks."""
     names: dict[str, str] = {}
     for site, codes in second.sites.items():
         for a, b in zip(first.sites.get(site, ()), codes, strict=False):
@@ -248,7 +250,7 @@ def _names(first: Choice, second: Choice) -> dict[str, str]:
 
 
 def _left(code: Code, plan: Choice) -> Code:
-    """A term without the factors that the plan cuts down to one unit."""
+    """Return a term without the factors that the plan cuts down to one unit."""
     if isinstance(code, str):
         return 1 if plan.axes[code].kept_count == 1 else code
     if isinstance(code, int):
@@ -308,20 +310,22 @@ def _picked(kept: Sequence[Any], again: Sequence[Any]) -> tuple[int, ...]:
 
 
 def _per_outer(a: AxisPlan, b: AxisPlan, first: Choice) -> tuple[tuple[int, ...], ...]:
-    """Rows of outer units that are gone keep any choice of the right length; nothing reads them."""
+    """Return the units that stay per outer unit. Rows of dropped outer units keep any units of the right number."""
     assert a.outer is not None
     assert a.kept is not None
     assert b.kept is not None
     survivors = positions(first.term(a.outer), first.kept_units)
     rows: list[Any] = [row[: b.kept_count] for row in a.kept]  # type: ignore[index]
-    chosen = b.kept if b.outer is not None else [b.kept] * len(survivors)  # outer units left alone are no longer seen
+    chosen = (
+        b.kept if b.outer is not None else [b.kept] * len(survivors)
+    )  # a single outer unit left is no longer an axis
     for again, place in zip(chosen, survivors, strict=True):
         rows[place] = _picked(a.kept[place], again)  # type: ignore[arg-type]
     return tuple(rows)
 
 
 def _site(name: str, first: Choice, second: Choice) -> tuple[Code, ...]:
-    """Where one plan holds an axis for a constant, the other's name for it counts."""
+    """Return the terms of a site; where one plan has a constant for an axis, the name in the other plan is used."""
     a, b = first.sites.get(name), second.sites.get(name)
     if a is None or b is None:
         return a or b  # type: ignore[return-value]
@@ -349,7 +353,7 @@ def _changes(first: Sequence[AttributeChange], second: Sequence[AttributeChange]
 
 
 def _scale(scale: Scale, first: Choice) -> Scale:
-    """Rows of the second plan in the numbering of the original."""
+    """Return a scale of the second plan with its rows in the numbering of the original."""
     kept = first.positions(scale.name)[scale.dim] if scale.name in first.sites else None
     if kept is None:
         return scale

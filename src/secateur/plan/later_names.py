@@ -1,4 +1,4 @@
-"""What plans cut and add, by the names that it has after the last of them."""
+"""The tensors that a sequence of plans cuts and adds, by their names after the last plan."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from secateur.plan.choice import Choice
 
 
 def cut_names(plans: Iterable[Choice]) -> set[str]:
-    """The tensors that plans cut, by the names that they have after the last of them."""
+    """Return the tensors that plans cut, by their names after the last plan."""
     return _last_names((plan, plan.sites) for plan in plans)
 
 
 def added_names(plans: Iterable[Choice]) -> set[str]:
-    """The parameters that plans add, by the names that they have after the last of them."""
+    """Return the parameters that plans add, by their names after the last plan."""
     return _last_names((plan, [one.name for one in plan.added]) for plan in plans)
 
 

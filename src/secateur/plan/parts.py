@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 
 class Cache(NamedTuple):
-    """A dict or list that a module holds under a name of its own."""
+    """A dict or list that a module holds as an attribute."""
 
     module: str
     name: str
@@ -16,17 +16,23 @@ class Cache(NamedTuple):
 
 Code: TypeAlias = "str | int | Mapping[str, Sequence[Code]]"
 
-# What a block gave of its arguments, by position or keyword: one, or a tuple of them and None for what else it gave.
-# None alone: the only argument it had.
+# Which of its arguments a block returned, by position or keyword: one, or a tuple of them with None for other outputs.
+# None alone: its only argument.
 Gives: TypeAlias = "int | str | tuple[int | str | None, ...] | None"
 
-# A plain value of JSON: what an option of a recovery step is set to.
+# A plain value of JSON, for an option of a recovery step.
 Option: TypeAlias = "str | int | float | bool | None"
 
 
 @dataclass(frozen=True, slots=True)
 class AxisPlan:
-    """Of `size` units these stay: a list, or one list per unit of `outer` if each of those chooses its own."""
+    """The units of an axis that stay.
+
+    Attributes:
+        size: The number of units before the cut.
+        kept: The units that stay, ascending; one tuple per unit of `outer` if the axis has one; None if all stay.
+        outer: The term whose units choose units of this axis separately, such as heads with channels of their own.
+    """
 
     size: int
     kept: tuple[int, ...] | tuple[tuple[int, ...], ...] | None
@@ -34,7 +40,7 @@ class AxisPlan:
 
     @property
     def kept_count(self) -> int:
-        """How many units stay (for each outer unit)."""
+        """The number of units that stay, for each outer unit if there are."""
         if self.kept is None:
             return self.size
         return len(self.kept[0]) if self.outer is not None else len(self.kept)  # type: ignore[arg-type]
@@ -42,7 +48,7 @@ class AxisPlan:
 
 @dataclass(frozen=True, slots=True)
 class AttributeChange:
-    """An integer attribute of a module, or one place of a tuple or list of them."""
+    """A change of an integer attribute of a module, or of one entry of a tuple or list of integers."""
 
     module: str
     name: str
@@ -53,7 +59,7 @@ class AttributeChange:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Rows of a parameter dimension, as half-open ranges, are multiplied by `factor`."""
+    """A factor for rows of a parameter: half-open ranges of positions of dimension `dim`."""
 
     name: str
     dim: int
@@ -63,9 +69,11 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Renorm:
-    """A gain `name` scales a weight `of` after each slice along `dim` was divided by its norm (weight norm). What is
-    dropped of the slices shortens them: the gain is multiplied by what is left of their norm, so that what is kept of
-    the weight stays what it was."""
+    """A gain of weight norm that a cut changes.
+
+    The gain `name` scales the weight `of` after each slice along `dim` is divided by its norm. A cut makes the slices
+    shorter, so the gain is multiplied by the share of the norm that is left, and the kept weights keep their values.
+    """
 
     name: str
     of: str
@@ -74,9 +82,11 @@ class Renorm:
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """A parameter of zeros, `conv2.bias`, that the cut model has in addition to the original ones. It is as long as
-    dimension `dim` of `like` after the cut, and of its dtype, device and `requires_grad`. Its module must have been
-    built without it, as `bias=False` does: then it runs the same, and recovery has somewhere to write to."""
+    """A parameter of zeros, such as `conv2.bias`, that the cut model has in addition to the original ones.
+
+    It is as long as dimension `dim` of `like` after the cut, and has its dtype, device and `requires_grad`. The module
+    must have been built without it (`bias=False`): it runs the same, and recovery can write to the new parameter.
+    """
 
     name: str
     like: str
@@ -85,19 +95,21 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """A step that changed weights after the cut, as `lsq`, and the options it was taken with. The weights themselves
-    are in the saved file: a plan cannot give them again."""
+    """A step that changed weights after the cut, such as `lsq`, with its options.
+
+    The weights themselves are in the saved file only: a plan cannot restore them.
+    """
 
     step: str
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
 HEADINGS = {"params": "parameters", "macs": "MACs", "memory": "memory (bytes)"}
-"""What every plan counts, as tables print it. Further kinds bring their own headings."""
+"""The costs that every plan counts, with their headings in tables. Further kinds have their own headings."""
 
 
 class Amount(NamedTuple):
-    """How much there is of a kind (None if unknown), and how tables call it."""
+    """The amount of a kind of cost (None if unknown), and its heading in tables."""
 
     value: int | float | None
     heading: str
@@ -105,10 +117,10 @@ class Amount(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a model has of each kind of cost (see `secateur.cost.kinds`); `totals["macs"]` is None if unknown.
+    """The total of each kind of cost of a model (see `secateur.cost.kinds`); `totals[kind]` is None if unknown.
 
-    Every plan knows parameters, multiply-adds, and bytes at the peak of a call; `more` holds all further kinds. It says
-    by itself how they print, so that a plan can be read where the table has no such row.
+    Every plan counts parameters, multiply-adds, and bytes at the peak of a call; `more` holds all further kinds, with
+    their headings, so that a plan can also be read where a kind is not registered.
 
     >>> totals = Totals(58, 48, None, {"units": Amount(8, "units")})
     >>> totals["macs"], totals["units"], totals["memory"], totals["watts"]
@@ -122,14 +134,14 @@ class Totals:
 
     @staticmethod
     def of(amounts: Mapping[str, Amount]) -> Totals:
-        """From amounts by kind; `amounts` gives them back."""
+        """Return totals from amounts by kind, the inverse of `amounts`."""
         first = {kind: amounts[kind].value for kind in HEADINGS}
         more = {kind: amount for kind, amount in amounts.items() if kind not in HEADINGS}
         return Totals(**first, more=more)  # type: ignore[arg-type]
 
     @staticmethod
     def read(params: int, macs: int, memory: int | None = None, more: Mapping[str, Any] | None = None) -> Totals:
-        """From plain data, as `as_list` writes it."""
+        """Return totals from plain data, the inverse of `as_list`."""
         return Totals(params, macs, memory, {kind: Amount(*amount) for kind, amount in (more or {}).items()})
 
     @property
@@ -143,11 +155,11 @@ class Totals:
         return None if amount is None else amount.value
 
     def as_dict(self) -> dict[str, int | float | None]:
-        """Plain data: the values by kind."""
+        """Return the values by kind, as plain data."""
         return {kind: amount.value for kind, amount in self.amounts.items()}
 
     def as_list(self) -> list[Any]:
-        """Plain data for JSON, what is unknown left out where nothing follows."""
+        """Return plain data for JSON, without an unknown value at the end."""
         if self.more:
             return [self.params, self.macs, self.memory, dict(self.more)]
         return [self.params, self.macs, *([self.memory] if self.memory is not None else [])]
@@ -155,7 +167,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Of a list or tuple that a module (or an object below it) holds, with these entries, some stay."""
+    """The entries that stay of a list or tuple that a module, or an object below it, holds."""
 
     module: str
     name: str
@@ -165,7 +177,13 @@ class Pick:
 
 @dataclass(frozen=True, slots=True)
 class Renumbering:
-    """What closing gaps changes. lists: the modules whose members get new numbers; numbers: integers that follow."""
+    """What closing the gaps in lists of layers changes.
+
+    Attributes:
+        lists: The modules whose members get new numbers.
+        numbers: Integers that change with them, such as the index or the number of layers.
+        picks: Lists with one entry per layer that lose the entries of removed layers.
+    """
 
     lists: tuple[str, ...]
     numbers: tuple[AttributeChange, ...] = ()

@@ -1,4 +1,4 @@
-"""The Plan: what is cut, and what one can do with it."""
+"""`Plan`: what is cut, with the methods that compose, write, read and print it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,53 @@ from secateur.plan.text import table
 
 
 class Plan(Choice):
-    """What is cut. `print(plan)` shows it; `Plan.from_json(plan.to_json()) == plan`."""
+    """A plan of what is cut, plain data without tensors. `print(plan)` shows it as a table.
+
+    Make one with `secateur.plan`, apply it with `secateur.cut`. The fields are documented in `Choice`.
+
+    Example:
+        >>> import secateur, torch
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> plan = secateur.plan(secateur.trace(net, torch.zeros(1, 4)), drop={"0": [1, 5]})
+        >>> plan.axes["0"].kept
+        (0, 2, 3, 4, 6, 7)
+        >>> Plan.from_json(plan.to_json()) == plan
+        True
+    """
 
     def then(self, second: Plan) -> Plan:
-        """One plan for this one followed by `second`, which was made on the model that this one gives.
+        """Return one plan that does what this one and then `second` do.
 
-        It has the units, sizes and parameters of both, and names the recovery steps of both in their order; as no
-        plan can, it does not give recovered weights again. Raises `PruningError` where the second does not continue
-        the first.
+        It names the recovery steps of both in their order, but like every plan it cannot restore recovered weights.
+
+        Args:
+            second: A plan that was made on the model that this plan produces.
+
+        Returns:
+            The composed plan, for the original model.
+
+        Raises:
+            PruningError: The second plan was not made on the model that this plan produces.
         """
         return compose(self, second)
 
     def to_json(self) -> str:
-        """The plan as one JSON object."""
+        """Return the plan as one JSON object, for `Plan.from_json`."""
         return written(self)
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Read a plan back. Raises `FileError` where the text is none, or where it makes no sense in itself."""
+        """Read a plan from JSON.
+
+        Args:
+            text: The string that `to_json` returned.
+
+        Returns:
+            The plan.
+
+        Raises:
+            FileError: The string is not a plan, or the plan is not consistent in itself.
+        """
         try:
             plan = cls(**fields(text))
             check_plan(plan)
@@ -54,7 +83,7 @@ def needs_plan(plan: object) -> None:
 
 
 def with_notes(plan: Plan, **notes: str) -> Plan:
-    """The same plan with further notes (criterion, seed, ...)."""
+    """Return the plan with further notes (criterion, seed, ...)."""
     return replace(plan, notes={**plan.notes, **notes})
 
 

@@ -1,6 +1,6 @@
-"""What modules and tensors are called before and after the gaps of lists are closed, from which layers were removed.
+"""Names of modules and tensors before and after gaps are closed in lists that layers were removed from.
 
-A plan speaks of a model as it was before the cut: `layers.3` is the fourth layer, whatever went before it.
+A plan uses the names from before the cut: `layers.3` is the fourth layer even if an earlier one is removed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from secateur.base.names import inside
 
 
 class Names:
-    """Names of modules and tensors before and after gaps are closed. Truthy where any name changes."""
+    """The names of modules and tensors before and after gaps are closed. True as a bool if any name changes."""
 
     def __init__(self, removed: Collection[str], lists: Collection[str]):
         self._gone: dict[str, list[int]] = {name: [] for name in lists}
@@ -24,20 +24,20 @@ class Names:
         return any(self._gone.values())
 
     def removes(self, name: str) -> bool:
-        """Whether a name is, or lies in, a module whose gap is closed."""
+        """Return whether a name is, or is inside, a module whose gap is closed."""
         return inside(name, self._closed)
 
     def shortens(self, name: str) -> bool:
-        """Whether a list loses members."""
+        """Return whether a list loses members."""
         return bool(self._gone.get(name))
 
     def places(self, name: str) -> list[tuple[int, int]]:
-        """The places of a module, and of the modules that it lies in, in closed lists: before and after."""
+        """Return the indices of a module and of those that contain it in closed lists that change: before and after."""
         pairs = zip(name.split("."), self.after(name).split("."), strict=True)
         return [(int(old), int(new)) for old, new in pairs if old != new]
 
     def after(self, name: str) -> str:
-        """What is called `name` before, afterwards.
+        """Return the name after the cut of what is called `name` before it.
 
         >>> Names({"layers.1"}, ["layers"]).after("layers.3.mlp.weight")
         'layers.2.mlp.weight'
@@ -51,7 +51,7 @@ class Names:
         return ".".join(new)
 
     def before(self, name: str) -> str:
-        """What is called `name` afterwards, before.
+        """Return the name before the cut of what is called `name` after it.
 
         >>> Names({"layers.1"}, ["layers"]).before("layers.2.mlp.weight")
         'layers.3.mlp.weight'

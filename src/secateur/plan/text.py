@@ -1,4 +1,4 @@
-"""How a Plan prints: what remains, and what goes from each axis."""
+"""The table that `print(plan)` shows: what remains, and what each axis loses."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from secateur.plan.choice import UNREAD, Choice
 from secateur.plan.parts import AttributeChange, AxisPlan, Code, Recovery
 
 ROWS = 40
-FOLD_ABOVE = 24  # as many cut axes are listed one by one
+FOLD_ABOVE = 24  # up to this many cut axes are listed one by one
 MAY_CHANGE = "equal to a size that changes, and kept as it was; pass a call that reads it, calls=[...]"
 SHOWN = 5  # dropped units of an axis
 
 
 def table(plan: Choice) -> str:
-    """Totals before and after, and the axes that lose units.
+    """Return the totals before and after, and the axes that lose units, as text.
 
     >>> import secateur, torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
@@ -57,7 +57,7 @@ def _removed(plan: Choice) -> list[str]:
     if not count:
         return []
     names = listed(plan.removed, 12, "plan.removed")
-    whole = "dropped whole, and those behind numbered anew" if plan.names else "dropped whole"
+    whole = "dropped whole, and those behind renumbered" if plan.names else "dropped whole"
     return wrapped("", f"{counted(count, 'block')} {'is' if count == 1 else 'are'} {whole}: {names}")
 
 
@@ -81,7 +81,7 @@ def _axis_table(plan: Choice) -> list[str]:
 
 
 def _folds(cut: Sequence[tuple[str, AxisPlan]], tensors: Mapping[str, int]) -> list[tuple[str, list[int]]]:
-    """The lines of the table: one an axis if they are few, else equal ones folded, else those of equal size."""
+    """Return the lines of the table: one per axis if there are few, else equal axes folded, else equal sizes."""
     names = [name for name, _ in cut]
     if len(names) <= FOLD_ABOVE:
         return [(name, [place]) for place, name in enumerate(names)]
@@ -90,7 +90,7 @@ def _folds(cut: Sequence[tuple[str, AxisPlan]], tensors: Mapping[str, int]) -> l
 
 
 def _cells(members: Sequence[AxisPlan]) -> tuple[str, str, str]:
-    """Units, how many stay, and what share that is."""
+    """Return the number of units, how many stay, and what share that is."""
     first, counts = members[0], [axis.kept_count for axis in members]
     each = "" if first.outer is None else f"{_outer_size(first)}x"
     remains = share(sum(counts) / (first.size * len(members)))
@@ -102,7 +102,7 @@ def _outer_size(axis: AxisPlan) -> int:
 
 
 def _drops(members: Sequence[tuple[str, AxisPlan]]) -> str:
-    """The units that go; how many where several axes or outer units drop their own."""
+    """Return the dropped units, or their number where several axes or outer units drop different ones."""
     axis = members[0][1]
     if len(members) > 1 or axis.outer is not None:
         return f"{span(axis.size - axis.kept_count for _, axis in members)} of each"
@@ -111,7 +111,7 @@ def _drops(members: Sequence[tuple[str, AxisPlan]]) -> str:
 
 
 def _tensors(plan: Choice) -> Counter[str]:
-    """In how many tensors each axis occurs."""
+    """Return in how many tensors each axis occurs."""
     return Counter(name for codes in plan.sites.values() for name in {n for code in codes for n in _names(code)})
 
 
