@@ -78,11 +78,11 @@ PRUNED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "call runs another model": (
         lambda: secateur.prune(net(), call=lambda model: OTHER(X), target=HALF),
-        r"^call= does not use the model that it is given(.|\n)*call=lambda model: model\(x\)",
+        r"^call= does not use the model that it is passed(.|\n)*call=lambda model: model\(x\)",
     ),
     "call runs the model by its name": (
         lambda: secateur.prune(OTHER, call=lambda model: OTHER(X), target=HALF),
-        r"^call= does not use the model that it is given",
+        r"^call= does not use the model that it is passed",
     ),
     "outputs of another kind": (
         lambda: secateur.prune(net(), X, HALF, outputs=lambda output: output.logits),

@@ -19,8 +19,8 @@ def model() -> nn.Module:
 
 IMAGE = torch.zeros(1, 3, 8, 8)
 WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], list[str]]] = {
-    "shape": (torch.zeros(1, 4, 8, 8), {}, InputError, ["(1, 4, 8, 8) float32", "give inputs of the shape"]),
-    "dtype": (torch.zeros(1, 3, 8, 8, dtype=torch.int64), {}, InputError, ["int64", "give inputs of the shape"]),
+    "shape": (torch.zeros(1, 4, 8, 8), {}, InputError, ["(1, 4, 8, 8) float32", "pass inputs of the shape"]),
+    "dtype": (torch.zeros(1, 3, 8, 8, dtype=torch.int64), {}, InputError, ["int64", "pass inputs of the shape"]),
     "too many": ((IMAGE, IMAGE), {}, InputError, ["(1, 3, 8, 8) float32, (1, 3, 8, 8) float32", "takes"]),
     "unknown keyword": ({"image": IMAGE}, {}, InputError, ["image", "keywords as a dict"]),
     "text": ("1x3x8x8", {}, InputError, ["is a str: '1x3x8x8'", "a tensor, a tuple"]),

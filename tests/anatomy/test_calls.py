@@ -223,7 +223,7 @@ def test_the_way_out_is_named() -> None:
         secateur.trace(Net(), call=lambda model: model())
     with pytest.raises(InputError, match=r"example_inputs and call= both say .*\n?.*target='macs=0.5'"):
         secateur.prune(Net(), "macs=0.5", call=lambda model: model(Graph(X, EDGES)))
-    with pytest.raises(InputError, match="call=3: a function of the model that runs it"):
+    with pytest.raises(InputError, match="call=3: it must be a function that runs the model"):
         secateur.trace(Net(), call=3)  # type: ignore[arg-type]
 
 

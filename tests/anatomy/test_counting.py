@@ -99,7 +99,7 @@ def test_what_follows_from_fewer_layers_is_read_off() -> None:
 @pytest.mark.parametrize(
     ("kind", "fault"),
     [
-        (Heads, "no number of it counts layers.1 and nothing else"),
+        (Heads, "no number in it counts layers.1 and nothing else"),
         (Growing, r"layers.0.weight is \(3, 2\), the constructor makes \(2, 2\)"),
         (Fixed, r"its class refuses config.depth=2: InputError: Fixed cannot be built .*depth must be 3"),
     ],

@@ -24,13 +24,13 @@ def test_models_that_differ_in_weights_alone_are_alike() -> None:
 @pytest.mark.parametrize(
     ("model", "wanted", "found"),
     [
-        (nn.Sequential(nn.ReLU()), nn.Sequential(nn.GELU()), "module '0' is ReLU, the plan gives GELU"),
-        (nn.Sequential(), nn.Sequential(nn.ReLU()), "module '0' is missing, the plan gives ReLU"),
-        (nn.Linear(3, 2), nn.Linear(3, 2, bias=False), "the shape of bias is (2,), the plan gives none"),
-        (nn.BatchNorm1d(3), nn.BatchNorm1d(4), "the shape of weight is (3,), the plan gives (4,)"),
-        (Sized(3, (1, 2)), Sized(3, (1, 3)), "sizes is (1, 2), the plan gives (1, 3)"),
-        (Sized(3, heads=2), Sized(3, heads=3), "heads is 2, the plan gives 3"),
-        (Sized(3), Sized(3, heads=3), "heads is missing, the plan gives 3"),
+        (nn.Sequential(nn.ReLU()), nn.Sequential(nn.GELU()), "module '0' is ReLU, the plan produces GELU"),
+        (nn.Sequential(), nn.Sequential(nn.ReLU()), "module '0' is missing, the plan produces ReLU"),
+        (nn.Linear(3, 2), nn.Linear(3, 2, bias=False), "the shape of bias is (2,), the plan produces none"),
+        (nn.BatchNorm1d(3), nn.BatchNorm1d(4), "the shape of weight is (3,), the plan produces (4,)"),
+        (Sized(3, (1, 2)), Sized(3, (1, 3)), "sizes is (1, 2), the plan produces (1, 3)"),
+        (Sized(3, heads=2), Sized(3, heads=3), "heads is 2, the plan produces 3"),
+        (Sized(3), Sized(3, heads=3), "heads is missing, the plan produces 3"),
     ],
 )
 def test_the_first_difference_is_named(model: nn.Module, wanted: nn.Module, found: str) -> None:

@@ -200,7 +200,7 @@ def test_keyword_arguments_and_further_calls() -> None:
 @pytest.mark.parametrize(
     ("example", "message"),
     [
-        (3, "example_inputs is an int: 3\ngive what the model is called with"),
+        (3, "example_inputs is an int: 3\npass what the model is called with"),
         ("image", "example_inputs is a str: 'image'"),
         ((1, 2), "example_inputs hold no tensor: \\(1, 2\\)"),
         ({}, "does not run on these example inputs: none"),

@@ -333,7 +333,7 @@ def test_recovery_and_importance_read_the_data_of_each_stage() -> None:
         ({"max_drop": 0.1}, InputError, "max_drop=0.1 without a metric\ngive metric=, a function"),
         ({"metric": len, "max_drop": -1}, InputError, "max_drop=-1; it is by how much the metric may get worse"),
         ({"metric": len, "max_drop": "1"}, InputError, "max_drop='1': a str, '1', is no number"),
-        ({"calls": torch.zeros(1, 4)}, InputError, "calls is a Tensor; give a list of further calls"),
+        ({"calls": torch.zeros(1, 4)}, InputError, "calls is a Tensor; pass a list of further calls"),
         ({"metric": 0.5}, InputError, "metric=0.5 is no function (model) -> number"),
         (
             {"importance": {"0": torch.ones(32)}},

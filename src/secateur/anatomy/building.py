@@ -1,4 +1,4 @@
-"""Build a model anew from its config, as Hugging Face's classes do."""
+"""Building a model again from its config, as Hugging Face's classes do."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from secateur.errors import InputError
 
 
 def is_pretrained(model: nn.Module) -> bool:
-    """Whether a model is one of Hugging Face's, which their class builds from a config."""
+    """Return whether a model is a Hugging Face model, which its class builds from a config."""
     kinds = ((kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__)
     return ("transformers", "PreTrainedModel") in kinds
 
 
 def anew(model: nn.Module, config: Any) -> Any:
-    """What the class of a model makes of a config, on the meta device and without values. Raises `InputError`."""
+    """Build a model from a config by its class, on the meta device and without values. Raises `InputError`."""
     with refusing(model):
         return made_from(model, config)
 
 
 def made_from(model: nn.Module, config: Any) -> Any:
-    """Random values have a spread that is computed from sizes, which would bind them."""
+    """Build a model without initial values: their spread is computed from sizes, and would tie these."""
     from transformers.initialization import no_init_weights
 
     with no_init_weights(), torch.device("meta"):
@@ -35,12 +35,13 @@ def made_from(model: nn.Module, config: Any) -> Any:
 
 
 def reloaded(config: Any) -> Any:
-    """A config as it comes back from its file: some of it is computed when it is made."""
+    """Return a config as reloaded from its file: some of its values are computed when it is made."""
     return type(config).from_dict(json.loads(config.to_json_string()))
 
 
 @contextmanager
 def refusing(model: nn.Module) -> Iterator[None]:
+    """Raise `InputError` for any error within: the model cannot be built from its config."""
     try:
         yield
     except Exception as error:
@@ -52,12 +53,12 @@ def refusing(model: nn.Module) -> Iterator[None]:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What a config says when it refuses its values: huggingface_hub wraps it in an error of its own."""
+    """Return the error of a config that refuses its values, which huggingface_hub wraps in another one."""
     return error.__cause__ or error
 
 
 def other_shapes(held: Iterable[Slot], other: nn.Module) -> Iterator[str]:
-    """Those tensors of a model that another one, built from its config, holds in another shape or not at all."""
+    """Yield the tensors of a model that another one, built from its config, has in another shape or not at all."""
     theirs = {slot.name: tuple(slot.tensor.shape) for slot in slots(other)}
     for slot in held:
         shape = tuple(slot.tensor.shape)

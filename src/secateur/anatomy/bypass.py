@@ -1,8 +1,8 @@
-"""What stands where a block of layers was: a module that gives back what it is given.
+"""Bypasses of removed blocks: modules that return their arguments.
 
-Every other module keeps its name and place, so indices, caches kept by layer and state dicts stay as they are. Where
-the block was called with one tensor and gave one, `nn.Identity` does; else `Bypass`, which arranges its arguments as
-the block's output was.
+Every other module keeps its name and place, so indices, caches by layer and state dicts do not change. Where the block
+was called with one tensor and returned one, `nn.Identity` is enough; else `Bypass` arranges its arguments like the
+output of the block.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MARK = "_secateur_bypass"
 
 
 class Bypass(nn.Module):
-    """Gives its arguments `gives`, each by position or keyword: one alone, or a tuple of them with None for the rest.
+    """A module that returns its arguments `gives`, by position or keyword: one, or a tuple with None for the rest.
 
     >>> Bypass((0, None, "mask"))(1, mask=2)
     (1, None, 2)
@@ -45,12 +45,12 @@ def put_bypasses(modules: Mapping[str, nn.Module], removed: Mapping[str, Gives])
 
 
 def bypass(gives: Gives, training: bool) -> nn.Module:
-    """What stands for a block that gave `gives`."""
+    """Return the module that replaces a block that returned `gives`."""
     made = (nn.Identity() if gives is None else Bypass(gives)).train(training)
     made.__dict__[MARK] = True
     return made
 
 
 def is_bypass(module: nn.Module) -> bool:
-    """Whether a module stands where a block was; an `nn.Identity` of the model's own does not."""
+    """Return whether a module replaces a removed block; an `nn.Identity` of the model itself does not."""
     return MARK in module.__dict__

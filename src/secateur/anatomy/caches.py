@@ -1,7 +1,7 @@
 """Containers that `forward` fills with tensors, such as a table of attention biases by device.
 
-What they hold was computed from parameters. A cut changes those, so the containers must be emptied: `forward` fills
-them again.
+Their tensors were computed from parameters, which a cut changes. So the containers must be emptied, for `forward` to
+fill them again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _OWN = frozenset(vars(nn.Module()))
 
 
 def contents(model: nn.Module) -> dict[Cache, Container]:
-    """What every container of a model holds."""
+    """Return the content of every container of a model."""
     return {
         cache: dict(container) if isinstance(container, dict) else list(container)
         for cache, container in _containers(model)
@@ -29,12 +29,12 @@ def contents(model: nn.Module) -> dict[Cache, Container]:
 
 
 def filled(model: nn.Module, before: Mapping[Cache, Container]) -> list[Cache]:
-    """The caches that `forward` added tensors to; what it only replaced may be all that there is of it."""
+    """Return the caches that `forward` added tensors to, not those of which it only replaced entries."""
     return [cache for cache, now in _containers(model) if _gained(now, before.get(cache, {}))]
 
 
 def forget(model: nn.Module, caches: Iterable[Cache]) -> None:
-    """Take the tensors out of caches; what else they hold stays."""
+    """Remove the tensors from caches; other entries stay."""
     wanted = set(caches)
     for cache, container in _containers(model) if wanted else ():
         if cache in wanted:
@@ -42,7 +42,7 @@ def forget(model: nn.Module, caches: Iterable[Cache]) -> None:
 
 
 def left_out(model: nn.Module, caches: Iterable[Cache]) -> dict[int, torch.Tensor]:
-    """For `deepcopy`: nothing in place of what caches hold, which may be part of an autograd graph."""
+    """Return a memo for `deepcopy` that leaves out the tensors of caches, which may be part of an autograd graph."""
     wanted = set(caches)
     held = (container for cache, container in _containers(model) if cache in wanted) if wanted else ()
     return {id(tensor): torch.empty(0) for container in held for tensor in tensors_in(_entries(container))}
@@ -56,7 +56,7 @@ def _containers(model: nn.Module) -> Iterator[tuple[Cache, Container]]:
 
 
 def _gained(now: Container, before: Container) -> bool:
-    """Tensors in a list that held none, or new entries in a dict whose old ones are untouched."""
+    """Return whether a list without tensors has some now, or a dict has new entries and its old ones are unchanged."""
     if isinstance(now, list) or isinstance(before, list):
         return bool(tensors_in(_entries(now))) and not tensors_in(_entries(before))
     untouched = all(now.get(key) is value for key, value in before.items())

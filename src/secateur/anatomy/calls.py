@@ -21,7 +21,7 @@ from secateur.errors import InputError
 
 Change = Callable[[torch.Tensor], torch.Tensor]
 WAY_OUT = (
-    "give what the model is called with: a tensor, a tuple of arguments or a dict of keyword arguments; "
+    "pass what the model is called with: a tensor, a tuple of arguments or a dict of keyword arguments; "
     "or say how it is run: call=lambda model: model(...)"
 )
 
@@ -30,28 +30,40 @@ WAY_OUT = (
 class Call:
     """One call of a model: positional and keyword arguments, in evaluation or training mode.
 
-    Arguments are tensors, or anything that holds some: containers, dataclasses, objects with tensors in attributes.
-    `by` runs the model in place of a plain call: a function of the model (or of the copy of it that is at hand), which
-    calls it with whatever it likes.
+    Attributes:
+        args: The positional arguments: tensors, or anything that holds tensors, such as containers, dataclasses and
+            objects with tensors in attributes.
+        kwargs: The keyword arguments, of the same kinds.
+        training: Whether the model runs in training mode.
+        by: A function that runs the model that it is passed, in place of a plain call; it may also be passed a copy.
+        changes: What `map` applies to the tensors that `by` passes to the model.
 
-    >>> Call((torch.zeros(1, 3, 8, 8),), training=True).training
-    True
-    >>> Call(by=lambda model: model(torch.zeros(1, 2))).run(nn.Linear(2, 3)).shape
-    torch.Size([1, 3])
+    Example:
+        >>> Call((torch.zeros(1, 3, 8, 8),), training=True).training
+        True
+        >>> Call(by=lambda model: model(torch.zeros(1, 2))).run(nn.Linear(2, 3)).shape
+        torch.Size([1, 3])
     """
 
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     training: bool = False
     by: Callable[[nn.Module], Any] | None = None
-    changes: tuple[_Change, ...] = field(default=(), repr=False)  # what becomes of the tensors that `by` gives
+    changes: tuple[_Change, ...] = field(default=(), repr=False)
 
     @staticmethod
     def of(example_inputs: Any) -> Call:
-        """A tensor is one argument, a tuple or list are the arguments, a dict the keyword arguments, an object that
-        holds tensors is one argument; a function runs the model. `()` is a call without arguments.
+        """Return the call that example inputs stand for.
 
-        Raises `InputError` for anything else, and where no tensor is among them.
+        Args:
+            example_inputs: A tensor or an object that holds tensors is one argument, a tuple or list is the positional
+                arguments, a dict the keyword arguments; a function runs the model. `()` is a call without arguments.
+
+        Returns:
+            The call, in evaluation mode.
+
+        Raises:
+            InputError: The example inputs are of another kind, or hold no tensor.
         """
         call = _as_call(example_inputs)
         arguments = (call.args, dict(call.kwargs))
@@ -60,14 +72,18 @@ class Call:
         return call.map(usual) if any(t.is_inference() for t in tensors_in(arguments)) else call
 
     def map(self, change: Change) -> Call:
-        """The same call with every tensor changed."""
+        """Return the call with every tensor changed.
+
+        Args:
+            change: A function from a tensor to the one that takes its place.
+        """
         if self.by is not None:
             return replace(self, changes=(*self.changes, _Change(change)))
         args, kwargs = changed((self.args, dict(self.kwargs)), change)
         return Call(args, kwargs, self.training)
 
     def run(self, model: nn.Module) -> Any:
-        """What the model gives."""
+        """Run the model, and return its output."""
         if self.by is None:
             return model(*self.args, **self.kwargs)
         with _receiving(model, self.changes):
@@ -75,7 +91,7 @@ class Call:
 
 
 class _Change:
-    """Changes the tensors that a model is given, run after run: what is given again becomes the same again."""
+    """A change of the tensors that a model is passed, the same in every run for equal tensors."""
 
     def __init__(self, change: Change):
         self.change = change
@@ -83,7 +99,7 @@ class _Change:
         self._place = 0
 
     def start(self) -> None:
-        """Another run begins."""
+        """Start another run."""
         self._place = 0
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -103,7 +119,7 @@ def _equal(x: torch.Tensor, y: torch.Tensor) -> bool:
 
 @contextmanager
 def _receiving(model: nn.Module, changes: Sequence[_Change]) -> Iterator[None]:
-    """Within, the model is given other tensors than it is called with."""
+    """Change the tensors that the model is called with, within this context."""
 
     def change(tensor: torch.Tensor) -> torch.Tensor:
         return functools.reduce(lambda t, change: change(t), changes, tensor)
@@ -122,7 +138,7 @@ def _receiving(model: nn.Module, changes: Sequence[_Change]) -> Iterator[None]:
 
 
 def usual(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor, or a copy of one that was made under `torch.inference_mode`, on which nothing can be trained."""
+    """Return the tensor, or a copy if it was made under `torch.inference_mode`: such tensors cannot be trained."""
     return tensor.clone() if tensor.is_inference() else tensor
 
 
@@ -140,65 +156,68 @@ def _as_call(example_inputs: Any) -> Call:
         return Call(tuple(given))
     if is_object(given) and tensors_in(given):
         return Call((given,))
-    told = "" if isinstance(given, (nn.Module, np.ndarray)) else f": {brief(given)}"
-    raise InputError(f"example_inputs is {a_kind(given)}{told}\n{_way_out(given)}")
+    value = "" if isinstance(given, (nn.Module, np.ndarray)) else f": {brief(given)}"
+    raise InputError(f"example_inputs is {a_kind(given)}{value}\n{_way_out(given)}")
 
 
 def _way_out(given: Any) -> str:
-    """What would do in place of what was given."""
+    """Return the remedy for inputs of a wrong kind."""
     if isinstance(given, nn.Module):
         return "that is a model: it comes first, then what it is called with: secateur.prune(model, inputs, 'macs=0.5')"
     if any(isinstance(leaf, np.ndarray) for leaf in pytree.tree_leaves(given)):
-        return "make a tensor of an array first: torch.from_numpy(array)"
+        return "make a tensor from the array first: torch.from_numpy(array)"
     return WAY_OUT
 
 
 def called(example_inputs: Any, call: Callable[[nn.Module], Any] | None) -> Call:
-    """What a function was given: example inputs, or a function that runs the model. Raises `InputError` for both."""
+    """Return the call that example inputs or a function `call` stand for. Raises `InputError` if both are passed."""
     if call is None:
         return Call.of(example_inputs)
     if not callable(call) or isinstance(call, (type, nn.Module)):
-        told = f"call={brief(call)}: a function of the model that runs it"
-        raise InputError(f"{told}, as in call=lambda model: model(x, y)")
+        raise InputError(
+            f"call={brief(call)}: it must be a function that runs the model, as in call=lambda model: model(x, y)"
+        )
     if example_inputs is not None:
         raise InputError(
-            "example_inputs and call= both say what the model is called with; give one of them "
+            "example_inputs and call= both say what the model is called with; pass one of them "
             "(a target that goes with call= is named: target='macs=0.5')"
         )
     return Call(by=call)
 
 
 def further(calls: Any) -> tuple[Call, ...]:
-    """Several calls. Raises `InputError` for what is no list of them; one call alone is none."""
+    """Return several calls. Raises `InputError` for anything but a list of them, such as a single call."""
     one = isinstance(calls, (Call, Mapping, str, bytes, torch.Tensor))
     if one or not isinstance(calls, Iterable):
-        raise InputError(f"calls is {a_kind(calls)}; give a list of further calls, each as example_inputs are given")
+        raise InputError(
+            f"calls is {a_kind(calls)}; pass a list of further calls, each in a form that example_inputs takes"
+        )
     return tuple(map(Call.of, calls))
 
 
 class ModelIgnored(InputError):
-    """`call=` runs something else than the model that it is given."""
+    """Raised where `call=` does not run the model that it is passed."""
 
     def __init__(self) -> None:
         super().__init__(
-            "call= does not use the model that it is given, so it runs another one\n"
+            "call= does not use the model that it is passed, so it runs another one\n"
             "run the argument of the function: call=lambda model: model(x)"
         )
 
 
 def refusal(error: Exception, call: Call) -> str:
-    """What to tell a user whose model does not run on the example inputs."""
+    """Return the message for a model that does not run on the example inputs."""
     if call.by is not None:
         return f"the model does not run as call= runs it\n{_said(error)}\ntry call(model) by itself"
     return (
         f"{failure(error, call, 'these example inputs')}\n"
-        "give inputs of the shape, type and number that its forward takes; several as a tuple, keywords as a dict; "
+        "pass inputs of the shape, type and number that its forward takes: several as a tuple, keywords as a dict; "
         "or say how it is run: call=lambda model: model(...)"
     )
 
 
 def failure(error: Exception, call: Call, given: str) -> str:
-    """On what a model does not run, and what it says."""
+    """Return on which inputs a model does not run, and its error."""
     shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype)[6:]}" for t in tensors_in((call.args, dict(call.kwargs))))
     return f"the model does not run on {given}: {shapes or 'none'}\n{_said(error)}"
 

@@ -1,4 +1,4 @@
-"""Whether a model is one that can be traced and cut: a plain module, on one device, with ordinary tensors."""
+"""Checks that a model can be traced and cut: a plain module, on one device, with ordinary tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from secateur.errors import InputError
 
 
 def check_model(model: nn.Module) -> None:
-    """Raise `InputError` for what cannot be pruned as it is, with the mend."""
+    """Raise `InputError` for a model that cannot be pruned as it is, with the remedy."""
     if not isinstance(model, nn.Module):
         raise InputError(_no_model(model))
     kind = type(model).__name__
@@ -26,13 +26,13 @@ def check_model(model: nn.Module) -> None:
 def _no_model(given: object) -> str:
     if isinstance(given, type):
         return f"model is the class {given.__name__}, not a torch.nn.Module; call it first: {given.__name__}()"
-    told = f"model is {a_kind(given)}, not a torch.nn.Module"
+    fact = f"model is {a_kind(given)}, not a torch.nn.Module"
     if isinstance(given, Mapping):
-        return f"{told}; a state dict holds weights alone: build the model and call model.load_state_dict first"
+        return f"{fact}; a state dict holds weights alone: build the model and call model.load_state_dict first"
     name = getattr(given, "__name__", "")
     if callable(given):
-        return f"{told}; call it first, as in {name if name.isidentifier() else 'build'}()"
-    return f"{told}; the model comes first, then what it is called with: secateur.prune(model, inputs, 'macs=0.5')"
+        return f"{fact}; call it first, as in {name if name.isidentifier() else 'build'}()"
+    return f"{fact}; the model comes first, then what it is called with: secateur.prune(model, inputs, 'macs=0.5')"
 
 
 def _check_tensors(model: nn.Module) -> None:
@@ -47,7 +47,7 @@ def _check_tensors(model: nn.Module) -> None:
         devices.setdefault(str(tensor.device), name)
     if len(devices) > 1:
         places = ", ".join(f"{name} on {device}" for device, name in devices.items())
-        raise InputError(f"the model lies on several devices: {places}\nmove it to one with model.to(device)")
+        raise InputError(f"the model is on several devices: {places}\nmove it to one with model.to(device)")
 
 
 def _named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

@@ -1,10 +1,10 @@
 """Which number of a config counts the layers of a list, and what else changes when the list gets shorter.
 
-Nothing here knows a family by name. A number counts a list where the class of the model, built on the meta device with
-one less of it, makes that list one shorter and no other. What follows from fewer layers is read off the same way: the
-model that the class makes of the shorter config is held against the one that it makes now, each layer that stays
-against itself. Integers that were a layer's place, or how many there are, and lists with an entry a layer follow; any
-other difference means that the class would make other layers of the ones that stay, and closing the gap is refused.
+No model family is known by name. A number counts a list if the class of the model, built on the meta device with that
+number reduced by one, makes this list one shorter and no other. What else changes is found in the same way: the model
+from the shorter config is compared with the one from the present config, each remaining layer with itself. Integers
+that are the index of a layer or the number of layers change, and lists with one entry per layer lose entries. Any
+other difference means that the class would make other layers of those that stay, and closing the gap is refused.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from secateur.errors import InputError
 from secateur.plan.parts import AttributeChange, Pick, Renumbering
 from secateur.plan.renumbering import Names
 
-TRIES = 64  # ways of reading which lists of a config have an entry a layer
+TRIES = 64  # tried assignments of lists of a config, with one entry per layer, to lists of the model
 SHOWN = 3
 PLAIN = (bool, int, float, str, type(None))
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """An integer of a config, or one place of a list of it: the dotted way from the model, and the index."""
+    """An integer of a config, or one entry of a list in it: the dotted name from the model on, and the index."""
 
     name: str
     index: int | None
@@ -42,18 +42,18 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """The number of a config that counts each list, and what the class says to one less where it takes none."""
+    """The number of a config that counts each list, and the error of the class where it refuses one less."""
 
     numbers: Mapping[str, Number]
     refused: Mapping[str, str]
 
     def why_not(self, holder: str) -> str | None:
-        """Why no number counts a list, as far as the class says it."""
+        """Return the error for which no number counts a list, if there is one."""
         return self.refused.get(holder) if holder not in self.numbers else None
 
 
 def counters(model: nn.Module, config: Any, wanted: Collection[str]) -> Counters:
-    """The numbers of the config that count these lists; those that none counts are left out."""
+    """Return the numbers of the config that count these lists, without lists that no number counts."""
     before = _lengths(anew(model, copy.deepcopy(config)))
     sizes = {before[name] for name in wanted if name in before}
     found: dict[str, Number] = {}
@@ -65,8 +65,8 @@ def counters(model: nn.Module, config: Any, wanted: Collection[str]) -> Counters
             shorter = _shorter_by_one(model, config, number)
         except Exception as error:  # noqa: BLE001 - of the config's or the model's own checks
             place = number.name if number.index is None else f"{number.name}[{number.index}]"
-            text = f"its class refuses {place}={number.value - 1}: {type(error).__name__}: {first_line(error)}"
-            refused = {name: text for name in wanted if before.get(name) == number.value} | refused
+            refusal = f"its class refuses {place}={number.value - 1}: {type(error).__name__}: {first_line(error)}"
+            refused = {name: refusal for name in wanted if before.get(name) == number.value} | refused
             continue
         changed = [name for name, n in before.items() if shorter.get(name, n) != n]
         if len(changed) == 1 and shorter[changed[0]] == number.value - 1:
@@ -75,20 +75,20 @@ def counters(model: nn.Module, config: Any, wanted: Collection[str]) -> Counters
 
 
 def _shorter_by_one(model: nn.Module, config: Any, number: Number) -> dict[str, int]:
-    """The lengths of all lists with one less of a number. Raises what the class raises where it refuses it."""
+    """Return the lengths of all lists with a number reduced by one. Raises what the class raises if it refuses."""
     changed = copy.deepcopy(config)
     _put(changed, number.name, number.index, number.value - 1)
     try:
         return _lengths(anew(model, reloaded(changed)))
     except Exception:  # noqa: BLE001 - of the config's or the model's own checks
-        for name, held in _lists(changed):  # a list of the config may have to be as long as there are layers
+        for name, held in _lists(changed):  # a list of the config may need one entry per layer
             if len(held) == number.value:
                 _put(changed, name, None, type(held)(held[:-1]))
         return _lengths(anew(model, reloaded(changed)))
 
 
-def renumbering(model: nn.Module, removed: Collection[str], config: Any, mend: str) -> Renumbering:
-    """What closes the gaps that blocks leave. Raises `InputError` where no config describes the model without them."""
+def renumbering(model: nn.Module, removed: Collection[str], config: Any, remedy: str) -> Renumbering:
+    """Return what closes the gaps that blocks leave. Raises `InputError` if no config describes the shorter model."""
     fault = f"no config fits this {type(model).__name__} without {listed(removed, SHOWN)}"
     lists = sorted({name.rpartition(".")[0] for name in removed})
     counters_of = counters(model, config, lists)
@@ -96,7 +96,9 @@ def renumbering(model: nn.Module, removed: Collection[str], config: Any, mend: s
     alone = [name for name in removed if name.rpartition(".")[0] not in counted]
     if alone:
         why = counters_of.why_not(alone[0].rpartition(".")[0])
-        raise InputError(f"{fault}: {why or f'no number of it counts {listed(alone, SHOWN)} and nothing else'}\n{mend}")
+        raise InputError(
+            f"{fault}: {why or f'no number in it counts {listed(alone, SHOWN)} and nothing else'}\n{remedy}"
+        )
     base = anew(model, reloaded(config))
     lengths, names = _lengths(base), Names(removed, lists)
     faults: list[str] = []
@@ -110,7 +112,7 @@ def renumbering(model: nn.Module, removed: Collection[str], config: Any, mend: s
         if not difference.faults:
             return Renumbering(tuple(lists), tuple(difference.numbers), tuple(difference.picks))
         faults = difference.faults if not faults or len(difference.faults) < len(faults) else faults
-    raise InputError(f"{fault}: {listed(faults, SHOWN)}\n{mend}")
+    raise InputError(f"{fault}: {listed(faults, SHOWN)}\n{remedy}")
 
 
 def _of(config: Any) -> Iterator[Holder]:
@@ -142,12 +144,12 @@ def _put(config: Any, dotted: str, index: int | None, value: Any) -> None:
 
 
 def _lengths(model: nn.Module) -> dict[str, int]:
-    """How many members the lists of a model have."""
+    """Return the number of members of each list of a model."""
     return {name: len(m._modules) for name, m in model.named_modules() if isinstance(m, (nn.ModuleList, nn.Sequential))}
 
 
 def _readings(config: Any, lengths: Mapping[str, int], counted: Mapping[str, Number]) -> Iterator[dict[str, str]]:
-    """Which lists of the config have an entry for each layer of which list of the model: the most likely first."""
+    """Yield which lists of the config have one entry per layer of which list of the model, the most likely first."""
     own = {number.name for number in counted.values() if number.index is not None}
     known = {name: len(held) for name, held in _lists(config) if name not in own}
     choices = [[*(of for of, n in lengths.items() if n == known[name]), ""] for name in known]
@@ -176,7 +178,7 @@ def _kept(holder: str, removed: Collection[str], lengths: Mapping[str, int]) -> 
 
 
 class _Difference:
-    """How the model of a shorter config differs from the one that the class makes now, without the blocks that go."""
+    """How the model of a shorter config differs from the present one without the removed blocks."""
 
     def __init__(self, names: Names, lengths: Mapping[str, int], base: nn.Module, small: nn.Module):
         self.names = names
@@ -195,7 +197,7 @@ class _Difference:
         return self.names.removes(name)
 
     def _all(self, base: Mapping[str, Any], small: Mapping[str, Any]) -> None:
-        """Kinds of modules and shapes of tensors must be the same."""
+        """Record differences in the kinds of modules and the shapes of tensors."""
         for name, have in base.items():
             want = small.get(self.names.after(name))
             if have != want:
@@ -235,7 +237,7 @@ class _Difference:
         return (have, want) in [*places, *counts]
 
     def _within(self, have: Sequence[Any], want: Sequence[Any]) -> tuple[int, ...] | None:
-        """The places of what is left of a list: those of the layers, or else the first that fit."""
+        """Return the indices of the entries that are left of a list: those of the layers, else the first that fit."""
         for name, n in self.lengths.items():
             kept = [i for i in range(n) if not self._goes(f"{name}.{i}")]
             if n == len(have) and [have[i] for i in kept] == list(want):

@@ -1,7 +1,7 @@
-"""Where a model keeps its integers: in modules, and in the plain objects and dicts that modules hold.
+"""The places where a model keeps its integers: modules, and the plain objects and dicts that modules hold.
 
 A config that all layers share is one holder, under the name of the first module that leads to it. Holders are read and
-written past `__getattribute__` and `__setattr__`: no code of theirs runs, and frozen ones can be written too.
+written without `__getattribute__` and `__setattr__`: none of their code runs, and frozen ones can be written too.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: the class was made by a class statem
 
 
 class Holder(NamedTuple):
-    """A module, or an object below it; `path` is "" or the dotted way from the module to the object."""
+    """A module, or an object below it; `path` is "" or the dotted name of the object from the module on."""
 
     module: str
     path: str
     owner: Any
 
     def name(self, leaf: str) -> str:
-        """The dotted name of an attribute, from the module on."""
+        """Return the dotted name of an attribute, from the module on."""
         return f"{self.path}.{leaf}" if self.path else leaf
 
 
 def holders(model: nn.Module) -> Iterator[Holder]:
-    """Every module, and every plain object or dict that modules hold under public names, each once."""
+    """Yield every module, and every plain object or dict that modules hold under public names, each once."""
     seen: set[int] = set()
     for path, module in model.named_modules():
         holder = Holder(path, "", module)
@@ -42,7 +42,7 @@ def holders(model: nn.Module) -> Iterator[Holder]:
 
 
 def below(owner: Any) -> Iterator[Any]:
-    """A plain object, and those that it holds."""
+    """Yield a plain object, and those that it holds."""
     yield owner
     yield from (holder.owner for holder in _below(Holder("", "", owner), {id(owner)}, DEPTH - 1))
 
@@ -66,13 +66,13 @@ def _is_open(value: Any) -> bool:
 
 
 def has_attributes(value: Any) -> bool:
-    """Whether it is an object made by a class statement that keeps attributes of its own; modules and tensors apart."""
+    """Return whether a value is an instance of a Python class with attributes, other than a module or tensor."""
     made = bool(type(value).__flags__ & _HEAP_TYPE) and not isinstance(value, _CLOSED)
     return (made or type(value) is SimpleNamespace) and bool(values(value))
 
 
 def values(owner: Any) -> dict[str, Any]:
-    """The attributes that lie in an object itself, slots included, or the items of a dict."""
+    """Return the attributes of an object itself, slots included, or the items of a dict."""
     if type(owner) is dict:
         return owner
     table = _table(owner)
@@ -80,7 +80,7 @@ def values(owner: Any) -> dict[str, Any]:
 
 
 def assign(owner: Any, name: str, value: Any) -> None:
-    """Set an attribute that `values` gives."""
+    """Set an attribute that `values` returns."""
     table = owner if type(owner) is dict else _table(owner)
     if table is not None:
         table[name] = value
@@ -89,7 +89,7 @@ def assign(owner: Any, name: str, value: Any) -> None:
 
 
 def put_at(owner: Any, name: str, index: int | None, value: Any) -> None:
-    """Set an attribute that `values` gives, or one place of the tuple or list that it is."""
+    """Set an attribute that `values` returns, or one entry of it if it is a tuple or list."""
     if index is not None:
         old = values(owner)[name]
         value = type(old)([*old[:index], value, *old[index + 1 :]])
@@ -97,7 +97,7 @@ def put_at(owner: Any, name: str, index: int | None, value: Any) -> None:
 
 
 def remove(owner: Any, name: str) -> None:
-    """Take away an attribute that `values` gives."""
+    """Delete an attribute that `values` returns."""
     table = owner if type(owner) is dict else _table(owner)
     if table is not None:
         del table[name]
@@ -123,7 +123,7 @@ def _slots(owner: Any) -> Iterator[tuple[str, Any]]:
 
 
 def owner_of(module: nn.Module, dotted: str) -> tuple[Any, str] | None:
-    """What holds the attribute of this dotted name, from a module on, and the name there; None where nothing does.
+    """Return the object that holds the attribute of a dotted name, and the name there; None where there is none.
 
     >>> owner_of(nn.Linear(2, 3), "out_features")
     (Linear(in_features=2, out_features=3, bias=True), 'out_features')

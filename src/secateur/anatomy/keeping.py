@@ -1,4 +1,4 @@
-"""Put a model back as it was found: attributes, modes, tables of tensors and modules, caches, random state."""
+"""Restoring a model after a run: attributes, modes, tables of tensors and modules, caches, random state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from secateur.plan.parts import Cache
 
 @contextmanager
 def kept(model: nn.Module) -> Iterator[None]:
-    """Whatever happens within, modules and the containers and objects that they lead to get their content back."""
+    """Restore, on exit, the content of modules and of the containers and objects that they lead to."""
     dicts = [(module, dict(module.__dict__)) for module in model.modules()]
     content = [(one, _content(one)) for one in held(table for _, table in dicts)]
     with same_random_numbers(_devices(model)):
@@ -36,28 +36,28 @@ def kept(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def emptied(model: nn.Module, caches: Iterable[Cache]) -> Iterator[None]:
-    """Within, these caches of a model are empty."""
+    """Empty these caches of a model within this context."""
     with kept(model):
         forget(model, caches)
         yield
 
 
 _CONTAINERS = (dict, list, set, deque)
-TABLES = frozenset({"_parameters", "_buffers", "_modules"})  # which lead to modules and tensors only
+TABLES = frozenset({"_parameters", "_buffers", "_modules"})  # lead to modules and tensors only
 
 
 def held(tables: Iterable[dict[str, Any]]) -> Iterator[Any]:
-    """The containers and objects that modules lead to, each once; also by closures of their hooks."""
+    """Yield the containers and objects that modules lead to, each once; also through closures of their hooks."""
     seen: set[int] = set()
     for table in tables:
         for name, value in table.items():
-            if type(value) in _PLAIN or name.startswith("_secateur_"):  # the plans that a model went through
+            if type(value) in _PLAIN or name.startswith("_secateur_"):  # the plans that a model was cut by
                 continue
-            if type(value) in _TABLES_OF_HOOKS and not value:  # as most are
+            if type(value) in _TABLES_OF_HOOKS and not value:  # most are empty
                 yield value
             elif name not in TABLES:
                 yield from _within(value, seen, DEPTH)
-            elif isinstance(value, dict):  # a script has others
+            elif isinstance(value, dict):  # scripted modules have other tables
                 yield value
 
 
@@ -66,7 +66,7 @@ def _within(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
         return
     if isinstance(value, _CONTAINERS):
         yield value
-        if not value:  # as most are
+        if not value:  # most are empty
             return
     elif isinstance(value, (torch.Tensor, nn.Module, type)):
         return
@@ -80,16 +80,16 @@ def _within(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
 _TABLES_OF_HOOKS = (dict, OrderedDict)
 _PLAIN = frozenset({int, float, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size, torch.Tensor})
 DEPTH = 6
-"""From a module's attribute to what it holds, and so on."""
+"""How many levels are followed from an attribute of a module."""
 
 
 def is_empty(owner: Any) -> bool:
-    """Whether it is a container with nothing in it, as most tables of hooks are."""
+    """Return whether a value is an empty container, as most tables of hooks are."""
     return isinstance(owner, _CONTAINERS) and not owner
 
 
 def _content(owner: Any) -> Any:
-    """The content, in a plain container: subclasses may be made otherwise. Most are empty, and share one."""
+    """Return the content in a plain container, since subclasses may have other constructors. Empty ones share one."""
     if is_empty(owner):
         return _NOTHING
     if isinstance(owner, (list, deque)):
@@ -122,7 +122,7 @@ def _restore(owner: Any, was: Any) -> None:
 
 
 def _restore_table(owner: dict[Any, Any], was: dict[Any, Any]) -> None:
-    """Past the methods of subclasses, which may refuse."""
+    """Restore a dict without the methods of its subclass, which may refuse."""
     if [*owner] == [*was] and [*map(id, owner.values())] == [*map(id, was.values())]:
         return
     kind: Any = OrderedDict if isinstance(owner, OrderedDict) else dict
@@ -136,10 +136,10 @@ def _devices(model: nn.Module) -> list[torch.device]:
 
 
 def set_modes(model: nn.Module, training: bool) -> None:
-    """Evaluation mode, or training mode for whatever decides what runs.
+    """Set evaluation mode, or training mode for the modules that may run other code in it.
 
-    Torch's own leaves (dropout, batch norm) stay in evaluation mode: they would draw random numbers, change statistics
-    and refuse single values, and run the same ops either way.
+    The leaf modules of torch (dropout, batch norm) stay in evaluation mode: in training mode they would draw random
+    numbers, change statistics and refuse single values, and they run the same ops in both.
     """
     for module in model.modules():
         own_leaf = type(module).__module__.startswith("torch.nn") and not any(True for _ in module.children())

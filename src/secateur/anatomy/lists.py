@@ -1,8 +1,8 @@
-"""Lists of layers whose gaps are closed once some of their members are removed, as their config counts them.
+"""Closing the gaps in lists of layers after some of their members were removed, so that a config can describe them.
 
-A plan speaks of a model as it was before the cut: `layers.3` is the fourth layer, whatever went before it. Afterwards
-the members of a closed list have new numbers, and all that knows them or counts them changes: `layer_idx` of a layer,
-`num_hidden_layers` of a config, and a list of the config with an entry a layer.
+A plan uses the names from before the cut: `layers.3` is the fourth layer even if an earlier one is removed. Afterwards
+the members of a closed list have new numbers, and the values that depend on them change: `layer_idx` of a layer,
+`num_hidden_layers` of a config, and a list of the config with one entry per layer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from secateur.plan.renumbering import Names
 
 
 def close(modules: Mapping[str, nn.Module], renumbering: Renumbering, removed: Collection[str]) -> None:
-    """Close the gaps of lists, in modules by the names that they had before, and set what knows places and counts."""
+    """Close the gaps of lists, and set the integers and lists that depend on them.
+
+    modules: by their names before the cut.
+    """
     for holder in renumbering.lists:
         drop(modules[holder], [name.rpartition(".")[2] for name in removed if _lies_in(name, holder)])
     for change in renumbering.numbers:
@@ -29,17 +32,17 @@ def close(modules: Mapping[str, nn.Module], renumbering: Renumbering, removed: C
 
 
 def is_list(module: nn.Module) -> bool:
-    """Whether the members of a module are called 0, 1, 2, ..."""
+    """Return whether the members of a module are named 0, 1, 2, ..."""
     return [*module._modules] == [*map(str, range(len(module._modules)))]
 
 
 def drop(holder: nn.Module, members: Collection[str]) -> None:
-    """Take members out of a list of modules, and number the others anew."""
+    """Remove members from a list of modules, and renumber the others."""
     _refill(holder._modules, [module for place, module in holder._modules.items() if place not in members])
 
 
 def pick_at(owner: Any, name: str, kept: Collection[int]) -> None:
-    """Leave these entries of a list or tuple that an object holds."""
+    """Keep only these entries of a list or tuple that an object holds."""
     held = values(owner)[name]
     assign(owner, name, type(held)(held[i] for i in kept))
 
@@ -48,7 +51,7 @@ def pick_at(owner: Any, name: str, kept: Collection[int]) -> None:
 def reopened(
     model: nn.Module, renumbering: Renumbering | None, gaps: Mapping[str, nn.Module], names: Names
 ) -> Iterator[None]:
-    """Within, the modules of a model have the names from before, and `gaps` stand where modules were removed."""
+    """Restore the names from before the cut within this context, with `gaps` in place of removed modules."""
     if renumbering is None:
         yield
         return

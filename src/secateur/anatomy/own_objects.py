@@ -1,4 +1,4 @@
-"""Objects that a model shares with others, such as a config: its own copies of those that are about to change."""
+"""Copies of objects that a model shares with others, such as a config, before a cut changes them."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from secateur.anatomy.slots import slots
 
 @dataclass(frozen=True)
 class OwnObjects:
-    """Copies that take the place of what modules hold; all modules that hold one object share one copy."""
+    """Copies that replace objects that modules hold; all modules that hold one object share its copy."""
 
     places: list[tuple[dict[str, Any], str, Any]] = field(default_factory=list)  # attributes of a module, name, copy
-    copies: dict[int, Any] = field(default_factory=dict)  # by the ids of what they are copies of
+    copies: dict[int, Any] = field(default_factory=dict)  # by the ids of the originals
 
     def of(self, owner: Any) -> Any:
-        """The copy of an object; the object itself where the model keeps it."""
+        """Return the copy of an object; the object itself where the model keeps it."""
         return self.copies.get(id(owner), owner)
 
     def put(self) -> None:
+        """Put the copies into the modules."""
         for table, name, value in self.places:
             table[name] = value
 
 
 def own_objects(model: nn.Module, changing: Iterable[Any]) -> OwnObjects:
-    """Copies of the plain objects among `changing`, and of what leads to them; the model is only read.
+    """Copy the plain objects among `changing`, and what leads to them, without changing the model.
 
-    None where a copy cannot be made, or where the model would still see an old one (a hook closes over it): such
-    objects are to be changed as they are.
+    Nothing is copied where a copy fails, or where the model would still use an original (such as in the closure of a
+    hook): those objects are then changed in place.
     """
     wanted = {id(one): one for one in changing if not isinstance(one, nn.Module)}
     kept: dict[int, Any] = {id(one): one for one in (*model.modules(), *(slot.tensor for slot in slots(model)))}
@@ -43,7 +44,7 @@ def own_objects(model: nn.Module, changing: Iterable[Any]) -> OwnObjects:
             if name not in TABLES and _leads(name, value, wanted):
                 try:
                     places.append((table, name, copy.deepcopy(value, copies)))
-                except Exception:  # noqa: BLE001 - of the object's own code
+                except Exception:  # noqa: BLE001 - the copy runs code of the object
                     return OwnObjects()
     if any(_leads(name, value, wanted) for _, name, value in places):
         return OwnObjects()

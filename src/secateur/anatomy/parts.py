@@ -1,4 +1,4 @@
-"""What values lead to: containers to what they hold, objects to their attributes, functions to what they close over."""
+"""What values refer to: the items of containers, the attributes of objects, the closures of functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CACHED = type(functools.lru_cache(lambda: None))
 
 
 def parts(value: Any) -> Iterator[Any]:
-    """What a value leads to at once; modules and tensors lead nowhere.
+    """Yield what a value refers to directly; nothing for modules and tensors.
 
     >>> list(parts({"a": 1, "b": [2]}))
     [1, [2]]
@@ -45,7 +45,7 @@ def parts(value: Any) -> Iterator[Any]:
 
 
 def contents(cell: CellType) -> list[Any]:
-    """What is in the cell of a closure, if anything is."""
+    """Return what is in the cell of a closure, if anything is."""
     try:
         return [cell.cell_contents]
     except ValueError:

@@ -1,4 +1,4 @@
-"""What training and evaluation share: how a model is called on a batch, and what is put back afterwards."""
+"""What training and evaluation share: calling a model on a batch, and restoring modes and random generators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from secateur.base.process import same_random_numbers
 
 @contextlib.contextmanager
 def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """`model` in training or evaluation mode; afterwards every module is in the mode that it was in."""
+    """Set `model` to training or evaluation mode within this context; every module gets its own mode back."""
     before = {module: module.training for module in model.modules()}
     model.train(training)
     try:
@@ -29,7 +29,7 @@ def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """The random generators of torch, NumPy and Python start at `seed`; afterwards they are where they were."""
+    """Seed the random generators of torch, NumPy and Python within this context, and restore them on exit."""
     with same_random_numbers(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         np.random.seed(seed)
@@ -38,7 +38,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
-    """The output for one batch of inputs: a tensor, a tuple of arguments or a mapping of named ones.
+    """Return the output for one batch of inputs: a tensor, a tuple of arguments or a mapping of named ones.
 
     They are moved to the model's device, and floating tensors to its dtype.
 
@@ -52,12 +52,12 @@ def call(model: nn.Module, inputs: Any) -> Any:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """The device of the model's first floating parameter or buffer; cpu where it has none."""
+    """Return the device of the model's first floating parameter or buffer; cpu where it has none."""
     return _home(model)[0]
 
 
 def to_device(value: Any, device: torch.device, dtype: torch.dtype | None = None) -> Any:
-    """`value` with its tensors on `device`, and its floating tensors in `dtype` where one is given."""
+    """Return `value` with its tensors on `device`, and its floating tensors in `dtype` if one is passed."""
     if isinstance(value, Tensor):
         return value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
     if isinstance(value, Mapping):

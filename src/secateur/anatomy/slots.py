@@ -1,4 +1,4 @@
-"""Every place in a model that holds a tensor, by name."""
+"""The places in a model that hold a tensor, by name."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Slot:
 
     @property
     def place(self) -> tuple[int, str]:
-        """The same for the several names of one place (a module that is used twice)."""
+        """A key that is equal for all names of one place (a module that is used twice)."""
         return id(self.table), self.leaf
 
 
 def slots(model: nn.Module) -> Iterator[Slot]:
-    """Every parameter, buffer and plain tensor attribute of a model, shared ones under each of their names."""
+    """Yield every parameter, buffer and tensor attribute of a model, shared ones under each of their names."""
     for path, module in model.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
         lost = module._non_persistent_buffers_set
@@ -41,16 +41,16 @@ def slots(model: nn.Module) -> Iterator[Slot]:
 
 
 def replace_held(model: nn.Module, new: Mapping[int, torch.Tensor]) -> None:
-    """Put new tensors, by the id of the old ones, into the lists, tuples and dicts in which modules keep their tensors.
+    """Replace tensors, by the id of the old ones, in the lists, tuples and dicts in which modules keep tensors.
 
-    `nn.LSTM` holds its weights a second time in such a list. Changed containers are new ones, the old stay as they are.
+    `nn.LSTM` holds its weights a second time in such a list. A container that changes is replaced by a new one.
     """
     for module in model.modules():
         replace_in(module, new, but=("_parameters", "_buffers", "_modules"))
 
 
 def replace_in(owner: object, new: Mapping[int, torch.Tensor], but: Collection[str] = ()) -> None:
-    """The same for the attributes of one object, except those named in `but`."""
+    """Replace tensors in the attributes of one object, except those named in `but`."""
     table = vars(owner)
     for name, value in list(table.items()):
         if name not in but and _may_hold(value):
@@ -60,7 +60,7 @@ def replace_in(owner: object, new: Mapping[int, torch.Tensor], but: Collection[s
 
 
 def _may_hold(value: Any) -> bool:
-    """Most of what a module holds are numbers, and empty tables of hooks."""
+    """Return whether a value may hold a tensor; most values are numbers and empty tables of hooks."""
     return isinstance(value, torch.Tensor) or (type(value) in (dict, list, tuple) and len(value) > 0)
 
 
@@ -68,7 +68,7 @@ NESTED = 3  # containers in containers in containers
 
 
 def swapped(value: Any, new: Mapping[int, torch.Tensor], depth: int) -> Any:
-    """The new tensor, the container with new tensors in it, or the value itself if it holds none of the old."""
+    """Return the new tensor, a container with new tensors, or the value itself if it holds none of the old ones."""
     if isinstance(value, torch.Tensor):
         return new.get(id(value), value)
     if not depth or type(value) not in (dict, list, tuple):

@@ -1,4 +1,4 @@
-"""What two models have beside the numbers in their tensors: modules, shapes and integers."""
+"""Comparison of two models: of their modules, shapes and integers, and of their outputs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from secateur.base.names import is_public
 
 
 def difference(model: nn.Module, wanted: nn.Module) -> str | None:
-    """The first thing in which `model` is not built like `wanted`; None where nothing but weights differs.
+    """Return the first difference in structure between `model` and `wanted`; None where only weights differ.
 
-    Kinds of modules, names and shapes of tensors, and public integers, alone or in tuples and lists.
+    Compared are the kinds of modules, the names and shapes of tensors, and public integers, also in tuples and lists.
 
     >>> difference(nn.Linear(3, 2), nn.Linear(4, 2))
-    'the shape of weight is (2, 3), the plan gives (2, 4)'
+    'the shape of weight is (2, 3), the plan produces (2, 4)'
     """
     for of in (_kinds, _shapes, _integers):
         have, want = dict(of(model)), dict(of(wanted))
@@ -27,7 +27,7 @@ def difference(model: nn.Module, wanted: nn.Module) -> str | None:
             have = {name: value for name, value in have.items() if name in want}  # a `forward` may count its calls
         for name in {**want, **have}:
             if have.get(name) != want.get(name):
-                return f"{name} is {have.get(name, 'missing')}, the plan gives {want.get(name, 'none')}"
+                return f"{name} is {have.get(name, 'missing')}, the plan produces {want.get(name, 'none')}"
     return None
 
 
@@ -52,8 +52,8 @@ def _are_integers(value: Any) -> bool:
 
 
 def same_infinities(x: Tensor, y: Tensor) -> bool:
-    """Whether two tensors are infinite in the same places, by the same signs, and nowhere else than a number."""
-    if x.shape != y.shape:  # values decide how long it is
+    """Return whether two tensors are infinite at the same positions with the same signs, and nowhere nan."""
+    if x.shape != y.shape:  # its length depends on values
         return True
     if bool(torch.isnan(x).any()) or bool(torch.isnan(y).any()):
         return False
@@ -62,7 +62,7 @@ def same_infinities(x: Tensor, y: Tensor) -> bool:
 
 
 def distance(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    """The largest difference over the largest value, over all outputs; infinite where they do not match at all."""
+    """Return the largest difference over the largest value, over all outputs; infinite where shapes differ."""
     if len(a) != len(b) or any(x.shape != y.shape for x, y in zip(a, b, strict=False)):
         return float("inf")
     return max((_relative(x, y) for x, y in zip(a, b, strict=True)), default=float("inf"))
