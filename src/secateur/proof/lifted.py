@@ -1,7 +1,7 @@
-"""The tensors of a model in float64 while it runs, and the model's own put back afterwards.
+"""Running a model with float64 tensors, and restoring its own tensors afterwards.
 
-Of small tensors one copy exists at a time, of large parameters those that an op is reading, and of the modules none:
-what cannot be copied can still be run this way.
+Small tensors are copied once, large parameters only while an op reads them, and modules not at all: a model that cannot
+be copied can still run this way.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def copy(tensor: Tensor, into: Tensor) -> None:
 
 @contextmanager
 def swapped(model: nn.Module, fill: Fill = copy, *, lift: bool = True, at_once: bool = False) -> Iterator[None]:
-    """Within, tensors that `fill` writes stand in every place of the model that holds one, also in lists of them.
+    """Replace every tensor that the model holds, also in lists, by one that `fill` writes, within this context.
 
-    They are float64 with `lift`, else of the model's own precision. Large parameters are filled when they are read, or
-    all `at_once`. The places get their own tensors back by `keeping.kept`, which must stand around this.
+    The new tensors are float64 with `lift`, else of the model's own precision. Large parameters are filled when
+    they are read, or before the run with `at_once`. `keeping.kept`, which must enclose this, restores the originals.
 
     Raises `UnfilledRead` where something read a large parameter that was not filled.
     """
@@ -44,20 +44,20 @@ def swapped(model: nn.Module, fill: Fill = copy, *, lift: bool = True, at_once: 
 
 
 def share(model: nn.Module) -> None:
-    """The same with tensors that share the memory of the model's own: what `forward` assigns to is never the model's.
+    """Replace every tensor by one that shares its memory, so that an assignment in `forward` does not affect the model.
 
-    What it writes to is, and must be restored.
+    In-place writes do affect it, and must be restored.
     """
     _swap(model, lambda old: old.data)
 
 
 def _swap(model: nn.Module, make: Callable[[Tensor], Tensor]) -> None:
     made: dict[int, Tensor] = {}
-    places = [(slot, slot.tensor) for slot in slots(model)]  # before any place changes, which has several names
+    places = [(slot, slot.tensor) for slot in slots(model)]  # before any place changes; one may have several names
     for slot, old in places:
         if id(old) not in made:
             made[id(old)] = _of_kind(old, make(old))
-        if type(slot.table) is dict:  # else a script holds it, and it is lifted where an op reads it
+        if type(slot.table) is dict:  # else a scripted module holds it, and it is lifted where an op reads it
             slot.table[slot.leaf] = made[id(old)]
     replace_held(model, made)
 
@@ -70,10 +70,10 @@ def _filled(old: Tensor, dtype: torch.dtype, fill: Fill) -> Tensor:
 
 
 def _of_kind(old: Tensor, new: Tensor) -> Tensor:
-    """A parameter where there was one, of the same class and with the same attributes."""
+    """Return the new tensor as a parameter of the same class and attributes if the old one was a parameter."""
     if not isinstance(old, nn.Parameter):
         return new
-    learns = old.requires_grad and not new.is_inference()  # which a tensor of inference mode cannot
+    learns = old.requires_grad and not new.is_inference()  # inference tensors cannot require gradients
     parameter = new if isinstance(new, nn.Parameter) else nn.Parameter(new, learns)
     parameter.__class__ = type(old)
     vars(parameter).update(vars(old))

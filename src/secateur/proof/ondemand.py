@@ -1,9 +1,8 @@
-"""Large parameters that hold their values only while an op reads them, in memory that the next one takes over.
+"""Large parameters that hold their values only while an op reads them, in memory that they share in turn.
 
-A parameter's place holds a stand-in without memory of its own. It is filled for each torch function that is given it,
-and emptied afterwards, or when the results are gone that share its memory; unless the function wrote or assigned to it,
-or it is read again and again.
-What reads a stand-in past all torch functions is found by the ops below them, which are given an empty one.
+A stand-in without memory replaces the parameter. It is filled for each torch function that receives it, and emptied
+afterwards, or as soon as no result shares its memory. It stays filled if the function wrote or assigned to it, or if it
+is read often. Code that reads a stand-in without a torch function shows in the ops below, which receive an empty one.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from torch.overrides import TorchFunctionMode
 from secateur.base.modes import UncompiledMode, unseen
 
 Fill: TypeAlias = Callable[[Tensor, Tensor], object]
-"""Writes to the second tensor what stands for the first, which is the model's own."""
+"""A function that writes to the second tensor what replaces the first, which is the model's own."""
 Kind: TypeAlias = "tuple[torch.dtype, torch.device]"
 
 LARGE = 2**16
-"""Parameters of fewer elements are filled once and for all: that takes less time, and little memory."""
+"""Parameters of fewer elements are filled once: that takes less time, and little memory."""
 OFTEN = 2
-"""What is read more often than this in one run, as a layer within a loop is, stays filled."""
+"""A parameter that is read this often in one run, such as that of a layer within a loop, stays filled."""
 
-# What is asked of a tensor without reading its values.
+# Functions that do not read the values of a tensor.
 _ASKED = frozenset(
     {
         *(getattr(Tensor, name).__get__ for name in "shape dtype device ndim requires_grad is_leaf grad".split()),
@@ -39,11 +38,11 @@ _NUMBERS = (int, float, complex, str, torch.dtype, torch.device, type(None))
 
 
 class UnfilledRead(Exception):
-    """Something read a stand-in that was not filled."""
+    """Raised where something read a stand-in that was not filled."""
 
 
 class _Shown(NamedTuple):
-    """Memory that results share, the stand-ins that hold it, and how those looked."""
+    """Memory that results share, the stand-ins that hold it, and their state at the time."""
 
     memory: dict[Kind, Tensor]
     by: list[nn.Parameter]
@@ -51,26 +50,28 @@ class _Shown(NamedTuple):
 
     @property
     def over(self) -> bool:
-        """Whether no result is left, and none was written or assigned to."""
+        """Whether no result is left, and no stand-in was written or assigned to."""
         unused = all(_uses(memory) <= 1 + len(self.by) for memory in self.memory.values())
         return unused and _looks(self.by) == self.looks
 
 
 class OnDemand:
-    """Stand-ins for the large parameters of one run; `fill` gives them their values."""
+    """Stand-ins for the large parameters of one run; `fill` writes their values."""
 
     def __init__(self, fill: Fill):
         self.fill = fill
         self.missed = False
-        self._of: dict[int, tuple[nn.Parameter, Tensor]] = {}  # the stand-in, and what it stands for, by the id of one
+        self._of: dict[
+            int, tuple[nn.Parameter, Tensor]
+        ] = {}  # the stand-in and its parameter, by the id of the stand-in
         self._filled: set[int] = set()
         self._times: Counter[int] = Counter()
-        self._blank: dict[Kind, Tensor] = {}  # one element, which all stand-ins show
+        self._blank: dict[Kind, Tensor] = {}  # one element, which all empty stand-ins expand
         self._memory: dict[Kind, Tensor] = {}
         self._shown: list[_Shown] = []
 
     def stand_in(self, tensor: Tensor, dtype: torch.dtype) -> nn.Parameter | None:
-        """A parameter without values, or None where it is better to make one that has them."""
+        """Return a parameter without values, or None where one with values is better."""
         plain = type(tensor) is nn.Parameter and tensor.layout == torch.strided and tensor.is_contiguous()
         if not plain or tensor.numel() < LARGE or not dtype.is_floating_point:
             return None
@@ -80,7 +81,7 @@ class OnDemand:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Within, stand-ins are filled where they are read. Raises `UnfilledRead` where one was read and not filled."""
+        """Fill stand-ins where they are read, within this context. Raises `UnfilledRead` where one was not filled."""
         if not self._of:
             yield
             return
@@ -90,7 +91,7 @@ class OnDemand:
             except Exception:
                 if not self.missed:
                     raise
-        if self.missed:  # also where the model caught it, or made another exception of it
+        if self.missed:  # also where the model caught it, or raised another exception from it
             raise UnfilledRead
 
     def run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -146,7 +147,7 @@ class OnDemand:
             self._shown.append(_Shown(memory, found, _looks(found)))
 
     def _reclaim(self) -> None:
-        """Take back the memory that results shared which are gone by now."""
+        """Take back memory that no result shares any more."""
         held, self._shown = self._shown, []
         for shown in held:
             if not shown.over:
@@ -167,7 +168,7 @@ class OnDemand:
         return self._blank[key].expand(tensor.shape)
 
     def _shows(self, out: Any) -> bool:
-        """Whether a result may share memory with what was filled."""
+        """Return whether a result may share memory with a filled stand-in."""
         if isinstance(out, (tuple, list)):
             return any(map(self._shows, out))
         if type(out) is not Tensor or out.layout != torch.strided:
@@ -175,7 +176,7 @@ class OnDemand:
         return out.untyped_storage()._cdata in {m.untyped_storage()._cdata for m in self._memory.values()}
 
     def check(self, values: Any) -> None:
-        """Raise `UnfilledRead` where an op is given an empty stand-in, or a part of one."""
+        """Raise `UnfilledRead` where an op receives an empty stand-in, or a view of one."""
         for value in values:
             if isinstance(value, (tuple, list)):
                 self.check(value)
@@ -184,20 +185,20 @@ class OnDemand:
                 raise UnfilledRead
 
     def _is_empty(self, tensor: Tensor) -> bool:
-        """Whether this is a stand-in without values, or a part of one."""
+        """Return whether a tensor is a stand-in without values, or a view of one."""
         storage = tensor.untyped_storage()._cdata
         return any(storage == blank.untyped_storage()._cdata for blank in self._blank.values())
 
 
 def _looks(found: list[nn.Parameter]) -> list[Any]:
-    """How often stand-ins were written to, and the memory that they show, which `forward` may replace."""
+    """Return the version of stand-ins, which counts writes, and their memory, which `forward` may replace."""
     return [(one._version, one.data_ptr(), one.shape, one.stride()) for one in found]
 
 
 def _uses(tensor: Tensor) -> int:
-    """How many tensors share its memory, it itself among them."""
+    """Return how many tensors share its memory, including itself."""
     storage = tensor.untyped_storage()
-    return torch._C._storage_Use_Count(storage._cdata) - 1  # this look at it is one
+    return torch._C._storage_Use_Count(storage._cdata) - 1  # `storage` here is one more
 
 
 class _Functions(TorchFunctionMode):

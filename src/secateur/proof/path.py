@@ -1,4 +1,4 @@
-"""Whether a cut model runs the ops that the original ran."""
+"""The check that a cut model runs the same ops as the original."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from secateur.errors import PruningError
 from secateur.graph.graph import Graph
 from secateur.trace.tracing import trace
 
-# Ops by which values decide what Python does next.
+# Ops through which values decide what Python runs next.
 DECIDING = frozenset(
     f"aten::{name}" for name in "_local_scalar_dense nonzero masked_select _unique2 unique_dim bincount".split()
 ) | {"torchvision::nms"}
 
 
 def walks_alike(graph: Graph, pruned: nn.Module, example_inputs: Any, outputs: Callable[[Any], Any] | None) -> bool:
-    """The pruned model must run, through the same ops, with the same numbers in their arithmetic.
+    """Return whether the pruned model runs the same ops as the original, with the same constants.
 
-    What Python hides from a trace (`range(channels)`, `1.0 / channels`, a table of sizes) shows here. Where values
-    decide on the path (how many boxes a detector finds), another path says nothing: then it gives False.
+    This shows what Python hides from a trace (`range(channels)`, `1.0 / channels`, a table of sizes). Where values
+    decide which ops run (how many boxes a detector finds), another path proves nothing, and the result is False.
+    Raises `PruningError` where the pruned model does not run, or takes another path.
     """
-    hint = "some size reached code that a trace cannot see; name the module in Select(protect=...) and report it"
+    hint = "a size reached code that a trace cannot see; name the module in Select(protect=...) and report it"
     try:
         path = trace(pruned, example_inputs, outputs=outputs, run=graph.run.source.run).run.path
     except ModelIgnored:

@@ -1,8 +1,8 @@
-"""Run a model once more, in float64 and on kept units only wherever a traced run found a reduction over units.
+"""Replays of a traced run, in float64, in which reductions over units read only the kept units.
 
-Casts and factories of a lower precision are lifted to float64. Within a module a replay sees the same calls in the same
-order as the trace whose readings it follows, so a reading is found by the number of its call there. Random numbers are
-drawn for all units of the original, in its order: a unit meets the same noise in every run.
+Casts and factories of a lower precision are lifted to float64. Within a module a replay runs the same calls in the same
+order as the trace that recorded the readings, so a reading is found by the index of its call. Random numbers are drawn
+for all units of the original, in its order, so that a unit gets the same noise in every run.
 """
 
 from __future__ import annotations
@@ -36,18 +36,19 @@ from secateur.trace.registry import FUNCTIONS
 
 
 class Misaligned(Exception):
-    """A run makes other calls than the one that was traced, so its readings cannot be told."""
+    """Raised where a run makes other calls than the traced one, so that its readings do not apply."""
 
 
 def in_float64(model: nn.Module) -> nn.Module:
-    """A float64 copy. Raises `InputError` where the model cannot be copied."""
+    """Return a float64 copy. Raises `InputError` where the model cannot be copied."""
     return copied(model, {}).double()
 
 
 class Replay(Interceptor):
-    """Runs every op as it is, but those with a reading on kept units only. Raises `Misaligned`, `NotDrawn`.
+    """An interceptor that runs ops with a reading on kept units only, and other ops unchanged.
 
-    `clean`: what an op makes of a division by zero is zero, for in a silenced unit there may be one.
+    `clean`: the result of a division by zero is zero, since a silenced unit may cause one.
+    Raises `Misaligned` and `NotDrawn`.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Replay(Interceptor):
         if self.lift:
             args, kwargs = self.lifted(args), {key: self.lifted(value) for key, value in kwargs.items()}
         if kwargs.get("dropout_p"):
-            kwargs = {**kwargs, "dropout_p": 0.0}  # its noise is drawn out of sight
+            kwargs = {**kwargs, "dropout_p": 0.0}  # its noise cannot be intercepted
         with self.silence():
             out = self._run(func.__name__, self.form(func), FUNCTIONS[func][1], args, kwargs)
             return cleaned(func.__name__, out) if self.clean else out
@@ -125,7 +126,7 @@ class Replay(Interceptor):
         return out
 
     def _resizes(self, reading: Reading) -> bool:
-        """Whether sizes shrink by themselves, as in a sum over units that is divided by their number."""
+        """Return whether only sizes change, as in a sum over units that is divided by their number."""
         return not reading.reads and any(self.units.loses(term) for terms in reading.resized.values() for term in terms)
 
     def _kept(self, term: Term, device: torch.device) -> Tensor:
@@ -136,13 +137,13 @@ class Replay(Interceptor):
         return sizes[0] if isinstance(old, int) else sizes
 
     def _renumbered(self, out: Any, place: int, term: Term) -> Any:
-        """Numbers among the kept units as numbers among all."""
+        """Return indices of kept units as indices of all units."""
         if isinstance(out, Tensor):
             return self._kept(term, out.device)[out]
         return (*out[:place], self._kept(term, out[place].device)[out[place]], *out[place + 1 :])
 
     def _masked(self, out: Any, terms: Sequence[Term]) -> Any:
-        """A result without the units that are dropped."""
+        """Return a result with dropped units set to zero."""
         for dim, term in enumerate(terms):
             if self.units.loses(term):
                 mask = out.new_zeros(out.shape[dim]).index_fill(0, self._kept(term, out.device), 1)
@@ -150,18 +151,18 @@ class Replay(Interceptor):
         return out
 
     def _spread(self, out: Tensor, dim: int, term: Term, shape: torch.Size) -> Tensor:
-        """Put what was computed on kept units back in their places; silenced units are zero."""
+        """Return a result on kept units at the positions of all units; silenced units are zero."""
         wider = list(out.shape)
         wider[dim] = shape[dim]
         return out.new_zeros(wider).index_copy(dim, self._kept(term, out.device), out)
 
 
-# Ops whose results are infinite where an operand is zero; elsewhere an infinity is meant, as in a mask of attention.
+# Ops whose results are infinite where an operand is zero; from others an infinity is intended, as in attention masks.
 DIVIDING = frozenset("div true_divide reciprocal rsqrt log log2 log10 pow digamma lgamma".split())
 
 
 def cleaned(name: str, out: Any) -> Any:
-    """A result with zeros in place of what a division by zero made."""
+    """Replace, in place, the results of divisions by zero with zeros."""
     wrong = torch.isfinite if name.rpartition("::")[2].rstrip("_") in DIVIDING else None
     for tensor in tensors_in(out):
         if tensor.is_floating_point() or tensor.is_complex():
@@ -173,7 +174,7 @@ def cleaned(name: str, out: Any) -> Any:
 
 @dataclass(frozen=True)
 class ReplayJob:
-    """What is run: the calls, what of the results counts, the caches that are filled anew, in float64 or as it is."""
+    """What a run needs: the calls, what counts as output, the caches to be filled again, and whether in float64."""
 
     calls: Sequence[Call]
     outputs: Callable[[Any], Any] | None = None
@@ -190,7 +191,7 @@ class ReplayJob:
         around: Callable[[], object] | None = None,
         clean: bool = False,
     ) -> Ran:
-        """The output tensors of all calls, one after another, without gradients; the model is left as it was.
+        """Return the output tensors of all calls in sequence, without gradients; the model does not change.
 
         `fill` writes the tensors to run with (None: the model's own). `around` is called before the first call, and may
         add hooks. `clean`: see `Replay`.
@@ -223,7 +224,7 @@ class ReplayJob:
         return Ran(found, replay.steps)
 
     def _holding(self, model: nn.Module, fill: Fill | None, at_once: bool) -> AbstractContextManager[None]:
-        """The model holds these values; in its own precision, its own ones, which are written to and restored."""
+        """Put the values to run with into the model; its own if it runs in its own precision without `fill`."""
         if fill is not None or self.lift:
             return swapped(model, fill or copy, lift=self.lift, at_once=at_once)
         share(model)
@@ -239,12 +240,12 @@ class ReplayJob:
         lent = replay.lent
         if len(self.calls) == 1 and not any(isinstance(t, nn.Parameter) or (lent and lent.lends(t)) for t in result):
             return result
-        return [tensor.clone() for tensor in result]  # what is written to them later is none of this call's
+        return [tensor.clone() for tensor in result]  # so that later writes do not change them
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What came out, and how many calls the code of each module made (empty where no reading was followed)."""
+    """The outputs, and the number of calls that the code of each module made (empty without readings)."""
 
     tensors: list[Tensor]
     steps: Mapping[str, int]
@@ -258,13 +259,13 @@ def run(
     *,
     outputs: Callable[[Any], Any] | None = None,
 ) -> list[Tensor]:
-    """The output tensors of all calls in float64, without gradients; `outputs` picks them. The model stays."""
+    """Return the output tensors of all calls in float64, without gradients; `outputs` selects them."""
     return ReplayJob(calls, outputs).run(model, None, readings, Units(keep or {})).tensors
 
 
 @contextmanager
 def default_float64() -> Iterator[None]:
-    """Within, new float tensors are float64."""
+    """Make float64 the default dtype within this context."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

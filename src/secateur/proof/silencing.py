@@ -1,6 +1,6 @@
-"""The tensors of a model with dropped units silenced, and of one with the units of every axis in another order.
+"""The tensors of a model with its dropped units silenced, or with the units of every axis reordered.
 
-Both are written as what `lifted.swapped` fills: from a tensor of the model to the one that a run computes with.
+Both are functions for `lifted.swapped`, which write the tensor that a run computes with from one of the model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from secateur.terms import PerUnit
 
 @dataclass(frozen=True)
 class Silencing:
-    """What a plan drops of a model, silenced. `shuffled`: with the units of all axes reordered."""
+    """A model with the units that a plan drops silenced. `shuffled`: with the units of all axes reordered."""
 
     graph: Graph
     plan: Plan
@@ -37,14 +37,14 @@ class Silencing:
 
     @cached_property
     def units(self) -> Units:
-        """Where the units stand."""
+        """The units that stay, and their order."""
         keep = _keep(self.graph, self.plan)
         terms = {axis.name: axis.term for axis in self.graph.axes}
         return Units(keep, by_axis(orders(self.graph), terms) if self.shuffled else {})
 
     @cached_property
     def fill(self) -> Fill:
-        """Writes the tensors to run with."""
+        """The function that writes the tensors to run with."""
         sites = {*self.plan.sites, *self.graph.sites}
         names = {id(slot.tensor): slot.name for slot in slots(self.graph.model) if slot.name in sites}
         order = Cutter(permutation_plan(self.graph)) if self.shuffled else None
@@ -62,10 +62,10 @@ class Silencing:
         return fill
 
     def _silence(self, tensor: Tensor, name: str, sources: Sequence[list[int] | None]) -> None:
-        """Zero the slices of dropped units. `sources`: where those of each dimension stand in the original.
+        """Zero the slices of dropped units. `sources`: the order of the positions of each dimension.
 
-        Not those of a weight that is divided by its norm: there the quotient is zeroed. Nor those of whole numbers,
-        which are positions: what a list of them picks is silenced where it is read.
+        Not in a weight that is divided by its norm, where the quotient is zeroed, and not in tensors of integers, which
+        are positions: what they index is silenced where it is read.
         """
         floating = tensor.is_floating_point() or tensor.is_complex()
         if name not in self.plan.sites or name in self._divided or not floating:
@@ -75,7 +75,7 @@ class Silencing:
                 tensor.index_fill_(dim, self._gone(places, sources[dim], tensor.shape[dim]).to(tensor.device), 0)
 
     def _gone(self, places: list[int], order: list[int] | None, size: int) -> Tensor:
-        """Where the units that do not stay are found in this order; the plans hold their lists for many tensors."""
+        """Return the positions, in this order, of dropped units; cached, since many tensors share the lists."""
         key = id(places), id(order), size
         if key not in self._found:
             stay = set(places)
@@ -92,13 +92,13 @@ class Silencing:
         return {renorm.of for renorm in self.graph.effects.renorms}
 
     def bypass(self) -> None:
-        """Let removed blocks run and do whatever else they do, but put out what they were given."""
+        """Make removed blocks return their input; they still run, for their other effects."""
         for name, gives in self.plan.removed.items():
             self.graph.model.get_submodule(name).register_forward_hook(_giving_back(gives), with_kwargs=True)
 
 
 def _keep(graph: Graph, plan: Plan) -> dict[Any, Any]:
-    """The kept units of the axes that a plan cuts. Raises `InputError` where it cuts an axis that the graph lacks."""
+    """Return the kept units of the axes that a plan cuts. Raises `InputError` for an axis that the graph lacks."""
     kept = kept_by_axis(graph, plan)
     return {a.term: kept[a.term] for a in graph.axes if a.name in plan.axes and _cuts(plan.axes[a.name])}
 
@@ -108,7 +108,7 @@ def _cuts(axis: AxisPlan) -> bool:
 
 
 def _giving_back(gives: Gives) -> Callable[..., Any]:
-    """A hook that replaces the output of a block with its input."""
+    """Return a hook that replaces the output of a block with its input."""
 
     def hook(module: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
         def given(key: int | str) -> torch.Tensor:
@@ -126,7 +126,7 @@ def _giving_back(gives: Gives) -> Callable[..., Any]:
 
 
 def with_others(plan: Plan) -> Plan:
-    """The plan with all that it keeps of the axes that it cuts dropped in place of what it drops."""
+    """Return the plan that, on the axes that are cut, drops the kept units and keeps the dropped ones."""
 
     def others(kept: tuple[int, ...], n: int) -> tuple[int, ...]:
         return tuple(sorted(set(range(n)).difference(kept)))
@@ -140,17 +140,17 @@ def with_others(plan: Plan) -> Plan:
 
 
 def nothing_of(plan: Plan) -> Plan:
-    """The plan with all units kept."""
+    """Return the plan with all units kept."""
     return replace(plan, axes={name: replace(a, kept=None) for name, a in plan.axes.items()}, removed={}, sites={})
 
 
 def permutation_plan(graph: Graph, *, seed: int = 0) -> Plan:
-    """The plan that keeps all units of a model, in the order that `orders` gives."""
+    """Return the plan that keeps all units of a model, in the order that `orders` returns."""
     return build_plan(graph, orders(graph, seed=seed), graph.cost.full)
 
 
 def orders(graph: Graph, *, seed: int = 0) -> dict[str, Any]:
-    """A random order of the units of every axis, for each outer unit where there are."""
+    """Return a random order of the units of every axis, for each outer unit if there are."""
     random = np.random.default_rng(seed)
     kept: dict[str, Any] = {}
     for axis in graph.axes:
@@ -161,7 +161,7 @@ def orders(graph: Graph, *, seed: int = 0) -> dict[str, Any]:
 
 
 def _shuffled(n: int, random: np.random.Generator) -> tuple[int, ...]:
-    """A random order in which no unit stays in its place: a shuffled ring, each unit taking the next one's."""
+    """Return a random order in which no unit stays in place: in a shuffled ring, each takes the place of the next."""
     ring = random.permutation(n)
     order = np.empty(n, dtype=np.int64)
     order[ring] = np.roll(ring, 1)

@@ -1,4 +1,4 @@
-"""Where the units of axes stand in a run that is compared with another: which stay, and in what order."""
+"""The units of axes in a run that is compared with another: which stay, and in what order."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from secateur.terms import Axis, Kept, Term, axes, find, kept_size, positions
 
 @dataclass(frozen=True)
 class Units:
-    """`keep`: the units that stay, by axis, of a model that still holds all of them. `order`: how all of them stand.
+    """The units that stay, and the order of the units in a run.
 
-    A cut model holds none but those that stay: `gone` is true for it.
+    `keep`: the units that stay, by axis. `order`: the order of all units, by axis. `gone`: whether the model is cut,
+    and holds only the units that stay.
     """
 
     keep: Kept = field(default_factory=dict)
@@ -21,23 +22,23 @@ class Units:
     _found: dict[tuple[str, Term], list[int]] = field(default_factory=dict, repr=False, compare=False)
 
     def loses(self, term: Term) -> bool:
-        """Whether a dimension of this term holds units that do not stay."""
+        """Return whether a dimension of this term has units that do not stay."""
         return any(axis in self.keep for axis in axes(term))
 
     def moves(self, term: Term) -> bool:
-        """Whether a dimension of this term is not as the original has it."""
+        """Return whether a dimension of this term differs from the original."""
         return any(axis in self.order or (self.gone and axis in self.keep) for axis in axes(term))
 
     def staying(self, term: Term) -> list[int]:
-        """The positions in a dimension of this term at which the units that stay are found."""
+        """Return the positions in a dimension of this term of the units that stay."""
         return self._once("staying", find(term))
 
     def sources(self, term: Term) -> list[int]:
-        """For every position in a dimension of this term, the one that its unit has in the original."""
+        """Return, for every position in a dimension of this term, the position of its unit in the original."""
         return self._once("sources", find(term))
 
     def size(self, term: Term) -> int:
-        """How many positions stay."""
+        """Return how many positions of a dimension of this term stay."""
         return kept_size(term, self.keep)
 
     def _once(self, what: str, term: Term) -> list[int]:
@@ -57,5 +58,5 @@ class Units:
 
 
 def by_axis(kept: Mapping[str, object], axes_by_name: Mapping[str, Axis]) -> Kept:
-    """Units by axis, of units by the name of the axis; names that mean no axis are left out."""
+    """Return units by axis from units by the name of the axis, without unknown names."""
     return {axes_by_name[name]: units for name, units in kept.items() if name in axes_by_name}  # type: ignore[misc]
