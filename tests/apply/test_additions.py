@@ -470,16 +470,16 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "no leaf": ({"added": (Added("2.", "2.weight", 0),)}, "adds a parameter '2.'"),
     "cut": ({"added": (Added("0.weight", "2.weight", 0),)}, "adds '0.weight', which it cuts"),
     "twice": ({"added": (*biases("2"), *biases("2"))}, "adds '2.bias', which it adds twice"),
-    "like itself": ({"added": (Added("2.bias", "2.bias", 0),)}, "as long as '2.bias'[0], which is no parameter's"),
-    "like a number": ({"added": (Added("2.bias", 7, 0),)}, "as long as 7[0], which is no parameter's"),  # type: ignore[arg-type]
+    "like itself": ({"added": (Added("2.bias", "2.bias", 0),)}, "as long as '2.bias'[0], which is not a dimension"),
+    "like a number": ({"added": (Added("2.bias", 7, 0),)}, "as long as 7[0], which is not a dimension"),  # type: ignore[arg-type]
     "below zero": ({"added": (Added("2.bias", "2.weight", -1),)}, "as long as '2.weight'[-1]"),
     "beyond": ({"added": (Added("2.bias", "2.weight", 2),)}, "as long as '2.weight'[2]"),
     "no whole number": ({"added": (Added("2.bias", "2.weight", 0.5),)}, "as long as '2.weight'[0.5]"),  # type: ignore[arg-type]
     "within removed": (
         {"added": (Added("7.bias", "8.weight", 0),), "removed": {"7": None}},
-        "and changes 7.bias within",
+        "and changes 7.bias inside",
     ),
-    "step": ({"recovery": (Recovery(""),)}, "names a recovery step ''; a step is named by text"),
+    "step": ({"recovery": (Recovery(""),)}, "names a recovery step ''; a step is named by a string"),
     "step of a list": ({"recovery": (Recovery(["lsq"]),)}, "names a recovery step ['lsq']"),  # type: ignore[arg-type]
     "option": ({"recovery": (Recovery("lsq", {"ridge": [1]}),)}, "option 'ridge' of recovery step 'lsq' to [1]"),  # type: ignore[dict-item]
     "infinite": ({"recovery": (Recovery("lsq", {"ridge": float("inf")}),)}, "'ridge' of recovery step 'lsq' to inf"),

@@ -686,7 +686,7 @@ def wrong_shadow(model: nn.Module) -> dict[str, Tensor]:
 REFUSED: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
     "an optimizer of another model": (
         lambda model: torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1),
-        "SGD holds 2 parameters, and none of them is a parameter of the model\ngive the model that it was built on",
+        "SGD holds 2 parameters, and none of them is a parameter of the model\npass the model that it was built on",
     ),
     "something else": (lambda model: 3, "int cannot follow the cut: it is not an optimizer, LR scheduler, GradScaler"),
     "a shadow of another shape": (
@@ -699,7 +699,7 @@ REFUSED: dict[str, tuple[Callable[[nn.Module], Any], str]] = {
     ),
     "tensors in a list, too few": (
         lambda model: [p.detach() for p in model.parameters()][:3],
-        r"3 tensors in a list do not match the model: it has \d+ parameters, \d+ of them trained\ngive one for each",
+        r"3 tensors in a list do not match the model: it has \d+ parameters, \d+ of them trained\npass one for each",
     ),
     "tensors in a list, in another order": (
         lambda model: [p.detach() for p in model.parameters()][::-1],

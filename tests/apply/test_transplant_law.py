@@ -226,7 +226,7 @@ def test_lbfgs_starts_anew_and_says_so() -> None:
     optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)
     stepped("residual", optimizer, model)
     small = secateur.cut(model, plan)
-    with pytest.warns(UserWarning, match=r"starts anew:\n  stem\.weight in LBFGS: it is the history of all") as caught:
+    with pytest.warns(UserWarning, match=r"is reset:\n  stem\.weight in LBFGS: it is the history of all") as caught:
         transplant(optimizer, model, small)
     assert caught[0].filename == __file__
     before = [p.detach().clone() for p in small.parameters()]

@@ -58,7 +58,7 @@ def test_shares_alone() -> None:
 
 @pytest.mark.parametrize("name", ["", "two words", "a=b", "a,b"])
 def test_names_that_no_target_can_write(name: str) -> None:
-    with pytest.raises(InputError, match="give an identifier"):
+    with pytest.raises(InputError, match="use an identifier"):
         Kind(name, "label")
 
 

@@ -342,10 +342,10 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
     "huge size": (set_at("axes", "conv1", "size", to=10**15), r"conv1\.weight\n  file   \(10{15}, 3, 3, 3\)"),
     "unknown axis": (
         set_at("sites", "conv1.weight", 0, to="conv9"),
-        "site 'conv1.weight' by 'conv9', which is no axis",
+        "site 'conv1.weight' by 'conv9', which is not an axis",
     ),
     "unknown term": (set_at("sites", "conv1.weight", 0, to={"sum": [8]}), r"site 'conv1.weight' by .*sum"),
-    "size zero": (set_at("sites", "conv1.weight", 1, to=0), "site 'conv1.weight' by '0', which is no axis"),
+    "size zero": (set_at("sites", "conv1.weight", 1, to=0), "site 'conv1.weight' by '0', which is not an axis"),
     "unknown site": (
         set_at("sites", "conv9.weight", to=["conv1"]),
         "cuts 'conv9.weight', which this Parts does not have",
@@ -376,7 +376,10 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
         r"rows 0 to 99 of conv1.weight\[0\], which has 8",
     ),
     "scaled by": (set_at("scales", to=[["conv1.weight", 0, [[0, 8]], float("nan")]]), "scales conv1.weight by nan"),
-    "scaled what": (set_at("scales", to=[["fc.bias", 0, [[0, 8]], 2.0]]), r"scales fc.bias\[0\], which is no site"),
+    "scaled what": (
+        set_at("scales", to=[["fc.bias", 0, [[0, 8]], 2.0]]),
+        r"scales fc.bias\[0\], which is not one of its sites",
+    ),
 }
 
 

@@ -227,7 +227,7 @@ class _Difference:
             self.faults.append(f"{path} is {have!r}, the constructor makes {want!r}")
 
     def _follows(self, holder: Holder, have: int, want: int) -> bool:
-        """Whether an integer belongs to a config, is a layer's place, or says how many layers there are."""
+        """Return whether an integer belongs to a config, is the index of a layer, or is a number of layers."""
         if holder.path:
             return True
         places = self.names.places(holder.module)

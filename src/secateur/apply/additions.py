@@ -27,7 +27,7 @@ class AddedPlace:
     length: int
 
     def zeros(self) -> nn.Parameter:
-        """The parameter of zeros that is put there."""
+        """Return the parameter of zeros to be put there."""
         made = torch.zeros(self.length, dtype=self.like.dtype, device=self.like.device)
         return nn.Parameter(made, self.like.requires_grad)
 
@@ -63,7 +63,7 @@ def places(
 
 
 def _module(name: str, path: str, leaf: str, modules: Mapping[str, nn.Module]) -> nn.Module:
-    """The module that has an empty place for a parameter."""
+    """Return the module that has an empty place for a parameter."""
     module = modules.get(path)
     if module is None:
         raise InputError(f"adds {name!r}, but there is no module {path!r} in this model{nearest(path, modules)}")
@@ -78,7 +78,7 @@ def _module(name: str, path: str, leaf: str, modules: Mapping[str, nn.Module]) -
 def _like(
     one: Added, tensors: Mapping[str, torch.Tensor], shape: Callable[[str], Sequence[int]]
 ) -> tuple[torch.Tensor, int]:
-    """The tensor whose type and device an added parameter takes, and the length of the parameter."""
+    """Return the tensor whose type and device an added parameter takes, and the length of the parameter."""
     like = tensors.get(one.like)
     if like is None:
         raise InputError(

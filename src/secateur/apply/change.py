@@ -49,16 +49,16 @@ class Change:
         self.newcomers = [Newcomer(one.name, before[one.like], after[one.name]) for one in plan.added]
 
     def _heir(self, old: Tensor, names: list[str]) -> Heir:
-        """The replacement of a tensor. A plan uses one name of a shared tensor, but any name that is left keeps it."""
+        """Return the replacement of a tensor. A plan uses one name of a shared tensor; any other keeps it."""
         name = next((n for n in names if n in self.plan.sites), names[0])
         return Heir(name, old, next((self.after[n] for n in names if n in self.after), None))
 
     def known_as(self, name: str) -> str:
-        """The name in the plan of a tensor that the model has under this name."""
+        """Return the name in the plan of a tensor that the model has under this name."""
         return self.heirs[id(self.before[name])].name
 
     def recovered(self, name: str) -> bool:
-        """Whether recovery changed the values that the cut left of a tensor."""
+        """Return whether recovery changed the values that the cut left of a tensor."""
         new = self.after[name]
         left = self._left(name)
         return left is not new and not torch.equal(left.to(new), new)
@@ -91,7 +91,7 @@ class Change:
                 _compare(name, "small", new, want[1])
 
     def _shapes(self, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The shape that a tensor must have before and after."""
+        """Return the shape that a tensor must have before and after."""
         known, shape = self.known_as(name), tuple(self.before[name].shape)
         sites = self.plan.sites
         return (self.plan.old_shape(known), self.plan.shape(known)) if known in sites else (shape, shape)

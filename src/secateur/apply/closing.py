@@ -23,7 +23,7 @@ SHOWN = 3
 
 @contextmanager
 def opened(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
-    """Within the context, a model cut by `plan` has its original names, with bypasses in place of removed blocks."""
+    """Restore the original names of a cut model within this context, with bypasses in place of removed blocks."""
     gaps = {name: bypass(gives, model.training) for name, gives in plan.removed.items() if plan.names.removes(name)}
     with reopened(model, plan.renumbered, gaps, plan.names):
         yield model

@@ -44,7 +44,7 @@ def ready_copy(module: nn.Module, change: Change) -> ReadyState:
 
 
 def _inner(module: nn.Module, change: Change) -> nn.Module:
-    """The module that has the parameter names of the model: the given one, or the one it wraps as `.module`."""
+    """Return the module that has the parameter names of the model: itself, or the one it wraps as `.module`."""
     inner = getattr(module, "module", None)
     if isinstance(inner, nn.Module) and change.before.keys().isdisjoint(slot.name for slot in slots(module)):
         return _inner(inner, change)
@@ -90,7 +90,7 @@ def _put_in(table: MutableMapping[str, Any], made: Mapping[str, Any]) -> None:
 
 
 def ready_list(tensors: list[Tensor], change: Change) -> ReadyState:
-    """As `ready_table`, for a list of copies of all parameters, or of the trainable ones, in their order.
+    """Slice a list of copies of all parameters, or of the trainable ones, in their order, as `ready_table` does.
 
     A parameter that recovery added comes directly after the one it was made after, as in `small.parameters()`.
     """
@@ -109,7 +109,7 @@ def ready_list(tensors: list[Tensor], change: Change) -> ReadyState:
 
 
 def _listed_names(tensors: list[Tensor], change: Change) -> list[str]:
-    """The names of the parameters that these tensors are copies of, found by their number."""
+    """Return the names of the parameters that these tensors are copies of, found by the number of tensors."""
     first: dict[int, str] = {}  # a shared parameter occurs once
     for name, tensor in change.before.items():
         if isinstance(tensor, nn.Parameter):
@@ -121,7 +121,7 @@ def _listed_names(tensors: list[Tensor], change: Change) -> list[str]:
             return found
     raise InputError(
         f"{len(tensors)} tensors in a list do not match the model: it has {len(names)} parameters, {len(trained)} of "
-        "them trained\ngive one for each, in the order of model.parameters(), or a dict of tensors by name"
+        "them trained\npass one for each, in the order of model.parameters(), or a dict of tensors by name"
     )
 
 
@@ -132,7 +132,7 @@ def _prefix(table: MutableMapping[str, Any], change: Change) -> str:
     raise InputError(
         f"no tensor of this {type(table).__name__} has a name of the model's\n"
         f"  it has  {listed(map(str, table), 3)}\n  model   {listed(change.before, 3)}\n"
-        "give tensors by the names of model.named_parameters()"
+        "pass tensors by the names of model.named_parameters()"
     )
 
 
@@ -147,14 +147,14 @@ def _check_shapes(table: MutableMapping[str, Any], names: dict[str, str], change
 
 
 def _heir(old: Tensor, name: str, change: Change) -> Tensor | None:
-    """The replacement of a tensor in a table; it is made only once if several names share the tensor."""
+    """Return the replacement of a tensor in a table; it is made only once if several names share the tensor."""
     if id(old) not in change.heirs:
         change.heirs[id(old)] = Heir(change.known_as(name), old, change.weights(name, old))
     return change.heirs[id(old)].new
 
 
 def _newcomer(name: str, like: Tensor, change: Change) -> Tensor:
-    """A copy of a parameter that recovery added, with the type and device of `like`."""
+    """Return a copy of a parameter that recovery added, with the type and device of `like`."""
     value = change.after[name].detach().to(like.device, like.dtype).clone()
     new = nn.Parameter(value) if isinstance(like, nn.Parameter) else value
     change.newcomers.append(Newcomer(name, like, new.requires_grad_(like.requires_grad)))

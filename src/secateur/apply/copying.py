@@ -98,7 +98,7 @@ class Leading:
                     self._put(vars(module).__setitem__, name, item)
 
     def _of_copy(self, value: Any) -> Any:
-        """The value that must replace a value found in the copy; usually itself."""
+        """Return the value that must replace a value found in the copy; usually itself."""
         if type(value) in _PLAIN or id(value) in self._seen or isinstance(value, type):
             return value
         if isinstance(value, _ATOMS):
@@ -141,7 +141,7 @@ class Leading:
             put(key, made)
 
     def _of_original(self, value: Any) -> Any:
-        """The copy of a value that still belongs to the original; itself if it does not refer to the model."""
+        """Return the copy of a value that still belongs to the original; itself if it does not refer to the model."""
         if id(value) in self.memo:
             return self.memo[id(value)]
         if isinstance(value, FunctionType):
@@ -199,7 +199,7 @@ class Leading:
         return self._of_original(content)
 
     def _leads(self, value: Any, seen: set[int] | None = None, depth: int = DEPTH) -> bool:
-        """Whether a value refers to the original: to a copied object, or to a variable of a rebuilt function."""
+        """Return whether a value refers to the original: to a copied object, or to a variable of a rebuilt function."""
         seen = set() if seen is None else seen
         if type(value) in _PLAIN or id(value) in seen or id(value) in self._fresh or isinstance(value, type):
             return False
@@ -246,7 +246,7 @@ def _mapped(held: tuple[Any, ...], change: Callable[[Any], Any]) -> tuple[Any, .
 
 
 def _rebuilt(value: MethodType | functools.partial[Any], change: Callable[[Any], Any]) -> Any:
-    """A method or partial with changed parts; itself if no part changes."""
+    """Return a method or partial with changed parts; itself if no part changes."""
     parts = (value.__func__, value.__self__) if isinstance(value, MethodType) else (value.func, *value.args)
     made = _mapped(parts, change)
     if isinstance(value, MethodType):
@@ -260,7 +260,7 @@ def _rebuilt(value: MethodType | functools.partial[Any], change: Callable[[Any],
 
 
 def _globals_read(code: CodeType, known: Mapping[str, Any]) -> Iterator[str]:
-    """The global variables, but not attributes, that a function reads and that could be part of a model."""
+    """Yield the global variables, but not attributes, that a function reads and that could be part of a model."""
     held = [name for name in code.co_names if _is_part(known.get(name))]
     if held:
         read = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
@@ -271,7 +271,7 @@ def _globals_read(code: CodeType, known: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_part(value: Any) -> bool:
-    """Whether a value is a module, a tensor or a container of them; other constants may be shared."""
+    """Return whether a value is a module, a tensor or a container of them; other constants may be shared."""
     if type(value) in (dict, list, set, deque):
         return not value or any(isinstance(item, (torch.Tensor, nn.Module)) for item in parts(value))
     return isinstance(value, (torch.Tensor, nn.Module))
@@ -300,7 +300,7 @@ def check_apart(modules: Mapping[str, nn.Module], copied: Mapping[str, nn.Module
 
 
 def copies_of(body: Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> dict[int, torch.Tensor]:
-    """The new tensors, and copies of parameters whose hooks or attributes `deepcopy` would lose."""
+    """Return the new tensors, and copies of parameters whose hooks or attributes `deepcopy` would lose."""
     copies = dict(made)
     for old in (slot.tensor for slot in body.slots if not inside(slot.name, plan.removed)):
         if isinstance(old, nn.Parameter) and id(old) not in copies and (vars(old) or hooks_of(old)):

@@ -52,7 +52,7 @@ def become_(model: nn.Module, small: nn.Module, carry: States = ()) -> nn.Module
 
 
 def _with_values(ready: Ready, values: dict[str, torch.Tensor]) -> dict[int, torch.Tensor]:
-    """New tensors, by the id of the old ones, if their values differ from those of a cut without recovery."""
+    """Return new tensors, by the id of the old ones, if their values differ from those of a cut without recovery."""
     made = dict(ready.made)
     for name, old in ready.body.tensors.items():
         value = values.get(name)

@@ -75,7 +75,7 @@ def _held(optimizer: Optimizer) -> list[Tensor]:
 
 
 def _already_there(optimizer: Optimizer, change: Change) -> ReadyState:
-    """An update that does nothing, for an optimizer that has already followed, for example through its scheduler."""
+    """Return an update that does nothing, for an optimizer that has already followed, such as through its scheduler."""
     held, new = _held(optimizer), {id(tensor) for tensor in change.after.values()}
     cut = {id(heir.new) for heir in change.heirs.values() if change.cutter.kept(heir.name) is not None}
     foreign = sum(id(parameter) not in new for parameter in held)
@@ -86,12 +86,12 @@ def _already_there(optimizer: Optimizer, change: Change) -> ReadyState:
     )
     raise InputError(
         f"{type(optimizer).__name__} holds {len(held)} parameters, and {among}\n"
-        "give the model that it was built on, as it was before the cut; with master weights, give [masters, optimizer]"
+        "pass the model that it was built on, as it was before the cut; with master weights, pass [masters, optimizer]"
     )
 
 
 def _members(group: Mapping[str, Any], change: Change) -> list[tuple[Tensor, str]]:
-    """The parameters of a group after the cut, with their names in it. Parameters of other models stay."""
+    """Return the parameters of a group after the cut, with their names in it. Parameters of other models stay."""
     made: list[tuple[Tensor, str]] = []
     for at, parameter in enumerate(group["params"]):
         name = group["param_names"][at] if "param_names" in group else ""
@@ -104,7 +104,7 @@ def _members(group: Mapping[str, Any], change: Change) -> list[tuple[Tensor, str
 
 
 def _states(optimizer: Optimizer, change: Change) -> tuple[dict[Any, Any], list[str]]:
-    """The new state by parameter, and one line for each lost state."""
+    """Return the new state by parameter, and one line for each lost state."""
     found: list[tuple[Any, Heir | None, Any]] = []
     for key, values in optimizer.state.items():
         heir = change.heirs.get(id(key))
@@ -125,7 +125,7 @@ def _states(optimizer: Optimizer, change: Change) -> tuple[dict[Any, Any], list[
 
 
 def _why_not(heir: Heir, state: Any, strange: Mapping[str, str], change: Change) -> str | None:
-    """Why a state cannot follow: for its own shape, or because its namesake has no usable shape elsewhere."""
+    """Return why a state cannot follow: for its own shape, or because its namesake has no usable shape elsewhere."""
     if isinstance(state, CannotFollow):
         return str(state)
     key = next((key for key in state if key in strange), None)

@@ -59,7 +59,7 @@ class Ready:
         return Ready(model, body, plan, made, new_parameters(body, plan, made))
 
     def change(self) -> Change:
-        """The tensors before and after the cut."""
+        """Return the tensors before and after the cut."""
         left = {n: self.made.get(id(t), t) for n, t in self.body.tensors.items() if not inside(n, self.plan.removed)}
         added = {one.name: value for one, (_, value) in zip(self.plan.added, self.placed, strict=True)}
         return Change(self.body.tensors, {**left, **added}, self.plan)
@@ -118,7 +118,7 @@ def new_tensors(body: Body, plan: Plan) -> dict[int, torch.Tensor]:
 
 
 def new_parameters(body: Body, plan: Plan, made: Mapping[int, torch.Tensor]) -> list[tuple[AddedPlace, nn.Parameter]]:
-    """The parameters that the plan adds, and their places."""
+    """Return the parameters that the plan adds, and their places."""
     if not plan.added:
         return []
 
@@ -157,13 +157,13 @@ def _check_shape(name: str, tensor: torch.Tensor, want: tuple[int, ...]) -> None
 
 
 def _check_parameters(body: Body, plan: Plan) -> None:
-    """The model has the parameters of the one that was traced, and no more: a layer more may not take what is cut."""
+    """Raise `InputError` unless the model has exactly the parameters of the traced one; others may read what is cut."""
     held = {name: tensor for name, tensor in body.tensors.items() if isinstance(tensor, nn.Parameter)}
-    if plan.uncut is None:  # a plan of an earlier version, which tells how many there are
+    if plan.uncut is None:  # a plan of an earlier version, which has only their number
         count = sum({id(tensor): tensor.numel() for tensor in held.values()}.values())
         if count != plan.before.params:
-            told = f"it has {count:,} parameters, the plan expects {plan.before.params:,}"
-            raise InputError(f"the plan is not of this model: {told}\n{AS_IT_IS}")
+            fact = f"it has {count:,} parameters, the plan expects {plan.before.params:,}"
+            raise InputError(f"the plan is not of this model: {fact}\n{AS_IT_IS}")
         return
     for name, shape in plan.uncut.items():
         if name not in body.tensors:
@@ -172,8 +172,8 @@ def _check_parameters(body: Body, plan: Plan) -> None:
     known = {id(body.tensors[name]) for name in (*plan.sites, *plan.uncut)}
     more = [n for n, tensor in held.items() if id(tensor) not in known and not inside(n, plan.removed)]
     if more:
-        told = f"the plan does not know {counted(len(more), 'parameter tensor')}: {listed(more, 5)}"
-        raise InputError(f"the plan is not of this model: {told}\n{AS_IT_IS}")
+        fact = f"the plan does not know {counted(len(more), 'parameter tensor')}: {listed(more, 5)}"
+        raise InputError(f"the plan is not of this model: {fact}\n{AS_IT_IS}")
 
 
 def _check_renorms(body: Body, plan: Plan) -> None:

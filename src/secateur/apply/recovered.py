@@ -81,12 +81,12 @@ def _first_names(
 
 
 def _grown(totals: Totals, new: Sequence[nn.Parameter]) -> Totals:
-    """Totals with further parameters."""
+    """Return totals with further parameters."""
     return Totals.of({kind: _more(kind, amount, new) for kind, amount in totals.amounts.items()})
 
 
 def _more(kind: str, amount: Amount, new: Sequence[nn.Parameter]) -> Amount:
-    """An amount with further parameters; unknown where the table has no row that says what they add."""
+    """Return an amount with further parameters; unknown for a kind of cost that is not registered."""
     if amount.value is None or not new:
         return amount
     if kind not in KINDS:

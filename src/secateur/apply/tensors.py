@@ -28,7 +28,7 @@ class Cutter:
             self._scales.setdefault(scale.name, []).append(scale)
 
     def kept(self, name: str) -> list[list[int] | None] | None:
-        """The positions that stay in each dimension; None if the plan does not change the tensor."""
+        """Return the positions that stay in each dimension; None if the plan does not change the tensor."""
         kept = self.plan.positions(name) if name in self.plan.sites else []
         return kept if any(k is not None for k in kept) else None
 
@@ -44,7 +44,7 @@ class Cutter:
         return made
 
     def exact(self, name: str, tensor: Tensor) -> Tensor:
-        """As `weights`, but detached and in float64, so that scales are not rounded to the precision of the tensor."""
+        """Cut as `weights` does, but detached and in float64, so that scales are not rounded."""
         kept, whole = self.kept(name), tensor.detach()
         return self._scaled(name, tensor, whole if kept is None else self.sliced(whole, kept), lift=True)
 
@@ -53,7 +53,7 @@ class Cutter:
         return scaled(wide(small) if lift else small, old.shape, kept, self._scales.get(name, []))
 
     def sliced(self, tensor: Tensor, kept: Kept, into: Tensor | None = None) -> Tensor:
-        """Return the kept positions of a tensor, written to `into` if it is given.
+        """Return the kept positions of a tensor, written to `into` if it is passed.
 
         Large tensors are copied a few rows at a time, because newly allocated memory costs more than the copy.
         """
@@ -89,7 +89,7 @@ class Cutter:
         return self._indices[key]
 
     def left(self, name: str, whole: Tensor, small: Tensor, dim: int) -> Tensor:
-        """The share that is left of the norms of the slices of a weight along `dim`, in the shape of a gain."""
+        """Return the share that is left of the norms of the slices of a weight along `dim`, in the shape of a gain."""
         whole, small = whole.detach(), small.detach()
         others = [d for d in range(whole.dim()) if d != dim]
         before, after = (torch.linalg.vector_norm(t.double(), 2, others, keepdim=True) for t in (whole, small))
@@ -127,7 +127,7 @@ def alike(old: Tensor, new: Tensor) -> Tensor:
 
 
 def hooks_of(tensor: Tensor) -> list[str]:
-    """The names of the attributes in which a tensor stores hooks."""
+    """Return the names of the attributes in which a tensor stores hooks."""
     return [name for name in ("_backward_hooks", "_post_accumulate_grad_hooks") if getattr(tensor, name, None)]
 
 

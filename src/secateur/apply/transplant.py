@@ -126,7 +126,7 @@ def follow(state: States, change: Change) -> list[ReadyState]:
     ready += [ready_optimizer(optimizer, change) for optimizer in found.optimizers]
     lost = [line for one in ready for line in one.lost]
     if lost:
-        text = "\n  ".join(["the state of these parameters cannot follow the cut and starts anew:", *lost])
+        text = "\n  ".join(["the state of these parameters cannot follow the cut and is reset:", *lost])
         warnings.warn(text, UserWarning, stacklevel=4)  # past `trainable`
     return ready
 
@@ -170,7 +170,7 @@ class _Found:
 
 
 def _held_by(one: Any) -> list[Optimizer]:
-    """The optimizers inside an optimizer (Lookahead, sharpness-aware ones), each with its own state."""
+    """Return the optimizers inside an optimizer (Lookahead, sharpness-aware ones), each with its own state."""
     return [value for value in vars(one).values() if isinstance(value, Optimizer)] if isinstance(one, Optimizer) else []
 
 
@@ -185,7 +185,7 @@ def _each(state: Any) -> Iterator[Any]:
 
 
 def _optimizer_in(one: Any) -> Optimizer:
-    """The torch optimizer in a wrapper or scheduler."""
+    """Return the torch optimizer in a wrapper or scheduler."""
     inner = one
     while (deeper := getattr(inner, "scheduler", None) or getattr(inner, "optimizer", None)) is not None:
         inner = deeper
@@ -193,7 +193,7 @@ def _optimizer_in(one: Any) -> Optimizer:
         raise InputError(
             f"{type(one).__name__} cannot follow the cut: it is not an optimizer, LR scheduler, GradScaler, module, "
             "dict of tensors by name, list of tensors, or list of these\n"
-            "give the tensors in it as a dict by the names of the parameters, or as a list in their order"
+            "pass the tensors in it as a dict by the names of the parameters, or as a list in their order"
         )
     if type(inner).__name__ == "ZeroRedundancyOptimizer":
         raise InputError("ZeroRedundancyOptimizer holds a part of the state on each rank; transplant a plain optimizer")

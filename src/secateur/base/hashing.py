@@ -17,7 +17,7 @@ SHORT = 16
 
 
 def of_tensors(named: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """Return a short hash of the names, dtypes, shapes and values of tensors, in the given order."""
+    """Return a short hash of the names, dtypes, shapes and values of tensors, in this order."""
     running = hashlib.sha256()
     for name, tensor in named:
         _add(running, name, tensor)
@@ -69,7 +69,7 @@ def of_function(function: Callable[..., Any] | None) -> str:
 
 
 def _source(function: Any) -> str:
-    """The source code of a function, or of the class of an object; empty for built-in functions, which have none."""
+    """Return the source code of a function, or of the class of an object; empty for built-in functions."""
     try:
         return inspect.getsource(function if hasattr(function, "__qualname__") else type(function))
     except (OSError, TypeError):
@@ -77,7 +77,7 @@ def _source(function: Any) -> str:
 
 
 def _bound(function: Any) -> list[Any]:
-    """The values that a function uses in addition to its arguments: its defaults and closure, or its `self`."""
+    """Return the values that a function uses in addition to its arguments: its defaults and closure, or its `self`."""
     if isinstance(function, FunctionType):
         cells = [cell.cell_contents for cell in function.__closure__ or ()]
         return [function.__defaults__, function.__kwdefaults__, *cells]
@@ -85,7 +85,7 @@ def _bound(function: Any) -> list[Any]:
 
 
 def _held(value: Any) -> str:
-    """The hash of a bound value.
+    """Return the hash of a bound value.
 
     An object whose `repr` shows its address hashes differently in each process. Stored values are then not found
     again, which costs time but is never wrong.
@@ -94,7 +94,7 @@ def _held(value: Any) -> str:
 
 
 def called(function: Callable[..., Any] | None) -> str:
-    """The qualified name of a function: its module, and its name there.
+    """Return the qualified name of a function: its module, and its name there.
 
     >>> called(called), called(None)
     ('secateur.base.hashing.called', 'nothing')

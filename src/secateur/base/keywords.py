@@ -1,4 +1,4 @@
-"""Options that functions share, as groups (`TypedDict`) of keyword arguments: told apart, and unknown names refused."""
+"""Options that functions share, as groups (`TypedDict`) of keyword arguments. Unknown names are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from secateur.errors import InputError, nearest
 
 
 def option_names(function: Callable[..., Any], *groups: type[Any]) -> tuple[str, ...]:
-    """What a function takes by name: its own parameters, then the options of groups that it takes as `**options`."""
+    """Return the names that a function takes: its own parameters, then the options of groups in its `**options`."""
     parameters = inspect.signature(function).parameters.values()
     own = [one.name for one in parameters if one.kind is not one.VAR_KEYWORD]
     return (*own, *(name for group in groups for name in group.__annotations__))
@@ -28,7 +28,7 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
 
 
 def by_group(function: Callable[..., Any], options: Mapping[str, Any], *groups: type[Any]) -> list[dict[str, Any]]:
-    """The `**options` of a function by the group that names them. Raises `InputError` for a name that no group has."""
+    """Return the `**options` of a function by group. Raises `InputError` for a name that no group has."""
     check_names(options, option_names(function, *groups))
     return [{name: value for name, value in options.items() if name in group.__annotations__} for group in groups]
 

@@ -24,7 +24,7 @@ def shortcut(*names: str) -> Callable[[Shortcut], Shortcut]:
 
 
 def like(x: torch.Tensor) -> torch.Tensor:
-    """An empty tensor like x. (`empty_like` on meta tensors runs Python code, which is slow.)"""
+    """Return an empty tensor like x. (`empty_like` on meta tensors runs Python code, which is slow.)"""
     return torch.empty(x.shape, dtype=x.dtype, device=x.device) if x.is_contiguous() else torch.empty_like(x)
 
 
@@ -131,7 +131,7 @@ def convolution(
     output_padding: Sequence[int],
     groups: int,
 ) -> Any:
-    """The output lengths follow the formulas in the documentation of torch.nn.Conv2d and ConvTranspose2d."""
+    """Return the output of a convolution, with lengths by the formulas in torch.nn.Conv2d and ConvTranspose2d."""
     count = w.dim() - 2
     channels = w.shape[0] if transposed else w.shape[1] * groups
     fits = x.dim() == w.dim() and x.dtype == w.dtype and x.shape[1] == channels
@@ -182,7 +182,7 @@ def norm(x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
 
 @shortcut("lstm", "gru", "rnn_tanh", "rnn_relu")
 def recurrent(x: torch.Tensor, *args: Any) -> Any:
-    """A recurrent layer, on padded input or on packed input, where the batch sizes come before the states."""
+    """Return the output of a recurrent layer on padded or packed input; packed, batch sizes come before the states."""
     states, *_, bidirectional = args[1:8] if isinstance(args[2], (tuple, list)) else args[:7]
     held = states if isinstance(states, (tuple, list)) else (states,)
     width = held[0].shape[-1] * (2 if bidirectional else 1)
@@ -209,7 +209,7 @@ def shorted(key: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def key(func: Any) -> str:
-    """The name under which the shortcut of an aten overload is registered."""
+    """Return the name under which the shortcut of an aten overload is registered."""
     overload = func._overloadname
     name = func._schema.name
     return name if overload == "default" else f"{name}.{overload}"

@@ -22,7 +22,7 @@ class UncompiledMode(TorchDispatchMode):
 
 @contextmanager
 def unseen() -> Iterator[None]:
-    """Within, no mode sees what is done: it is not part of what the model does."""
+    """Disable dispatch modes within this context: what runs here is not part of the model."""
     with torch._C.DisableTorchFunction(), _disable_current_modes():
         yield
 

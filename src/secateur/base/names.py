@@ -1,4 +1,4 @@
-"""Dotted names: patterns that match them, and the modules that they lie in."""
+"""Dotted names: patterns that match them, and the modules that contain them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STORED = re.compile(r"(^|\.)parametrizations\.(\w+)\.original$")
 
 
 def plain_of(name: str) -> str:
-    """The name that a parameter had before it was parametrized, for example by a mask.
+    """Return the name that a parameter had before it was parametrized, for example by a mask.
 
     >>> plain_of("conv1.parametrizations.weight.original"), plain_of("conv1.weight")
     ('conv1.weight', 'conv1.weight')
@@ -30,7 +30,7 @@ def enclosing(name: str) -> Iterator[str]:
 
 
 def means(pattern: str, name: str) -> bool:
-    """Whether a glob matches a dotted name, or the name of a module around it.
+    """Return whether a glob matches a dotted name, or the name of a module around it.
 
     The brackets in the name of an axis, such as `[0]`, are taken literally and not as a set of characters.
 
@@ -48,7 +48,7 @@ def above(name: str) -> Iterator[str]:
 
 
 def inside(name: str, modules: Collection[str]) -> bool:
-    """Whether a dotted name is one of these modules or lies inside one of them."""
+    """Return whether a dotted name is one of these modules or is inside one of them."""
     if not modules:
         return False
     return any(name[:i] in modules for i in (*(i for i, letter in enumerate(name) if letter == "."), len(name)))
@@ -58,5 +58,5 @@ DEPTH = 3  # attributes are read to this depth, as in self.config.text_config.ro
 
 
 def is_public(name: Any) -> bool:
-    """Whether this is a string that can name a public attribute."""
+    """Return whether this is a string that can name a public attribute."""
     return isinstance(name, str) and not name.startswith("_") and name.isidentifier()

@@ -30,7 +30,7 @@ NO_DATA = (nn.Module, type, types.ModuleType, types.FunctionType, types.MethodTy
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:
-    """The tensors in a value, in order. An object that occurs more than once is searched once.
+    """Return the tensors in a value, in order. An object that occurs more than once is searched once.
 
     >>> tensors_in({"a": [torch.zeros(1)], "b": None, "c": types.SimpleNamespace(x=torch.ones(2))})
     [tensor([0.]), tensor([1., 1.])]
@@ -49,17 +49,17 @@ def _tensors(value: Any, met: set[int]) -> Iterator[torch.Tensor]:
 
 
 def is_object(value: Any) -> bool:
-    """Whether an object may hold tensors. Numbers, strings, arrays, modules, classes and functions do not count."""
+    """Return whether an object may hold tensors, unlike numbers, strings, arrays, modules, classes and functions."""
     return not isinstance(value, (*PLAIN, *NO_DATA, np.ndarray, np.generic))
 
 
 def is_cache(value: Any) -> bool:
-    """Whether this is a key-value cache of a Hugging Face model."""
+    """Return whether this is a key-value cache of a Hugging Face model."""
     return any(kind.__name__ == "Cache" and kind.__module__.startswith("transformers.") for kind in type(value).__mro__)
 
 
 def _parts(value: Any) -> dict[Any, Any]:
-    """The parts of an object: the entries of a mapping; the attributes and filled slots of anything else."""
+    """Return the parts of an object: the entries of a mapping; the attributes and filled slots of anything else."""
     if isinstance(value, Mapping):
         return dict(value)
     held = dict(getattr(value, "__dict__", {}))

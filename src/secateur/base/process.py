@@ -17,7 +17,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 @contextmanager
 def every_module_hooked(enter: Callable[..., Any], leave: Callable[..., Any]) -> Iterator[None]:
-    """Within the context, call `enter(module, args)` and `leave(module, args, kwargs, output)` around module calls.
+    """Call `enter(module, args)` and `leave(module, args, kwargs, output)` around module calls within this context.
 
     The hooks are global, so the hooks of the modules themselves stay unchanged.
     """
@@ -33,7 +33,7 @@ def every_module_hooked(enter: Callable[..., Any], leave: Callable[..., Any]) ->
 
 @contextmanager
 def same_random_numbers(devices: Iterable[torch.device | int] = ()) -> Iterator[None]:
-    """Within the context, random numbers may be drawn; afterwards the generators are set back to their earlier state.
+    """Restore the state of the random generators on exit, so that random numbers may be drawn within this context.
 
     That covers the generators of Python, NumPy and torch (on the CPU and on `devices`).
     """

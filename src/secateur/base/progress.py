@@ -89,7 +89,7 @@ def heartbeat(
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], bool] | None = None,
 ) -> Iterator[None]:
-    """Within the context, write a line every `PERIOD` seconds: the current work, how far it is, and how long it took.
+    """Write a line every `PERIOD` seconds within this context: the current work, its progress and its duration.
 
     Args:
         say: receives each line; by default it is written to stderr.
@@ -122,7 +122,7 @@ def _to_stderr(line: str) -> None:
 
 
 def _lasting(seconds: float) -> str:
-    """A duration as text.
+    """Return a duration as text.
 
     >>> _lasting(5), _lasting(65), _lasting(7325)
     ('5 s', '1 min 5 s', '2 h 2 min')

@@ -40,13 +40,13 @@ class Table(dict[K, V]):
         super().__setitem__(name, value)
 
     def register(self, *names: K) -> Callable[[V], V]:
-        """A decorator that adds a function or class under these names.
+        """Return a decorator that adds a function or class under these names.
 
         Args:
             names: The names; all of them mean the same value.
 
         Returns:
-            The decorator. It returns what it is given, as it is.
+            The decorator. It returns its argument unchanged.
 
         Example:
             >>> doubles = Table("ways to double a")

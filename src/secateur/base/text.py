@@ -30,7 +30,7 @@ def columns(rows: Sequence[Sequence[str]], right: Collection[int] = (), gap: str
 
 
 def numeral(value: float) -> str:
-    """A number with separators of thousands; a float in four digits.
+    """Return a number with thousands separators; a float in four digits.
 
     >>> numeral(1_234_567), numeral(3.14159)
     ('1,234,567', '3.142')
@@ -39,7 +39,7 @@ def numeral(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """A fraction in percent. It shows 0 % and 100 % only where they are exact.
+    """Return a fraction in percent. It shows 0 % and 100 % only where they are exact.
 
     >>> share(0.4957), share(0.99999), share(1.0), share(0.0)
     ('49.6 %', '>99.9 %', '100 %', '0 %')
@@ -52,7 +52,7 @@ def share(value: float) -> str:
 
 
 def counted(n: int, one: str, many: str | None = None) -> str:
-    """A number with its noun.
+    """Return a number with its noun.
 
     >>> counted(1, "axis", "axes"), counted(1200, "axis", "axes")
     ('1 axis', '1,200 axes')
@@ -61,7 +61,7 @@ def counted(n: int, one: str, many: str | None = None) -> str:
 
 
 def span(values: Iterable[int]) -> str:
-    """One number, or the smallest and the largest of several.
+    """Return one number, or the smallest and the largest of several.
 
     >>> span([3, 3]), span([5, 3, 4])
     ('3', '3-5')
@@ -72,7 +72,7 @@ def span(values: Iterable[int]) -> str:
 
 
 def listed(items: Iterable[str], limit: int, rest: str = "") -> str:
-    """The first `limit` items and how many more there are; `rest` names the place where all of them are listed.
+    """Return the first `limit` items and how many more there are; `rest` names the place where all of them are listed.
 
     >>> listed("abcde", 3, "graph.why('*')")
     "a, b, c, ... and 2 more: graph.why('*')"
@@ -84,7 +84,7 @@ def listed(items: Iterable[str], limit: int, rest: str = "") -> str:
 
 
 def a_kind(value: object) -> str:
-    """The type of a value with its article.
+    """Return the type of a value with its article.
 
     >>> a_kind(3), a_kind([]), a_kind(None)
     ('an int', 'a list', 'None')
@@ -94,17 +94,17 @@ def a_kind(value: object) -> str:
 
 
 def brief(value: object, limit: int = 60) -> str:
-    """What `repr` gives, on one line, and cut where it is long.
+    """Return the `repr` of a value on one line, shortened if it is long.
 
     >>> brief("x" * 20, 10), brief([1, 2])
     ("'xxxxxx...", '[1, 2]')
     """
-    told = " ".join(repr(value).split())
-    return told if len(told) <= limit else f"{told[: limit - 3]}..."
+    line = " ".join(repr(value).split())
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of the message of an error.
+    """Return the first line of the message of an error.
 
     >>> first_line(ValueError("no\\nfor three reasons"))
     'no'
@@ -129,7 +129,7 @@ def abbreviated(name: str, width: int) -> str:
 
 
 def paged(rows: Sequence[Sequence[str]], right: Collection[int] = (), page: int = PAGE) -> list[str]:
-    """`columns`, with the dotted names of the first column abbreviated as far as the page width requires."""
+    """Return `columns`, with the dotted names of the first column abbreviated as far as the page width requires."""
     rest = max(map(len, columns([row[1:] for row in rows]))) + 2
 
     def first(name: str) -> str:
@@ -140,7 +140,7 @@ def paged(rows: Sequence[Sequence[str]], right: Collection[int] = (), page: int 
 
 
 def wrapped(head: str, body: str, width: int = WIDTH) -> list[str]:
-    """`head` and `body` in lines of at most `width` characters, the body indented to the head; names are not broken.
+    """Return `head` and `body` in lines of `width` characters, the body indented to the head; names are not broken.
 
     >>> wrapped("  input  ", "a.weight[1], b.weight[1]", width=22)
     ['  input  a.weight[1],', '         b.weight[1]']
@@ -152,7 +152,7 @@ def wrapped(head: str, body: str, width: int = WIDTH) -> list[str]:
 
 
 def times(name: str, n: int) -> str:
-    """A folded name and the number of names it stands for, joined by a no-break space.
+    """Return a folded name and the number of names it stands for, joined by a no-break space.
 
     >>> times("block.*", 3).replace(NO_BREAK, " "), times("head", 1)
     ('block.* (x3)', 'head')

@@ -109,7 +109,7 @@ def replacing(path: PathLike) -> Iterator[Path]:
         temporary.touch(exist_ok=False)
         rights = temporary.stat().st_mode
         yield temporary
-        temporary.chmod(rights)  # safetensors replaces the file that it is given with a new one
+        temporary.chmod(rights)  # safetensors replaces the file with a new one
         _flush(temporary)
         temporary.replace(target)
         with suppress(OSError):  # not every system allows a folder to be flushed
@@ -132,14 +132,14 @@ def _flush(path: Path) -> None:
 def _unwritable(target: Path, error: OSError) -> InputError:
     folder = target.parent
     if not folder.exists():
-        fact, mend = f"there is no folder {folder}", f"make it first (mkdir -p {folder}), or write to another one"
+        fact, remedy = f"there is no folder {folder}", f"make it first (mkdir -p {folder}), or write to another one"
     elif not folder.is_dir():
-        fact, mend = f"{folder} is a file, not a folder", "write to a folder"
+        fact, remedy = f"{folder} is a file, not a folder", "write to a folder"
     elif isinstance(error, PermissionError):
-        fact, mend = (
+        fact, remedy = (
             f"the folder {folder} is not writable",
             f"change its rights (chmod u+w {folder}), or write to another one",
         )
     else:
-        fact, mend = f"{error.strerror or error}", f"make room in {folder}, or write to another folder"
-    return InputError(f"cannot write {target}: {fact}\n{mend}")
+        fact, remedy = f"{error.strerror or error}", f"make room in {folder}, or write to another folder"
+    return InputError(f"cannot write {target}: {fact}\n{remedy}")

@@ -54,7 +54,7 @@ class Cost:
         self.memory = Memory(tensors, storages, number)
 
     def sum_of(self, products: Products) -> SizePolynomial:
-        """Another sum of products of sizes over the same axes: (coefficient, terms) each."""
+        """Return another sum of products of sizes over the same axes: (coefficient, terms) each."""
         return SizePolynomial(products, self._number)
 
 

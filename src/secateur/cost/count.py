@@ -221,7 +221,7 @@ class _Tally(UncompiledMode):
 
 
 def _shape(value: Any) -> ShapeTuple | None:
-    """The shape of the first tensor in a value, or None."""
+    """Return the shape of the first tensor in a value, or None."""
     return next((tuple(tensor.shape) for tensor in tensors_in(value)), None)
 
 
@@ -252,7 +252,7 @@ def _no_fast_path() -> Iterator[None]:
 
 @contextmanager
 def _standing_in(model: nn.Module, device: torch.device | None, training: bool) -> Iterator[None]:
-    """For one run, put tensors on `device` (or copy the buffers) and set the mode; everything is restored."""
+    """Put tensors on `device` (or copy the buffers) and set the mode for one run, and restore everything on exit."""
     made: dict[int, torch.Tensor] = {}
     with kept(model):
         for module in model.modules():
@@ -263,7 +263,7 @@ def _standing_in(model: nn.Module, device: torch.device | None, training: bool) 
 
 
 def _tables(module: nn.Module) -> Sequence[dict[str, Any]]:
-    """The tables of parameters and buffers of a module that can be written to; a scripted module has none."""
+    """Return the tables of parameters and buffers of a module that can be written to; a scripted module has none."""
     if isinstance(module, torch.jit.ScriptModule):
         return ()
     return module._parameters, module._buffers, module.__dict__
@@ -280,7 +280,7 @@ def _replaced(tensor: torch.Tensor, device: torch.device | None, made: dict[int,
 
 
 def _layers(model: nn.Module, tally: _Tally) -> Iterator[LayerCount]:
-    """Modules with parameters or MACs of their own, in the order of their calls; then those that were not called."""
+    """Return the modules that have parameters or MACs themselves, in the order of their calls, then uncalled ones."""
     homes = _homes(model)
     params, flops = _own_params(model, homes), dict.fromkeys(homes.values(), 0)
     for key, visit in tally.visits.items():
@@ -295,7 +295,7 @@ def _layers(model: nn.Module, tally: _Tally) -> Iterator[LayerCount]:
 
 
 def _homes(model: nn.Module) -> dict[int, int]:
-    """From the id of a module to that of the layer that it is part of: usually itself.
+    """Return, by the id of a module, that of the layer that it is part of: usually itself.
 
     A module that computes a weight, such as a mask, is part of the layer that has the weight.
     """
@@ -309,12 +309,12 @@ def _homes(model: nn.Module) -> dict[int, int]:
 
 
 def _kind(module: nn.Module) -> str:
-    """The name of the class of a layer, and not of the class that torch makes for a parametrized layer."""
+    """Return the name of the class of a layer, and not of the class that torch makes for a parametrized layer."""
     return (type(module).__bases__[0] if parametrize.is_parametrized(module) else type(module)).__name__
 
 
 def _own_params(model: nn.Module, homes: Mapping[int, int]) -> dict[int, int]:
-    """The number of parameters by the id of the layer that holds them; a shared one belongs to the first layer."""
+    """Return the number of parameters by the id of the layer; a shared parameter belongs to the first layer."""
     seen: set[int] = set()
     own = dict.fromkeys(homes.values(), 0)
     for module in model.modules():
@@ -325,7 +325,7 @@ def _own_params(model: nn.Module, homes: Mapping[int, int]) -> dict[int, int]:
 
 
 def table(counts: Count) -> str:
-    """A table with one line per layer, and the totals."""
+    """Return a table with one line per layer, and the totals."""
     rows = [["layer", "type", "input", "output", "params", "MACs"]]
     for layer in counts.layers:
         shapes = [_by(layer.input_shape), _by(layer.output_shape)]

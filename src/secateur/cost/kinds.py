@@ -15,7 +15,7 @@ Milliseconds are one file more: a class with `many` and `slopes` over a table of
 
     Kind("latency", "latency", "ms", shares=True, cost=Predicted.of, total=Predicted.whole, of_call=True)
 
-`many` may give floats, and then `"latency=3.5"` is not rounded to a whole number; where counts below 1 make sense,
+`many` may return floats, and then `"latency=3.5"` is not rounded to a whole number; where counts below 1 make sense,
 `shares=False` reads every number as a count. `cost` and `total` return None where a model has no such prediction.
 """
 
@@ -39,11 +39,11 @@ class CostFunction(Protocol):
     """A cost as a function of the counts of axes, never less where a count is more."""
 
     def many(self, counts: Counts) -> Any:
-        """Values for many sets of counts at once: (..., axes) -> (...)."""
+        """Return values for many sets of counts at once: (..., axes) -> (...)."""
         ...
 
     def slopes(self, counts: Counts) -> Slopes:
-        """What one more unit of each axis adds, to first order: (axes) -> (axes)."""
+        """Return what one more unit of each axis adds, to first order: (axes) -> (axes)."""
         ...
 
 
@@ -82,7 +82,7 @@ class Kind:
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
-            raise InputError(f"a target kind is named {self.name!r}; give an identifier, as in 'macs'")
+            raise InputError(f"a target kind is named {self.name!r}\nuse an identifier, such as 'macs'")
         if not (self.shares or self.counts):
             raise InputError(f"the target kind {self.name!r} takes neither a share nor a count; allow one")
         if not self.example:
@@ -122,12 +122,12 @@ def add_kind(kind: Kind) -> None:
 
 
 def counted() -> Iterator[Kind]:
-    """The kinds that a Plan counts."""
+    """Return the kinds that a Plan counts."""
     return (kind for kind in KINDS.values() if kind.cost is not None)
 
 
 def value_at(cost: CostFunction, counts: Counts) -> Number:
-    """One value of a cost, as a number of Python."""
+    """Return one value of a cost, as a Python number."""
     import numpy as np
 
     return np.asarray(cost.many(counts)).item()

@@ -36,15 +36,15 @@ class Memory:
         self._gone = np.array([s.gone for s in storages], dtype=np.intp)
 
     def __call__(self, counts: Counts) -> int:
-        """The bytes when axis i has counts[i] units."""
+        """Return the bytes when axis i has counts[i] units."""
         return int(self.many(counts))
 
     def many(self, counts: Counts) -> Counts:
-        """The bytes for many sets of counts at once: (..., axes) -> (...)."""
+        """Return the bytes for many sets of counts at once: (..., axes) -> (...)."""
         return self.weights.many(counts) + self._alive(counts).max(-1, initial=0)
 
     def _alive(self, counts: Counts) -> Counts:
-        """The bytes alive when each storage is allocated: (..., storages)."""
+        """Return the bytes alive when each storage is allocated: (..., storages)."""
         sizes = np.broadcast_to(self._fixed, (*counts.shape[:-1], len(self._fixed))).copy()
         sizes[..., self._made.places] += self._made.parts(counts)
         made = np.moveaxis(sizes, -1, 0)
@@ -53,7 +53,7 @@ class Memory:
         return np.moveaxis(np.cumsum(made - freed[:-1], axis=0), 0, -1)
 
     def slopes(self, counts: Counts) -> Slopes:
-        """The bytes that one more unit of each axis adds, to first order: (axes,).
+        """Return the bytes that one more unit of each axis adds, to first order: (axes,).
 
         Every moment near the peak contributes, with a weight that falls exponentially with its distance to the peak.
         """

@@ -70,15 +70,15 @@ class SizePolynomial:
         self._term_lengths = np.diff(term_starts, append=len(weights))
 
     def __call__(self, counts: Counts) -> int:
-        """The value when axis i has counts[i] units."""
+        """Return the value when axis i has counts[i] units."""
         return int(self.many(counts))
 
     def many(self, counts: Counts) -> Counts:
-        """Values for many sets of counts at once: (..., axes) -> (...)."""
+        """Return values for many sets of counts at once: (..., axes) -> (...)."""
         return self.constant + self.parts(counts).sum(-1)
 
     def parts(self, counts: Counts) -> Counts:
-        """The products that depend on counts, one by one, in the order of `places`; counts: (..., axes)."""
+        """Return the products that depend on counts, one by one, in the order of `places`; counts: (..., axes)."""
         if not len(self.places):
             return np.zeros((*counts.shape[:-1], 0), dtype=np.int64)
         sizes = np.add.reduceat(self._monomials(_with_one(counts)), self._term_starts, axis=-1)
@@ -86,7 +86,7 @@ class SizePolynomial:
         return products * self._coefficients
 
     def slopes(self, counts: Counts, weights: Slopes | float = 1.0) -> Slopes:
-        """The amount that one more unit of each axis adds, to first order: (axes,). `weights` multiplies the `parts`.
+        """Return what one more unit of each axis adds, to first order: (axes,). `weights` multiplies the `parts`.
 
         The derivative with respect to an axis is the sum, over all monomials that contain it, of their value divided by
         its count.
@@ -111,7 +111,7 @@ def _with_one(counts: Counts) -> Counts:
 
 
 def polynomial(term: Term, number: Mapping[Axis, int]) -> Monomials:
-    """The size of a term as a polynomial over axis numbers."""
+    """Return the size of a term as a polynomial over axis numbers."""
     term = find(term)
     if isinstance(term, Axis):
         return {(number[term],): 1} if term in number else {(): term.n}
@@ -128,7 +128,7 @@ def _sum(parts: Sequence[Monomials]) -> Monomials:
 
 
 def multiplied(parts: Sequence[Monomials]) -> Monomials:
-    """The product of polynomials over axis numbers."""
+    """Return the product of polynomials over axis numbers."""
     total: Monomials = {}
     for combination in itertools.product(*(part.items() for part in parts)):
         axes = tuple(sorted(itertools.chain.from_iterable(a for a, _ in combination)))

@@ -31,7 +31,7 @@ class Pattern(Protocol):
         ...
 
     def holds(self, kept: Tensor) -> bool:
-        """Whether a mask of a weight (o, i, ...) has the pattern."""
+        """Return whether a mask of a weight (o, i, ...) has the pattern."""
         ...
 
     def blocks(self, scores: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def pick(dims: Sequence[Term], i: int) -> list[list[Term]]:
 
 
 def _chosen_by(axis: PerUnit, selector: Axis) -> bool:
-    """Whether each unit of the selector may have its own axis: both were factored out of the same axis."""
+    """Return whether each unit of the selector may have its own axis: both were factored out of the same axis."""
     outer = set(axes(axis.outer)) if axis.outer is not None else set()
     return bool(outer) and (selector in outer or any(find(part) is selector for part in axis.beside))
 

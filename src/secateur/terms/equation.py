@@ -83,7 +83,7 @@ class OpEquation:
         return tuple(dim for old in dims for dim in (star if old == (STAR,) else [old]))
 
     def _sizes(self, tensors: Sequence[tuple[Sequence[EquationDim], Sequence[int]]]) -> dict[str, int]:
-        """The size of every letter; one unknown letter of a group gets the size that the others leave."""
+        """Return the size of every letter; one unknown letter of a group gets the size that the others leave."""
         found = sorted(((d, n) for dims, shape in tensors for d, n in zip(dims, shape, strict=True)), key=_width)
         sizes: dict[str, int] = {}
         for dim, n in found:

@@ -11,7 +11,7 @@ from secateur.terms.term import Axis, Case, Cat, Kept, PerUnit, Product, Term, a
 
 
 def size(term: Term, counts: Mapping[Axis, int]) -> int:
-    """Return the size of a term when its axes have the given counts; axes without a count keep all their units."""
+    """Return the size of a term when its axes have these counts; axes without a count keep all their units."""
     term = find(term)
     if isinstance(term, Case):
         return size(term.cases[0], counts)
@@ -23,14 +23,14 @@ def size(term: Term, counts: Mapping[Axis, int]) -> int:
 
 
 def kept_size(term: Term, keep: Kept) -> int:
-    """Return the size of a term when its axes keep the given units (see `positions`)."""
+    """Return the size of a term when its axes keep these units (see `positions`)."""
     kept = ((axis, keep.get(axis)) for axis in axes(term))
     counts = {axis: len(k[0] if _per_outer(k) else k) for axis, k in kept if k}  # type: ignore[arg-type]
     return size(term, counts)
 
 
 def positions(term: Term, keep: Kept) -> list[int]:
-    """Return the flat positions of a term that stay, in ascending order, when its axes keep the given units.
+    """Return the flat positions of a term that stay, in ascending order, when its axes keep these units.
 
     A `PerUnit` with an outer term keeps one list of units per outer unit; every other axis keeps one list. Position k
     of a pruned `PerUnit` holds the k-th unit that its outer unit keeps, whichever of the two indices comes first.
@@ -58,7 +58,7 @@ def _per_outer(kept: Sequence[int] | Sequence[Sequence[int]]) -> bool:
 
 
 def _flat(columns: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[int]:
-    """Row-major indices from columns of digits (indices per factor), outermost first."""
+    """Return row-major indices from columns of digits (indices per factor), outermost first."""
     flat = list(columns[0])
     for column, n in zip(columns[1:], sizes[1:], strict=True):
         flat = [index * n + digit for index, digit in zip(flat, column, strict=True)]
@@ -66,18 +66,18 @@ def _flat(columns: Sequence[Sequence[int]], sizes: Sequence[int]) -> list[int]:
 
 
 def _columns(term: Product, keep: Kept) -> list[list[int]]:
-    """The index per factor of every kept element, for a product whose factors do not depend on each other."""
+    """Return the index per factor of every kept element, for a product whose factors do not depend on each other."""
     rows = itertools.product(*(positions(part, keep) for part in term.parts))
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in term.parts]
 
 
 def _waiting(term: Term, keep: Kept) -> list[PerUnit]:
-    """The `PerUnit` axes of a term that keep a list per outer unit, where the outer unit is not part of the term."""
+    """Return the `PerUnit` axes of a term that keep a list per outer unit, if the term lacks that unit."""
     return list(dict.fromkeys(a for a, count in sights(term) if not count and _per_outer(keep.get(a, ()))))
 
 
 def _dependent_columns(term: Product, keep: Kept, waiting: Sequence[Sequence[PerUnit]]) -> list[list[int]]:
-    """As `_columns`, for factors whose units depend on the units of other factors, which are computed first."""
+    """Return `_columns` for factors whose units depend on the units of other factors, which are computed first."""
     sizes = [kept_size(part, keep) for part in term.parts]
     ranks = list(zip(*itertools.product(*map(range, sizes)), strict=True)) or [()] * len(sizes)
     done: dict[int, list[int]] = {}
@@ -94,7 +94,7 @@ def _dependent_columns(term: Product, keep: Kept, waiting: Sequence[Sequence[Per
 def _column(
     part: Term, keep: Kept, waiting: Sequence[PerUnit], outers: Sequence[Sequence[int]], ranks: Sequence[int]
 ) -> list[int]:
-    """The indices of one factor; `outers` holds, for each `PerUnit` in `waiting`, its outer unit in every row."""
+    """Return the indices of one factor; `outers` has, for each `PerUnit` in `waiting`, its outer unit in every row."""
     tables: dict[tuple[int, ...], list[int]] = {}
     column = []
     for row, rank in enumerate(ranks):
@@ -107,7 +107,7 @@ def _column(
 
 
 def _outer_column(parts: Sequence[Term], done: Mapping[int, Sequence[int]], axis: PerUnit) -> list[int] | None:
-    """The outer unit of a `PerUnit` in every row, or None while the indices that determine it are not known."""
+    """Return the outer unit of a `PerUnit` in every row, or None while the indices that determine it are not known."""
     assert axis.outer is not None
     span = next(places(parts, axis.outer), None)
     if span is not None:
@@ -117,7 +117,7 @@ def _outer_column(parts: Sequence[Term], done: Mapping[int, Sequence[int]], axis
 
 
 def _unit(term: Term, at: int, outer: Term) -> int:
-    """The unit of `outer` that a position of a term belongs to."""
+    """Return the unit of `outer` that a position of a term belongs to."""
     term = find(term)
     if isinstance(term, Cat) and not same(term, outer):
         for part in term.parts:

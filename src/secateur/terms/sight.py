@@ -8,7 +8,7 @@ from secateur.terms.term import Axis, Cat, PerUnit, Product, Term, axes, factors
 
 
 def loose(dims: Sequence[Term]) -> list[PerUnit]:
-    """The `PerUnit` axes in these dimensions whose outer units do not occur there exactly once."""
+    """Return the `PerUnit` axes in these dimensions whose outer units do not occur there exactly once."""
     if not any(isinstance(axis, PerUnit) and axis.outer is not None for dim in dims for axis in axes(dim)):
         return []
     return list(dict.fromkeys(axis for axis, count in sights(product(dims)) if count != 1))
@@ -27,7 +27,7 @@ def sights(term: Term, beside: Sequence[Sequence[Term]] = ()) -> Iterator[tuple[
 
 
 def sightings(parts: Sequence[Term], outer: Term) -> int:
-    """How often the factors of `outer` occur as a run among these parts, or in every part of a Cat among them."""
+    """Return how often the factors of `outer` occur as a run in these parts, or in every part of a Cat among them."""
     count = sum(1 for _ in places(parts, outer))
     for part in parts:
         if isinstance(part, Cat) and not same(part, outer):

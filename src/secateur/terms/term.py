@@ -202,7 +202,7 @@ def leaves(term: Term) -> Iterator[Axis]:
 
 
 def same(x: Term, y: Term) -> bool:
-    """Whether two terms are equal part by part (and not only of equal size)."""
+    """Return whether two terms are equal part by part (and not only of equal size)."""
     x, y = find(x), find(y)
     if x is y:
         return True

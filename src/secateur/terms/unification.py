@@ -115,7 +115,7 @@ def _bounds(term: Term) -> list[int]:
 
 
 def cut(term: Term, offsets: Sequence[int], why: Reason = "cut") -> list[Term] | None:
-    """Split a term into consecutive pieces that end at the given offsets (ascending, the last is its size).
+    """Split a term into consecutive pieces that end at these offsets (ascending, the last is its size).
 
     Returns None, with the term frozen, where a boundary falls inside a unit of a product.
 
@@ -134,7 +134,7 @@ def cut(term: Term, offsets: Sequence[int], why: Reason = "cut") -> list[Term] |
 
 
 def _cut_with_nothing(term: Term, offsets: Sequence[int], why: Reason) -> list[Term] | None:
-    """`cut` where some of the pieces are empty."""
+    """Cut as `cut` does, where some of the pieces are empty."""
     ends = sorted({*offsets} - {0})
     pieces = cut(term, ends, why) if ends else []
     if pieces is None:
@@ -195,7 +195,7 @@ def _refine(a: Sequence[int], b: Sequence[int]) -> list[int] | None:
 
 
 def factor(term: Term, sizes: Sequence[int], why: Reason = "factored") -> list[Term] | None:
-    """Write a term as a product of terms of the given sizes, outermost first.
+    """Write a term as a product of terms of these sizes, outermost first.
 
     The last factor of a free axis is chosen separately for each unit of the factor before it (`PerUnit`), until another
     constraint rules that out. Returns None, with the term frozen, where the sizes do not fit its structure.
