@@ -303,7 +303,7 @@ def test_a_function_may_say_what_it_needs() -> None:
 
 def test_statistics_that_lack_something() -> None:
     graph = graph_of("plain_cnn")
-    with pytest.raises(InputError, match=r"needs statistics; give statistics=.*needs=\['gates'\]"):
+    with pytest.raises(InputError, match=r"needs statistics\ngive statistics=.*needs=\['gates'\]"):
         secateur.plan(graph, "macs=0.5", importance="taylor")
     statistics = calibrate(graph, [torch.zeros(2, 3, 8, 8)])
     with pytest.raises(InputError, match="needs 'gradients' too"):
@@ -321,11 +321,11 @@ def test_axes_that_no_weight_reads_are_noted() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Normalised(Lp(), "l3"), "not normalised by 'l3'.*\nknown: none, mean, max, sum, l2"),
-        (lambda: score(graph_of("plain_cnn"), "l2/l3"), "not normalised by 'l3'"),
-        (lambda: Lp(0), "p=0 of a p-norm"),
-        (lambda: combine({}), "no criteria"),
-        (lambda: combine({"l2": -1}), "gives 'l2' the weight -1"),
+        (lambda: Normalised(Lp(), "l3"), "cannot be normalised by 'l3'.*\nknown: none, mean, max, sum, l2"),
+        (lambda: score(graph_of("plain_cnn"), "l2/l3"), "cannot be normalised by 'l3'"),
+        (lambda: Lp(0), "p=0 is not the exponent of a p-norm"),
+        (lambda: combine({}), "combine got no criteria\ngive weights"),
+        (lambda: combine({"l2": -1}), "combine got the weight -1 for 'l2'\ngive a number above 0"),
         (lambda: combine({"l2": 1}, by="mean"), "by='mean'; one of 'sum', 'rank'"),
         (lambda: combine({"l22": 1}), "no importance is named 'l22'"),
     ],
@@ -379,7 +379,7 @@ def test_criteria_score_blocks_or_say_which_do(criterion: str) -> None:
         plan = secateur.plan(graph, "depth=2", importance=criterion, statistics=statistics)
         assert len(plan.removed) == 1
     else:
-        with pytest.raises(InputError, match=r"'\d' is a block; blocks are scored by l1, l2, "):
+        with pytest.raises(InputError, match=r"'\d' is a block\nscore blocks with one of l1, l2, "):
             secateur.plan(graph, "depth=2", importance=criterion, statistics=statistics)
 
 

@@ -218,7 +218,11 @@ def test_scores_of_ones_own_for_units_of_groups(values: Tensor) -> None:
     [
         ("l22", InputError, "no importance is named 'l22'; did you mean 'l2'.*\nknown: l1, l2, lp, .*random"),
         ({"conv9": torch.ones(8)}, InputError, "no prunable axis is named 'conv9'"),
-        ({"conv1": torch.ones(9)}, InputError, r"the scores of 'conv1' have shape \(9,\); .* for each unit: \(8,\)"),
+        (
+            {"conv1": torch.ones(9)},
+            InputError,
+            r"the scores of 'conv1' have shape \(9,\)\ngive one for each unit: \(8,\)",
+        ),
         ({"conv1": torch.ones(1, 8)}, InputError, r"the scores of 'conv1' have shape \(1, 8\)"),
         (lambda axis: torch.ones(()), InputError, r"the scores of 'conv1' have shape \(\)"),
         (

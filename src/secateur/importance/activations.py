@@ -1,4 +1,4 @@
-"""What the weights that read a unit see of it. An axis that no weight reads is scored by L2."""
+"""Criteria of the activations that weights read. An axis that no weight reads is scored by its L2 norm."""
 
 from __future__ import annotations
 
@@ -13,63 +13,72 @@ from secateur.importance.slices import AxisSlices
 
 
 def seen(axis: AxisSlices, value: Callable[[InputMoments], torch.Tensor]) -> torch.Tensor:
-    """The mean over what reads each unit; by its weights' norm, with a mean of 1, where nothing was heard."""
+    """Return the mean of `value` over the readers of each unit, shape `axis.shape`.
+
+    Without recorded activations, return the L2 norm of each unit's weights, divided by its mean over the axis.
+    """
     found = axis.read_mean(value)
     return stand_in(axis) if found is None else found
 
 
 @dataclass(frozen=True)
 class NonZero:
-    """The share of values that are not zero, 1 - APoZ(i): units that hardly ever fire go first.
+    """Share of a unit's values that are not zero, 1 - APoZ(i): units that rarely fire are pruned first.
 
-    Hu et al., "Network Trimming: A Data-Driven Neuron Pruning Approach towards Efficient Deep Architectures", 2016,
-    equation 1.
+    Reference:
+        Hu et al., "Network Trimming: A Data-Driven Neuron Pruning Approach towards Efficient Deep Architectures",
+        arXiv 2016, equation 1.
     """
 
     needs = frozenset({"moments"})
 
     def __call__(self, axis: AxisSlices) -> torch.Tensor:
-        return seen(axis, lambda heard: 1 - heard.zeros)
+        return seen(axis, lambda moments: 1 - moments.zeros)
 
 
 @dataclass(frozen=True)
 class MeanActivation:
-    """E|x_i| over examples and places.
+    """Mean absolute activation of a unit, E|x_i| over examples and positions.
 
-    Molchanov et al., "Pruning Convolutional Neural Networks for Resource Efficient Inference", ICLR 2017, section 2.2
-    ("Activation"), with the absolute value for activations of either sign.
+    Reference:
+        Molchanov et al., "Pruning Convolutional Neural Networks for Resource Efficient Inference", ICLR 2017,
+        section 2.2 ("Activation"), with the absolute value for activations of either sign.
     """
 
     needs = frozenset({"moments"})
 
     def __call__(self, axis: AxisSlices) -> torch.Tensor:
-        return seen(axis, lambda heard: heard.absolute)
+        return seen(axis, lambda moments: moments.absolute)
 
 
 @dataclass(frozen=True)
 class Variance:
-    """E[x_i²] - E[x_i]² over examples and places: what is lost when x_i is replaced by its mean, as mean shift does.
+    """Variance of a unit, E[x_i²] - E[x_i]² over examples and positions: the error of replacing x_i by its mean.
 
-    Berisha et al., "Variance-Based Pruning for Accelerating and Compressing Trained Networks", ICCV 2025.
+    Mean shift (`recover="shift"`) makes that replacement.
+
+    Reference:
+        Berisha et al., "Variance-Based Pruning for Accelerating and Compressing Trained Networks", ICCV 2025.
     """
 
     needs = frozenset({"moments"})
 
     def __call__(self, axis: AxisSlices) -> torch.Tensor:
-        return seen(axis, lambda heard: heard.variance)
+        return seen(axis, lambda moments: moments.variance)
 
 
 @dataclass(frozen=True)
 class Wanda:
-    """Sum over the weights w that read a unit of |w| sqrt(E[x²]), x being what w is multiplied by.
+    """Sum of |w| sqrt(E[x²]) over the weights w that read a unit, where x is the input that w multiplies.
 
-    Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", ICLR 2024, equation 1, summed over
-    the slices w[:, i] of all that reads unit i; the root mean square stands for the norm, so that layers that see more
-    places than others compare.
+    Reference:
+        Sun et al., "A Simple and Effective Pruning Approach for Large Language Models", ICLR 2024, equation 1, summed
+        over the slices w[:, i] of all weights that read unit i. The root mean square replaces the norm, so that layers
+        with different numbers of positions are comparable.
     """
 
     needs = frozenset({"moments"})
 
     def __call__(self, axis: AxisSlices) -> torch.Tensor:
-        found = axis.read_sum(lambda heard: heard.weights(1) * heard.rms)
+        found = axis.read_sum(lambda moments: moments.weights(1) * moments.rms)
         return stand_in(axis) if found is None else found

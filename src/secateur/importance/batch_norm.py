@@ -1,4 +1,4 @@
-"""Scale factors of norms."""
+"""Criterion of the scale factors of normalization layers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from secateur.importance.slices import AxisSlices
 
 @dataclass(frozen=True)
 class BatchNormScale:
-    """Sum of |gamma| over the norms of a unit; an axis without norms is scored by L2.
+    """Sum of |gamma| over the normalization layers of a unit; an axis without any is scored by its L2 norm.
 
-    Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017, section 3.
+    Reference:
+        Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017, section 3.
     """
 
     needs = frozenset[str]()

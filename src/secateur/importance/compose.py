@@ -1,4 +1,4 @@
-"""Several criteria weighed together."""
+"""Weighted combinations of criteria."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from secateur.importance.slices import AxisSlices
 
 @dataclass(frozen=True)
 class Combined:
-    """The weighted sum of several criteria's scores, each with a mean of 1, or of their ranks; see `combine`."""
+    """Weighted sum of several criteria's scores, each scaled to a mean of 1, or of their ranks; see `combine`."""
 
     parts: tuple[tuple[Criterion, float], ...]
     by: str
 
     @property
     def needs(self) -> frozenset[str]:
-        """Those of all criteria."""
+        """The statistics that any of the criteria needs."""
         return frozenset().union(*(needs_of(criterion) for criterion, _ in self.parts))
 
     def __call__(self, axis: AxisSlices) -> torch.Tensor:
@@ -37,23 +37,35 @@ class Combined:
 
 
 def combine(parts: Mapping[str | Criterion, float], *, by: str = "sum", seed: int = 0) -> Criterion:
-    """One criterion of several: names or functions, with the weight of each.
+    """Combine several criteria into one.
 
-    by: "sum" adds up scores s_k, each divided by its mean over the axis: sum_k w_k s_k / mean(s_k); "rank" adds up
-    places from 1 / n for the lowest of n units to 1 for the highest. seed: for "random". Raises `InputError` for
-    unknown names, weights that are not positive numbers and other ways to combine.
+    The combination is our own; each criterion names its source.
 
-    >>> import secateur, torch
-    >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
-    >>> both = combine({"l1": 0.7, "fpgm": 0.3}, by="rank")
-    >>> secateur.plan(graph, "channels=0.5", importance=both).axes["0"].kept_count
-    4
+    Args:
+        parts: The positive weight w_k of each criterion, by name or callable.
+        by: "sum" adds the scores s_k, each divided by its mean over the axis: sum_k w_k s_k / mean(s_k). "rank" adds
+            w_k times the rank, from 1 / n for the lowest of n units to 1 for the highest.
+        seed: Seed of the "random" criterion.
+
+    Returns:
+        The criterion, which needs the statistics of all its parts.
+
+    Raises:
+        InputError: A name is unknown, a weight is not a positive number, or `by` is neither "sum" nor "rank".
+
+    Example:
+        >>> import secateur
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> graph = secateur.trace(net, torch.zeros(1, 4))
+        >>> both = combine({"l1": 0.7, "fpgm": 0.3}, by="rank")
+        >>> secateur.plan(graph, "channels=0.5", importance=both).axes["0"].kept_count
+        4
     """
     if by not in ("sum", "rank"):
         raise InputError(f"by={by!r}; one of 'sum', 'rank'")
     if not parts:
-        raise InputError("combine was given no criteria; give weights by name, as in {'taylor': 0.7, 'l2': 0.3}")
+        raise InputError("combine got no criteria\ngive weights by name, as in {'taylor': 0.7, 'l2': 0.3}")
     for name, weight in parts.items():
         if not (math.isfinite(weight) and weight > 0):
-            raise InputError(f"combine gives {name!r} the weight {weight!r}; give a number above 0")
+            raise InputError(f"combine got the weight {weight!r} for {name!r}\ngive a number above 0")
     return Combined(tuple((named_criterion(name, seed), float(weight)) for name, weight in parts.items()), by)

@@ -1,7 +1,8 @@
-"""What a criterion is: a function from `AxisSlices` to one score per unit, which may say what it needs.
+"""The interface of a criterion: a function from `AxisSlices` to one score per unit, with two optional attributes.
 
-needs: what calibration must collect for it (`secateur.statistics.NEEDS`); none by default. norm: what its scores are
-divided by, axis by axis, so that axes compare (`secateur.importance.slices.NORMS`); their mean by default.
+`needs` names the statistics that calibration must collect (`secateur.statistics.NEEDS`); none by default. `norm` names
+the divisor of its scores on each axis, which makes axes comparable (`secateur.importance.slices.NORMS`); their mean by
+default.
 """
 
 from __future__ import annotations
@@ -19,25 +20,32 @@ Criterion: TypeAlias = "Callable[[AxisSlices], torch.Tensor]"
 
 
 def needs_of(criterion: Criterion) -> frozenset[str]:
-    """What calibration must collect for a criterion."""
+    """Return the names of the statistics that calibration must collect for a criterion."""
     return frozenset(getattr(criterion, "needs", ()))
 
 
 def norm_of(criterion: Criterion) -> str:
-    """What its scores are divided by."""
+    """Return the name of the divisor of a criterion's scores."""
     return getattr(criterion, "norm", "mean")
 
 
 @dataclass(frozen=True)
 class Normalised:
-    """A criterion whose scores are divided, axis by axis, by what `norm` names: "none", "mean", "max", "sum" or "l2".
+    """A criterion with another divisor of its scores on each axis; the string form is "taylor/none".
 
-    As text: "taylor/none". Raises `InputError` for another norm.
+    Args:
+        criterion: Any criterion.
+        norm: "none", "mean", "max", "sum" or "l2".
 
-    >>> import secateur, torch
-    >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
-    >>> float(secateur.importance.score(graph, "l1/max")["0"].max())
-    1.0
+    Raises:
+        InputError: `norm` is something else.
+
+    Example:
+        >>> import secateur
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> graph = secateur.trace(net, torch.zeros(1, 4))
+        >>> float(secateur.importance.score(graph, "l1/max")["0"].max())
+        1.0
     """
 
     criterion: Criterion
@@ -46,14 +54,14 @@ class Normalised:
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise InputError(
-                f"scores are not normalised by {self.norm!r}{nearest(self.norm, NORMS)}\nknown: {', '.join(NORMS)}"
+                f"scores cannot be normalised by {self.norm!r}{nearest(self.norm, NORMS)}\nknown: {', '.join(NORMS)}"
             )
 
     @property
     def needs(self) -> frozenset[str]:
-        """Those of the criterion."""
+        """The statistics that the criterion needs."""
         return needs_of(self.criterion)
 
     def __call__(self, axis: AxisSlices) -> torch.Tensor:
-        """As they are: whoever compares axes divides, and blocks are compared as they are."""
+        """Return the scores undivided: `score` divides those of axes, and blocks are compared without division."""
         return self.criterion(axis)

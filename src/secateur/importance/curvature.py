@@ -1,4 +1,4 @@
-"""Second order, without a Hessian."""
+"""Second-order criterion that estimates the diagonal of the Hessian without forming it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from secateur.importance.slices import AxisSlices
 
 @dataclass(frozen=True)
 class Hessian:
-    """trace(H_i) |w_i|² / 2p for the p weights w_i that make unit i: the rise of the loss when they go, with the mean
-    of the Hessian's diagonal for each of its entries; zero where that is negative.
+    """Estimated rise of the loss when the p weights w_i that produce unit i are removed: trace(H_i) |w_i|² / 2p.
 
-    The diagonal is estimated as z * Hz with random signs z, one draw a batch (Hutchinson 1989), Hz by differentiating
-    twice (Pearlmutter, "Fast Exact Multiplication by the Hessian", 1994).
-    Yu et al., "Hessian-Aware Pruning and Optimal Neural Implant", WACV 2022, equation 6.
+    Every entry of the Hessian's diagonal is replaced by the mean of the unit's entries; a negative mean counts as zero.
+    The diagonal is estimated as z * Hz, with one draw of random signs z per batch (Hutchinson 1989) and Hz by
+    differentiating twice (Pearlmutter, "Fast Exact Multiplication by the Hessian", Neural Computation 1994).
+
+    Reference:
+        Yu et al., "Hessian-Aware Pruning and Optimal Neural Implant", WACV 2022, equation 6.
     """
 
     needs = frozenset({"curvature"})

@@ -1,4 +1,4 @@
-"""Units that others could stand in for."""
+"""Criterion of redundancy: units close to all others can be replaced by them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from secateur.importance.slices import AxisSlices
 
 @dataclass(frozen=True)
 class GeometricMedian:
-    """The sum of distances to all other units, sum over j of |w_i - w_j|_2; w_i: output slices of unit i, end to end.
+    """Sum of the distances to all other units, sum over j of |w_i - w_j|_2, of the concatenated output slices w_i.
 
-    Small near the geometric median of the units, where others can stand in; a unit of zeros need not score low.
-    He et al., "Filter Pruning via Geometric Median for Deep Convolutional Neural Networks Acceleration", CVPR 2019,
-    equation 6.
+    It is small near the geometric median of the units, where others can replace unit i. A unit of zeros need not score
+    low.
+
+    Reference:
+        He et al., "Filter Pruning via Geometric Median for Deep Convolutional Neural Networks Acceleration", CVPR 2019,
+        equation 6.
     """
 
     needs = frozenset[str]()

@@ -1,9 +1,9 @@
-"""How the loss answers to a factor on a unit.
+"""Criteria of gates: the derivative of the loss with respect to a factor on each unit.
 
-The gate of unit i is the derivative g_i of an example's loss by a factor on the unit, at 1: the sum of x * dL/dx over
-all values x of it that are read. Where no weight reads a unit (queries and keys meet each other), it is the sum of w *
-dL/dw over its slices instead, all examples of a batch together. Gates see norms and activations, and whatever else lies
-between what makes a unit and what reads it.
+The gate of unit i is the derivative g_i of an example's loss with respect to a factor of 1 on the unit: the sum of
+x * dL/dx over all its values x that are read. Where no weight reads a unit (queries and keys multiply each other), it
+is the sum of w * dL/dw over the unit's slices, for all examples of a batch together. Gates take account of norms,
+activations and everything else between the weights that produce a unit and those that read it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from secateur.importance.slices import AxisSlices
 
 
 def gate(axis: AxisSlices, quantity: str) -> torch.Tensor:
-    """Of each unit; by its weights' norm, with a mean of 1, where calibration data did not reach the axis."""
+    """Return a gate statistic of each unit.
+
+    Where calibration data did not reach the axis, return the L2 norm of each unit's weights, divided by its mean.
+    """
     found = axis.gate(quantity)
     return stand_in(axis) if found is None else found
 
 
 @dataclass(frozen=True)
 class Taylor:
-    """E|g_i|: the mean over examples of the first-order change of the loss when unit i goes, divided by the axis' L2
-    norm.
+    """Mean absolute first-order change of the loss when unit i is removed, E|g_i|, divided by the axis' L2 norm.
 
-    Molchanov et al., "Pruning Convolutional Neural Networks for Resource Efficient Inference", ICLR 2017, equations 7
-    (with the absolute value taken for each example) and 8 (the norm).
+    Reference:
+        Molchanov et al., "Pruning Convolutional Neural Networks for Resource Efficient Inference", ICLR 2017,
+        equations 7 (with the absolute value taken for each example) and 8 (the norm).
     """
 
     needs = frozenset({"gates"})
@@ -40,9 +43,12 @@ class Taylor:
 
 @dataclass(frozen=True)
 class TaylorBatch:
-    """As `Taylor`, with the absolute value taken of the sum over each batch, in which examples may cancel.
+    """`Taylor` with the absolute value taken of the sum over each batch, in which examples may cancel.
 
-    So compute it most implementations of Molchanov et al., ICLR 2017; batches of one example give `Taylor`.
+    Batches of one example give the scores of `Taylor`.
+
+    Reference:
+        Most implementations of Molchanov et al., ICLR 2017 (see `Taylor`), compute this form.
     """
 
     needs = frozenset({"gates"})
@@ -54,9 +60,11 @@ class TaylorBatch:
 
 @dataclass(frozen=True)
 class Fisher:
-    """E[g_i²] / 2: how much the loss rises when unit i goes, with the empirical Fisher information for its curvature.
+    """Estimated rise of the loss when unit i is removed, E[g_i²] / 2, with the empirical Fisher as its curvature.
 
-    Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", 2018, equation 6 and section 3.2.
+    Reference:
+        Theis et al., "Faster gaze prediction with dense networks and Fisher pruning", arXiv 2018, equation 6 and
+        section 3.2.
     """
 
     needs = frozenset({"gates"})

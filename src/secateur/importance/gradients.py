@@ -1,4 +1,4 @@
-"""Weights and derivatives by them, of everything that makes a unit: the layers that put it out, and its norms."""
+"""Criteria of weights and their gradients, over the layers that produce a unit and its normalization layers."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from secateur.importance.slices import AxisSlices, Element
 
 
 def learned(axis: AxisSlices, quantity: str, element: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Sum of `element(w, q)` over all weights w that make a unit, q the mean over batches of that quantity of w."""
+    """Return the sum of `element(w, q)` over the weights w that produce each unit; q is the mean of `quantity` of w."""
     if not axis.knows(quantity):
         return stand_in(axis)
     return makers_sum(axis, lambda name, w: element(w, axis.parameter_mean(name, quantity)))
 
 
 def makers_sum(axis: AxisSlices, element: Element) -> Tensor:
-    """Sum of `element` over all weights that make a unit; over those that read it, where none does."""
+    """Return the sum of `element` over all weights that produce each unit, or that read it where none produces it."""
     roles = [role for role in ("output", "scale", "shift") if axis.has(role)] or ["input"]
     return torch.stack([axis.unit_sum(role, element) for role in roles]).sum(0)
 
 
 @dataclass(frozen=True)
 class TaylorWeight:
-    """Sum over a unit's weights w of (w dL/dw)², with the gradient of the mean loss over all calibration data.
+    """Sum of (w dL/dw)² over a unit's weights w, with the gradient of the mean loss over all calibration data.
 
-    Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, equations 6 and 8.
+    Reference:
+        Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, equations 6 and 8.
     """
 
     needs = frozenset({"gradients"})
@@ -41,10 +42,11 @@ class TaylorWeight:
 
 @dataclass(frozen=True)
 class Snip:
-    """Sum over a unit's weights w of |w dL/dw|, with the gradient of the mean loss over all calibration data.
+    """Sum of |w dL/dw| over a unit's weights w, with the gradient of the mean loss over all calibration data.
 
-    Lee et al., "SNIP: Single-shot Network Pruning based on Connection Sensitivity", ICLR 2019, equations 5 and 6; the
-    sum over the network that these divide by is the same for all units.
+    Reference:
+        Lee et al., "SNIP: Single-shot Network Pruning based on Connection Sensitivity", ICLR 2019, equations 5 and 6,
+        without the division by the sum over the network, which is the same for all units.
     """
 
     needs = frozenset({"gradients"})
@@ -56,11 +58,12 @@ class Snip:
 
 @dataclass(frozen=True)
 class OptimalBrainDamage:
-    """Sum over a unit's weights w of w² E[(dL/dw)²] / 2: the saliency h w² / 2 with the empirical Fisher for curvature
-    h.
+    """Sum of the saliency h w² / 2 over a unit's weights w, with the empirical Fisher E[(dL/dw)²] as curvature h.
 
-    The mean is over batches of calibration data, so batches of one example tell most.
-    LeCun, Denker and Solla, "Optimal Brain Damage", NeurIPS 1989, equation 5.
+    The mean is over batches of calibration data, so batches of one example give the best estimate.
+
+    Reference:
+        LeCun, Denker and Solla, "Optimal Brain Damage", NIPS 1989, equation 5.
     """
 
     needs = frozenset({"gradients"})

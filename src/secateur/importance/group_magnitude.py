@@ -1,4 +1,4 @@
-"""Magnitude of all weights that go with a unit."""
+"""Magnitude of all weights that are removed with a unit."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ COUPLED = ("output", "input", "scale")
 
 @dataclass(frozen=True)
 class GroupNorm:
-    """The p-norm over all that is dropped with a unit i: rows w[i] of what puts it out, columns w[:, i] of what reads
-    it, and the scales of its norms, (sum over all of |w|^p)^(1/p).
+    """p-norm of all weights that are removed with unit i, (sum |w|^p)^(1/p).
 
-    Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, equation 6 (p = 2).
+    They are the rows w[i] of the layers that produce it, the columns w[:, i] of those that read it, and the scales of
+    its normalization layers.
+
+    Reference:
+        Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023, equation 6 (p = 2).
     """
 
     needs = frozenset[str]()

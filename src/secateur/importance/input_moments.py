@@ -1,4 +1,4 @@
-"""What one reader heard during calibration, channel by channel."""
+"""Input statistics of one reading weight, channel by channel."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from secateur.statistics.sums import Statistics
 
 
 class InputMoments:
-    """Moments of the channels x_j, j < channels, that a weight reads: over all examples and places, (channels,)
-    each."""
+    """Moments of the channels x_j that a weight reads, over all examples and positions; shape (channels,) each."""
 
     def __init__(self, reader: Consumer, weight: Tensor, statistics: Statistics):
         self._reader, self._weight, self._statistics = reader, weight, statistics
@@ -22,7 +21,7 @@ class InputMoments:
 
     @property
     def count(self) -> Tensor:
-        """How many values of each channel were seen: a single number."""
+        """The number of recorded values of each channel, a single number."""
         return self._of("count")
 
     @property
@@ -51,7 +50,7 @@ class InputMoments:
         return self._of("zeros") / self.count
 
     def weights(self, p: float) -> Tensor:
-        """Sum of |w|^p over all weights that a channel is multiplied by."""
+        """Return the sum of |w|^p over all weights that multiply each channel, shape (channels,)."""
         whole = self._weight.detach().to("cpu", torch.float64).abs() ** p
         channels_first = whole.movedim(self._reader.dim, 0)
         if len(channels_first) == self.channels:
@@ -61,7 +60,7 @@ class InputMoments:
 
     def _of(self, quantity: str) -> Tensor:
         found = self._statistics.get(self._reader.weight, quantity)
-        assert found is not None, "AxisSlices gives only readers that heard something"
+        assert found is not None, "AxisSlices yields only readers with recorded inputs"
         return found
 
 

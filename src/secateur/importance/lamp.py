@@ -1,4 +1,4 @@
-"""Magnitude that compares across layers."""
+"""Magnitude that is comparable across layers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from secateur.importance.slices import AxisSlices
 
 @dataclass(frozen=True)
 class Lamp:
-    """|w_i|² over the sum of |w_j|² of all units j that are no smaller: what dropping i takes of what would be left.
+    """|w_i|² divided by the sum of |w_j|² over all units j that are not smaller.
 
-    w_i: output slices of unit i, the structured form of single weights in the paper. The largest unit of each axis
-    scores 1.
-    Lee et al., "Layer-adaptive Sparsity for the Magnitude-based Pruning", ICLR 2021, equation 3.
+    w_i are the output slices of unit i, where the paper has single weights. The largest unit of each axis scores 1.
+
+    Reference:
+        Lee et al., "Layer-adaptive Sparsity for the Magnitude-based Pruning", ICLR 2021, equation 3.
     """
 
     needs = frozenset[str]()

@@ -1,4 +1,4 @@
-"""Greedy selection that knows what least squares will make good: the surgeon takes what the rest can replace."""
+"""Optimal Brain Surgeon for whole units: greedy removal of the units that the remaining ones replace best."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from secateur.importance.slices import AxisSlices, Problem
 
 DAMPING = 1e-3
 DEPENDENT = 4
-"""So many rows tell as much as one that is independent of the others: places of an image are much alike."""
+"""The number of correlated rows that count as one independent row: positions of one image are similar."""
 AT_ONCE = 64
-"""An axis of so many units loses them one by one, one of twice as many in pairs."""
+"""An axis of n units loses max(1, n // AT_ONCE) of them at a time."""
 
 
 @dataclass(frozen=True)
 class OptimalBrainSurgeon:
-    """What is lost of the results of what reads a unit, when the units before it are gone already and what is left
-    makes up for all of them as well as it can: the root of its share, summed over all that reads the unit.
+    """Output error of the weights that read a unit, after the remaining units compensate for its removal.
 
-    For a weight W: (f, o) that reads features with covariance H: (f, f), removing unit u with the features F loses
-    tr(W_F' (H^-1)_FF^-1 W_F), and the rest becomes W - (H^-1)_:F (H^-1)_FF^-1 W_F. Units go one after another, the
-    cheapest first. Meant to go with `recover="lsq"`, which does that to the weights.
+    Units are removed one after another, the cheapest first; each score is measured with the earlier units gone. For a
+    weight W: (f, o) that reads features with covariance H: (f, f), removing unit u with the features F adds the squared
+    error tr(W_F' (H^-1)_FF^-1 W_F), and the rest becomes W - (H^-1)_:F (H^-1)_FF^-1 W_F. The score is the root of the
+    error's share of the output variance, summed over all weights that read the unit. Use it with `recover="lsq"`, which
+    compensates in the weights. An axis that no weight reads is scored by its L2 norm.
 
-    Hassibi and Stork, "Second Order Derivatives for Network Pruning: Optimal Brain Surgeon", NIPS 1992, equation 5, for
-    whole units and the error of each layer, as Kurtic et al., "ZipLM", NeurIPS 2023, equations 3 and 4. An axis that no
-    weight reads is scored by L2.
+    Reference:
+        Hassibi and Stork, "Second Order Derivatives for Network Pruning: Optimal Brain Surgeon", NIPS 1992, equation 5,
+        for whole units and the error of each layer as in Kurtic et al., "ZipLM: Inference-Aware Structured Pruning of
+        Language Models", NeurIPS 2023, equations 3 and 4.
     """
 
     needs = frozenset({"gram"})
@@ -45,8 +47,8 @@ class OptimalBrainSurgeon:
 
 @dataclass
 class _System:
-    """What is left of a problem: the inverse of the features' covariance, the weight (its results scaled to a variance
-    of one in all), and the features of each unit."""
+    """The remaining part of a `Problem`: the inverse covariance of the features, the weight (with outputs scaled to a
+    total variance of one), and the features of each unit."""
 
     inverse: Tensor
     weight: Tensor
@@ -61,30 +63,31 @@ class _System:
         return _System(torch.linalg.inv(covariance), weight / variance.clamp_min(1e-12).sqrt(), problem.places)
 
     def lost(self, units: Tensor) -> Tensor:
-        """The root of the error that each of these units makes, if it goes next: (units,)."""
+        """Return the root of the error of removing each of these units next, shape (units,)."""
         at = self.places[units]
         blocks = self.inverse[at.unsqueeze(2), at.unsqueeze(1)]
         weights = self.weight[at]
         return (weights * torch.linalg.solve(blocks, weights)).sum((1, 2)).clamp_min(0.0).sqrt()
 
     def remove(self, units: Tensor) -> None:
-        """Take these units out, and let the rest make up for them."""
+        """Remove these units and compensate for them in the rest."""
         gone = self.places[units].flatten()
         stays = torch.ones(len(self.inverse), dtype=torch.bool).index_fill_(0, gone, False)
         rest = stays.nonzero().flatten()
         across = self.inverse[rest][:, gone]
-        beside = torch.cat([across.T, self.weight[gone]], 1)
-        made_up = across @ torch.linalg.solve(self.inverse[gone][:, gone], beside)
+        coupled = torch.cat([across.T, self.weight[gone]], 1)
+        made_up = across @ torch.linalg.solve(self.inverse[gone][:, gone], coupled)
         self.inverse = self.inverse[rest][:, rest] - made_up[:, : len(rest)]
         self.weight = self.weight[rest] - made_up[:, len(rest) :]
         self.places = (stays.cumsum(0) - 1)[self.places]
 
 
 def _doubt(covariance: Tensor, rows: float) -> float:
-    """How far what few rows say of features that go together is to be drawn towards saying nothing, 0 to 1.
+    """Return the shrinkage of the off-diagonal covariance, from 0 to 1, for an estimate from this many rows.
 
-    Chen, Wiesel, Eldar, Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", IEEE Transactions on Signal
-    Processing, 2010, equation 23 (OAS), on correlations.
+    Reference:
+        Chen, Wiesel, Eldar and Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", IEEE Transactions on Signal
+        Processing, 2010, equation 23 (OAS), applied to correlations.
     """
     scale = covariance.diagonal().clamp_min(1e-30).rsqrt()
     together, p = float((scale.unsqueeze(1) * covariance * scale).square().sum()), len(covariance)
@@ -93,7 +96,7 @@ def _doubt(covariance: Tensor, rows: float) -> float:
 
 
 def _eliminated(systems: Sequence[_System], units: int) -> Tensor:
-    """What is lost when each unit goes in its turn, never less than before; summed over the systems. (units,)"""
+    """Return the error of removing each unit in turn, summed over the systems and never falling: (units,)."""
     scores = torch.zeros(units, dtype=torch.float64)
     alive = torch.arange(units)
     worst = 0.0

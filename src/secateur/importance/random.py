@@ -1,4 +1,4 @@
-"""Chance, the yardstick of every criterion."""
+"""Random scores, the baseline of every criterion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from secateur.importance.slices import AxisSlices
 
 @dataclass(frozen=True)
 class Random:
-    """Uniform scores from `seed` and the axis' name, so that one axis' scores do not depend on the others."""
+    """Uniform scores in [0, 1) that depend only on `seed` and the name of the axis."""
 
     needs = frozenset[str]()
     seed: int = 0

@@ -1,4 +1,4 @@
-"""Criteria by the name that `importance=` takes."""
+"""The registry of criteria, by the name that `importance=` takes."""
 
 from __future__ import annotations
 
@@ -48,11 +48,20 @@ CRITERIA: Table[str, Callable[[int], Criterion]] = Table(
 
 
 def named_criterion(importance: str | Criterion, seed: int) -> Criterion:
-    """The criterion of a name, or of a name with a normalisation behind it, as in "taylor/none".
+    """Return the criterion of a name.
 
-    Raises `InputError` for an unknown name.
+    Args:
+        importance: A name in `CRITERIA`, optionally with a normalisation as in "taylor/none". A callable is returned
+            as it is.
+        seed: Seed of the "random" criterion.
+
+    Returns:
+        The criterion, a function from `AxisSlices` to scores.
+
+    Raises:
+        InputError: The name is unknown.
     """
-    if callable(importance):  # a user's own function
+    if callable(importance):
         return importance
     name, slash, norm = importance.partition("/")
     if name not in CRITERIA:

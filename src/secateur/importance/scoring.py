@@ -1,4 +1,4 @@
-"""From a criterion to scores: one per unit of each prunable axis."""
+"""Scores of units: one per unit of each prunable axis, from a criterion or ready scores."""
 
 from __future__ import annotations
 
@@ -29,17 +29,29 @@ def score(
     statistics: Statistics | None = None,
     seed: int = 0,
 ) -> dict[str, torch.Tensor]:
-    """One score per unit of each prunable axis, divided by what the criterion names (the axis' mean, by default).
+    """Score the units of each prunable axis.
 
-    `importance`: a name in `CRITERIA`, one with a normalisation ("taylor/none"), a function from `AxisSlices` to scores
-    of shape (n,), or ready scores by axis name. An axis chosen anew per outer unit is scored (outer, n). `statistics`:
-    what `secateur.statistics.calibrate` collected, for criteria that need it. Raises `InputError` for an unknown name,
-    a wrong shape or statistics that lack what is needed, and `PruningError` for scores that are not finite.
+    Args:
+        graph: The Graph that `secateur.trace` returns.
+        importance: A name in `CRITERIA`, optionally with a normalisation ("taylor/none"); a function from `AxisSlices`
+            to scores; or ready scores by axis name.
+        statistics: What `secateur.statistics.calibrate` collected, for a criterion that needs it.
+        seed: Seed of the "random" criterion.
 
-    >>> import secateur, torch
-    >>> graph = secateur.trace(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.zeros(1, 4))
-    >>> score(graph, "l1")["0"].shape
-    torch.Size([8])
+    Returns:
+        Scores by axis name, float64 on the CPU. An axis of n units has shape (n,), or (outer units, n) where its units
+        are chosen separately for each outer unit. Scores of a criterion are divided by its `norm` (by default their
+        mean on the axis); ready scores are not.
+
+    Raises:
+        InputError: A name is unknown, a shape is wrong, or the statistics lack what the criterion needs.
+        PruningError: A score is not finite.
+
+    Example:
+        >>> import secateur
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2))
+        >>> score(secateur.trace(net, torch.zeros(1, 4)), "l1")["0"].shape
+        torch.Size([8])
     """
     if is_ready(importance):
         given = by_own_names(graph, importance)
@@ -53,50 +65,52 @@ def score(
         if not any(parameter.is_meta for parameter in graph.model.parameters()):
             raise
         raise InputError(
-            "the model is on the meta device, so its weights have no values that tell which units matter\n"
+            "the model is on the meta device, so its weights have no values to score\n"
             "load weights first: model.to_empty(device='cpu'), then model.load_state_dict(...)"
         ) from error
 
 
 def needs_of_importance(importance: str | Criterion | Scores) -> frozenset[str]:
-    """What calibration must collect for it. Raises `InputError` for an unknown name."""
+    """Return the names of the statistics that an importance needs. Raises `InputError` for an unknown name."""
     return frozenset() if is_ready(importance) else needs_of(named_criterion(importance, 0))
 
 
 def check_needs(criterion: Criterion, statistics: Statistics | None) -> None:
-    """Raise `InputError` where statistics lack what a criterion needs."""
+    """Raise `InputError` if the statistics lack what a criterion needs."""
     have = frozenset() if statistics is None else statistics.needs
     lacking = needs_of(criterion) - have
     if lacking:
         listed = ", ".join(repr(need) for need in sorted(needs_of(criterion)))
         what = "needs statistics" if statistics is None else f"needs {', '.join(map(repr, sorted(lacking)))} too"
         raise InputError(
-            f"this importance {what}; give statistics=secateur.statistics.calibrate(graph, batches, needs=[{listed}], "
+            f"this importance {what}\ngive statistics=secateur.statistics.calibrate(graph, batches, needs=[{listed}], "
             "loss=...), or data= to prune"
         )
 
 
 def by_own_names(graph: Graph, scores: Scores) -> Scores:
-    """Ready scores by the names of axes and blocks. Raises `InputError` for a name that is neither."""
+    """Return ready scores by the names of axes and blocks. Raises `InputError` for a name that is neither."""
     if not isinstance(scores, Mapping):
         known = ", ".join(CRITERIA)
-        raise InputError(f"importance={scores!r}; give a name ({known}), a function, or scores by axis name")
+        raise InputError(
+            f"importance={scores!r} is not an importance\ngive a name ({known}), a function, or scores by axis name"
+        )
     others = {*(b.name for b in graph.blocks), *(ghost.name for ghost in graph.reduced.ghosts), *graph.reduced.removed}
     return {name if name in others else graph.axis(name).name: value for name, value in scores.items()}
 
 
 def is_ready(importance: str | Criterion | Scores) -> TypeIs[Scores]:
-    """Whether these are scores, not what makes them."""
+    """Return whether an importance consists of ready scores."""
     return not callable(importance) and not isinstance(importance, str)
 
 
 def is_relative(importance: str | Criterion | Scores) -> bool:
-    """Whether its scores have a mean of one on every axis, and so say nothing of one axis beside another."""
+    """Return whether scores have a mean of one on every axis, and so do not compare one axis with another."""
     return not is_ready(importance) and norm_of(named_criterion(importance, 0)) == "mean"
 
 
 def by_weights(graph: Graph, importance: str | Criterion | Scores, statistics: Statistics | None) -> list[str]:
-    """Axes of whose units calibration data told nothing that this importance could read, so that weights stood in."""
+    """Return the axes that were scored by their weights because calibration recorded nothing of their units."""
     needs = needs_of_importance(importance)
     return [s.name for s in slices_of(graph, statistics) if not all(map(s.told, needs))]
 
@@ -107,11 +121,11 @@ def _checked(axis: PrunableAxis, scores: torch.Tensor) -> torch.Tensor:
         scores = torch.as_tensor(scores).detach().to("cpu", torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"the scores of {name!r} are no numbers: {error}; give one for each of {axis.size} units"
+            f"the scores of {name!r} are not numbers: {error}\ngive one for each of {axis.size} units"
         ) from error
     shape = shape_of(axis)
     if tuple(scores.shape) not in (shape, shape[-1:]):
-        raise InputError(f"the scores of {name!r} have shape {tuple(scores.shape)}; give one for each unit: {shape}")
+        raise InputError(f"the scores of {name!r} have shape {tuple(scores.shape)}\ngive one for each unit: {shape}")
     if not bool(torch.isfinite(scores).all()):
         raise PruningError(
             f"the scores of {name!r} are not finite: {scores[~torch.isfinite(scores)][:3].tolist()}\n"

@@ -1,5 +1,4 @@
-"""What a criterion sees of an axis: sums over the slices that belong to each of its units, and what data told of
-them."""
+"""The input of a criterion: sums over the slices that belong to each unit of an axis, and its statistics."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from secateur.statistics.sums import Statistics
 from secateur.terms import Term
 
 Element: TypeAlias = "Callable[[str, Tensor], Tensor]"
-"""From the name and the values of a parameter to one number for each of its values."""
+"""A function from the name and the values of a parameter to one number for each value."""
 
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda scores: scores.new_ones(()),
@@ -29,15 +28,15 @@ NORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "sum": lambda scores: scores.sum(),
     "l2": lambda scores: torch.linalg.vector_norm(scores),
 }
-"""What the scores of an axis can be divided by, so that axes compare."""
+"""The possible divisors of an axis' scores, which make axes comparable."""
 
-# What each need sums up of parameters.
+# The quantity that each need accumulates for parameters.
 _OF_PARAMETERS = {"gradients": "gradient", "curvature": "curvature"}
 
 
 @dataclass(frozen=True, slots=True)
 class KnownTensors:
-    """All that criteria may read. effective: parameters as they work, where one is divided by its norm or masked."""
+    """All tensors that criteria may read; `effective` has parameters after weight normalization and masking."""
 
     parameters: Mapping[str, Tensor]
     effective: Mapping[str, Tensor]
@@ -46,7 +45,7 @@ class KnownTensors:
 
     @staticmethod
     def of(graph: Graph, statistics: Statistics | None = None) -> KnownTensors:
-        """What is known of the model of a graph."""
+        """Collect the tensors of the model of a graph."""
         parameters = dict(graph.model.named_parameters())
         dims = {name: site.dims for name, site in graph.sites.items()}
         effective = {**parameters, **_renormed(graph, parameters), **_masked(graph, parameters)}
@@ -54,7 +53,7 @@ class KnownTensors:
 
 
 def _renormed(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights that are divided by their norm and scaled by a gain as they work."""
+    """Return the effective values of weights that are divided by their norm and scaled by a gain."""
     found = {}
     for renorm in graph.effects.renorms:
         if renorm.of in parameters and renorm.name in parameters:
@@ -66,13 +65,13 @@ def _renormed(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tenso
 
 
 def _masked(graph: Graph, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights that wear masks, as they work."""
+    """Return the effective values of masked weights."""
     found = {id(one.parameter): one for one in worn(graph.model).values()}
     return {name: found[id(tensor)].weight() for name, tensor in parameters.items() if id(tensor) in found}
 
 
 class Slices:
-    """Parameters by the part that they play, and what calibration data told of them."""
+    """Parameters by role, and their statistics."""
 
     shape: tuple[int, ...]
 
@@ -81,23 +80,23 @@ class Slices:
         self._known = known
 
     def has(self, role: str) -> bool:
-        """Whether any parameter plays this role."""
+        """Return whether any parameter has this role."""
         return any(True for _ in self._uses(role))
 
     def knows(self, quantity: str) -> bool:
-        """Whether that was summed up of any of these parameters."""
+        """Return whether calibration recorded this quantity of any of the parameters."""
         statistics = self._known.statistics
         return statistics is not None and any(statistics.get(use.name, quantity) is not None for use in self._sites)
 
     def parameter_mean(self, name: str, quantity: str) -> Tensor:
-        """The mean over calibration batches of what was summed up of a parameter; zeros where nothing reached it."""
+        """Return the mean of a quantity over calibration batches, in the parameter's shape, or zeros."""
         statistics = self._known.statistics
         assert statistics is not None, "score() refuses criteria whose needs were not collected"
         found = statistics.get(name, quantity)
         return torch.zeros_like(self._known.parameters[name]) if found is None else found / statistics.batches
 
     def power_sum(self, role: str, p: float) -> Tensor:
-        """Sum of |w|^p over each unit's slices of every parameter of that role. Gives `shape`, float64."""
+        """Return the sum of |w|^p over each unit's slices of every parameter of a role: `shape`, float64."""
         total = torch.zeros(self.shape, dtype=torch.float64)
         for use in self._uses(role):
             tensor = self._known.effective[use.name].detach()
@@ -109,9 +108,10 @@ class Slices:
         return total
 
     def unit_sum(self, role: str, element: Element) -> Tensor:
-        """Sum of `element(name, w)` over each unit's slices of every parameter w of that role, as it is stored.
+        """Return the sum of `element(name, w)` over each unit's slices of every stored parameter w of a role.
 
-        Gives `shape`, float64.
+        Returns:
+            A float64 tensor of `shape`.
         """
         total = torch.zeros(self.shape, dtype=torch.float64)
         for use in self._uses(role):
@@ -121,7 +121,7 @@ class Slices:
         return total
 
     def _by_unit(self, values: Tensor, use: SiteUse) -> Tensor:
-        """Values for each place along a dimension, summed by unit."""
+        """Sum the values at each position along a dimension by unit."""
         raise NotImplementedError
 
     def _uses(self, role: str) -> list[SiteUse]:
@@ -129,7 +129,10 @@ class Slices:
 
 
 class AxisSlices(Slices):
-    """The parameters of one axis, by role ("output", "input", "scale", "shift", "statistic"), and what reads it."""
+    """The parameters of one axis by role ("output", "input", "scale", "shift", "statistic"), and its readers.
+
+    A criterion receives one and returns scores of `shape`.
+    """
 
     def __init__(self, axis: PrunableAxis, known: KnownTensors, readers: Sequence[Consumer] = ()):
         super().__init__(axis.sites, known)
@@ -142,14 +145,14 @@ class AxisSlices(Slices):
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """(n,), or (outer units, n) for an axis that is chosen anew per outer unit."""
+        """(n,), or (outer units, n) for an axis whose units are chosen separately for each outer unit."""
         return shape_of(self.axis)
 
     def vectors(self, role: str) -> Tensor:
-        """Each unit's slices of all parameters of that role, end to end. Gives (*shape, features), float64.
+        """Return each unit's concatenated slices of all parameters of a role: (*shape, features), float64.
 
-        Where each unit has units of its own inside (head dims), which correspond to none of another's, the largest come
-        first.
+        Where a unit contains units (the dimensions of a head), these have no counterpart in other units, so they are
+        sorted by norm, the largest first.
         """
         found = []
         for use in self._uses(role):
@@ -163,52 +166,58 @@ class AxisSlices(Slices):
         return torch.cat(found, -1)
 
     def order(self, scores: Tensor) -> Tensor:
-        """The place of each unit from the lowest score, 0, up; within each outer unit, if there are. Ties by index."""
+        """Return the rank of each unit within its outer unit, 0 for the lowest score. Ties fall to the lower index."""
         return scores.argsort(dim=-1, stable=True).argsort(dim=-1)
 
     def normalised(self, scores: Tensor, norm: str) -> Tensor:
-        """Scores divided by what `NORMS` names, or as they are where that is zero."""
+        """Return scores divided by the value of a norm in `NORMS`, or unchanged where that is zero."""
         by = NORMS[norm](scores)
         return scores / by if by > 0 else scores
 
     def gate(self, quantity: str) -> Tensor | None:
-        """The mean over examples of a quantity of the derivative by a factor on each unit ("gate_absolute", ...).
+        """Return the mean over examples of a gate quantity of each unit ("gate_absolute", ...; see `importance.gates`).
 
-        None where no calibration example reached the axis.
+        Returns:
+            A tensor of `shape`, or None where no calibration example reached the axis.
         """
         statistics = self._known.statistics
         found = statistics.get(self.name, quantity) if statistics is not None else None
         return None if found is None or statistics is None else found / statistics.examples
 
     def read_sum(self, value: Callable[[InputMoments], Tensor]) -> Tensor | None:
-        """Sum by unit of `value` of what each reader of the axis heard, a number for each channel that it reads.
+        """Sum `value` over the readers of the axis, by unit.
 
-        None where no weight reads the axis (only products of activations do), or no calibration example got there.
+        Args:
+            value: From the input moments of a reader to one number for each channel that it reads.
+
+        Returns:
+            A tensor of `shape`, or None where no weight reads the axis (only products of activations do) or no
+            calibration example reached a reader.
         """
-        found = [per_unit(value(heard), reader.channels, self.axis.term) for reader, heard in self._heard()]
+        found = [per_unit(value(moments), reader.channels, self.axis.term) for reader, moments in self._recorded()]
         return torch.stack(found).sum(0) if found else None
 
     def read_mean(self, value: Callable[[InputMoments], Tensor]) -> Tensor | None:
-        """As `read_sum`, but the mean: over a unit's channels in each reader, then over readers."""
+        """Return the mean where `read_sum` has the sum: over a unit's channels in each reader, then over readers."""
         found = []
-        for reader, heard in self._heard():
-            values = value(heard)
+        for reader, moments in self._recorded():
+            values = value(moments)
             by_unit = (per_unit(v, reader.channels, self.axis.term) for v in (values, torch.ones_like(values)))
             found.append(torch.div(*by_unit))
         return torch.stack(found).mean(0) if found else None
 
     def told(self, need: str) -> bool:
-        """Whether calibration data told that of its units; where not, their weights stand in."""
+        """Return whether calibration recorded a need for this axis; if not, its weights are scored instead."""
         if need == "gates":
             return self.gate("gate_heard") is not None
         if need in _OF_PARAMETERS:
             return self.knows(_OF_PARAMETERS[need])
         if need == "gram":
             return bool(self._grams())
-        return bool(self._heard())
+        return bool(self._recorded())
 
     def problems(self) -> list[Problem]:
-        """Of each weight that reads the axis, what least squares asks: needs "gram"."""
+        """Return the least-squares problem of each weight that reads the axis; needs "gram"."""
         found = []
         for reader, gram in self._grams():
             weight = self._known.effective[reader.weight].detach().to("cpu", torch.float64)
@@ -222,12 +231,12 @@ class AxisSlices(Slices):
         grams = [(r, statistics.get(r.weight, "gram")) for r in self._readers] if statistics is not None else []
         return [(reader, gram) for reader, gram in grams if gram is not None]
 
-    def _heard(self) -> list[tuple[Consumer, InputMoments]]:
+    def _recorded(self) -> list[tuple[Consumer, InputMoments]]:
         statistics, weights = self._known.statistics, self._known.effective
         if statistics is None:
             return []
-        heard = [reader for reader in self._readers if statistics.get(reader.weight, "count") is not None]
-        return [(reader, InputMoments(reader, weights[reader.weight], statistics)) for reader in heard]
+        reached = [reader for reader in self._readers if statistics.get(reader.weight, "count") is not None]
+        return [(reader, InputMoments(reader, weights[reader.weight], statistics)) for reader in reached]
 
     def _by_unit(self, values: Tensor, use: SiteUse) -> Tensor:
         return per_unit(values, self._known.dims[use.name][use.dim], self.axis.term)
@@ -235,8 +244,9 @@ class AxisSlices(Slices):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a weight makes of what it reads. covariance: (f, f), of the features, over so many rows; weight: (f, o);
-    places: (units, k), the features of each unit. Groups stand side by side, each with features of its own."""
+    """The least-squares problem of a weight and its inputs. covariance: (f, f), of the features, over `rows` rows;
+    weight: (f, o); places: (units, k), the features of each unit. Groups follow each other, each with its own features.
+    """
 
     covariance: Tensor
     weight: Tensor
@@ -245,7 +255,7 @@ class Problem:
 
     @staticmethod
     def of(gram: Tensor, weight: Tensor, channels: Tensor, n: int) -> Problem:
-        """gram: (groups, f + 1, f + 1), with a constant behind; weight: (groups, f, o); channels: (units, c) of n."""
+        """gram: (groups, f + 1, f + 1), the constant last; weight: (groups, f, o); channels: (units, c), n in total."""
         count = gram[:, -1:, -1:].clamp_min(1.0)
         mean = gram[:, :-1, -1:] / count
         covariance = gram[:, :-1, :-1] / count - mean @ mean.transpose(1, 2)
@@ -255,6 +265,6 @@ class Problem:
 
 
 def slices_of(graph: Graph, statistics: Statistics | None = None) -> list[AxisSlices]:
-    """What a criterion sees, axis by axis."""
+    """Return the slices of every prunable axis, in the order of the graph."""
     known = KnownTensors.of(graph, statistics)
     return [AxisSlices(axis, known, readers) for axis, readers in readers_by_axis(graph)]
