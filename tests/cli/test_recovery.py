@@ -33,7 +33,7 @@ def test_the_search_recovers_what_it_judges(secateur: Command) -> None:
     ("options", "message"),
     [
         (["--recover", "lsq"], "--recover lsq needs calibration data: add --data and --calibrate 1024"),
-        (["--recover", "lsqq", "--calibrate", "4"], "no recovery step is 'lsqq'; did you mean 'lsq'"),
+        (["--recover", "lsqq", "--calibrate", "4"], "unknown recovery step 'lsqq'; did you mean 'lsq'"),
         (["--recover", "lsq", "--calibrate", "4"], "--calibrate is given, but no data"),
     ],
 )

@@ -316,9 +316,9 @@ def test_a_step_that_fails_leaves_the_model_as_it_was(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("recover", "data", "message"),
     [
-        ("lsqq", [torch.ones(4, 6)], "no recovery step is 'lsqq'; did you mean 'lsq'.*\nknown: norms, shift, lsq"),
+        ("lsqq", [torch.ones(4, 6)], "unknown recovery step 'lsqq'; did you mean 'lsq'.*\nknown: norms, shift, lsq"),
         (3, [torch.ones(4, 6)], "recover=3"),
-        ("shift", [torch.ones(4, 6)], "the recovery step 'shift' needs 'moments'; give statistics="),
+        ("shift", [torch.ones(4, 6)], "the recovery step 'shift' needs 'moments'\ngive statistics="),
         ("lsq", [], "data contains no batches"),
     ],
 )

@@ -62,7 +62,7 @@ def test_search_judges_what_is_recovered() -> None:
     [
         ({"recover": "lsq"}, r"recover='lsq' reads data; give data="),
         ({"recover": "shift"}, r"recover='shift' reads data; give data="),
-        ({"recover": "lsqq", "data": DATA}, r"no recovery step is 'lsqq'; did you mean 'lsq'"),
+        ({"recover": "lsqq", "data": DATA}, r"unknown recovery step 'lsqq'; did you mean 'lsq'"),
         ({"importance": "obs"}, r"importance='obs' is read from data; give data="),
     ],
 )

@@ -1,8 +1,10 @@
-"""Recovery without training: what calibration data alone can give back after a cut.
+"""Recovery without training: steps that repair a cut model with unlabelled calibration data alone.
 
-norms: running statistics of batch norms, taken anew. shift: the mean of what removed units gave goes into the biases
-of what read them. lsq: least squares for every weight, layer by layer, on what the cut model gives it. lsq_moments:
-the same in one pass, from what the dense model gives it.
+"norms" re-estimates the running statistics of batch norms. "shift" adds the mean output of removed units to biases.
+"lsq" solves a least-squares problem for every weight, layer by layer, on the activations of the cut model;
+"lsq_moments" solves them in one pass on those of the dense model. May import `graph`, `apply`, `statistics`, `trace`
+and the rooms below them; not `importance` or `planning`. To extend it, write a frozen dataclass that satisfies `Step`
+and register it in `STEPS`, or pass an instance as `recover=`.
 """
 
 from secateur.recover.steps import (

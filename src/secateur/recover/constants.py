@@ -1,4 +1,8 @@
-"""Where a constant can go that is to be added to what a weight makes: its bias, the norm behind it, or a new bias."""
+"""Places for a constant that is added to the output of a weight: its bias, the norm behind it, or a new bias.
+
+Subtracting the constant from the running mean of the batch norm behind a weight has the same effect as adding it to a
+bias. This bookkeeping is our own.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,10 @@ from secateur.recover.walking import Ends
 
 
 class Constants:
-    """Takes constants for the weights of `model`, by what a rehearsal found of them.
+    """Adds constants to the outputs of the weights `names` of `model`, as far as `ends` found a place for them.
 
-    A layer that has no bias but could have one gets it, of zeros, where `new` allows; `added` names those that were
-    used, and `tidy` takes all of them out again.
+    With `new`, a layer without a bias that could have one gets a bias of zeros; `tidy` removes all of them again and
+    returns those that were used.
     """
 
     def __init__(self, model: nn.Module, ends: Ends, names: Iterable[str], *, new: bool):
@@ -34,7 +38,7 @@ class Constants:
         return weight.new_zeros(self._ends.outputs[name])
 
     def bias(self, name: str) -> nn.Parameter | None:
-        """The bias of a weight, if all of it is that of this weight."""
+        """Return the bias of a weight, or None if it has none or shares it with another weight."""
         if name in self._new:
             return self._new[name]
         found = self._ends.biases.get(name)
@@ -42,11 +46,11 @@ class Constants:
         return found if whole else None  # type: ignore[return-value]
 
     def takes(self, name: str) -> bool:
-        """Whether a constant can be added to all that a weight makes."""
+        """Return whether a constant can be added to the whole output of a weight."""
         return self.bias(name) is not None or self._ends.mean(name) is not None
 
     def add(self, name: str, shift: Tensor) -> None:
-        """Add a constant, (outputs,)."""
+        """Add a constant of shape (outputs,) to the output of a weight."""
         bias, mean = self.bias(name), self._ends.mean(name)
         if bias is not None:
             bias.data.add_(shift.to(bias).view_as(bias))
@@ -54,7 +58,7 @@ class Constants:
             mean.sub_(shift.to(mean))
 
     def tidy(self) -> dict[Added, Tensor]:
-        """Take the new biases out; gives those that are not zero, with their values."""
+        """Remove the new biases and return those that are not zero, with their values."""
         found = {}
         for name, bias in self._new.items():
             module = name.rpartition(".")[0]

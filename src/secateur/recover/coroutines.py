@@ -1,7 +1,7 @@
-"""Functions that run in turn, each in a thread of its own and only while it is told to.
+"""Coroutines as threads: functions that run one at a time, each in a separate thread, and only when advanced.
 
-So several runs of a model can stop at the same layer and go on together: what a run holds at that moment is all that
-lives of it, and every layer runs once. No two strands ever run at the same time.
+Several runs of a model can so pause at the same layer and continue together. A paused run holds only the tensors that
+are alive at that layer, and every layer runs once. Two strands never run at the same time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 
 class _Closed(BaseException):
-    """Unwinds a strand that is not needed any more."""
+    """Unwinds a strand that is no longer needed."""
 
 
 class Strand:
-    """`body(pause)` runs until it pauses. `pause(event)` hands an event out and gives the answer to it."""
+    """A run of `body(pause)` that stops at each `pause(event)`, which returns the answer to the event."""
 
     def __init__(self, body: Callable[[Callable[[Any], Any]], Any]):
         self._body = body
@@ -25,12 +25,12 @@ class Strand:
         self._answers: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self.done = False
-        self.event: Any = None  # at which it waits
+        self.event: Any = None  # the event at which it waits
         self.result: Any = None
 
     def advance(self, answer: Any = None) -> None:
-        """Go on with an answer to the last event, until the next event or the end. Raises what the body raises."""
-        assert not self.done, "it has ended"
+        """Continue with an answer to the last event, until the next event or the end. Raises what the body raises."""
+        assert not self.done, "the strand has ended"
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
@@ -47,7 +47,7 @@ class Strand:
         self.result = value
 
     def close(self) -> None:
-        """End it where it stands."""
+        """End the strand at the point where it waits."""
         if self._thread is not None and not self.done:
             self._answers.put((False, None))
             self._events.get()
@@ -56,15 +56,15 @@ class Strand:
 
     def _pause(self, event: Any) -> Any:
         self._events.put(("paused", event))
-        goes_on, answer = self._answers.get()
-        if not goes_on:
+        continues, answer = self._answers.get()
+        if not continues:
             raise _Closed
         return answer
 
     def _run(self) -> None:
         try:
             self._events.put(("done", self._body(self._pause)))
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where the strand was advanced
+        except BaseException as error:  # noqa: BLE001 - raised again where the strand was advanced
             self._events.put(("raised", error))
 
 

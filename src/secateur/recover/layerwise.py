@@ -1,12 +1,14 @@
-"""Least squares layer by layer: each weight makes of what the cut model gives it what the dense model makes there.
+"""Layer-by-layer least squares: each weight of the cut model reproduces the output of the dense model there.
 
-The dense and the cut model run side by side over all calibration batches, every run a strand that stops at each weight:
-all batches arrive, the weight is solved for, and all go on with it. So each layer sees what the layers before it really
-give now, and the whole costs one run of each model, whatever its depth. What a run holds while it waits is what lives
-of it at that layer; that is the memory it takes, for each batch.
+The dense and the cut model run in lockstep over all calibration batches. Every run is a strand that pauses at each
+weight: when all batches have arrived, the weight is solved for, and all runs continue with it. Each layer therefore
+sees the actual outputs of the recovered layers before it, and the total cost is one run of each model at any depth. A
+waiting run holds the tensors that are alive at that layer, so memory grows with the number of batches.
 
-He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, sections 3.1 and 3.2 (the sums
-of residual branches); without its choice of channels.
+Reference:
+    He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, equation 4
+    (least-squares reconstruction, without the choice of channels) and its extension to whole models and to the sums of
+    residual branches. The lockstep runs, and the order in which sums are solved, are our own.
 """
 
 from __future__ import annotations
@@ -33,13 +35,13 @@ from secateur.statistics.sums import PLACES
 from secateur.trace.interceptor import uncompiled
 
 Events: TypeAlias = "dict[int, tuple[Any, Any]]"
-"""What the dense and the cut model are at, by the number of the batch: both read, or both join a sum."""
+"""The events of the dense and the cut model by batch number: both are a `Read`, or both a `Joined` sum."""
 
-TINY = 1e-3  # a scale that is this much smaller than the largest hides what is behind it
+TINY = 1e-3  # channels whose scale is smaller than this share of the largest are not solved for
 
 
 class Layerwise:
-    """Solves for the weights of `model`, cut from that of `graph` by `plan`, in the order in which they read."""
+    """Solves for the weights of the cut model of a task, in the order in which they run."""
 
     def __init__(self, task: Task, ends: Ends, constants: Constants, *, places: int = PLACES):
         self.graph, self.model, self.plan, self.batches = task.graph, task.model, task.plan, task.batches
@@ -47,12 +49,12 @@ class Layerwise:
         self.ridges: dict[str, float] = {}
 
     def run(self) -> tuple[list[Any], list[Any]]:
-        """Solve for every weight; gives the outputs of both models, batch by batch."""
+        """Solve for every weight and return the outputs of the dense and the cut model, batch by batch."""
         dense = [Strand(self._body(self.graph.model, batch)) for batch in self.batches]
         cut = [Strand(self._body(self.model, batch)) for batch in self.batches]
-        with (
-            uncompiled()
-        ):  # around all of them: they end in another order than they begin, and would put back each other's
+        # `uncompiled` encloses all strands: they end in another order than they start, and each would restore the state
+        # of another one.
+        with uncompiled():
             try:
                 self._meet(dense, cut)
             finally:
@@ -61,25 +63,27 @@ class Layerwise:
         return [strand.result for strand in dense], [strand.result for strand in cut]
 
     def _body(self, model: nn.Module, batch: CalibrationBatch) -> Callable[[Callable[[Any], Any]], Any]:
-        """One run of a model, which stops at every weight that is to be solved for, and at the sums of `joining`."""
+        """Return the body of one run, which pauses at every weight to be solved for and at the sums of `joining`."""
         joining = self.ends.joining
         alone = self.ends.solvable - joining
 
         def body(pause: Callable[[Any], Any]) -> Any:
-            def hear(read: Read) -> None:
+            def on_read(read: Read) -> None:
                 name = read.reader.weight
                 if name in alone:
                     pause(read)
 
-            walk = Walk(model, self.graph, hear, pause, joining)
+            walk = Walk(model, self.graph, on_read, pause, joining)
             with torch.no_grad(), walk.running():
                 return batch.call.run(model)
 
         return body
 
     def _meet(self, dense: Sequence[Strand], cut: Sequence[Strand]) -> None:
-        """Bring all runs to the next place, solve there, and go on. Where values decide what runs, the runs of some
-        batches never get there, and tell nothing of that weight."""
+        """Bring all runs to the next weight, solve for it, and continue.
+
+        With data-dependent control flow, some batches never reach a weight; they do not contribute to its solution.
+        """
         for strand in (*dense, *cut):
             strand.advance()
         while not all(strand.done for strand in cut):
@@ -95,18 +99,16 @@ class Layerwise:
             self._reach(strand, None)
 
     def _place(self, name: str) -> int:
-        """The place of a weight in the order in which weights read, or join a sum."""
+        """Return the position of a weight in the order in which weights run or join a sum."""
         return self.ends.order[name]
 
     def _reach(self, strand: Strand, name: str | None) -> None:
-        """Let a run go on to a place, or past where that would be; to its end, without a name."""
+        """Advance a run to a weight, or past its position; to the end of the run if `name` is None."""
         while not strand.done and (name is None or self._place(_name(strand.event)) < self._place(name)):
             strand.advance(_answer(strand.event, None))
 
-    # --- one weight ---
-
     def _solve(self, name: str, events: Events) -> WeightChange | None:
-        """Make a weight anew from what all batches tell; None where it already reads what it always read."""
+        """Solve for a weight from all batches and update it; None where its inputs have not changed."""
         if all(_alike(dense, cut) for dense, cut in events.values()):
             return None
         read = _read(next(iter(events.values()))[1])
@@ -122,7 +124,7 @@ class Layerwise:
         return WeightChange(weight, shift if constant else None)
 
     def _matrix(self, read: Read) -> Tensor:
-        """(groups, features + 1, outputs), in float64; the bias last."""
+        """Return a weight with its bias in the last row: (groups, features + 1, outputs), float64."""
         matrix = matrix_of(read.weight.detach().double(), read.reader.dim, read.groups)
         bias = torch.zeros_like(matrix[:, :1])
         if read.bias is not None:
@@ -130,7 +132,7 @@ class Layerwise:
         return torch.cat([matrix, bias], 1).cpu()
 
     def _rows(self, name: str, events: Events, start: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """What the weight reads now, and what is to come of it."""
+        """Yield the current inputs of the weight and its wanted outputs, batch by batch."""
         for i, (dense, cut) in events.items():
             seen = self._drawn(i, name, _read(cut), _read(cut).x)
             if isinstance(cut, Joined):
@@ -143,18 +145,18 @@ class Layerwise:
         return rows(x, read.channel, read.window, read.groups, self.places, torch.Generator().manual_seed(seed))
 
     def _wanted(self, batch: int, name: str, read: Read, groups: int) -> Tensor:
-        """What the dense model makes here, of the outputs that are kept."""
+        """Return the output of the dense model here, restricted to the kept outputs."""
         made = applied(self._drawn(batch, name, read, read.x), self._matrix(read)).flatten(1)
         kept = self._kept(name)
         made = made if kept is None else made[:, torch.tensor(kept, device=made.device)]
         return made.unflatten(1, (groups, -1))
 
     def _kept(self, name: str) -> list[int] | None:
-        """The outputs of a weight that are kept, or None for all."""
+        """Return the kept outputs of a weight, or None for all."""
         return self.plan.positions(name)[self.ends.out_dims[name]] if name in self.plan.sites else None
 
     def _wanted_of_sum(self, batch: int, name: str, dense: Joined, cut: Joined, seen: Tensor, start: Tensor) -> Tensor:
-        """What makes the sum what it is in the dense model, whatever the other operand has become."""
+        """Return the output that makes the sum equal to that of the dense model, given the current other operand."""
         seed = zlib.crc32(f"{self.seed} {batch} {name}".encode())
         kept, total = self._kept(name), dense.total
         if kept is not None:
@@ -171,13 +173,13 @@ class Layerwise:
 
 @dataclass(frozen=True, slots=True)
 class WeightChange:
-    """What was added to a weight, and to its bias or to what stands for it."""
+    """The change of a weight, and of its bias or the constant in its place."""
 
     weight: Tensor
     shift: Tensor | None
 
     def of(self, read: Read) -> Tensor:
-        """By how much the result changes."""
+        """Return the change of the output."""
         if read.window is None:
             x = read.x.movedim(read.channel, -1)
             out = F.linear(x, self.weight if read.reader.dim == 1 else self.weight.T, self.shift)
@@ -186,7 +188,7 @@ class WeightChange:
 
 
 def _answer(event: Any, change: WeightChange | None) -> Any:
-    """The sum as it is with the change, where a run waits at one."""
+    """Return the sum with the change applied, if a run waits at a sum."""
     if not isinstance(event, Joined):
         return None
     if change is not None:
@@ -206,7 +208,7 @@ def _name(event: Any) -> str:
 
 
 def _matches(dense: Any, cut: Any) -> bool:
-    """Whether both models are at the same weight, and read at the same places there."""
+    """Return whether both models are at the same weight, with inputs of the same shape except for channels."""
     if _name(dense) != _name(cut):
         return False
     a, b = _read(dense), _read(cut)
@@ -215,7 +217,7 @@ def _matches(dense: Any, cut: Any) -> bool:
 
 
 def _alike(dense: Any, cut: Any) -> bool:
-    """Whether nothing has changed so far in what a weight reads, and in what its result is added to."""
+    """Return whether the inputs of a weight, and what its output is added to, are unchanged so far."""
     if isinstance(cut, Joined):
         return _alike(dense.tail.read, cut.tail.read) and torch.equal(dense.other, cut.other)
     return dense.x.shape == cut.x.shape and torch.equal(dense.x, cut.x)

@@ -1,7 +1,13 @@
-"""What the dense model's moments alone can make good: constants, and least squares in one pass.
+"""Recovery from input moments of the dense model: mean shift, and least squares in one pass.
 
-Both read what every weight of the dense model reads. They do not see what the cut changes on the way to a layer;
+Both use the inputs of every weight in the dense model. They do not see how the cut changes the inputs of later layers;
 `secateur.recover.layerwise` does.
+
+Reference:
+    Mean shift: Berisha et al., "Variance-Based Pruning for Accelerating and Compressing Trained Networks", ICCV 2025
+    (the mean of a removed activation is moved into the next bias). Least squares: He, Zhang and Sun, "Channel Pruning
+    for Accelerating Very Deep Neural Networks", ICCV 2017, equation 4 (least-squares reconstruction), with a ridge
+    penalty. Solving all layers in one pass is our own simplification.
 """
 
 from __future__ import annotations
@@ -20,20 +26,23 @@ from secateur.terms import positions
 
 
 class FromMoments:
-    """Adds to the weights of a cut model what the moments of the dense one say."""
+    """Corrects the weights of a cut model from the input moments of the dense one."""
 
     def __init__(self, task: Task, ends: Ends, constants: Constants):
-        assert task.statistics is not None, "the step says what it needs"
+        assert task.statistics is not None, "the step declares the statistics that it needs"
         self._task, self._ends, self._constants, self._statistics = task, ends, constants, task.statistics
         self._dense = dict(task.graph.model.named_parameters(remove_duplicate=False))
         self._cut = dict(task.model.named_parameters(remove_duplicate=False))
         self._keep = kept_by_axis(task.graph, task.plan)
 
     def shift(self) -> int:
-        """Push the mean of what removed units gave into the bias of what read them; gives the number of biases.
+        """Add the mean contribution of removed channels to the bias of each weight that read them.
 
-        b += sum over removed channels i of w_i E[x_i]. In a convolution w_i is summed over the kernel, as if there were
-        no border.
+        b += sum over removed channels i of w_i E[x_i]. In a convolution, w_i is summed over the kernel, which ignores
+        padding.
+
+        Returns:
+            The number of biases that changed.
         """
         changed = 0
         for name in sorted(self._ends.solvable):
@@ -50,10 +59,14 @@ class FromMoments:
         return changed
 
     def least_squares(self, ridge: float) -> int:
-        """Give each weight that lost some of what it reads the best one for what is left; gives the number of weights.
+        """Replace each weight that lost inputs by the least-squares solution on the remaining inputs.
 
-        With second moments H of what the dense weight W reads (a constant 1 behind) and K the features that are kept,
-        it changes by (H_KK + r)^-1 (H_K W - H_KK W_K), r being `ridge` times the mean second moment of K.
+        H are the second moments of the inputs of the dense weight W, with a constant 1 appended, and K the kept
+        features. The weight changes by (H_KK + r)^-1 (H_K W - H_KK W_K), where r is `ridge` times the mean second
+        moment of K.
+
+        Returns:
+            The number of weights that changed.
         """
         changed = 0
         for name in sorted(self._ends.solvable):
@@ -83,8 +96,8 @@ class FromMoments:
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A dense and a cut weight as matrices, (groups, features, outputs). places: the dense features that are kept,
-    (kept groups, kept features), counted through the groups; kept: the outputs that are, likewise, or None for all."""
+    """A dense and a cut weight as matrices, (groups, features, outputs). places: the kept dense features, (kept groups,
+    kept features), numbered across groups; kept: the kept outputs, numbered likewise, or None for all."""
 
     dense: Tensor
     cut: Tensor
@@ -96,14 +109,14 @@ class _Pair:
         return self.places.numel() == self.dense.shape[0] * self.dense.shape[1]
 
     def outputs(self, made: Tensor) -> Tensor:
-        """(groups, rows, outputs) of the dense weight -> (kept groups, rows, kept outputs)."""
+        """Select kept outputs: (groups, rows, outputs), dense -> (kept groups, rows, kept outputs)."""
         if self.kept is None:
             return made
         flat = made.transpose(0, 1).flatten(1)[:, self.kept]
         return flat.unflatten(1, (self.cut.shape[0], -1)).transpose(0, 1)
 
     def change(self, gram: Tensor, ridge: float, *, constant: bool) -> Tensor:
-        """gram: (groups, features + 1, features + 1) -> (kept groups, kept features + 1, kept outputs)."""
+        """Solve for the change: gram (groups, f + 1, f + 1) -> (kept groups, kept f + 1, kept outputs)."""
         features = self.dense.shape[1]
         made = self.outputs(gram[:, :, :-1] @ self.dense)  # all features against the results
         group = self.places[:, 0] // features

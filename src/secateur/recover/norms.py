@@ -1,4 +1,9 @@
-"""Statistics of batch norms, taken anew on what the cut model gives them."""
+"""Re-estimation of batch-norm statistics on the activations of the cut model.
+
+Reference:
+    Li et al., "EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning", ECCV 2020, section 3.3
+    (adaptive batch normalization).
+"""
 
 from __future__ import annotations
 
@@ -15,10 +20,10 @@ from secateur.statistics.batches import CalibrationBatch
 def estimate_norms(model: nn.Module, batches: Sequence[CalibrationBatch]) -> int:
     """Replace the running mean and variance of each batch norm by their averages over the batches, in place.
 
-    Every batch counts by the number of its examples. Gives the number of norms.
+    Every batch counts by the number of its examples.
 
-    Li et al., "EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning", ECCV 2020, section 3.3
-    (adaptive batch normalization).
+    Returns:
+        The number of norms.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     with _averaging(norms), torch.no_grad():
@@ -33,7 +38,7 @@ def estimate_norms(model: nn.Module, batches: Sequence[CalibrationBatch]) -> int
 
 @contextmanager
 def _averaging(norms: Sequence[_BatchNorm]) -> Iterator[None]:
-    """Within, these norms learn from each batch as in training; all else stays in evaluation mode."""
+    """Put these norms into training mode within the context; everything else stays in evaluation mode."""
     before = [(norm, norm.training, norm.momentum) for norm in norms]
     try:
         for norm in norms:

@@ -1,8 +1,13 @@
-"""Least squares for a weight: make of what it reads now what it made of what it read before.
+"""Regularized least squares for one weight: reproduce the wanted outputs from the current inputs.
 
-With rows u of features (a constant 1 behind) and rows t of results, W minimises |u W - t|² + ridge |W - W0|², the
-constant's row free. The ridge is the one of `RIDGES` (times the mean of the features' second moments) that does best
-on rows which the solution has not seen.
+With rows u of features (a constant 1 appended) and rows t of wanted outputs, W minimizes |u W - t|² + ridge |W - W0|²,
+where W0 is the current weight and the constant's row is not penalized. The ridge is the value of `RIDGES` (times the
+mean second moment of the features) with the least error on held-out rows.
+
+Reference:
+    Hoerl and Kennard, "Ridge Regression: Biased Estimation for Nonorthogonal Problems", Technometrics 1970, with the
+    penalty centred on the current weight. The choice of the ridge on held-out batches, and solving by blocks of
+    features, are our own.
 """
 
 from __future__ import annotations
@@ -17,16 +22,16 @@ from torch import Tensor
 from secateur.statistics.collectors import second_moments
 
 RIDGES = (1e-6, 1e-4, 1e-2, 1e-1, 1.0)
-HELD_OUT = 5  # of so many batches one is held out; of fewer, one of so many rows
+HELD_OUT = 5  # one batch in 5 is held out; with fewer batches, one row in 5
 BLOCK = 4096
 
 SolvedRows: TypeAlias = "Callable[[], Iterable[tuple[Tensor, Tensor]]]"
-"""Gives batches of what is read, (rows, groups, features), and of what is to come out, (rows, groups, outputs)."""
+"""Returns batches of inputs, (rows, groups, features), and of wanted outputs, (rows, groups, outputs)."""
 
 
 @dataclass
 class _Moments:
-    """gram: (groups, f + 1, f + 1), cross: (groups, f + 1, o), square: |t|²."""
+    """Accumulated moments. gram: (groups, f + 1, f + 1), cross: (groups, f + 1, o), square: |t|²."""
 
     gram: Tensor | float = 0.0
     cross: Tensor | float = 0.0
@@ -39,23 +44,29 @@ class _Moments:
             self.square += float(wanted.double().square().sum())
 
     def error(self, weight: Tensor) -> float:
-        """|u W - t|²."""
+        """Return |u W - t|² of a weight W."""
         gram, cross = self.both
         return float((weight * (gram @ weight - 2 * cross)).sum()) + self.square
 
     @property
     def both(self) -> tuple[Tensor, Tensor]:
-        """gram and cross, once something was added."""
+        """The tensors gram and cross; something must have been added."""
         assert isinstance(self.gram, Tensor)
         assert isinstance(self.cross, Tensor)
         return self.gram, self.cross
 
 
 def solved(rows: SolvedRows, start: Tensor, *, constant: bool = True, block: int = BLOCK) -> tuple[Tensor, float]:
-    """W: (groups, features + 1, outputs), the constant's row last, from `start`; and the ridge that was chosen.
+    """Solve for a weight, starting from `start`.
 
-    Without `constant` that row stays as it is. More than `block` features are solved for block by block, each for what
-    the others leave.
+    Args:
+        rows: Called several times; yields the same batches each time.
+        start: The current weight, (groups, features + 1, outputs), with the constant's row last.
+        constant: Whether the constant's row may change.
+        block: More features than this are solved for block by block, each on the residual of the others.
+
+    Returns:
+        The new weight, of the shape of `start`, and the chosen ridge.
     """
     features = start.shape[1] - 1
     weight, ridge = start.double(), RIDGES[0]
@@ -65,7 +76,7 @@ def solved(rows: SolvedRows, start: Tensor, *, constant: bool = True, block: int
 
 
 def _block(rows: SolvedRows, weight: Tensor, part: slice, constant: bool) -> tuple[Tensor, float]:
-    """Solve for the change of a block of features, and of the constant, in what is left to explain."""
+    """Solve for the change of a block of features, and of the constant, on the residual."""
     fit, held = _Moments(), _Moments()
     for fitted, seen, wanted in _split(rows()):
         left = wanted.double() - applied(seen, weight)
@@ -83,8 +94,11 @@ def _block(rows: SolvedRows, weight: Tensor, part: slice, constant: bool) -> tup
 
 
 def _split(rows: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[bool, Tensor, Tensor]]:
-    """Rows to fit and rows to hold out. Whole batches are held out where there are enough: what comes together may be
-    alike (crops of one photo), and says little of what is new."""
+    """Yield rows with whether they are fitted (True) or held out (False).
+
+    Whole batches are held out where there are enough of them: rows of one batch may be similar (crops of one photo),
+    and would overestimate how well the solution generalizes.
+    """
     first: list[tuple[Tensor, Tensor]] = []
     for number, (seen, wanted) in enumerate(rows):
         if number < HELD_OUT - 1:
@@ -100,7 +114,7 @@ def _split(rows: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[bool, Tensor
 
 
 def applied(seen: Tensor, weight: Tensor) -> Tensor:
-    """(rows, groups, f) and (groups, f + 1, o) -> (rows, groups, o), in the precision of what is seen."""
+    """Apply a weight to inputs: (rows, groups, f) and (groups, f + 1, o) -> (rows, groups, o)."""
     plain = weight.to(seen.device, torch.promote_types(seen.dtype, torch.float32))
     return torch.einsum("rgf,gfo->rgo", seen.to(plain.dtype), plain[:, :-1]).double() + plain[:, -1].double()
 

@@ -1,4 +1,4 @@
-"""The steps of recovery by name, and the verb that takes them."""
+"""The recovery steps, their registry, and `recover_`, which applies them to a cut model."""
 
 from __future__ import annotations
 
@@ -34,27 +34,36 @@ from secateur.statistics.batches import batches
 from secateur.statistics.sums import PLACES, Statistics
 
 StepSums: TypeAlias = "tuple[dict[Added, Tensor], dict[str, Any]]"
-"""Parameters that a step adds, with their values, and figures that it reports."""
+"""The parameters that a step adds, with their values, and the figures that it reports."""
 
 
 @runtime_checkable
 class Step(Protocol):
-    """One way of recovery: a frozen dataclass whose fields are its options. needs: of calibration's statistics."""
+    """The interface of a recovery step: a frozen dataclass whose fields are its options.
+
+    `name` is what `recover=` takes, and `needs` lists the statistics that calibration must collect
+    (`secateur.statistics.NEEDS`).
+    """
 
     name: ClassVar[str]
     needs: ClassVar[frozenset[str]]
 
     def __call__(self, task: Task) -> StepSums:
-        """Change the weights of the task's model in place."""
+        """Change the weights of the task's model in place.
+
+        Returns:
+            The parameters that the step adds, with their values, and the figures that it reports.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Norms:
-    """Running mean and variance of every batch norm, averaged over the calibration batches.
+    """Step "norms": re-estimate the running mean and variance of every batch norm over the calibration batches.
 
-    Li et al., "EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning", ECCV 2020, section 3.3
-    (adaptive batch normalization).
+    Reference:
+        Li et al., "EagleEye: Fast Sub-net Evaluation for Efficient Neural Network Pruning", ECCV 2020, section 3.3
+        (adaptive batch normalization).
     """
 
     name: ClassVar[str] = "norms"
@@ -66,9 +75,14 @@ class Norms:
 
 @dataclass(frozen=True)
 class MeanShift:
-    """The mean of what removed units gave goes into the biases of what read them. add_bias: layers without one get one.
+    """Step "shift": add the mean contribution of removed units to the biases of the weights that read them.
 
-    As the constant part of what was removed is kept in Variance-Based Pruning (Berisha et al., ICCV 2025).
+    Args:
+        add_bias: Whether layers without a bias get one.
+
+    Reference:
+        Berisha et al., "Variance-Based Pruning for Accelerating and Compressing Trained Networks", ICCV 2025, which
+        moves the mean of removed activations into the next bias.
     """
 
     add_bias: bool = True
@@ -84,11 +98,14 @@ class MeanShift:
 
 @dataclass(frozen=True)
 class MomentLeastSquares:
-    """Least squares for every weight that lost what it reads, from second moments of the dense model, in one pass.
+    """Step "lsq_moments": least squares in one pass for every weight that lost inputs, from moments of the dense model.
 
-    ridge: times the mean second moment of what is read. add_bias: layers without a bias get one.
+    Args:
+        ridge: The ridge penalty, as a multiple of the mean second moment of the inputs.
+        add_bias: Whether layers without a bias get one.
 
-    He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, equation 4.
+    Reference:
+        He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, equation 4.
     """
 
     ridge: float = 1e-3
@@ -105,14 +122,18 @@ class MomentLeastSquares:
 
 @dataclass(frozen=True)
 class LeastSquares:
-    """Least squares for every weight, layer by layer, on what the cut model gives it: see `secateur.recover.layerwise`.
+    """Step "lsq": layer-by-layer least squares for every weight, on the inputs that it has in the cut model.
 
-    places: of an image or a sequence so many are looked at. add_bias: layers without a bias get one, where no batch
-    norm behind them can take the constant. The ridge is chosen on rows that are held out. Weights stay as they were if
-    the outputs would be further from the dense model's than before.
+    The ridge penalty is chosen on held-out rows. Weights stay as they were if the outputs would be further from those
+    of the dense model than before. `secateur.recover.layerwise` describes the method.
 
-    He, Zhang, Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, equation 4, sections 3.1
-    and 3.2.
+    Args:
+        places: The number of positions that are sampled of each image or sequence.
+        add_bias: Whether layers without a bias get one where no batch norm behind them can take the constant.
+
+    Reference:
+        He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, equation 4 and
+        its extension to whole models and residual sums.
     """
 
     places: int = PLACES
@@ -142,9 +163,21 @@ Recover: TypeAlias = "str | Step | Sequence[str | Step]"
 
 
 def named_steps(recover: Recover) -> list[Step]:
-    """The steps that `recover=` asks for: names, or steps with options. Raises `InputError` for an unknown name."""
+    """Return the recovery steps of a `recover=` argument.
+
+    Args:
+        recover: The name of a step in `STEPS`, a step with options, or a list of these.
+
+    Returns:
+        The steps, in order.
+
+    Raises:
+        InputError: A name is unknown, or an entry is not a step.
+    """
     if not isinstance(recover, (str, Step, list, tuple)):
-        raise InputError(f"recover={recover!r}; give one of {', '.join(STEPS)}, or a list of steps")
+        raise InputError(
+            f"recover={recover!r} is not a recovery step\ngive one of {', '.join(STEPS)}, or a list of steps"
+        )
     asked = [recover] if isinstance(recover, (str, Step)) else list(recover)
     found: list[Step] = []
     for one in asked:
@@ -154,12 +187,12 @@ def named_steps(recover: Recover) -> list[Step]:
             found.append(one)
         else:
             near = nearest(str(one), STEPS) if isinstance(one, str) else ""
-            raise InputError(f"no recovery step is {one!r}{near}\nknown: {', '.join(STEPS)}")
+            raise InputError(f"unknown recovery step {one!r}{near}\nknown: {', '.join(STEPS)}")
     return found
 
 
 def needs_of(recover: Recover) -> frozenset[str]:
-    """What calibration must collect for these steps."""
+    """Return the names of the statistics that calibration must collect for the steps of a `recover=` argument."""
     return frozenset().union(*(step.needs for step in named_steps(recover)))
 
 
@@ -174,22 +207,35 @@ def recover_(
     statistics: Statistics | None = None,
     seed: int = 0,
 ) -> Plan:
-    """Recover a cut model in place, step by step; gives its plan, which names the steps and what they added.
+    """Recover a cut model in place, step by step. If a step fails, the model is left as it was.
 
-    model: what `cut` made by `plan` of the model of `graph`, which is only read. data: calibration batches, as for
-    `secateur.statistics.calibrate`; all of them are held at once. statistics: of the dense model, for steps that need
-    them. All or nothing: a step that fails leaves the model as it was.
+    Args:
+        model: The model that `cut` made by `plan` from the model of `graph`.
+        graph: The Graph of the dense model, which is only read.
+        plan: The Plan of the cut.
+        data: Calibration batches, as for `secateur.statistics.calibrate`. All of them are held in memory.
+        recover: A name in `STEPS`, a step with options, or a list of these.
+        statistics: Statistics of the dense model, for steps that need them.
+        seed: The same seed gives the same weights.
 
-    Raises `InputError` for unknown steps, data that hold nothing, statistics that lack what a step needs, and weights
-    that wear masks where a step solves for them.
+    Returns:
+        The plan, extended by the steps and the parameters that they added.
 
-    >>> import secateur
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-    >>> graph = secateur.trace(net, torch.zeros(1, 4))
-    >>> plan = secateur.plan(graph, "channels=0.5")
-    >>> small = secateur.cut(net, plan)
-    >>> recover_(small, graph, plan, [torch.randn(64, 4)], "lsq").recovery[0].step
-    'lsq'
+    Raises:
+        InputError: A step is unknown, the data are empty, the statistics lack what a step needs, or a step would solve
+            for a masked weight.
+
+    Example:
+        >>> import secateur
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> graph = secateur.trace(net, torch.zeros(1, 4))
+        >>> plan = secateur.plan(graph, "channels=0.5")
+        >>> small = secateur.cut(net, plan)
+        >>> recover_(small, graph, plan, [torch.randn(64, 4)], "lsq").recovery[0].step
+        'lsq'
+
+    Reference:
+        Each step names its paper; see `Norms`, `MeanShift`, `LeastSquares` and `MomentLeastSquares`.
     """
     steps = named_steps(recover)
     _check_needs(steps, statistics)
@@ -234,16 +280,24 @@ def _recovered(
 
 @dataclass(frozen=True)
 class Recovering:
-    """Steps of recovery as a function of a cut model and its plan: what `search` and `sensitivity` take as `finish`.
+    """`recover_` as a function of a cut model and its plan, which `search` and `sensitivity` take as `finish`.
 
-    >>> import secateur
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-    >>> graph, x = secateur.trace(net, torch.zeros(1, 4)), torch.randn(64, 4)
-    >>> wanted = net(x).detach()
-    >>> finish = Recovering(graph, [x], "lsq")
-    >>> found = secateur.sensitivity(graph, lambda m: (m(x) - wanted).square().mean(), ratios=[0.5], finish=finish)
-    >>> len(found.curve("0").points)
-    1
+    Args:
+        graph: The Graph of the dense model.
+        data: Calibration batches.
+        recover: A name in `STEPS`, a step with options, or a list of these.
+        statistics: Statistics of the dense model, for steps that need them.
+        seed: As for `recover_`.
+
+    Example:
+        >>> import secateur
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> graph, x = secateur.trace(net, torch.zeros(1, 4)), torch.randn(64, 4)
+        >>> wanted = net(x).detach()
+        >>> finish = Recovering(graph, [x], "lsq")
+        >>> found = secateur.sensitivity(graph, lambda m: (m(x) - wanted).square().mean(), ratios=[0.5], finish=finish)
+        >>> len(found.curve("0").points)
+        1
     """
 
     graph: Graph
@@ -257,33 +311,30 @@ class Recovering:
         recover_(model, self.graph, plan, self.data, self.recover, statistics=self.statistics, seed=self.seed)
 
 
-# --- around a step --------------------------------------------------------------------------------------------------
-
-
 def _check_needs(steps: Sequence[Step], statistics: Statistics | None) -> None:
     have = frozenset() if statistics is None else statistics.needs
     for step in steps:
         lacking = step.needs - have
         if lacking:
             raise InputError(
-                f"the recovery step {step.name!r} needs {', '.join(map(repr, sorted(lacking)))}; give "
-                f"statistics=secateur.statistics.calibrate(graph, batches, needs={sorted(step.needs)})"
+                f"the recovery step {step.name!r} needs {', '.join(map(repr, sorted(lacking)))}\n"
+                f"give statistics=secateur.statistics.calibrate(graph, batches, needs={sorted(step.needs)})"
             )
 
 
 def _check_masks(steps: Sequence[Step], model: nn.Module) -> None:
-    """What is solved for is a whole weight, of which a mask would let through a part."""
+    """Raise `InputError` for masked weights: steps solve for whole weights, of which a mask would pass only a part."""
     masked, solving = next(iter(worn(model)), None), [step.name for step in steps if step.name != Norms.name]
     if masked is not None and solving:
         raise InputError(
             f"the recovery step {solving[0]!r} solves for whole weights, and {masked} wears a mask\n"
-            "recover first and mask then; recover='norms' goes with masks"
+            "recover first and mask afterwards; recover='norms' works with masks"
         )
 
 
 @contextmanager
 def _evaluating(*models: nn.Module) -> Iterator[None]:
-    """Within, models are in evaluation mode."""
+    """Put models into evaluation mode within the context."""
     before = [(module, module.training) for model in models for module in model.modules()]
     try:
         for model in models:
@@ -296,7 +347,7 @@ def _evaluating(*models: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _constants(task: Task, add_bias: bool) -> Iterator[tuple[Any, Constants]]:
-    """Where results go, and where constants can; whatever happens, no bias stays that the plan does not know."""
+    """Yield where outputs go and where constants can be added; remove the new biases even after an error."""
     ends = rehearsed(task.graph, task.model, task.batches[0])
     constants = Constants(task.model, ends, ends.solvable, new=add_bias and not task.graph.run.source.uniform)
     try:
@@ -311,13 +362,13 @@ def _outputs(task: Task) -> list[list[Tensor]]:
 
 
 def _picked(graph: Graph, output: Any) -> list[Tensor]:
-    """The floating-point tensors of an output, as the trace was told to pick them."""
+    """Return the floating-point tensors of an output that the trace's `outputs=` selects."""
     picked = graph.run.source.outputs(output) if graph.run.source.outputs is not None else output
     return [tensor.detach() for tensor in tensors_in(picked) if tensor.is_floating_point()]
 
 
 def _error(found: Sequence[Sequence[Tensor]], wanted: Sequence[Sequence[Tensor]]) -> float:
-    """|found - wanted|² / |wanted|² over all outputs of all batches; infinite where that is no number."""
+    """Return |found - wanted|² / |wanted|² over all outputs of all batches; infinity instead of NaN."""
     off = size = 0.0
     for a, b in zip(found, wanted, strict=True):
         for x, y in zip(a, b, strict=True):

@@ -1,4 +1,4 @@
-"""What every recovery step is given."""
+"""The input of a recovery step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from secateur.statistics.sums import Statistics
 
 @dataclass(frozen=True)
 class Task:
-    """A model that was cut from that of `graph` by `plan`, and calibration data for both."""
+    """A model that was cut by `plan` from the model of `graph`, and calibration data for both."""
 
     graph: Graph
     model: nn.Module

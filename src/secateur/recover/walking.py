@@ -1,7 +1,11 @@
-"""Follow what a weight makes to where it is judged: through the norm behind it, to the sum that it joins.
+"""Tracking of a weight's output through the norm behind it to the residual sum that it joins.
 
-A residual sum tells more than the layer alone: what earlier layers got wrong can be made good here. So a layer whose
-result goes nowhere but, through a norm in evaluation mode or a scale, into a sum is solved for at that sum.
+At a residual sum, a layer can also correct the errors of earlier layers. A layer whose output goes only into a sum,
+directly or through a norm in evaluation mode or a scale, is therefore solved for at that sum.
+
+Reference:
+    He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017, solve for the
+    last layer of a residual branch at the sum. Finding the sums in a running model is our own.
 """
 
 from __future__ import annotations
@@ -27,9 +31,9 @@ HARMLESS = frozenset({"__get__", "size", "dim", "stride", "is_contiguous", "__le
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """A tensor is scale * y + shift, channel by channel, where y is what a weight made of what it read.
+    """Marks a tensor as scale * y + shift, channel by channel, where y is the output of a weight.
 
-    mean: the running mean of the first norm behind the weight, if nothing came before it.
+    mean: the running mean of the norm directly behind the weight, if there is one.
     """
 
     read: Read
@@ -44,7 +48,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A sum in which one operand is what became of a weight's result: the tail, the other operand, and the sum."""
+    """A sum of an operand that derives from a weight's output, marked by its tail, and another one."""
 
     tail: Tail
     other: Tensor
@@ -53,28 +57,26 @@ class Joined:
 
 @dataclass
 class Ends:
-    """What a rehearsal found of each weight: how often it reads, whether its result ends in a sum, which running mean
-    can take a constant for it."""
+    """The findings of a rehearsal for each weight: how often it runs, whether its output ends in a sum, and which
+    running mean can take a constant for it."""
 
     reads: dict[str, int] = field(default_factory=dict)
     uses: dict[str, int] = field(default_factory=dict)
     joins: set[str] = field(default_factory=set)
     means: dict[str, Tensor] = field(default_factory=dict)
-    bare: set[str] = field(default_factory=set)  # used as they are, before any norm
+    bare: set[str] = field(default_factory=set)  # used directly, before any norm
     biases: dict[str, Tensor] = field(default_factory=dict)
-    outputs: dict[str, int] = field(default_factory=dict)  # how many channels come out
-    out_dims: dict[str, int] = field(default_factory=dict)  # along which dimension of the weight
+    outputs: dict[str, int] = field(default_factory=dict)  # the number of output channels
+    out_dims: dict[str, int] = field(default_factory=dict)  # the output dimension of the weight
     spread: set[str] = field(default_factory=set)  # transposed convolutions
-    order: dict[str, int] = field(
-        default_factory=dict
-    )  # in which they read; of those that join a sum, in which they do
+    order: dict[str, int] = field(default_factory=dict)  # in which weights run, or join a sum
 
     def next(self) -> int:
-        """A place in the order, behind all so far."""
+        """Return the next position in the order."""
         return max(self.order.values(), default=-1) + 1
 
     def note(self, read: Read) -> None:
-        """A weight has read once more."""
+        """Record one run of a weight."""
         name = read.reader.weight
         self.reads[name] = self.reads.get(name, 0) + 1
         self.order.setdefault(name, self.next())
@@ -87,34 +89,34 @@ class Ends:
 
     @property
     def solvable(self) -> set[str]:
-        """Those that read once, and whose results do not overlap."""
+        """The weights that run once and whose outputs do not overlap."""
         return {name for name, times in self.reads.items() if times == 1 and name not in self.spread}
 
     def mean(self, name: str) -> Tensor | None:
-        """The running mean that all of a weight's result goes through, if nothing else does."""
+        """Return the running mean that all of a weight's output, and nothing else, goes through, or None."""
         found = self.means.get(name)
         shared = sum(found is other for other in self.means.values()) > 1
         return None if found is None or shared or name in self.bare or self.reads.get(name) != 1 else found
 
     @property
     def joining(self) -> set[str]:
-        """Those whose result ends in one sum and nowhere else."""
+        """The solvable weights whose output ends in one sum and nowhere else."""
         return {name for name in self.joins & self.solvable if self.uses.get(name) == 1}
 
 
 class Walk(Listener):
-    """Runs a model; `joined` hears of every sum that the result of one of `followed` ends in, and gives the sum."""
+    """A listener that replaces every sum in which the output of a `followed` weight ends by the result of `joined`."""
 
     def __init__(
         self,
         model: nn.Module,
         graph: Graph,
-        hear: Callable[[Read], Tensor | None],
+        on_read: Callable[[Read], Tensor | None],
         joined: Callable[[Joined], Tensor],
         followed: Collection[str] | None,
         ends: Ends | None = None,
     ):
-        super().__init__(model, graph.readers, hear)
+        super().__init__(model, graph.readers, on_read)
         self._joined, self._followed, self._ends = joined, followed, ends
         self._order: list[str] = []
 
@@ -144,7 +146,7 @@ class Walk(Listener):
             return out
         for tail in tails:
             self._use(tail)
-        # Where a sum was written over the other operand, that is what is left of it without the marked one.
+        # Where an in-place sum overwrote the other operand, subtracting the marked one restores it.
         pair = self._pair(args, out) if func in SUMS and len(args) == 2 and not kwargs else None
         if isinstance(out, Tensor) and hasattr(out, _MARK):  # written in place
             delattr(out, _MARK)
@@ -157,8 +159,10 @@ class Walk(Listener):
         return self._joined(Joined(tail, other, out))
 
     def _pair(self, args: tuple[Any, ...], out: Any) -> tuple[Tail, Tensor] | None:
-        """The operand to be solved for, and the other one; of two that could be, the one that was made last, as the
-        faults of the other are known by then. Neither may be broadcast."""
+        """Return the tail to be solved for and the other operand, or None where one is broadcast.
+
+        If both operands have a tail, the later one is chosen, because the errors of the earlier one are known by then.
+        """
         a, b = args
         if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape == out.shape):
             return None
@@ -176,7 +180,7 @@ class Walk(Listener):
 
 
 def rehearsed(graph: Graph, model: nn.Module, batch: CalibrationBatch) -> Ends:
-    """Run the cut model on a batch to see where each weight's result goes."""
+    """Run the cut model on a batch to find where each weight's output goes."""
     ends = Ends()
     walk = Walk(model, graph, lambda read: None, lambda joined: joined.total, None, ends)
     with torch.no_grad(), walk.running():
@@ -195,7 +199,7 @@ def _tails(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tail]:
 
 
 def _carried(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tail | None:
-    """What becomes of a tail in a function that scales and shifts it channel by channel."""
+    """Return the tail after a function that scales and shifts it channel by channel; None for other functions."""
     tail = getattr(args[0], _MARK, None) if args and isinstance(args[0], Tensor) else None
     if tail is None:
         return None
@@ -227,7 +231,7 @@ def _normed(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tail | None:
-    """Batch norm by running statistics: gamma (y - mean) / sqrt(var + eps) + beta."""
+    """Return the tail after a batch norm in evaluation mode, gamma (y - mean) / sqrt(var + eps) + beta."""
     if training or running_mean is None or running_var is None:
         return None
     factor = (running_var + eps).rsqrt()
