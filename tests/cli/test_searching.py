@@ -50,9 +50,18 @@ MALFORMED = {
     "a number": (["--target", "macs=0.5", "--max-drop", "1"], "--max-drop finds how much remains"),
     "two targets": (["--target", "macs", "--target", "params", "--max-drop", "1"], "it takes one --target without a"),
     "no target": (["--max-drop", "1"], "write --target macs --max-drop 1.0"),
-    "unknown kind": (["--target", "mac", "--max-drop", "1"], "--target 'mac'; did you mean 'macs'"),
-    "negative": (["--target", "macs", "--max-drop", "-1"], "--max-drop -1.0: give how much worse"),
-    "tolerance": (["--target", "macs", "--max-drop", "1", "--tolerance", "2"], "--tolerance 2.0: give the share"),
+    "unknown kind": (
+        ["--target", "mac", "--max-drop", "1"],
+        "--target 'mac' is not a kind of target; did you mean 'macs'",
+    ),
+    "negative": (
+        ["--target", "macs", "--max-drop", "-1"],
+        "--max-drop -1.0 is not a finite number from 0 up\ngive how much worse",
+    ),
+    "tolerance": (
+        ["--target", "macs", "--max-drop", "1", "--tolerance", "2"],
+        "--tolerance 2.0 is not between 0 and 1\ngive the share",
+    ),
     "no data": (["--target", "macs", "--max-drop", "1"], "--max-drop needs data: add --data mnist"),
     "direction alone": (["--target", "macs=0.5", "--lower-is-better"], "--lower-is-better is given without --max-drop"),
     "probes alone": (["--target", "macs=0.5", "--probes", "p.json"], "--probes is given without --max-drop"),
@@ -72,5 +81,6 @@ def test_malformed(secateur: Command, case: str) -> None:
 def test_a_drop_that_no_cut_obeys(secateur: Command, search: tuple[object, ...]) -> None:
     (secateur.folder / "worse.py").write_text("N = [0]\ndef worse(*_):\n    N[0] -= 1\n    return N[0]")
     message = secateur.fails(*search, "--metric", f"{secateur.folder}/worse.py:worse", "--max-drop", "0", "--out", "o")
-    assert "no cut was found that costs at most 0 of the metric" in message
+    assert "no cut worsens the metric, " in message
+    assert " before, by at most 0" in message
     assert "allow a larger --max-drop, or choose better (--importance, --allocation)" in message

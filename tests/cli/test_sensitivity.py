@@ -68,8 +68,11 @@ def test_a_second_run_measures_nothing_and_other_data_are_refused(secateur: Comm
 MALFORMED = {
     "no data": (["--out", "s.json"], "measuring needs data: add --data mnist"),
     "no ratios": (["--ratios", "half"], "--ratios 'half'; write shares separated by commas, as 0.75,0.5"),
-    "ratios above one": (["--ratios", "2"], "--ratios [2.0]: give shares of what remains"),
-    "another suffix": (["--plot", "s.png"], "s.png: plots are pages; name a file that ends in .html"),
+    "ratios above one": (
+        ["--ratios", "2"],
+        "--ratios [2.0] is not a list of shares between 0 and 1\ngive shares of the units that remain",
+    ),
+    "another suffix": (["--plot", "s.png"], "s.png does not end in .html\nplots are HTML pages"),
     "no folder": (["--out", "nowhere/s.json"], "there is no folder"),
 }
 

@@ -186,8 +186,8 @@ def test_a_file_of_something_else_is_refused_and_left(deaf: Graph, tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "this is no sensitivity file of secateur: JSONDecodeError"),
-        ("[]", "this is no sensitivity file of secateur: TypeError"),
+        ("", "this is not a sensitivity file of secateur: JSONDecodeError"),
+        ("[]", "this is not a sensitivity file of secateur: TypeError"),
         ('{"format": 9, "kind": "sensitivity"}', "format 9 of kind 'sensitivity', not 1 of kind 'sensitivity'"),
         ('{"format": 1, "kind": "search"}', "format 1 of kind 'search', not 1 of kind 'sensitivity'"),
         (
@@ -196,7 +196,7 @@ def test_a_file_of_something_else_is_refused_and_left(deaf: Graph, tmp_path: Pat
         ),
         (
             '{"format": 1, "kind": "sensitivity", "fingerprint": {}, "about": {}, "values": {}}',
-            "this is no sensitivity that is of use: KeyError: 'dense'",
+            "this is not a valid sensitivity file: KeyError: 'dense'",
         ),
     ],
 )
@@ -223,10 +223,10 @@ def test_a_missing_file_and_a_missing_folder(deaf: Graph, tmp_path: Path) -> Non
     [
         (math.nan, "nan is not finite"),
         (torch.tensor(math.inf), "inf is not finite"),
-        ("0.5", "a str, '0.5', is no number"),
-        (None, "a NoneType is no number"),
-        (True, "a bool, True, is no number"),
-        (torch.zeros(2), "a Tensor is no number"),
+        ("0.5", "a str, '0.5', is not a number"),
+        (None, "a NoneType is not a number"),
+        (True, "a bool, True, is not a number"),
+        (torch.zeros(2), "a Tensor is not a number"),
     ],
 )
 def test_a_value_that_is_no_number_names_axis_and_ratio(deaf: Graph, value: Any, fact: str) -> None:
@@ -238,24 +238,24 @@ def test_a_value_that_is_no_number_names_axis_and_ratio(deaf: Graph, value: Any,
     with pytest.raises(InputError) as caught:
         sensitivity(deaf, evaluate)
     message = str(caught.value)
-    assert message.startswith(f"the metric of axis 'loud' at 90% (18 of 20 steps) is of no use: {fact}\n")
-    assert "evaluate takes a model and gives one finite number" in message
+    assert message.startswith(f"the metric of axis 'loud' at 90% (18 of 20 steps) is not usable: {fact}\n")
+    assert "evaluate takes a model and must return one finite number" in message
 
 
 def test_the_dense_model_must_have_a_value_too(deaf: Graph) -> None:
-    with pytest.raises(InputError, match="the metric of the whole model is of no use: nan is not finite"):
+    with pytest.raises(InputError, match="the metric of the whole model is not usable: nan is not finite"):
         sensitivity(deaf, lambda model: math.nan)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"ratios": []}, r"ratios=\[\]: give shares of what remains, between 0 and 1"),
-        ({"ratios": [0.5, 1.0]}, r"ratios=\[0.5, 1.0\]: give shares"),
-        ({"ratios": ["0.5"]}, r"ratios=\['0.5'\]: give shares"),
-        ({"evaluate": 3}, r"evaluate=3 is no function \(model\) -> number"),
-        ({"finish": 3}, r"finish=3 is no function \(model, plan\)"),
-        ({"graph": nn.Linear(2, 2)}, "graph is a Linear; make one first"),
+        ({"ratios": []}, r"ratios=\[\] is not a list of shares between 0 and 1\ngive shares of the units that remain"),
+        ({"ratios": [0.5, 1.0]}, r"ratios=\[0.5, 1.0\] is not a list of shares"),
+        ({"ratios": ["0.5"]}, r"ratios=\['0.5'\] is not a list of shares"),
+        ({"evaluate": 3}, r"evaluate=3 is not a function \(model\) -> number"),
+        ({"finish": 3}, r"finish=3 is not a function \(model, plan\)"),
+        ({"graph": nn.Linear(2, 2)}, "graph is a Linear, not a Graph\nmake one first"),
         ({"importance": "l3"}, "no importance is named 'l3'"),
     ],
 )
@@ -265,7 +265,7 @@ def test_wrong_arguments(deaf: Graph, options: dict[str, Any], message: str) -> 
 
 
 def test_a_finish_that_gives_no_model(deaf: Graph) -> None:
-    with pytest.raises(InputError, match="finish gave a float; it changes the model in place, or gives another"):
+    with pytest.raises(InputError, match="finish returned a float\nchange the model in place, or return another model"):
         sensitivity(deaf, units, finish=lambda model, plan: 1.0)  # type: ignore[arg-type]
 
 
@@ -331,11 +331,11 @@ def test_what_costs_nothing_goes_evenly(deaf: Graph) -> None:
 def test_groups_that_were_not_measured_are_named(deaf: Graph) -> None:
     found = sensitivity(deaf, units, select="loud: protect")
     assert [curve.name for curve in found.curves] == ["quiet"]
-    with pytest.raises(InputError, match="the allocation says nothing of loud\nmeasure again with"):
+    with pytest.raises(InputError, match="the allocation has no measurement of loud\nmeasure again with"):
         secateur.plan(deaf, "macs=0.9", allocation=found)
     plan = secateur.plan(deaf, "macs=0.9", allocation=found, select=Select(protect=["loud"]))
     assert plan.axes["loud"].kept_count == 20
-    with pytest.raises(InputError, match="nothing was measured of 'loud': quiet"):
+    with pytest.raises(InputError, match="nothing was measured for 'loud'; measured: quiet"):
         found.curve("loud")
 
 
@@ -365,7 +365,7 @@ def test_what_is_no_allocation(deaf: Graph, options: dict[str, Any], message: st
 def test_the_table_is_sorted_by_sensitivity(deaf: Graph) -> None:
     found = sensitivity(deaf, Judge(deaf), ratios=[0.5, 0.25])
     lines = str(found).splitlines()
-    assert lines[0] == "0 with everything; by how much one cut changes it (lower is better)"
+    assert lines[0] == "0 for the dense model; change after cutting one group (lower is better)"
     assert lines[2].split("  ")[0] == "axes, most sensitive first"
     assert [line.split()[:2] for line in lines[3:]] == [["loud", "20"], ["quiet", "20"]]
     assert float(lines[3].split()[2]) == pytest.approx(found.curve("loud").points[0].value, rel=1e-3)
@@ -387,8 +387,8 @@ def test_a_plot_without_plotly_or_in_another_format(
     deaf: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = sensitivity(deaf, units, ratios=[0.5])
-    with pytest.raises(InputError, match=r"s.png: plots are pages; name a file that ends in .html"):
+    with pytest.raises(InputError, match=r"s.png does not end in .html\nplots are HTML pages"):
         found.plot(tmp_path / "s.png")
     monkeypatch.setitem(__import__("sys").modules, "plotly", None)
-    with pytest.raises(InputError, match=r"plots need plotly: pip install 'secateur\[plot\]'"):
+    with pytest.raises(InputError, match=r"plots need plotly\ninstall it: pip install 'secateur\[plot\]'"):
         found.plot(tmp_path / "s.html")

@@ -35,7 +35,9 @@ ASKED: dict[str, Callable[[Any], object]] = {
 @pytest.mark.parametrize("asks", ASKED)
 def test_a_metric_of_more_than_a_model(asks: str) -> None:
     mend = r"wrap it: metric=lambda model: evaluate\(model, data\)"
-    with pytest.raises(InputError, match=rf"metric takes a model, not evaluate\(model, data\); {mend}"):
+    with pytest.raises(
+        InputError, match=rf"metric is called with a model alone, not as evaluate\(model, data\)\n{mend}"
+    ):
         ASKED[asks](evaluate)
 
 
@@ -86,7 +88,7 @@ def test_what_may_take_a_model_alone(metric: Any) -> None:
     ],
 )
 def test_what_does_not_take_a_model_alone(metric: Any, call: str) -> None:
-    with pytest.raises(InputError, match=f"metric takes a model, not {call}; wrap it"):
+    with pytest.raises(InputError, match=f"metric is called with a model alone, not as {call}\nwrap it"):
         check_metric(metric)
 
 

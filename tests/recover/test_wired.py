@@ -72,7 +72,7 @@ def test_refused(options: dict[str, Any], message: str) -> None:
 
 
 def test_search_takes_one_way_to_recover() -> None:
-    with pytest.raises(InputError, match="finish= and recover= both say"):
+    with pytest.raises(InputError, match="finish= and recover= both change the cut model"):
         secateur.search(
             net(), DATA[0][0][:1], "macs", metric=lambda model: 0.0, max_drop=1.0, data=DATA, recover="lsq",
             finish=lambda model, plan: None,

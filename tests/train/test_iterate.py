@@ -222,7 +222,7 @@ def test_a_metric_that_is_no_number_is_an_error_and_the_good_stage_stays() -> No
     iteration = iterate(mlp(32), X, "macs=0.2", steps=3, metric=scripted(0.9, 0.9, float("nan")), max_drop=0.1)
     first = next(iteration)
     next(iteration)
-    with pytest.raises(PruningError, match=r"the metric of stage 2 is of no use: nan is not finite"):
+    with pytest.raises(PruningError, match=r"the metric of stage 2 is not usable: nan is not finite"):
         next(iteration)
     assert iteration.model is first.model
 
@@ -332,9 +332,9 @@ def test_recovery_and_importance_read_the_data_of_each_stage() -> None:
         ({"target": None, "select": "0: keep=1"}, TargetError, "the target is already met: the sizes of select"),
         ({"max_drop": 0.1}, InputError, "max_drop=0.1 without a metric\ngive metric=, a function"),
         ({"metric": len, "max_drop": -1}, InputError, "max_drop=-1; it is by how much the metric may get worse"),
-        ({"metric": len, "max_drop": "1"}, InputError, "max_drop='1': a str, '1', is no number"),
+        ({"metric": len, "max_drop": "1"}, InputError, "max_drop='1': a str, '1', is not a number"),
         ({"calls": torch.zeros(1, 4)}, InputError, "calls is a Tensor; pass a list of further calls"),
-        ({"metric": 0.5}, InputError, "metric=0.5 is no function (model) -> number"),
+        ({"metric": 0.5}, InputError, "metric=0.5 is not a function (model) -> number"),
         (
             {"importance": {"0": torch.ones(32)}},
             InputError,

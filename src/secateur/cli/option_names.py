@@ -22,8 +22,8 @@ WORDS = {
     r"\bdrop, recover what is cut \(finish=\), or choose better \(importance=, allocation=\)": (
         "--max-drop, or choose better (--importance, --allocation)"
     ),
-    r"\bmax_drop=(?=\S+: give)": "--max-drop ",
-    r"\btolerance=(?=\S+: give)": "--tolerance ",
+    r"\bmax_drop=(?=\S+ is not)": "--max-drop ",
+    r"\btolerance=(?=\S+ is not)": "--tolerance ",
     r"\bratios=(?=\S)": "--ratios ",
     r"\bkind=(?=')": "--target ",
     r"drop=\{\.\.\.\} or Select\(widths=\{\.\.\.\}\)": "--drop NAME=UNITS or --width NAME=COUNT",

@@ -1,4 +1,8 @@
-"""What a cut does to the user's own metric, measured: group by group, or for the whole model at ever larger cuts."""
+"""Measurements of a user's metric on cut models: group by group, or for the whole model at increasing cuts.
+
+May import every room below it (`planning`, `recover`, `apply`, `pruning`), but not `train`, `recipes` or `cli`. To
+extend it, pass any metric, and a `finish` function that is applied to each cut model before it is measured.
+"""
 
 from secateur.probing.bisection import Found, Probe, search
 from secateur.probing.curves import Sensitivity

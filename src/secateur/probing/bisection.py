@@ -1,4 +1,4 @@
-"""`search`: the largest cut that the user's own metric bears."""
+"""`search`: the largest cut whose drop in a user's metric stays within a limit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ KIND = "search"
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A cut that was tried. `remains`: the share of the target that it leaves; `drop`: how much worse it is."""
+    """A cut that was tried.
+
+    `target` is the target of the plan, `remains` the share of the kind that the cut leaves (0 to 1), `value` the metric
+    of the cut model, and `drop` how much worse it is than that of the dense model, in the metric's unit.
+    """
 
     target: str
     remains: float
@@ -51,7 +55,11 @@ class Probe:
 
 @dataclass(frozen=True)
 class Found(Pruned):
-    """The largest cut that a metric bears, with the value of the whole model and all cuts that were tried."""
+    """The result of `search`: the largest cut within the allowed drop, and all cuts that were tried.
+
+    In addition to the fields of `secateur.Pruned`: `dense` is the metric of the dense model, `value` that of the cut
+    model, `max_drop` the allowed drop, and `probes` the cuts that were tried, in order.
+    """
 
     dense: float = 0.0
     value: float = 0.0
@@ -59,7 +67,7 @@ class Found(Pruned):
     probes: tuple[Probe, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """How the cut was found, as plain data."""
+        """Return how the cut was found, as plain data for JSON."""
         return {
             "dense": self.dense,
             "value": self.value,
@@ -71,7 +79,7 @@ class Found(Pruned):
         return f"{Pruned.__str__(self)}\n\n{self.tried()}"
 
     def tried(self) -> str:
-        """The cuts that were tried, in order, as a table."""
+        """Return a table of the cuts that were tried, in order."""
         head = ("target", "value", "drop", "")
         rows = [
             (p.target, f"{p.value:.6g}", f"{p.drop:.4g}", "" if p.drop <= self.max_drop else "too much")
@@ -82,7 +90,7 @@ class Found(Pruned):
 
 
 class PlanOptions(TypedDict, total=False):
-    """What goes to `plan` as it is."""
+    """The options that are passed on to `plan`."""
 
     select: SelectLike
     drop: Drop | None
@@ -91,7 +99,7 @@ class PlanOptions(TypedDict, total=False):
 
 
 class SearchOptions(CuttingOptions, PlanOptions, JournalOptions, total=False):
-    """What `search` takes by name: how it cuts, what goes to `plan` as it is, and where values are kept."""
+    """The keyword options of `search`: how it cuts, what it passes on to `plan`, and where it keeps values."""
 
 
 @trainable
@@ -108,32 +116,37 @@ def search(
     verify: bool | None = None,
     **options: Unpack[SearchOptions],
 ) -> Found:
-    """The largest cut of `model` that costs at most `max_drop` of a metric; the model itself is left as it is.
+    """Search for the largest cut of `model` that worsens a metric by at most `max_drop`, by bisection.
 
-    The model is traced once. Where the metric is not monotone, the result is still one that was measured and obeys.
+    The model is traced once and left as it is. If the metric is not monotone, the result may not be the largest cut,
+    but it was measured and is within `max_drop`. The procedure is our own.
 
     Args:
         model: A trained model.
-        example_inputs: What it is called with, as `secateur.trace` takes it.
-        kind: What is to become small: "macs" or another kind of `secateur.cost.kinds`.
-        metric: From a model to one finite number; it gets copies in evaluation mode.
+        example_inputs: Inputs of the model, as for `secateur.trace`.
+        kind: The cost to reduce: "macs" or another kind of `secateur.cost.kinds`.
+        metric: A function from a model to one finite number. It receives copies in evaluation mode.
         max_drop: How much worse the metric may become, in its own unit.
-        higher_is_better: Of the metric. Default: True.
+        higher_is_better: Whether higher values of the metric are better. Default: True.
         tolerance: Bisection ends when the next cut would differ by less than this share. Default: 0.01.
-        finish: What happens to each cut model before it is judged, in place of `recover`. Default: None.
-        verify: Whether the last cut is proved, as in `secateur.prune`. Default: None.
-        importance, scope, data, loss, recover, calls, outputs, uniform, seed: With the defaults of `secateur.prune`;
-            each cut model is recovered before it is judged.
-        select, drop, allocation, statistics: As `secateur.plan` takes them. Default: None.
-        path: A JSON file to which every value is written as soon as it is known, so that an interrupted run goes on. It
-            is refused for other weights, axes, names of functions, or another `key`. Default: None.
-        key: A name for whatever else the values depend on, such as the data. Default: "".
-        progress: Whether a bar shows how far it has come. Default: False.
+        finish: A function (model, plan) that is applied to each cut model before it is measured, in place of `recover`.
+            Default: None.
+        verify: Whether the final cut is verified, as in `secateur.prune`. Default: None.
+        importance, scope, data, loss, recover, calls, outputs, uniform, seed: As for `secateur.prune`, with the same
+            defaults. Each cut model is recovered before it is measured.
+        select, drop, allocation, statistics: As for `secateur.plan`. Default: None.
+        path: A JSON file to which every value is written as soon as it is known, so that an interrupted run can
+            continue. It is refused for other weights, axes, function names, or another `key`. Default: None.
+        key: A name for everything else that the values depend on, such as the data. Default: "".
+        progress: Whether to show a progress bar. Default: False.
+
+    Returns:
+        The cut model with its plan, the metric before and after, and all cuts that were tried.
 
     Raises:
-        TargetError: Even the smallest cut that was tried costs more (with its drop).
+        TargetError: Every cut that was tried worsens the metric by more; the message has the smallest one.
         InputError: A value is not a finite number, or `max_drop` is negative.
-        FileError: The file is of something else.
+        FileError: The file belongs to another search.
 
     Example:
         >>> import torch
@@ -156,10 +169,10 @@ def _searched(
     settings: JournalSettings,
     verify: bool | None,
 ) -> Found:
-    """`search` with options that are sorted."""
+    """Run `search` with its options sorted by purpose."""
     data, recover, seed = cutting.data, cutting.recover, cutting.seed
     if goal.finish is not None and recover:
-        raise InputError("finish= and recover= both say what happens to a cut model; give one, or recover in finish")
+        raise InputError("finish= and recover= both change the cut model\ngive one of them, or recover inside finish")
     graph = cutting.traced(model)
     found = cutting.statistics(graph)
     planned = {"statistics": found, **planned, "importance": cutting.importance, "scope": cutting.scope, "seed": seed}
@@ -171,7 +184,7 @@ def _searched(
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is to become small, and what it may cost."""
+    """The cost to reduce, and the allowed drop of the metric."""
 
     kind: str
     metric: Metric
@@ -181,21 +194,28 @@ class Goal:
     finish: Finish | None = None
 
     def drop(self, dense: float, value: float) -> float:
-        """How much worse a value is than that of the whole model."""
+        """Return how much worse a value is than that of the dense model."""
         return dense - value if self.higher_is_better else value - dense
 
     def check(self) -> None:
-        """Raise `InputError` for a goal that makes no sense."""
+        """Raise `InputError` or `TargetError` for a value that is not allowed."""
         if self.kind not in KINDS:
             known = ", ".join(map(repr, KINDS))
-            raise TargetError(f"kind={self.kind!r}{nearest(str(self.kind), KINDS)}\none of {known}, without a number")
+            raise TargetError(
+                f"kind={self.kind!r} is not a kind of target{nearest(str(self.kind), KINDS)}\n"
+                f"give one of {known}, without a number"
+            )
         check_functions(self.metric, self.finish, "metric")
         if not _is_number(self.max_drop) or not 0 <= self.max_drop < math.inf:
             raise InputError(
-                f"max_drop={self.max_drop!r}: give how much worse the metric may become, as a number from 0 up"
+                f"max_drop={self.max_drop!r} is not a finite number from 0 up\n"
+                "give how much worse the metric may become"
             )
         if not _is_number(self.tolerance) or not 0 < self.tolerance < 1:
-            raise InputError(f"tolerance={self.tolerance!r}: give the share that may be left over, between 0 and 1")
+            raise InputError(
+                f"tolerance={self.tolerance!r} is not between 0 and 1\n"
+                "give the share at which bisection ends, such as 0.01"
+            )
 
 
 def _is_number(value: Any) -> bool:
@@ -203,7 +223,7 @@ def _is_number(value: Any) -> bool:
 
 
 def search_graph(graph: Graph, goal: Goal, settings: JournalSettings, *, verify: bool | None, **options: Any) -> Found:
-    """`search` in a model that is traced already."""
+    """Run `search` on a traced model."""
     marks = {
         **fingerprint_of(graph),
         "functions": f"{called(goal.metric)}, finished by {called(goal.finish)}",
@@ -228,7 +248,7 @@ def search_graph(graph: Graph, goal: Goal, settings: JournalSettings, *, verify:
 
 
 class TargetSearch:
-    """Bisection on what remains: between a cut that is too large and one that is not."""
+    """Bisection on the share that remains, between a cut that is too large and one that is not."""
 
     def __init__(self, graph: Graph, goal: Goal, options: dict[str, Any], journal: Journal):
         self.graph, self.goal, self.options, self.journal = graph, goal, options, journal
@@ -237,15 +257,15 @@ class TargetSearch:
 
     @property
     def most(self) -> int:
-        """How many probes there can be, with the whole model."""
+        """The maximum number of measurements, including that of the dense model."""
         steps, width = 1, 1.0
         while width > self.goal.tolerance:
             steps, width = steps + 1, width / 2
         return steps
 
     def run(self, step: Callable[[str], None]) -> tuple[Plan, float]:
-        """The largest cut that obeys, and its value."""
-        plan(self.graph, self._target(1.0), **self.options)  # what is wrong with the options shows at once
+        """Return the largest cut within the allowed drop, and its value."""
+        plan(self.graph, self._target(1.0), **self.options)  # raises early for invalid options
         model = made(self.graph, whole(self.graph))
         self.dense = self.journal.measured(DENSE, lambda: judged(self.goal.metric, model, "the whole model"))
         low, high = 0.0, 1.0
@@ -264,7 +284,7 @@ class TargetSearch:
         return best
 
     def _planned(self, share: float) -> Plan | None:
-        """The plan that leaves so much, or None where it is out of reach."""
+        """Return the plan that leaves this share, or None where it cannot be reached."""
         try:
             return plan(self.graph, self._target(share), **self.options)
         except TargetError:
@@ -274,7 +294,7 @@ class TargetSearch:
         return target_at(self.goal.kind, share, self.graph.totals[self.goal.kind], digits=6)
 
     def _probed(self, found: Plan) -> Probe:
-        """What the metric says of a cut; cuts alike are judged once."""
+        """Measure a cut; equal cuts are measured once."""
         (target,) = found.target
         key = digest(replace(found, target=(), notes={}).to_json())
         value = self.journal.measured(key, lambda: self._judge(found, target))
@@ -286,15 +306,15 @@ class TargetSearch:
         return judged(self.goal.metric, made(self.graph, found, self.goal.finish), f"the cut to {target}")
 
     def _remains(self, found: Plan) -> float:
-        """The share that a cut leaves; of what a plan does not count, what was asked for."""
+        """Return the share that a cut leaves, or the requested share where the plan does not count the kind."""
         before, after = found.before[self.goal.kind], found.after[self.goal.kind]
         return after / before if before and after else float(found.target[0].partition("=")[2])
 
     def _nothing(self) -> TargetError:
         goal = self.goal
-        head = f"no cut was found that costs at most {goal.max_drop:g} of the metric, which is {self.dense:g} before"
+        head = f"no cut worsens the metric, {self.dense:g} before, by at most {goal.max_drop:g}"
         if not self.probes:
-            return TargetError(f"{head}: nothing of {goal.kind} can be cut; print(graph) says why")
+            return TargetError(f"{head}: no {goal.kind} can be cut\nprint(graph) lists the reasons")
         least = max(self.probes, key=lambda probe: probe.remains)
         return TargetError(
             f"{head}\nthe smallest cut tried is {least.target}: {least.value:g}, a drop of {least.drop:g}\n"

@@ -1,15 +1,15 @@
-"""Measured curves: how much a metric suffers when one group of tied axes is cut and everything else stays whole.
+"""Measured sensitivity: how much a metric worsens when one group of tied axes is cut and all others stay whole.
 
-A curve becomes prices by three rules. With r the share that remains and h(r) the harm, the measured value less the
-dense one (the other way round where higher is better):
+Curves are converted to prices by three rules of our own. r is the share that remains and h(r) the harm: the measured
+value minus the dense one, or the reverse where higher is better.
 
-1. h(1) = 0. A deeper cut that harms less shows what a shallower one harms at most: h(r) = min over r' <= r, at least 0.
-2. Between the ratios h is a straight line; below the lowest it goes on as before.
-3. A slope never falls on the way down. A network that is broken already is not hurt by breaking it further, and a
-   layer that one cut has broken is not to be cut because the next cut seems free.
+1. h(1) = 0. A deeper cut with less harm is an upper bound for shallower ones: h(r) = min over r' <= r, at least 0.
+2. h is linear between the ratios, and is extrapolated linearly below the lowest one.
+3. The slope never decreases as the cut deepens. A deeper cut does little further harm to a group that one cut has
+   already broken, and this must not make that group look cheap to cut.
 
-What costs nothing everywhere would go in the order of the model, first layers first: harm is known to no better than
-`BLUR` of the greatest harm measured, so much of it is spread evenly over the units of each group.
+Groups without measured harm would otherwise be cut in the order of the model. Harm is not known more precisely than
+`BLUR` times the greatest measured harm, so this amount is spread evenly over the units of each group.
 """
 
 from __future__ import annotations
@@ -36,9 +36,11 @@ BLUR = 1e-3
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """The measured value per group of tied axes and ratio. `print` sorts by sensitivity; `plan(allocation=)` obeys it.
+    """The result of `sensitivity`: the metric for each group of tied axes and each ratio.
 
-    `dense` is the value of the whole model, `stays` says of groups that no ratio can be measured of why they stay.
+    Printing shows a table, the most sensitive groups first; `secateur.plan(allocation=)` uses it to distribute a cut.
+    `dense` is the metric of the dense model, `curves` has one entry per group, and `stays` has the reason for each
+    group that cannot be measured at any ratio.
     """
 
     dense: float
@@ -49,26 +51,31 @@ class Sensitivity:
     fingerprint: Mapping[str, str]
 
     def harm(self, value: float) -> float:
-        """How much worse a value is than that of the whole model; negative where it is better."""
+        """Return how much worse a value is than that of the dense model; negative where it is better."""
         return self.dense - value if self.higher_is_better else value - self.dense
 
     def curve(self, axis: str) -> Curve:
-        """The curve of the group that an axis is in. Raises `InputError` where there is none."""
+        """Return the curve of the group that contains an axis.
+
+        Args:
+            axis: The name of the axis.
+
+        Raises:
+            InputError: Nothing was measured for the axis.
+        """
         for curve in self.curves:
             if axis in curve.units:
                 return curve
-        raise InputError(f"nothing was measured of {axis!r}: {listed((c.name for c in self.curves), 8)}")
-
-    # --- as prices ---
+        raise InputError(f"nothing was measured for {axis!r}; measured: {listed((c.name for c in self.curves), 8)}")
 
     def check(self, graph: Graph, groups: Sequence[Group]) -> None:
-        """Raise `InputError` for groups of which nothing was measured, or that have other units here."""
+        """Raise `InputError` for groups that were not measured, or that have a different number of units here."""
         measured = {name: units for curve in self.curves if curve.points for name, units in curve.units.items()}
         missing = [g.axes[0].name for g in groups if g.axes[0].name not in {**measured, **self.stays}]
         if missing:
             raise InputError(
-                f"the allocation says nothing of {listed(missing, 8)}\n"
-                "measure again with secateur.sensitivity(graph, ...), which goes on where it ended, or protect them"
+                f"the allocation has no measurement of {listed(missing, 8)}\n"
+                "measure again with secateur.sensitivity(graph, ...), which continues where it stopped, or protect them"
             )
         for axis in (axis for group in groups for axis in group.axes):
             if measured.get(axis.name, axis.size) != axis.size:
@@ -78,7 +85,12 @@ class Sensitivity:
                 )
 
     def prices(self, group: Group, levels: Sequence[int]) -> tuple[float, ...]:
-        """The price of a step of each descent between these levels of a group: harm per step, never falling."""
+        """Return the harm per step between consecutive levels of a group, never decreasing.
+
+        Args:
+            group: A group of the graph that was measured.
+            levels: The numbers of steps to keep, descending.
+        """
         gone = 1 - np.asarray(levels) / group.steps
         at, harm = _convex(self.curve(group.axes[0].name), self)
         lost = np.interp(gone, at, harm) + BLUR * self._greatest * gone**2 / 2
@@ -91,10 +103,8 @@ class Sensitivity:
         harms = [self.harm(point.value) for curve in self.curves for point in curve.points]
         return max([*harms, 0.0]) or 1.0
 
-    # --- as text ---
-
     def to_json(self) -> str:
-        """What a file of `sensitivity(path=)` holds; `from_json` is its inverse."""
+        """Return the content of a file of `sensitivity(path=)`; `from_json` is its inverse."""
         values = {key_of(c.name, p.kept): p.value for c in self.curves for p in c.points}
         about = {"ratios": list(self.ratios), "higher_is_better": self.higher_is_better, "stays": dict(self.stays)}
         curves = [
@@ -105,21 +115,28 @@ class Sensitivity:
 
     @staticmethod
     def from_json(text: str) -> Sensitivity:
-        """Read it back, complete or not. Raises `FileError` where the text is none."""
+        """Read the content of such a file, complete or not. Raises `FileError` for anything else."""
         return from_journal(Journal.from_json(text, KIND))
 
     @staticmethod
     def read(path: PathLike) -> Sensitivity:
-        """What `sensitivity(path=)` wrote to a file. Raises `FileError` where there is none."""
+        """Read the file that `sensitivity(path=)` wrote. Raises `FileError` if it is missing or damaged."""
         return from_journal(Journal.read(path, KIND))
 
     def plot(self, path: PathLike) -> None:
-        """Write a page with one line per group to an .html file. Needs plotly: `pip install 'secateur[plot]'`."""
+        """Write an HTML page with one curve per group. Needs plotly: `pip install 'secateur[plot]'`.
+
+        Args:
+            path: The .html file to write.
+
+        Raises:
+            InputError: The path has another suffix, or plotly is not installed.
+        """
         plot(path, self.ranked(), self.dense, "higher" if self.higher_is_better else "lower")
 
     def __str__(self) -> str:
         better = "higher" if self.higher_is_better else "lower"
-        head = f"{self.dense:.4g} with everything; by how much one cut changes it ({better} is better)"
+        head = f"{self.dense:.4g} for the dense model; change after cutting one group ({better} is better)"
         titles = ("axes, most sensitive first", "units", *(f"{ratio:.0%} left" for ratio in self.ratios))
         rows = [self._row(curve) for curve in self.ranked()]
         body = columns([titles, *rows], right=range(1, len(titles)))
@@ -127,7 +144,7 @@ class Sensitivity:
         return "\n".join([head, "", *body, *([""] if stays else []), *stays])
 
     def ranked(self) -> list[Curve]:
-        """The curves, that of the greatest mean harm first."""
+        """Return the curves, sorted by mean harm, the greatest first."""
         measured = [curve for curve in self.curves if curve.points]
         return sorted(measured, key=lambda curve: -sum(self.harm(p.value) for p in curve.points) / len(curve.points))
 
@@ -139,7 +156,7 @@ class Sensitivity:
 
 
 def _convex(curve: Curve, measured: Sensitivity) -> tuple[np.ndarray, np.ndarray]:
-    """Shares gone, from 0 on and ascending, and the harm there by rules 1 and 3."""
+    """Return the removed shares, ascending from 0, and the harm at each by rules 1 and 3."""
     by_kept = {point.kept: measured.harm(point.value) for point in curve.points}
     gone = np.array([0.0, *(1 - kept / curve.steps for kept in sorted(by_kept, reverse=True))])
     harm = np.array([0.0, *(max(by_kept[kept], 0.0) for kept in sorted(by_kept, reverse=True))])
@@ -149,7 +166,7 @@ def _convex(curve: Curve, measured: Sensitivity) -> tuple[np.ndarray, np.ndarray
 
 
 def from_journal(journal: Journal) -> Sensitivity:
-    """What a journal holds so far. Raises `FileError` where it makes no sense."""
+    """Return the measurements in a journal. Raises `FileError` for an invalid one."""
     try:
         about: Mapping[str, Any] = journal.about
         return Sensitivity(
@@ -161,7 +178,7 @@ def from_journal(journal: Journal) -> Sensitivity:
             fingerprint=journal.fingerprint,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FileError(f"this is no sensitivity that is of use: {type(error).__name__}: {error}") from error
+        raise FileError(f"this is not a valid sensitivity file: {type(error).__name__}: {error}") from error
 
 
 def _curve(data: Mapping[str, Any], values: Mapping[str, float]) -> Curve:

@@ -1,4 +1,4 @@
-"""`sensitivity`: measure what cutting each group of tied axes, and nothing else, does to a metric."""
+"""`sensitivity`: measure the effect on a metric of cutting each group of tied axes alone."""
 
 from __future__ import annotations
 
@@ -51,33 +51,34 @@ def sensitivity(
     seed: int = 0,
     **options: Unpack[JournalOptions],
 ) -> Sensitivity:
-    """Measure `evaluate` for each group of tied axes at each share of its units that remains, all others whole.
+    """Measure `evaluate` with one group of tied axes cut at a time, for each ratio of units that remain.
 
     Args:
-        graph: A Graph, of `secateur.trace`.
-        evaluate: From a model to one finite number, a loss or a metric on calibration data. It gets copies in
-            evaluation mode; the model itself is left as it is.
-        ratios: Shares of what remains, each rounded down to the counts that a group can have. Default: 0.9, 0.75, 0.5
-            and 0.25.
-        importance: Which units go first; see `secateur.importance`. Default: "l2".
-        select: What a selection protects or fixes is not measured. Default: None.
-        statistics: Of `secateur.statistics.calibrate`, for an importance that reads data. Default: None.
-        finish: What happens to each cut model before it is judged, such as recovery (`secateur.recover.Recovering`).
-            Default: None.
-        higher_is_better: Of what `evaluate` returns. Default: False, as of a loss.
-        seed: For random importance. Default: 0.
-        path: A JSON file to which every value is written as soon as it is known: an interrupted run goes on, and a
-            second one costs nothing. It is refused for other weights, axes, scores, names of functions, or another
-            `key`. Default: None.
-        key: A name for whatever else the values depend on, such as the data. Default: "".
-        progress: Whether a bar shows how far it has come. Default: False.
+        graph: The Graph that `secateur.trace` returns.
+        evaluate: A function from a model to one finite number, such as a loss or metric on calibration data. It
+            receives copies in evaluation mode; the model itself is left as it is.
+        ratios: Shares of the units that remain, each rounded down to a count that the group can have. Default: 0.9,
+            0.75, 0.5 and 0.25.
+        importance: Decides which units are removed first; see `secateur.importance`. Default: "l2".
+        select: Axes that the selection protects or fixes are not measured. Default: None.
+        statistics: What `secateur.statistics.calibrate` collected, for an importance that needs it. Default: None.
+        finish: A function (model, plan) that is applied to each cut model before it is measured, such as recovery
+            (`secateur.recover.Recovering`). Default: None.
+        higher_is_better: Whether higher values of `evaluate` are better. Default: False, as for a loss.
+        seed: Seed of the "random" importance. Default: 0.
+        path: A JSON file to which every value is written as soon as it is known, so that an interrupted run can
+            continue and values are never measured twice. It is refused for other weights, axes, scores, function names,
+            or another `key`. Default: None.
+        key: A name for everything else that the values depend on, such as the data. Default: "".
+        progress: Whether to show a progress bar. Default: False.
 
     Returns:
-        A table when printed, a drawing by `plot`, and an allocation: `plan(graph, target, allocation=result)`.
+        The measurements. They print as a table, `plot` draws them, and `plan(graph, target, allocation=result)` uses
+        them.
 
     Raises:
-        InputError: A value is not a finite number (with the axis and the share).
-        FileError: The file is of something else.
+        InputError: A value is not a finite number; the message names the axis and the ratio.
+        FileError: The file belongs to another measurement.
 
     Example:
         >>> import secateur
@@ -89,7 +90,7 @@ def sensitivity(
         (0.0, [(0.5, 4)])
 
     Reference:
-        Li, Kadav, Durdanovic, Samet and Graf, "Pruning filters for efficient ConvNets" (2017), section 3.2.
+        Li, Kadav, Durdanovic, Samet and Graf, "Pruning Filters for Efficient ConvNets", ICLR 2017, section 3.2.
     """
     (kept,) = by_group(sensitivity, options, JournalOptions)
     _check(graph, evaluate, finish, ratios)
@@ -106,7 +107,7 @@ def _measured(
     settings: JournalSettings,
     higher_is_better: bool,
 ) -> Sensitivity:
-    """Measure what the journal does not hold yet."""
+    """Measure the values that the journal does not have yet."""
     graph, (asked, stays) = probes.graph, probes.asked(wishes, ratios)
     marks = {
         **fingerprint_of(graph),
@@ -134,13 +135,16 @@ def _measured(
 def _check(graph: Graph, evaluate: Any, finish: Any, ratios: Sequence[float]) -> None:
     if not isinstance(graph, Graph):
         kind = type(graph).__name__
-        raise InputError(f"graph is a {kind}; make one first: secateur.trace(model, example_inputs)")
+        raise InputError(f"graph is a {kind}, not a Graph\nmake one first: secateur.trace(model, example_inputs)")
     check_functions(evaluate, finish, "evaluate")
     wrong = [ratio for ratio in ratios if isinstance(ratio, (str, bool)) or not 0 < ratio < 1]
     if wrong or not ratios:
-        raise InputError(f"ratios={ratios!r}: give shares of what remains, between 0 and 1, such as {RATIOS}")
+        raise InputError(
+            f"ratios={ratios!r} is not a list of shares between 0 and 1\n"
+            f"give shares of the units that remain, such as {RATIOS}"
+        )
     if not graph.axes:
-        raise InputError("this model has no prunable axis; print(graph) lists everything that is frozen and why")
+        raise InputError("this model has no prunable axis\nprint(graph) lists everything that is frozen and why")
 
 
 def _about(group: Group, kept: Mapping[float, int]) -> dict[str, Any]:
@@ -150,14 +154,14 @@ def _about(group: Group, kept: Mapping[float, int]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Probes:
-    """Models with one group cut, and all else whole."""
+    """Measurements of models with one group cut."""
 
     graph: Graph
     scores: Mapping[str, torch.Tensor]
     finish: Finish | None
 
     def asked(self, wishes: Wishes, ratios: Sequence[float]) -> tuple[KeptByRatio, dict[str, str]]:
-        """What each group is to keep at each ratio, and why groups stay of which no smaller count is possible alone."""
+        """Return the level of each group at each ratio, and why other groups cannot be cut alone."""
         free = Select(floor=0).on(self.graph)
         found: KeptByRatio = []
         stays: dict[str, str] = {}
@@ -182,7 +186,7 @@ class Probes:
         yield from (broken.where for broken in self._conditions.broken(self._counts(group, level)))
 
     def value(self, evaluate: Metric, group: Group, ratio: float, level: int) -> float:
-        """What the metric says of the model in which a group keeps `level` of its steps."""
+        """Measure the model in which a group keeps `level` of its steps."""
         small = made(self.graph, self._plan(group, level), self.finish)
         return judged(evaluate, small, f"axis {group.axes[0].name!r} at {ratio:.0%} ({level} of {group.steps} steps)")
 

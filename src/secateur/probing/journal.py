@@ -1,7 +1,7 @@
-"""Measured values in a file: each is written as soon as it is known, so that whoever is killed goes on where it ended.
+"""A file of measured values: each is written as soon as it is known, so that an interrupted run can continue.
 
-A value belongs to a model, and to whatever else it depends on. The file remembers fingerprints of all that, and is
-refused where one of them is another: old values never pass for new ones.
+The file stores fingerprints of the model and of everything else that the values depend on. It is refused if one of them
+differs, so old values are never taken for new ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FORMAT = 1
 
 
 class JournalOptions(TypedDict, total=False):
-    """What `search` and `sensitivity` take by name alike; `JournalSettings` says what each means and its default."""
+    """The keyword options that `search` and `sensitivity` share; `JournalSettings` describes them."""
 
     path: PathLike | None
     key: str
@@ -29,10 +29,10 @@ class JournalOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class JournalSettings:
-    """Where values are kept, what else they depend on, and whether a bar shows how far the run has come.
+    """Where values are stored, and what they depend on.
 
-    path: a JSON file to which every value is written as soon as it is known. key: a name for whatever the fingerprints
-    do not hold, such as the data.
+    path: a JSON file to which every value is written as soon as it is known. key: a name for everything that the
+    fingerprints do not cover, such as the data. progress: whether to show a progress bar.
     """
 
     path: PathLike | None = None
@@ -42,7 +42,7 @@ class JournalSettings:
 
 @dataclass(slots=True)
 class Journal:
-    """Numbers by key. `kind` says what they are, `fingerprint` by part what they depend on, `about` what they mean."""
+    """Numbers by key. `kind` names the measurement, `fingerprint` has what they depend on, `about` describes them."""
 
     kind: str
     fingerprint: Mapping[str, str]
@@ -54,10 +54,10 @@ class Journal:
     def opened(
         path: PathLike | None, kind: str, fingerprint: Mapping[str, str], about: Mapping[str, Any] | None = None
     ) -> Journal:
-        """The journal of a file, with what it holds already; a new one where there is no such file, or no path.
+        """Open the journal in a file with its values, or start a new one where there is no file or no path.
 
-        Raises `FileError` where the file is something else, or of something else, and `InputError` where it cannot be
-        written to: before anything is measured.
+        Raises, before anything is measured, `FileError` if the file is not a journal or has other fingerprints, and
+        `InputError` if it cannot be written.
         """
         journal = Journal(kind, fingerprint, {}, about or {}, path)
         if path is not None and path_of(path).exists():
@@ -68,7 +68,7 @@ class Journal:
         return journal
 
     def measured(self, key: str, measure: Callable[[], float]) -> float:
-        """The value of a key: what the file says, or else what is measured now, and written."""
+        """Return the value of a key; measure and write it if the journal does not have it."""
         if key not in self.values:
             self.values[key] = measure()
             self._save()
@@ -84,7 +84,7 @@ class Journal:
 
     @staticmethod
     def from_json(text: str, kind: str) -> Journal:
-        """Read it back. Raises `FileError` where the text is no journal of this kind."""
+        """Read a journal from JSON. Raises `FileError` if the string is not a journal of this kind."""
         try:
             data = json.loads(text)
             if (data["format"], data["kind"]) != (FORMAT, kind):
@@ -92,17 +92,17 @@ class Journal:
             values = {str(key): number(value) for key, value in data["values"].items()}
             return Journal(kind, dict(data["fingerprint"]), values, data["about"])
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise FileError(f"this is no {kind} file of secateur: {type(error).__name__}: {error}") from error
+            raise FileError(f"this is not a {kind} file of secateur: {type(error).__name__}: {error}") from error
 
     @staticmethod
     def read(path: PathLike, kind: str) -> Journal:
-        """The journal in a file. Raises `FileError` where there is none."""
+        """Read the journal in a file. Raises `FileError` if there is none."""
         try:
             return Journal.from_json(path_of(path).read_text(encoding="utf-8"), kind)
         except FileError as error:
             raise FileError(f"{path}: {error}") from error
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise FileError(f"{path} cannot be read: {reason}") from error
 
 
@@ -117,7 +117,7 @@ def _check_same(path: PathLike, old: Mapping[str, str], new: Mapping[str, str]) 
 
 
 def key_of(*parts: object) -> str:
-    """What was measured, as the key of its value.
+    """Return the key of a value from what was measured.
 
     >>> key_of("conv1", 24)
     'conv1:24'

@@ -1,4 +1,4 @@
-"""A page that shows measured curves: one line per group of tied axes."""
+"""An HTML page of measured curves, one line per group of tied axes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from secateur.probing.points import Curve
 
 
 def plot(path: PathLike, curves: Sequence[Curve], dense: float, better: str) -> None:
-    """Write the page, which needs nothing else. `better`: whether "higher" or "lower" values are.
+    """Write the page, which includes its scripts. `better`: whether "higher" or "lower" values are better.
 
-    Raises `InputError` for another suffix, or where plotly is missing.
+    Raises `InputError` for a suffix other than .html or .htm, or if plotly is not installed.
     """
     if path_of(path).suffix not in (".html", ".htm"):
-        raise InputError(f"{path}: plots are pages; name a file that ends in .html")
+        raise InputError(f"{path} does not end in .html\nplots are HTML pages: give such a path")
     try:
         from plotly import graph_objects
     except ImportError as error:
-        raise InputError("plots need plotly: pip install 'secateur[plot]'") from error
+        raise InputError("plots need plotly\ninstall it: pip install 'secateur[plot]'") from error
     lines = [graph_objects.Scatter(**_line(curve, dense)) for curve in curves]
     figure = graph_objects.Figure(lines)
     figure.add_hline(y=dense, line={"dash": "dot", "width": 1}, annotation_text="dense")
     figure.update_layout(
-        title="What each cut alone does; most sensitive first",
+        title="Effect of cutting each group alone; most sensitive first",
         xaxis={"title": "units that remain, in percent", "autorange": "reversed"},
         yaxis={"title": f"value ({better} is better)"},
         legend={"title": "axis"},
@@ -34,7 +34,7 @@ def plot(path: PathLike, curves: Sequence[Curve], dense: float, better: str) -> 
 
 
 def _line(curve: Curve, dense: float) -> dict[str, object]:
-    """Data of one line; what a step is rounded to is where its point lies."""
+    """Return the data of one line; points are at the shares after rounding to steps."""
     kept = {curve.steps: dense, **{point.kept: point.value for point in curve.points}}
     levels = sorted(kept, reverse=True)
     return {

@@ -1,4 +1,4 @@
-"""Measured values: one point a cut, one curve a group."""
+"""Measured values: one point per cut, one curve per group."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What was measured with `kept` of the steps of a group, the most within a share of `ratio`."""
+    """The measured `value` with `kept` steps of a group, the most within a share `ratio` (0 to 1) of its steps."""
 
     ratio: float
     kept: int
@@ -17,7 +17,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The measured points of one group, deepest cut last: `units` by the name of each axis, `steps` of all together."""
+    """The measured points of one group, the deepest cut last; `units` by axis name, and the group's `steps`."""
 
     units: Mapping[str, int]
     steps: int
@@ -25,5 +25,5 @@ class Curve:
 
     @property
     def name(self) -> str:
-        """The axis that the group is called by."""
+        """The name of the group's first axis, which names the group."""
         return next(iter(self.units))
