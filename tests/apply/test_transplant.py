@@ -832,7 +832,7 @@ def test_an_optimizer_that_was_left_behind_by_a_cut_in_place() -> None:
     model, optimizer = trained()
     before = copy.deepcopy(model)
     secateur.cut_(model, planned())
-    with pytest.raises(InputError, match=r"Adam holds \d+ parameters, and \d+ of them are of neither model\ngive"):
+    with pytest.raises(InputError, match=r"Adam holds \d+ parameters, and \d+ of them are of neither model\npass"):
         transplant(optimizer, before, model)
 
 
