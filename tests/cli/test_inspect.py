@@ -12,7 +12,7 @@ def test_axes_are_listed(secateur: Command) -> None:
 
 def test_the_text_speaks_of_options(secateur: Command) -> None:
     text = secateur("inspect", secateur.net, *SHAPE)
-    assert "--why 'conv1' tells" in text
+    assert "--why 'conv1' shows" in text
     assert "graph.why" not in text
 
 

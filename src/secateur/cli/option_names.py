@@ -34,8 +34,8 @@ WORDS = {
 def in_options(text: str) -> str:
     """Return a message of the library with command-line options in place of Python names.
 
-    >>> in_options("graph.why('fc') tells; lower select.floor")
-    "--why 'fc' tells; lower --floor"
+    >>> in_options("graph.why('fc') shows it; lower select.floor")
+    "--why 'fc' shows it; lower --floor"
     """
     for pattern, instead in WORDS.items():
         text = re.sub(pattern, instead, text)
