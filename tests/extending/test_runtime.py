@@ -48,7 +48,7 @@ def test_python_exports_to_it(small: Path) -> None:
 
 
 def test_it_is_listed(command: Command, small: Path) -> None:
-    assert "exported to: loader, toy." in " ".join(command("export", "--help").replace("│", " ").split())
+    assert ": loader, toy." in " ".join(command("export", "--help").replace("│", " ").split())
     message = command.fails("export", small, "--to", "tooy")
     assert "no runtime 'tooy'; did you mean 'toy'?" in message
     assert "known: loader, toy" in message
