@@ -108,12 +108,13 @@ def _restore(owner: Any, was: Any) -> None:
             _restore_table(owner, was)
     elif isinstance(owner, set):
         if owner != was:
-            owner.clear()
-            owner.update(was)
+            set.clear(owner)
+            set.update(owner, was)
     elif isinstance(owner, (list, deque)):
         if len(owner) != len(was) or any(a is not b for a, b in zip(owner, was, strict=True)):
-            owner.clear()
-            owner.extend(was)
+            kind: Any = list if isinstance(owner, list) else deque
+            kind.clear(owner)
+            kind.extend(owner, was)
     else:
         for name in [name for name in values(owner) if name not in was]:
             remove(owner, name)

@@ -29,7 +29,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from secateur.anatomy.holders import assign, has_attributes, values
+from secateur.anatomy.keeping import held
 from secateur.anatomy.parts import BUILTIN, CACHED, contents, parts
+from secateur.apply.containers import copy_guarded
 from secateur.apply.ready import Body, holder_of
 from secateur.apply.tensors import alike, hooks_of
 from secateur.base.names import inside
@@ -48,6 +50,7 @@ def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """
     try:
         with torch.no_grad(), _Detaching():  # else copies of parameters of scripted modules are not leaves
+            copy_guarded(held(vars(module) for module in model.modules()), memo)
             made = copy.deepcopy(model, memo)
             Leading(memo).home(made)
     except InputError:
@@ -122,15 +125,15 @@ class Leading:
                 self._put(functools.partial(list.__setitem__, owner), i, item)
         elif isinstance(owner, deque):
             for i, item in enumerate(list(owner)):
-                self._put(owner.__setitem__, i, item)
+                self._put(functools.partial(deque.__setitem__, owner), i, item)
         elif isinstance(owner, dict):
             for key, item in list(owner.items()):
                 self._put(functools.partial(dict.__setitem__, owner), key, item)
         elif isinstance(owner, set):
             made = set(map(self._of_copy, owner))
             if made != owner:
-                owner.clear()
-                owner.update(made)
+                set.clear(owner)
+                set.update(owner, made)
         if has_attributes(owner):
             for name, item in list(values(owner).items()):
                 self._put(functools.partial(assign, owner), name, item)

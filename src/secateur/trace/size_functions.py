@@ -14,6 +14,7 @@ import torch
 
 from secateur.graph.sizes import Arithmetic, Dim, SizeEquation
 from secateur.terms import ONE, Axis, Term, collapse, factor, find, freeze, mark_inexact, product, same
+from secateur.trace.indexing import index_items
 from secateur.trace.notes import Notes
 from secateur.trace.size_demands import (
     SIZED,
@@ -287,7 +288,7 @@ def _narrow(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> No
 
 @sized("__getitem__", "__setitem__")
 def _getitem(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
-    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    index = index_items(args[1])
     taken = sum(_taken(item) for item in index)
     dim = 0
     for item in index:

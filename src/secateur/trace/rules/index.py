@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from secateur.terms import Term
+from secateur.trace.indexing import index_items
 from secateur.trace.op import Op
 from secateur.trace.registry import function_rule, plainer, rule
 from secateur.trace.rules.routing import numbers_of
@@ -49,10 +50,10 @@ def _rows(ids: torch.Tensor) -> list[bool]:
 @plainer(torch.Tensor.__getitem__)
 def one_by_list(x: torch.Tensor, index: Any) -> tuple[torch.Tensor, Any]:
     """Rewrite `x[..., [k]]` as `x[..., k : k + 1]`, which shows the position."""
-    items = index if isinstance(index, tuple) else (index,)
-    if sum(isinstance(item, (list, torch.Tensor)) for item in items) != 1:
-        return x, index
-    return x, tuple(_piece(item) if _is_number(item) else item for item in items)
+    items = index_items(index)
+    if sum(isinstance(item, (list, torch.Tensor)) for item in items) == 1:
+        items = tuple(_piece(item) if _is_number(item) else item for item in items)
+    return x, items
 
 
 def _is_number(item: Any) -> bool:
