@@ -70,7 +70,7 @@ def opened_tensors(path: PathLike) -> Iterator[Any]:
     except Exception as error:  # a damaged file can raise almost any error
         raise FileError(
             f"{path} ({file.stat().st_size:,} bytes) cannot be read: {type(error).__name__}: {error}\n"
-            f"cause: {_cause(file)}\nmend:  copy it again, or save the model again with secateur.save"
+            f"cause: {_cause(file)}\nfix:   copy it again, or save the model again with secateur.save"
         ) from error
     with opened as content:
         yield content

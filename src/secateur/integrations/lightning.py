@@ -1,5 +1,4 @@
-"""Pruning inside the Trainer of Lightning.
-
+"""A callback that prunes a model inside the Trainer of Lightning.
 
 trainer = Trainer(max_epochs=10, callbacks=[PruningCallback("macs=0.5", images[:1], every=200, steps=5)])
 trainer.fit(module, loader)

@@ -1,5 +1,4 @@
-"""Pruning inside the Trainer of Hugging Face transformers.
-
+"""A callback that prunes a model inside the Trainer of Hugging Face transformers.
 
 trainer = Trainer(model, args, train_dataset=..., callbacks=[PruningCallback("macs=0.5", every=200, steps=5)])
 trainer.train()
