@@ -106,15 +106,15 @@ PRUNED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a word that Select lacks": (
         lambda: secateur.Select(flor=0.9),  # type: ignore[call-arg]
-        r"^Select says 'flor'; did you mean 'floor'\?\nknown: align, ceiling, floor",
+        r"^Select has no option 'flor'; did you mean 'floor'\?\nknown: align, ceiling, floor",
     ),
     "a floor above all units": (
         lambda: secateur.prune(net(), X, HALF, select=["0: floor=100"]),
-        r"^rule '0: floor=100' cannot hold: floor=100 is more than the 8 units of 0\ngive a smaller floor",
+        r"^rule '0: floor=100' cannot be met: floor=100 is more than the 8 units of 0\ngive a smaller floor",
     ),
     "an alignment above all units": (
         lambda: secateur.prune(net(), X, HALF, select=["0: align=100"]),
-        r"^rule '0: align=100' cannot hold: align=100 is more than the 8 units of 0\ngive a smaller align",
+        r"^rule '0: align=100' cannot be met: align=100 is more than the 8 units of 0\ngive a smaller align",
     ),
     "more blocks than there are": (
         lambda: secateur.prune(Deep(), X, "depth=20"),

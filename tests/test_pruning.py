@@ -27,8 +27,8 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], list[str]]] = {
     "nothing": ((), {}, InputError, ["these example inputs: none", "a tuple"]),
     "no target": (IMAGE, {"target": None}, InputError, ["nothing to do", "'macs=0.5'"]),
     "target kind": (IMAGE, {"target": "mac=0.5"}, TargetError, ["'mac=0.5'", "did you mean 'macs'?"]),
-    "target number": (IMAGE, {"target": "macs=half"}, TargetError, ["'half' is no number", "'macs=0.5'"]),
-    "target zero": (IMAGE, {"target": "params=0"}, TargetError, ["'params=0'", "more than nothing"]),
+    "target number": (IMAGE, {"target": "macs=half"}, TargetError, ["'half' is not a number", "'macs=0.5'"]),
+    "target zero": (IMAGE, {"target": "params=0"}, TargetError, ["'params=0'", "more than 0"]),
     "target share": (IMAGE, {"target": "channels=8"}, TargetError, ["'channels=8'", "up to 1"]),
     "target above": (
         IMAGE,

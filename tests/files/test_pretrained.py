@@ -116,9 +116,13 @@ def test_the_model_and_its_config_are_left_as_they_were(name: str) -> None:
 
 def test_sizes_that_a_config_refuses_are_refused_before_the_model_is_trained(tmp_path: Path) -> None:
     asked = {"target": None, "select": Select(widths={"model.embed_tokens": 25})}
-    with pytest.raises(InputError, match=r"no plan keeps this true: the comparison at .*configuration_llama\.py") as e:
+    with pytest.raises(
+        InputError, match=r"no plan keeps this condition true: the comparison at .*configuration_llama\.py"
+    ) as e:
         secateur.prune(make("llama"), inputs("llama"), **asked, uniform=True)
-    assert str(e.value).endswith("\nthe rest being as asked, model.embed_tokens may keep 12, 16, 20, 24, 28, 32 of 32")
+    assert str(e.value).endswith(
+        "\nwith all other counts as requested, model.embed_tokens may keep 12, 16, 20, 24, 28, 32 of 32"
+    )
     refused = r"the config of LlamaForCausalLM does not take the new sizes: The hidden size \(25\) is not a multiple"
     with pytest.raises(InputError, match=refused + r"(.|\n)*secateur.save\(model"):
         secateur.prune(make("llama"), inputs("llama"), **asked).save(tmp_path / "small")

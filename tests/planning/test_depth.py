@@ -418,10 +418,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an unknown block": ({"drop": {"7": "all"}}, r"'7' is not a block that can be bypassed; blocks that can go: 1, 3"),
     "a block that stays": ({"drop": {"2": "all"}}, r"the block '2' must stay: its output has a different shape"),
-    "another word": ({"drop": {"1": "half"}}, r"drop takes 'half' of '1'; give a list of units, or 'all' of a block"),
+    "another word": (
+        {"drop": {"1": "half"}},
+        r"drop=\{'1': 'half'\}: the value is unknown\ngive a list of units, or 'all' for a block",
+    ),
     "a protected block": (
         {"drop": {"1": "all"}, "select": secateur.Select(protect=["1.conv1"])},
-        r"drop takes the block '1', which protect keeps as it is",
+        r"drop removes the block '1', which protect keeps as it is",
     ),
     "units of a dropped block": (
         {"drop": {"1": "all", "1.conv1": [0]}},

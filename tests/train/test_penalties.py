@@ -286,7 +286,7 @@ def test_selections_restrict_the_axes() -> None:
     ]:
         net = cnn()
         if names is None:
-            with pytest.raises(InputError, match="means no head that can be cut"):
+            with pytest.raises(InputError, match="matches no head that can be cut"):
                 GroupLasso(traced(net), 0.1, select=select)
             continue
         GroupLasso(traced(net), 0.1, select=select).add_gradients_()

@@ -15,8 +15,8 @@ WORDS = {
     r"\bTrainOptions\(lr=([^)]*)\)": r"--lr \1",
     r"\bDistillation\(teacher, weight=0, features=\[\.\.\.\]\)": "--distill 0 --feature NAME",
     r"\bfeatures (?=names)": "--feature ",
-    r"\bwidths (?=gives)": "--width ",
-    r"\bdrop (?=names|takes|leaves)": "--drop ",
+    r"\bwidths (?=sets)": "--width ",
+    r"\bdrop (?=names|removes|leaves)": "--drop ",
     r"\b(protect|only) (?=names|keeps)": r"--\1 ",
     r"\bsecateur\.sensitivity\(graph, [^)]*\)": "secateur sensitivity",
     r"\bdrop, recover what is cut \(finish=\), or choose better \(importance=, allocation=\)": (

@@ -28,7 +28,7 @@ ALL = "all"  # what `drop` says of a whole block
 def split_by_hand(drop: Mapping[str, Sequence[int] | str]) -> tuple[list[str], dict[str, Sequence[int]]]:
     """What hands drop: whole blocks, and units by axis. Raises `InputError` for any other word than "all"."""
     if not isinstance(drop, Mapping):
-        raise InputError(f"drop={drop!r}: units by axis name, as in drop={{'conv1': [2, 6, 9]}}")
+        raise InputError(f"drop={drop!r} is not a mapping\ngive units by axis name, as in drop={{'conv1': [2, 6, 9]}}")
     blocks: list[str] = []
     units: dict[str, Sequence[int]] = {}
     for name, what in drop.items():
@@ -37,7 +37,9 @@ def split_by_hand(drop: Mapping[str, Sequence[int] | str]) -> tuple[list[str], d
         elif what == ALL:
             blocks.append(name)
         else:
-            raise InputError(f"drop takes {what!r} of {name!r}; give a list of units, or 'all' of a block")
+            raise InputError(
+                f"drop={{{name!r}: {what!r}}}: the value is unknown\ngive a list of units, or 'all' for a block"
+            )
     return blocks, units
 
 
@@ -56,7 +58,7 @@ def shortened(
     for name in gone:
         by = wishes.keeps(name)
         if by is not None:
-            raise InputError(f"drop takes the block {name!r}, which {by} keeps as it is")
+            raise InputError(f"drop removes the block {name!r}, which {by} keeps as it is")
     goals = [target for target in targets if target.kind == DEPTH]
     if goals:
         scores = _scores(graph, importance, statistics, seed)
@@ -88,7 +90,7 @@ def _unreachable(goal: Target, counted: Sequence[Block], left: Sequence[Block], 
     least = max(len(left) - len(free), 1)
     staying = [f"  {block.name}: {block.why}" for block in left if block.why is not None]
     head = f"target {goal} cannot be reached: at least {least} of {len(counted)} blocks must stay (depth={least})"
-    return TargetError("\n".join([head, *staying[:5], "print(graph) lists all blocks; protect keeps some more"]))
+    return TargetError("\n".join([head, *staying[:5], "print(graph) lists all blocks; protect may keep more of them"]))
 
 
 def _scores(

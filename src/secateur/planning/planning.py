@@ -160,11 +160,11 @@ def _way(graph: Graph) -> dict[str, str]:
 def _check_arguments(graph: Any, scope: str, allocation: Any, seed: Any) -> None:
     if not isinstance(graph, Graph):
         kind = type(graph).__name__
-        raise InputError(f"graph is a {kind}; make one first: secateur.trace(model, example_inputs)")
+        raise InputError(f"graph is a {kind}, not a Graph\nmake one first: secateur.trace(model, example_inputs)")
     if not isinstance(seed, int):
-        raise InputError(f"seed={seed!r} is no whole number")
+        raise InputError(f"seed={seed!r} is not a whole number\nwrite e.g. seed=0")
     if scope not in SCOPES:
-        raise InputError(f"scope={scope!r}; one of {', '.join(map(repr, SCOPES))}")
+        raise InputError(f"scope={scope!r} is not a scope\nuse one of {', '.join(map(repr, SCOPES))}")
     if not graph.axes and not any(block.why is None for block in graph.blocks):
         reasons = "\n".join(f"  {f.name}[{f.dim}]: {f.reason}" for f in graph.frozen[:5])
         raise InputError(
@@ -203,13 +203,14 @@ def _check_allocation(allocation: Any, scope: str) -> None:
         return
     if not isinstance(allocation, MeasuredHarm):
         raise InputError(
-            f"allocation={allocation!r} is none; measure one with secateur.sensitivity(graph, evaluate), "
-            "or read one with Sensitivity.read(path)"
+            f"allocation={allocation!r} is not a Sensitivity\n"
+            "measure one with secateur.sensitivity(graph, evaluate), or read one with Sensitivity.read(path)"
         )
     if scope != "global":
         each = "axis" if scope == "axis" else "class of axes"
         raise InputError(
-            f"scope={scope!r} takes the same share of each {each}, allocation= what was measured; leave out one"
+            f"scope={scope!r} takes the same share of each {each}, but allocation= decides by measured harm\n"
+            "leave out one of the two"
         )
 
 
@@ -236,7 +237,9 @@ def _by_hand(
         scores[name][..., wanted] = -math.inf
         level = _level_by_hand(graph.groups[axis.group], axis, len(wanted))
         if levels.setdefault(axis.group, level) != level:
-            raise InputError(f"drop takes {len(wanted)} units of {name!r}, but another share of an axis it is tied to")
+            raise InputError(
+                f"drop removes {len(wanted)} units of {name!r}, but another share of an axis that it is tied to"
+            )
     return scores, _lowered(graph, wishes, levels, rungs)
 
 
@@ -245,7 +248,7 @@ def _level_by_hand(group: Group, axis: PrunableAxis, count: int) -> int:
     level, rest = divmod(axis.size - count, step)
     if rest:
         tied = ", ".join(a.name for a in group.axes if a is not axis)
-        raise InputError(f"drop takes {count} units of {axis.name!r}, but with {tied} it moves in steps of {step}")
+        raise InputError(f"drop removes {count} units of {axis.name!r}, but with {tied} it moves in steps of {step}")
     return level
 
 
@@ -256,10 +259,10 @@ def _lowered(graph: Graph, wishes: Wishes, levels: Mapping[int, int], rungs: Seq
         axis, ladder, size = graph.groups[g].axes[0], rungs[g], wishes.sizes.get(g)
         top, unit = ladder.levels[0], axis.size // graph.groups[g].steps
         if g in wishes.held and level < top:
-            raise InputError(f"drop takes units of {axis.name!r}, which {wishes.held[g]} keeps as it is")
+            raise InputError(f"drop removes units of {axis.name!r}, which {wishes.held[g]} keeps as it is")
         if size is not None and level < top:
             asked = f"{size[1].by} asks for {top * unit}"
-            raise InputError(f"drop leaves less of {axis.name!r} than asked for: it leaves {level * unit}, {asked}")
+            raise InputError(f"drop leaves {level * unit} units of {axis.name!r}, but {asked}")
         if size is None and level < top:
             lower = [j for j, old in enumerate(ladder.levels) if old < level]
             below, prices = (ladder.levels[j] for j in lower), (ladder.price[j - 1] for j in lower)
@@ -284,7 +287,8 @@ def _numbers(name: str, units: Any) -> list[int]:
         return [operator.index(unit) for unit in listed]
     except TypeError:
         raise InputError(
-            f"drop gives {name!r} {units!r}; give the numbers of its units, as in drop={{{name!r}: [2, 6, 9]}}"
+            f"drop={{{name!r}: {units!r}}}: the value is not a list of units\n"
+            f"give the numbers of the units, as in drop={{{name!r}: [2, 6, 9]}}"
         ) from None
 
 
@@ -292,10 +296,10 @@ def _checked_units(axis: PrunableAxis, name: str, units: Sequence[int]) -> list[
     wanted = sorted(set(units))
     bad = [u for u in wanted if not 0 <= u < axis.size]
     if bad:
-        raise InputError(f"drop names unit {bad[0]} of {name!r}, which has {axis.size}: 0 to {axis.size - 1}")
+        raise InputError(f"drop names unit {bad[0]} of {name!r}, whose {axis.size} units are 0 to {axis.size - 1}")
     if (axis.size - len(wanted)) % axis.multiple and wanted:
         raise InputError(
-            f"drop leaves {axis.size - len(wanted)} of {axis.size} units of {name!r}; a kernel asks for a multiple of "
+            f"drop leaves {axis.size - len(wanted)} of {axis.size} units of {name!r}; a kernel requires a multiple of "
             f"{axis.multiple} there"
         )
     if axis.size - len(wanted) < axis.least:

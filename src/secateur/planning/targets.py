@@ -40,14 +40,14 @@ class Target:
         try:
             value = float(number)
         except ValueError:
-            raise TargetError(f"target {text!r}: {number!r} is no number\nwrite e.g. '{kind}=0.5'") from None
+            raise TargetError(f"target {text!r}: {number!r} is not a number\nwrite e.g. '{kind}=0.5'") from None
         return Target(kind, value)._checked(text)
 
     def _checked(self, text: str) -> Target:
         kind = KINDS[self.kind]
         if not math.isfinite(self.value) or self.value <= 0:
             example = f"{kind.name}=0.5" if kind.shares else kind.example
-            raise TargetError(f"target {text!r}: what remains must be more than nothing\nwrite e.g. '{example}'")
+            raise TargetError(f"target {text!r}: what remains must be more than 0\nwrite e.g. '{example}'")
         if not kind.counts and self.value > 1:
             each = ", per axis" if self.kind == CHANNELS else ""
             raise TargetError(
@@ -82,7 +82,7 @@ def parse_targets(target: str | Sequence[str] | None) -> list[Target]:
         return []
     if not isinstance(target, (str, list, tuple)):
         raise TargetError(
-            f"target {target!r} is a {type(target).__name__}\nwrite e.g. 'macs=0.5', or a list of such texts"
+            f"target {target!r} is a {type(target).__name__}\nwrite e.g. 'macs=0.5', or a list of such strings"
         )
     texts = [target] if isinstance(target, str) else target
     return [Target.parse(part) for text in texts for part in str(text).split(",")]

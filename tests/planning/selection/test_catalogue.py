@@ -114,12 +114,12 @@ NOTHING = {
     "embd": "it names 'embd', which matches no parameter; did you mean 'embed'",
     "block.*": "it names 'block.*', which matches no parameter; did you mean 'blocks.",
     "embed, blocks.11": "it names 'blocks.11', which matches no parameter; did you mean 'blocks.1",
-    "type=Conv2d": "it names 'type=Conv2d', but no module of this model is one; there are Linear, Sequential",
+    "type=Conv2d": "it names 'type=Conv2d', but no module of this model has that type; its types are Linear, Seq",
     "type=linear": "did you mean 'Linear'?",
     "head": "it names 'head', where nothing can be cut\nhead.weight[0] is frozen: model output",
-    "blocks.0.norm": "it names 'blocks.0.norm', where nothing can be cut; the units there are those of embed",
+    "blocks.0.norm": "it names 'blocks.0.norm', where nothing can be cut; the units there belong to embed",
     "embed type=LayerNorm": "it names 'embed type=LayerNorm', where nothing can be cut",
-    "kind=head": "it names 'kind=head', where nothing can be cut; its axes are of channels (12)",
+    "kind=head": "it names 'kind=head', where nothing can be cut; the kinds of its axes are channels (12)",
     "axis=fc1": "no prunable axis is named 'fc1'",
 }
 

@@ -146,11 +146,14 @@ def test_what_is_tied_follows(rules: Any, expected: dict[str, int]) -> None:
 CONTRADICTIONS: dict[str, tuple[Any, str]] = {
     "floor": (
         ["*: floor=6", "conv1: width=4"],
-        "rule 'conv1: width=4' gives 'conv1' 4 of 8, against floor=6 of rule '*: floor=6'",
+        "rule 'conv1: width=4' sets 'conv1' to 4 of 8 units, against floor=6 of rule '*: floor=6'",
     ),
-    "floor share": ("conv1: floor=0.75 width=5", "gives 'conv1' 5 of 8, against floor=0.75 of rule"),
-    "ceiling": (["*: ceiling=4", "conv1: width=5"], "gives 'conv1' 5 of 8, against ceiling=4 of rule '*: ceiling=4'"),
-    "align": (["*: align=4", "conv1: width=5"], "gives 'conv1' 5 of 8, against align=4 of rule '*: align=4'"),
+    "floor share": ("conv1: floor=0.75 width=5", "sets 'conv1' to 5 of 8 units, against floor=0.75 of rule"),
+    "ceiling": (
+        ["*: ceiling=4", "conv1: width=5"],
+        "sets 'conv1' to 5 of 8 units, against ceiling=4 of rule '*: ceiling=4'",
+    ),
+    "align": (["*: align=4", "conv1: width=5"], "sets 'conv1' to 5 of 8 units, against align=4 of rule '*: align=4'"),
     "floor and ceiling": (
         ["conv1: floor=6", "conv1: ceiling=4"],
         "no count of 'conv1', 8 units, is at most 4 (rule 'conv1: ceiling=4'), at least 6 (rule 'conv1: floor=6')",
@@ -161,32 +164,41 @@ CONTRADICTIONS: dict[str, tuple[Any, str]] = {
     ),
     "protected width": (
         ["conv1: protect", "conv1: width=4"],
-        "rule 'conv1: width=4' gives 'conv1' 4, but rule 'conv1: protect' keeps it as it is",
+        "rule 'conv1: width=4' sets 'conv1' to 4, but rule 'conv1: protect' keeps it as it is",
     ),
     "protected by name": (
         Select(protect="conv1", widths={"conv1": 4}),
-        "widths gives 'conv1' 4, but protect keeps it as it is",
+        "widths sets 'conv1' to 4, but protect keeps it as it is",
     ),
-    "width outside": (["conv1: only", "conv2: width=4"], "gives 'conv2' 4, but rule 'conv1: only' keeps it as it is"),
+    "width outside": (["conv1: only", "conv2: width=4"], "sets 'conv2' to 4, but rule 'conv1: only' keeps it as it is"),
     "protected share": (
         ["conv1: protect", "conv1: keep=0.5"],
-        "rule 'conv1: keep=0.5' changes nothing: rule 'conv1: protect' keeps all that it means as it is",
+        "rule 'conv1: keep=0.5' changes nothing: rule 'conv1: protect' keeps every axis that it matches as it is",
     ),
-    "too wide": ("conv1: width=9", "rule 'conv1: width=9' gives 'conv1' 9; it has 8 units and keeps 1 or more"),
-    "some too wide": ("*: width=9", "rule '*: width=9' gives 'conv1' 9; it has 8 units"),
+    "too wide": ("conv1: width=9", "rule 'conv1: width=9' sets 'conv1' to 9; it has 8 units and keeps 1 or more"),
+    "some too wide": ("*: width=9", "rule '*: width=9' sets 'conv1' to 9; it has 8 units"),
     "apart": (
         ["*: together", "conv1: width=2", "conv2: width=9"],
         "rule '*: together' asks for the same share, but conv1 keeps 2 of 8, conv2 keeps 9 of 12",
     ),
-    "alone": ("conv1: together", "rule 'conv1: together' means one choice only, so nothing goes together: conv1"),
-    "alone by protection": (["conv1: protect", "*: together"], "rule '*: together' means one choice only"),
-    "no heads": ("conv1: prune=heads", "rule 'conv1: prune=head' means no head that can be cut, only conv1 (channel)"),
+    "alone": (
+        "conv1: together",
+        "rule 'conv1: together' matches only one group of tied axes, so there is nothing to keep together: conv1",
+    ),
+    "alone by protection": (
+        ["conv1: protect", "*: together"],
+        "rule '*: together' matches only one group of tied axes",
+    ),
+    "no heads": (
+        "conv1: prune=heads",
+        "rule 'conv1: prune=head' matches no head that can be cut, only conv1 (channel)",
+    ),
     "nothing to do": ("conv1: floor=2", "nothing to do: give a target"),
     "hands": (
         Select(rules=["conv1: width=8"]),
-        "drop leaves less of 'conv1' than asked for: it leaves 7, rule 'conv1: width=8' asks for 8",
+        "drop leaves 7 units of 'conv1', but rule 'conv1: width=8' asks for 8",
     ),
-    "protected hands": ("conv1: protect", "drop takes units of 'conv1', which rule 'conv1: protect' keeps as it is"),
+    "protected hands": ("conv1: protect", "drop removes units of 'conv1', which rule 'conv1: protect' keeps as it is"),
 }
 
 
@@ -203,11 +215,14 @@ def test_contradictions_name_both(case: str) -> None:
     [
         (
             ["embed: keep=0.5", "qkv: keep=0.25"],
-            "gives 'qkv[0]' 0.25, but it is tied to another axis with a different share",
+            "sets 'qkv[0]' to 0.25, but it is tied to another axis with a different share",
         ),
-        (["embed: keep=0.5", "qkv: width=3"], "rule 'embed: keep=0.5' gives 'embed' 0.5"),
+        (["embed: keep=0.5", "qkv: width=3"], "rule 'embed: keep=0.5' sets 'embed' to 0.5"),
         ("embed: ceiling=2", "no count of 'embed', 12 units, is at most 2"),
-        ("embed, qkv: together", "means one choice only, so nothing goes together: embed, qkv"),
+        (
+            "embed, qkv: together",
+            "matches only one group of tied axes, so there is nothing to keep together: embed, qkv",
+        ),
     ],
 )
 def test_contradictions_between_what_is_tied(rules: Any, message: str) -> None:

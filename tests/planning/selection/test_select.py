@@ -89,15 +89,15 @@ def test_a_tied_axis_takes_the_same_share() -> None:
     ("name", "widths", "message"),
     [
         ("plain_cnn", {"conv3": 4}, "no prunable axis is named 'conv3'; did you mean 'conv2' or 'conv1'\\?"),
-        ("plain_cnn", {"conv1": 9}, "widths gives 'conv1' 9; it has 8 units and keeps 1 or more"),
-        ("plain_cnn", {"conv1": 0}, "widths gives 'conv1' 0; it has 8 units"),
-        ("plain_cnn", {"conv1": 0.5}, "widths gives 'conv1' 0.5; it has 8 units"),
-        ("squeezed", {"b": 1}, "widths gives 'b' 1; it has 4 units and keeps 2 or more"),
+        ("plain_cnn", {"conv1": 9}, "widths sets 'conv1' to 9; it has 8 units and keeps 1 or more"),
+        ("plain_cnn", {"conv1": 0}, "widths sets 'conv1' to 0; it has 8 units"),
+        ("plain_cnn", {"conv1": 0.5}, "widths sets 'conv1' to 0.5; it has 8 units"),
+        ("squeezed", {"b": 1}, "widths sets 'b' to 1; it has 4 units and keeps 2 or more"),
         ("attention", {"embed": 4}, "it is tied to qkv.* and moves in steps of 3\nthe nearest widths are 3 and 6"),
         (
             "attention",
             {"embed": 3, "qkv[0]": 2},
-            "widths gives 'qkv\\[0\\]' 2, but it is tied to another axis with a different share: .* 'embed' 3",
+            "widths sets 'qkv\\[0\\]' to 2, but it is tied to another axis with a different share: .* 'embed' to 3",
         ),
     ],
 )
@@ -157,13 +157,13 @@ def test_protecting_nothing_is_a_mistake(pattern: str, near: str) -> None:
         ({"floor": -0.1}, "floor=-0.1: the least that remains: a share up to 1, or a count above 1, as in floor=16"),
         ({"floor": float("nan")}, "floor=nan"),
         ({"floor": float("inf")}, "floor=inf"),
-        ({"floor": "0.1"}, "floor='0.1' is a text: the least that remains"),
+        ({"floor": "0.1"}, "floor='0.1' is a string: the least that remains"),
         ({"ceiling": 0}, "ceiling=0: the most that remains"),
         ({"floor": 0.5, "ceiling": 0.25}, "floor=0.5 is above ceiling=0.25"),
         ({"floor": 16, "ceiling": 8}, "floor=16 is above ceiling=8"),
-        ({"widths": ["conv1=8"]}, "widths=\\['conv1=8'\\]: counts by axis name"),
-        ({"protect": 5}, "protect=5; give a text"),
-        ({"rules": {"conv1", "conv2"}}, "rules=\\{.*\\}; give a text"),
+        ({"widths": ["conv1=8"]}, "widths=\\['conv1=8'\\] is not a mapping\ngive counts by axis name"),
+        ({"protect": 5}, "protect=5 is not a string or a list"),
+        ({"rules": {"conv1", "conv2"}}, "rules=\\{.*\\} is not a string or a list"),
     ],
 )
 def test_limits_that_cannot_be(options: dict[str, Any], message: str) -> None:

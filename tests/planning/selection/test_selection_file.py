@@ -42,17 +42,17 @@ WRONG = {
     "empty.yaml": ("", "holds nothing\nwrite a list of rules"),
     "none.yaml": ("[]", "holds []\nwrite a list of rules"),
     "word.yaml": ("layer4", "holds 'layer4'\nwrite a list"),
-    "alias.yaml": ("- match: *.attn\n  keep: 0.5\n", "quote what begins with a *, as in match: '*.attn'"),
-    "twice.yaml": ("floor: 0.1\nfloor: 0.2\n", "'floor' is said twice; keep one"),
-    "twice.json": ('{"floor": 0.1, "floor": 0.2}', "'floor' is said twice; keep one"),
+    "alias.yaml": ("- match: *.attn\n  keep: 0.5\n", "quote any string that begins with a *, as in match: '*.attn'"),
+    "twice.yaml": ("floor: 0.1\nfloor: 0.2\n", "'floor' is set twice; keep one"),
+    "twice.json": ('{"floor": 0.1, "floor": 0.2}', "'floor' is set twice; keep one"),
     "code.yaml": ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
     "list.yaml": ("? [a, b]\n: 1\n", "cannot be read: unhashable type: 'list'"),
     "cut.json": ('{"select": [', "cannot be read: Expecting value"),
     "binary.json": ("\x00\x01", "cannot be read"),
     "deep.json": ("[" * 100_000, "cannot be read: "),
-    "typo.yaml": ("selct: []\n", "typo.yaml: a selection says 'selct'; did you mean 'select'"),
+    "typo.yaml": ("selct: []\n", "typo.yaml: a selection has no option 'selct'; did you mean 'select'"),
     "rule.yaml": ("- {match: a, kep: 0.5}\n", "no setting is named 'kep'; did you mean 'keep'?"),
-    "rules.toml": ("select = []", "its name ends in none of .yaml, .yml, .json"),
+    "rules.toml": ("select = []", "its name must end in one of .yaml, .yml, .json"),
 }
 
 

@@ -67,9 +67,14 @@ def test_in_every_scope(scope: str) -> None:
 def test_what_a_target_does_not_ask_for_stays() -> None:
     graph = asking(CHECKS["no remainder"])
     assert counts(graph, select=Select(widths={"c": 4})) == (24, 4)
-    with pytest.raises(InputError, match=r"no plan keeps this true: the comparison at solver/test_meeting\.py") as e:
+    with pytest.raises(
+        InputError, match=r"no plan keeps this condition true: the comparison at solver/test_meeting\.py"
+    ) as e:
         counts(graph, drop={"c": [0]})
-    assert "the rest being as asked, a may keep 5, 10, 15, 20 of 24; or c may keep 1, 2, 3, 4, 6 of 6" in str(e.value)
+    assert (
+        "with all other counts as requested, a may keep 5, 10, 15, 20 of 24; or c may keep 1, 2, 3, 4, 6 of 6"
+        in str(e.value)
+    )
     assert counts(graph, drop={"c": [0]}, select="a: ceiling=0.9") == (20, 5)
 
 
@@ -78,7 +83,9 @@ def test_a_share_is_rounded_down_to_what_a_comparison_allows() -> None:
 
 
 def test_a_ceiling_below_all_that_a_comparison_allows_is_refused() -> None:
-    with pytest.raises(InputError, match=r"no count of 'a' from 3 to 4 keeps this true: the comparison at solver/"):
+    with pytest.raises(
+        InputError, match=r"no count of 'a' from 3 to 4 keeps this condition true: the comparison at solver/"
+    ):
         counts(asking(CHECKS["of one alone"]), select="a: ceiling=4")
 
 

@@ -43,7 +43,7 @@ def test_whole_experts_go_and_rows_stay_aligned() -> None:
 
 def test_a_width_that_is_not_aligned_is_refused() -> None:
     graph = secateur.trace(grouped(), TOKENS)
-    with pytest.raises(secateur.InputError, match=r"5, but a kernel asks for multiples of 4 there\n.* are 4 and 8"):
+    with pytest.raises(secateur.InputError, match=r"5, but a kernel requires multiples of 4 there\n.* are 4 and 8"):
         secateur.plan(graph, select=secateur.Select(widths={"up[1]": 5}))
 
 

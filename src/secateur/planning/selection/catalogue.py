@@ -158,8 +158,8 @@ class Catalogue:
                 self.graph.axis(condition.pattern)  # raises, if there is none
             if condition.form == "type" and not any(self._means(condition, name) for name in self.types):
                 known = dict.fromkeys(kind for kinds in self.types.values() for kind in kinds)
-                near = nearest(condition.pattern, known) or f"; there are {listed(known, 8)}"
-                return InputError(f"{source} names {str(condition)!r}, but no module of this model is one{near}")
+                near = nearest(condition.pattern, known) or f"; its types are {listed(known, 8)}"
+                return InputError(f"{source} names {str(condition)!r}, but no module of this model has that type{near}")
             if condition.form == NAME and not any(self._means(condition, name) for name in self._all_names):
                 near = nearest(condition.pattern, self._modules)
                 return InputError(f"{source} names {condition.pattern!r}, which matches no parameter{near}")
@@ -174,10 +174,10 @@ class Catalogue:
             return f"\n{found[0].name}[{found[0].dim}] is frozen: {found[0].reason}"
         if kinds:
             have = Counter(axis.kind for axis in self.graph.axes)
-            return f"; its axes are of {', '.join(f'{kind}s ({n})' for kind, n in have.items())}"
+            return f"; the kinds of its axes are {', '.join(f'{kind}s ({n})' for kind, n in have.items())}"
         sites = {site for name, site in self.sites.items() if self._lies(conditions, name)}
         there = [axis.name for axis in self.graph.axes if any(use.name in sites for use in axis.sites)]
-        return f"; the units there are those of {listed(there, 3)}" if there else ""
+        return f"; the units there belong to {listed(there, 3)}" if there else ""
 
     def _of_kind(self, frozen: Frozen, kinds: Sequence[str]) -> bool:
         there = list(axes(self.graph.sites[frozen.name].dims[frozen.dim]))

@@ -139,7 +139,7 @@ class Conditions:
         axis = group.axes[0]
         least, most = (count_at(self.graph, axis, int(level)) for level in (levels[-1], levels[0]))
         asks = next(c.where for c in self._alone[axis.group] if not np.all(c.holds(self.graph, {axis.group: levels})))
-        return InputError(f"no count of {axis.name!r} from {least} to {most} keeps this true: {asks}")
+        return InputError(f"no count of {axis.name!r} from {least} to {most} keeps this condition true: {asks}")
 
     @cached_property
     def _alone(self) -> dict[int, list[CountCondition]]:

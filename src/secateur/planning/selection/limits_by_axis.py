@@ -166,7 +166,7 @@ class Wishes:
             kinds = rule.settings.get("prune", ())
             if kinds and not any(axis.kind in kinds for axis in meant):
                 there = listed(dict.fromkeys(f"{axis.name} ({axis.kind})" for axis in meant), 3)
-                raise InputError(f"{rule.name} means no {' and no '.join(kinds)} that can be cut, only {there}")
+                raise InputError(f"{rule.name} matches no {' and no '.join(kinds)} that can be cut, only {there}")
         for axis in self.graph.axes:
             said = self._said(axis, "prune")
             if said is not None and axis.kind not in said.value:
@@ -191,8 +191,8 @@ class Wishes:
             other, before = sizes.setdefault(axis.group, (axis, said))
             if self.level(axis, said) != self.level(other, before):
                 raise InputError(
-                    f"{said.by} gives {axis.name!r} {said.value:g}, but it is tied to another axis with a different "
-                    f"share: {before.by} gives {other.name!r} {before.value:g}"
+                    f"{said.by} sets {axis.name!r} to {said.value:g}, but it is tied to another axis with a different "
+                    f"share: {before.by} sets {other.name!r} to {before.value:g}"
                 )
         return sizes
 
@@ -209,13 +209,15 @@ class Wishes:
         level = self.level(axis, said)
         if axis.group in self.held and level < self.graph.groups[axis.group].steps:
             raise InputError(
-                f"{said.by} gives {axis.name!r} {said.value}, but {self.held[axis.group]} keeps it as it is"
+                f"{said.by} sets {axis.name!r} to {said.value}, but {self.held[axis.group]} keeps it as it is"
             )
         for word, broken in WIDTH_BREAKS.items():
             other = self._said(axis, word)
             if other is not None and broken(said.value, other.value, axis.size):
                 against = f"{word}={other.value:g} of {other.by}"
-                raise InputError(f"{said.by} gives {axis.name!r} {said.value} of {axis.size}, against {against}")
+                raise InputError(
+                    f"{said.by} sets {axis.name!r} to {said.value} of {axis.size} units, against {against}"
+                )
 
     @cached_property
     def together(self) -> list[tuple[set[int], str]]:
@@ -227,7 +229,9 @@ class Wishes:
             groups = {axis.group for axis in meant} - set(self.held)
             if len(groups) < 2:
                 names = listed([axis.name for axis in meant], 3)
-                raise InputError(f"{rule.name} means one choice only, so nothing goes together: {names}")
+                raise InputError(
+                    f"{rule.name} matches only one group of tied axes, so there is nothing to keep together: {names}"
+                )
             meeting = [bundle for bundle in bundles if bundle[0] & groups]
             bundles = [bundle for bundle in bundles if bundle not in meeting]
             bundles.append((groups.union(*(bundle for bundle, _ in meeting)), rule.name))
@@ -282,7 +286,7 @@ class Wishes:
             asks = {"keep", "ceiling"} & set(rule.settings)
             if asks and all(axis.group in self.held for axis in meant):
                 by = listed(dict.fromkeys(self.held[axis.group] for axis in meant), 2)
-                raise InputError(f"{rule.name} changes nothing: {by} keeps all that it means as it is")
+                raise InputError(f"{rule.name} changes nothing: {by} keeps every axis that it matches as it is")
             self._check_fits(rule, meant)
 
     def _check_fits(self, rule: Rule, meant: Sequence[PrunableAxis]) -> None:
@@ -296,8 +300,8 @@ class Wishes:
             if sizes and value > max(1, *sizes):
                 names_told = listed(dict.fromkeys(axis.name for axis in meant), 3)
                 raise InputError(
-                    f"{rule.name} cannot hold: {word}={value:g} is more than the {max(sizes):g} units of {names_told}\n"
-                    f"give a smaller {word}, or keep all units with protect"
+                    f"{rule.name} cannot be met: {word}={value:g} is more than the {max(sizes):g} units of "
+                    f"{names_told}\ngive a smaller {word}, or keep all units with protect"
                 )
 
 
@@ -327,19 +331,19 @@ def width_steps(group: Group, axis: PrunableAxis, said: Said) -> int:
     step, width = axis.size // group.steps, said.value
     if type(width) is not int or not axis.least <= width <= axis.size:
         raise InputError(
-            f"{said.by} gives {axis.name!r} {width!r}; it has {axis.size} units and keeps {axis.least} or more"
+            f"{said.by} sets {axis.name!r} to {width!r}; it has {axis.size} units and keeps {axis.least} or more"
         )
     if width % axis.multiple and width != axis.size:
         below = max(width // axis.multiple, 1) * axis.multiple
         raise InputError(
-            f"{said.by} gives {axis.name!r} {width}, but a kernel asks for multiples of {axis.multiple} there\n"
+            f"{said.by} sets {axis.name!r} to {width}, but a kernel requires multiples of {axis.multiple} there\n"
             f"the nearest widths are {below} and {below + axis.multiple}"
         )
     if width % step:
         tied = ", ".join(a.name for a in group.axes if a is not axis)
         below = max(width // step, 1) * step
         raise InputError(
-            f"{said.by} gives {axis.name!r} {width}, but it is tied to {tied} and moves in steps of {step}\n"
+            f"{said.by} sets {axis.name!r} to {width}, but it is tied to {tied} and moves in steps of {step}\n"
             f"the nearest widths are {below} and {below + step}"
         )
     return width // step

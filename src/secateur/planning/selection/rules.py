@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from secateur.errors import InputError, nearest
 from secateur.planning.selection.selector import Selector, kinds
 
-MEND = "write 'layer4.*: keep=0.5', or {'match': 'layer4.*', 'keep': 0.5}"
+REMEDY = "write 'layer4.*: keep=0.5', or {'match': 'layer4.*', 'keep': 0.5}"
 RuleLike: TypeAlias = "Rule | str | Mapping[str, Any]"
 
 
@@ -75,11 +75,13 @@ SETTINGS: dict[str, Setting] = {
     "align": Setting(whole, "widths become multiples of it: a whole number from 1 up", "align=8"),
     "prune": Setting(kinds, "the kinds of axes that may be cut, all others stay", "prune=heads"),
     "protect": Setting(
-        _yes, "its parameters stay as they are; no later rule undoes it, so it is true or left out", "protect"
+        _yes,
+        "its parameters stay as they are; no later rule can undo this, so the value is true or left out",
+        "protect",
     ),
-    "only": Setting(_yes, "nothing else is cut; it is true or left out", "only"),
+    "only": Setting(_yes, "nothing else is cut; the value is true or left out", "only"),
     "together": Setting(
-        _yes, "all its axes keep the same share, as near as whole units come; it is true or left out", "together"
+        _yes, "all its axes keep the same share, rounded to whole units; the value is true or left out", "together"
     ),
 }
 """What a rule may say of its axes."""
@@ -109,7 +111,7 @@ class Rule:
         if isinstance(given, str):
             return _from_text(given)
         if not isinstance(given, Mapping):
-            raise InputError(f"{given!r} is no rule\n{MEND}")
+            raise InputError(f"{given!r} is not a rule\n{REMEDY}")
         if "match" not in given:
             return _from_text(_unquoted(given))
         return _rule(given["match"], {word: value for word, value in given.items() if word != "match"}, repr(given))
@@ -128,7 +130,7 @@ def _unquoted(given: Mapping[Any, Any]) -> str:
     """What YAML makes a mapping of, the text of a rule without quotes."""
     match, said = next(iter(given.items()), (None, None))
     if len(given) != 1 or not isinstance(said, str):
-        raise InputError(f"{dict(given)!r} is no rule\n{MEND}")
+        raise InputError(f"{dict(given)!r} is not a rule\n{REMEDY}")
     return f"{match}: {said}"
 
 
@@ -147,17 +149,17 @@ def _from_text(text: str) -> Rule:
     pairs = [word.rstrip(",").partition("=") for word in said.split()]
     words = [word for word, _, _ in pairs]
     if twice := {word for word in words if words.count(word) > 1}:
-        raise InputError(f"rule {text!r} says {min(twice)!r} twice; keep one")
+        raise InputError(f"rule {text!r} sets {min(twice)!r} twice\nkeep one")
     return _rule(match, {word: value if equals else True for word, equals, value in pairs}, repr(text))
 
 
 def _rule(match: Any, said: Mapping[Any, Any], text: str) -> Rule:
     source = f"rule {text}"
     if not said:
-        raise InputError(f"{source} says nothing of its axes\nadd one of {', '.join(SETTINGS)}")
+        raise InputError(f"{source} has no settings\nadd one of {', '.join(SETTINGS)}")
     settings = {word: setting(word, value, f"{source}: ") for word, value in said.items()}
     if set(SIZES) <= set(settings):
-        raise InputError(f"{source} gives both keep={said['keep']} and width={said['width']}; keep one")
+        raise InputError(f"{source} sets both keep={said['keep']} and width={said['width']}\nkeep one")
     return Rule(Selector.parse(match, source), settings)
 
 

@@ -51,15 +51,19 @@ class Select:
             _checked(word, getattr(self, word))
         same = (self.floor <= 1) == (self.ceiling <= 1)
         if same and self.floor > self.ceiling:
-            raise InputError(f"floor={self.floor:g} is above ceiling={self.ceiling:g}; what stays lies between them")
+            raise InputError(
+                f"floor={self.floor:g} is above ceiling={self.ceiling:g}\nthe floor may not exceed the ceiling"
+            )
         object.__setattr__(self, "rules", tuple(map(Rule.of, _several("rules", self.rules))))
         for word in ("protect", "only"):
             object.__setattr__(self, word, _several(word, getattr(self, word)))
         if not isinstance(self.widths, Mapping):
-            raise InputError(f"widths={self.widths!r}: counts by axis name, as in {{'conv1': 48}}")
+            raise InputError(
+                f"widths={self.widths!r} is not a mapping\ngive counts by axis name, as in {{'conv1': 48}}"
+            )
         for name in self.widths:
             if not isinstance(name, str):
-                raise InputError(f"widths names {name!r}; the names of axes are texts, as in {{'conv1': 48}}")
+                raise InputError(f"widths names {name!r}; the name of an axis is a string, as in {{'conv1': 48}}")
         self._all()  # shows what is wrong before a model is there
 
     @staticmethod
@@ -119,7 +123,7 @@ class Select:
 def _checked(word: str, value: Any) -> None:
     """Numbers only: the general words are no texts."""
     if isinstance(value, str):
-        raise InputError(f"{word}={value!r} is a text: {SETTINGS[word].meaning}, as in {SETTINGS[word].example}")
+        raise InputError(f"{word}={value!r} is a string: {SETTINGS[word].meaning}, as in {SETTINGS[word].example}")
     setting(word, value)
 
 
@@ -130,7 +134,9 @@ def _several(word: str, given: Any) -> tuple[Any, ...]:
     if isinstance(given, (str, Mapping, Rule)):
         return (given,)
     if not isinstance(given, (list, tuple)):
-        raise InputError(f"{word}={given!r}; give a text such as 'layer4.*: keep=0.5', or a list of them")
+        raise InputError(
+            f"{word}={given!r} is not a string or a list\ngive a string such as 'layer4.*: keep=0.5', or a list of them"
+        )
     return tuple(given)
 
 
@@ -143,7 +149,9 @@ def _from_words(given: Mapping[str, Any]) -> Select:
 def _check_words(given: Mapping[str, Any], known: set[str], who: str) -> None:
     for word in given:
         if word not in known:
-            raise InputError(f"{who} says {word!r}{nearest(str(word), known)}\nknown: {', '.join(sorted(known))}")
+            raise InputError(
+                f"{who} has no option {word!r}{nearest(str(word), known)}\nknown: {', '.join(sorted(known))}"
+            )
 
 
 __all__ = ["Select", "SelectLike"]

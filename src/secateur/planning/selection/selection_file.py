@@ -17,7 +17,7 @@ from typing import Any
 from secateur.base.paths import PathLike, path_of
 from secateur.errors import FileError, nearest
 
-MEND = "write a list of rules, or a mapping with a list of rules under 'select'"
+REMEDY = "write a list of rules, or a mapping with a list of rules under 'select'"
 
 
 def read(path: PathLike) -> Any:
@@ -25,7 +25,7 @@ def read(path: PathLike) -> Any:
     file = path_of(path)
     reader = READERS.get(file.suffix.lower())
     if reader is None:
-        raise FileError(f"{path} is no selection: its name ends in none of {', '.join(READERS)}")
+        raise FileError(f"{path} is not a selection file\nits name must end in one of {', '.join(READERS)}")
     if not file.is_file():
         near = nearest(file.name, (other.name for other in file.parent.glob("*")))
         raise FileError(f"no file {path}{near}")
@@ -34,9 +34,9 @@ def read(path: PathLike) -> Any:
     except (ValueError, RecursionError, OSError) as error:
         if isinstance(error, FileError):
             raise
-        raise FileError(f"{path} cannot be read: {error or type(error).__name__}\n{MEND}") from error
+        raise FileError(f"{path} cannot be read: {error or type(error).__name__}\n{REMEDY}") from error
     if not isinstance(data, (list, Mapping)) or not data:
-        raise FileError(f"{path} holds {'nothing' if data is None else repr(data)}\n{MEND}")
+        raise FileError(f"{path} holds {'nothing' if data is None else repr(data)}\n{REMEDY}")
     return data
 
 
@@ -50,7 +50,7 @@ def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
     for word, value in pairs:
         if word in found:
-            raise ValueError(f"{word!r} is said twice; keep one")
+            raise ValueError(f"{word!r} is set twice; keep one")
         found[word] = value
     return found
 
@@ -63,7 +63,7 @@ def _yaml(text: str) -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise FileError("YAML needs PyYAML: pip install 'secateur[yaml]', or write the same as .json") from error
+        raise FileError("YAML needs PyYAML\nrun pip install 'secateur[yaml]', or write the same as .json") from error
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -75,7 +75,7 @@ def _yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader)
     except (yaml.YAMLError, TypeError) as error:
-        raise ValueError(f"{error}\nquote what begins with a *, as in match: '*.attn'") from error
+        raise ValueError(f"{error}\nquote any string that begins with a *, as in match: '*.attn'") from error
 
 
 READERS: dict[str, Callable[[str], Any]] = {".yaml": _yaml, ".yml": _yaml, ".json": _json}

@@ -89,7 +89,7 @@ class CountsSearch:
         return left
 
     def _refused(self, condition: CountCondition, levels: dict[int, int]) -> InputError:
-        return InputError(f"no plan keeps this true: {condition.where}{self._instead(condition, levels)}")
+        return InputError(f"no plan keeps this condition true: {condition.where}{self._instead(condition, levels)}")
 
     def _instead(self, condition: CountCondition, levels: dict[int, int]) -> str:
         """The nearest counts of each group at which the condition is true, all others being as they are."""
@@ -102,7 +102,7 @@ class CountsSearch:
             if near:
                 counts = [str(count_at(self._graph, axis, n)) for n in sorted(near)]
                 told.append(f"{axis.name} may keep {listed(counts, SHOWN)} of {axis.size}")
-        return f"\nthe rest being as asked, {'; or '.join(told)}" if told else ""
+        return f"\nwith all other counts as requested, {'; or '.join(told)}" if told else ""
 
 
 def _of(condition: CountCondition, levels: dict[int, int]) -> dict[int, int]:
