@@ -323,11 +323,11 @@ def _check_needs(steps: Sequence[Step], statistics: Statistics | None) -> None:
 
 
 def _check_masks(steps: Sequence[Step], model: nn.Module) -> None:
-    """Raise `InputError` for masked weights: steps solve for whole weights, of which a mask would pass only a part."""
+    """Raise `InputError` for masked weights: a mask would zero a part of the solution."""
     masked, solving = next(iter(worn(model)), None), [step.name for step in steps if step.name != Norms.name]
     if masked is not None and solving:
         raise InputError(
-            f"the recovery step {solving[0]!r} solves for whole weights, and {masked} wears a mask\n"
+            f"the recovery step {solving[0]!r} solves for whole weights, and {masked} has a mask\n"
             "recover first and mask afterwards; recover='norms' works with masks"
         )
 
