@@ -155,6 +155,7 @@ TESTS = {
     "trace/registry.py": "trace/test_teach.py base/test_table.py",
     "trace/rules/bags.py": "trace/test_joined.py",
     "trace/rules/conv.py": "test_laws.py trace/rules/test_detection.py",
+    "trace/rules/frequency.py": "graph/test_graph.py test_laws.py",
     "trace/rules/copying.py": "trace/test_copied.py",
     "trace/rules/linear.py": "test_laws.py trace/test_joined.py",
     "trace/rules/losses.py": "trace/test_rare_ops.py",

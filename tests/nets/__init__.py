@@ -3,7 +3,20 @@
 Each family of networks is a module, which registers its networks in `NETS` when it is imported.
 """
 
-from nets import attention, channels, conv, einops_nets, frozen, moe, norms, picks, products, recurrent, sharing
+from nets import (
+    attention,
+    channels,
+    conv,
+    einops_nets,
+    frequency,
+    frozen,
+    moe,
+    norms,
+    picks,
+    products,
+    recurrent,
+    sharing,
+)
 from nets.moe import experts, routed
 from nets.parts import Parts
 from nets.table import IDS, IMAGE, NETS, TOKENS, Net
@@ -21,6 +34,7 @@ __all__ = [
     "conv",
     "einops_nets",
     "experts",
+    "frequency",
     "frozen",
     "graph_of",
     "moe",

@@ -195,6 +195,7 @@ def _beside(op: Op, dim: int, whole: Sequence[torch.Tensor], listed: Sequence[to
 @rule(
     *("aten::arange", "aten::linspace", "aten::logspace", "aten::eye", "aten::randperm", "aten::tril_indices"),
     *("aten::triu_indices", "aten::bartlett_window", "aten::hann_window", "aten::range"),
+    *("aten::fft_fftfreq", "aten::fft_rfftfreq"),
 )
 def positions(op: Op) -> None:
     """-> [n], where the position of a unit matters"""

@@ -17,12 +17,13 @@ ZERO_STAYS = frozenset(
     "relu relu6 leaky_relu gelu silu mish tanh elu celu selu hardswish neg abs sqrt sin tan asin atan sinh "
     "asinh atanh erf expm1 log1p sign round floor ceil trunc frac square native_dropout dropout clone detach alias "
     "_to_copy contiguous zeros_like prelu _prelu_kernel rrelu softshrink hardshrink softsign nan_to_num "
-    "lift_fresh lift_fresh_copy rrelu_with_noise".split()
+    "lift_fresh lift_fresh_copy rrelu_with_noise _conj conj_physical _neg_view resolve_conj resolve_neg sgn "
+    "angle".split()
 )
 # zero times anything; for a quotient only the numerator counts
 ZERO_IF_ANY = frozenset({"mul", "logical_and", "bitwise_and"})
-ZERO_IF_FIRST = frozenset({"div", "true_divide"})
-ZERO_IF_ALL = frozenset({"add", "sub", "rsub", "maximum", "minimum", "where", "lerp", "copy", "hypot"})
+ZERO_IF_FIRST = frozenset({"div", "true_divide", "polar"})
+ZERO_IF_ALL = frozenset({"add", "sub", "rsub", "maximum", "minimum", "where", "lerp", "copy", "hypot", "complex"})
 # f(s * x) = s * f(x) for s > 0
 PROPORTIONAL = frozenset("neg abs relu clone contiguous _to_copy to mul div detach alias".split())
 COPIES = frozenset({"clone", "contiguous", "_to_copy", "to", "alias", "detach"})
@@ -91,7 +92,7 @@ def _scalar_operand(op: Op) -> bool:
     return isinstance(op["other"], (int, float)) and op["other"] != 0
 
 
-@rule(*(f"aten::{name}" for name in "hardswish mish rsub polar floor_divide log_sigmoid masked_fill".split()))
+@rule(*(f"aten::{name}" for name in "hardswish mish rsub complex polar floor_divide log_sigmoid masked_fill".split()))
 def pointwise(op: Op) -> None:
     """x: [*a], y: [*a] -> [*a]"""
     tensors = op.tensors()
@@ -153,7 +154,13 @@ def _along(name: str, made: Sequence[Origins], found: Sequence[Origins]) -> Sequ
     *("aten::clone", "aten::alias", "aten::_to_copy", "aten::contiguous", "aten::lift_fresh_copy", "aten::lift_fresh"),
     *("aten::zeros_like", "aten::native_dropout", "aten::dropout", "aten::_prelu_kernel"),
     *("aten::detach", "aten::to", "aten::_conj", "aten::rrelu_with_noise", "aten::alpha_dropout"),
-    *("aten::feature_dropout", "aten::resolve_conj", "aten::resolve_neg", "aten::_autocast_to_reduced_precision"),
+    *(
+        "aten::feature_dropout",
+        "aten::resolve_conj",
+        "aten::resolve_neg",
+        "aten::_neg_view",
+        "aten::_autocast_to_reduced_precision",
+    ),
 )
 def same(op: Op) -> None:
     """x: [*a] -> [*a]"""
