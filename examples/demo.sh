@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on real data, from the command line. `make demo` installs what this needs and runs it.
+# Prune a CNN on real data from the command line. `make demo` installs the requirements and runs this script.
 set -euxo pipefail
 cd "$(dirname "$0")/.."
 
@@ -9,10 +9,10 @@ secateur train examples/mnist_net.py:build --data mnist --epochs 1 --out run/den
 secateur prune examples/mnist_net.py:build --weights run/dense/model.safetensors --input 1x1x28x28 --data mnist \
     --target macs=0.4 --verify --finetune-epochs 1 --out run/small
 
-# The saved run is a model like any other.
+# The folder of a run can be used as a model.
 secateur verify run/small
 secateur count run/small --input 1x1x28x28
 
-# ImageNet weights, no data: what can be cut, and a verified cut.
+# ImageNet weights without data: list what can be cut, then cut and verify.
 secateur inspect examples/efficientnet_lite0.py:build --input 1x3x224x224
 secateur prune examples/efficientnet_lite0.py:build --input 1x3x224x224 --target macs=0.7 --verify --out run/lite0

