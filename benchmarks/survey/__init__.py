@@ -1,1 +1,1 @@
-"""The survey of `coverage.py`: one model at a time, in a process of its own, by us and by Torch-Pruning."""
+"""The survey of `coverage.py`: each model in a separate process, by secateur and by Torch-Pruning."""

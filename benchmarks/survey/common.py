@@ -1,4 +1,4 @@
-"""What both sides of the survey share: the models, their random weights, and how outputs are compared."""
+"""Code that both sides of the survey share: the models, their random weights, and the comparison of outputs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TARGET = f"channels={KEPT:g}"
 
 
 def subject(name: str) -> tuple[zoo.Entry, nn.Module, Call]:
-    """A model of the zoo with random weights and (where its outputs stay finite) buffers, and its example call."""
+    """Return a model of the zoo with random weights and (if its outputs stay finite) buffers, and its example call."""
     torch.set_num_threads(1)
     entry = zoo.find(name)
     model, call = entry.build(), entry.call()
     buffers = {key: tensor.clone() for key, tensor in model.named_buffers()}
     randomized(model)
-    if not _finite(model, call):  # some buffers are constants, of which a root is taken
+    if not _finite(model, call):  # some buffers are constants whose root is computed
         for key, tensor in model.named_buffers():
             tensor.copy_(buffers[key])
     return entry, model, call
@@ -40,12 +40,12 @@ def _finite(model: nn.Module, call: Call) -> bool:
 
 
 def params_of(model: nn.Module) -> int:
-    """The number of parameters, shared ones once."""
+    """Return the number of parameters, counting shared ones once."""
     return sum(p.numel() for p in model.parameters())
 
 
 def distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> float:
-    """The largest difference over the largest value, over all outputs; infinite where they do not match at all."""
+    """Return the largest difference relative to the largest value of an output; infinite if shapes differ."""
     if len(a) != len(b) or any(x.shape != y.shape for x, y in zip(a, b, strict=True)):
         return float("inf")
     return max((_relative(x.double(), y.double()) for x, y in zip(a, b, strict=True) if x.numel()), default=0.0)
@@ -58,6 +58,6 @@ def _relative(x: torch.Tensor, y: torch.Tensor) -> float:
 
 
 def tiny() -> tuple[nn.Module, Call]:
-    """A network that pays for what is imported late."""
+    """Return a tiny network, used to trigger late imports before a measurement."""
     layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3)]
     return nn.Sequential(*layers).eval(), Call((torch.zeros(1, 3, 8, 8),))

@@ -1,9 +1,10 @@
-"""What Torch-Pruning's users tell it about a model, found for them, after its README and its examples.
+"""The hints that users of Torch-Pruning pass for a model, found automatically after its README and examples.
 
-`ignored_layers`: the layers whose units are outputs of the model; taken from our Graph, so none is forgotten, with what
-its torchvision example adds for detectors. Heads: fused qkv, separate query, key and value, and `nn.MultiheadAttention`
-are declared as its timm, transformers, LLM and torchvision examples declare them, and the attributes that those
-examples repair by hand after the cut are repaired here. `round_to` is none. Key caches, which it trips over, are off.
+`ignored_layers`: the layers whose units are outputs of the model, from our Graph, so that none is missing, plus those
+that its torchvision example adds for detectors. Heads: fused qkv, separate query, key and value, and
+`nn.MultiheadAttention` are declared as in its timm, transformers, LLM and torchvision examples; the attributes that
+those examples repair by hand after the cut are repaired here. `round_to` is None. Key caches, which make it fail, are
+off.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Hints:
     whole_heads: bool = False
 
     def arguments(self, ratio: float) -> dict[str, Any]:
-        """As keywords. Rotary models lose whole heads, as its LLM example has it; others head dimensions."""
+        """Return the keyword arguments. Rotary models lose whole heads, as in its LLM example; others head dims."""
         heads = {"prune_num_heads": True, "prune_head_dims": False, "head_pruning_ratio": ratio}
         return {
             "ignored_layers": self.ignored_layers,
@@ -43,13 +44,13 @@ class Hints:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Paths instead of modules, so that hints found on one copy of a model serve another."""
+    """Hints by module path, so that hints found on one copy of a model apply to another."""
 
     outputs: tuple[str, ...]
     rotary: bool
 
     def on(self, model: nn.Module) -> Hints:
-        """The hints for this copy."""
+        """Return the hints for this copy of the model."""
         modules = dict(model.named_modules())
         hints = Hints([modules[path] for path in self.outputs if path in modules], whole_heads=self.rotary)
         for module in model.modules():
@@ -58,7 +59,7 @@ class Known:
 
 
 def known(entry: zoo.Entry, model: nn.Module, call: Call) -> Known:
-    """What can be known of a model before it is pruned."""
+    """Return the hints of a model, found before it is pruned."""
     rotary = any("rotary" in type(m).__name__.lower() for m in model.modules()) and entry.source == "hf"
     return Known(tuple(dict.fromkeys([*_outputs(entry, model, call), *_detector(model)])), rotary)
 
@@ -72,7 +73,7 @@ def _outputs(entry: zoo.Entry, model: nn.Module, call: Call) -> list[str]:
 
 
 def _detector(model: nn.Module) -> list[str]:
-    """What the torchvision example ignores."""
+    """Return the paths that the torchvision example ignores."""
     paths = ["rpn.head.cls_logits", "rpn.head.bbox_pred", "roi_heads.box_predictor", "roi_heads.mask_predictor"]
     paths += ["roi_heads.keypoint_predictor", "head.classification_head.cls_logits", "head.regression_head.bbox_reg"]
     kind = type(model).__name__
@@ -117,7 +118,7 @@ def _attention(module: nn.Module, hints: Hints) -> None:
 
 
 def prepare(model: nn.Module) -> None:
-    """What is set before its graph is built: every float parameter wants a gradient, nothing is cached."""
+    """Prepare a model for graph building: every float parameter requires a gradient, and caches are off."""
     for p in model.parameters():
         p.requires_grad_(p.is_floating_point())
     for module in model.modules():
@@ -127,7 +128,7 @@ def prepare(model: nn.Module) -> None:
 
 
 def repair(model: nn.Module, pruner: Any) -> None:
-    """The attributes that the examples set by hand after the cut."""
+    """Set the attributes that the examples set by hand after the cut."""
     if type(model).__name__ == "VisionTransformer" and hasattr(model, "conv_proj"):
         model.hidden_dim = model.conv_proj.out_channels  # type: ignore[union-attr,assignment]
     for module in model.modules():
@@ -158,7 +159,7 @@ def _set(module: nn.Module, **values: int) -> None:
 
 
 def _open_timm(module: nn.Module) -> None:
-    """The timm example gives its attention another forward, whose last reshape infers the width."""
+    """Set `attn_dim`; the timm example instead replaces `forward` by one whose last reshape infers the width."""
     try:
         from timm.layers.attention import Attention
     except ImportError:

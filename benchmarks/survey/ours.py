@@ -1,4 +1,4 @@
-"""Our side: laws 1 and 2 in float64 on a model of the zoo at `channels=0.7`, what is left, and what holds the rest."""
+"""secateur on a model of the zoo at `channels=0.7`: laws 1 and 2 in float64, the shares left, and frozen parameters."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ REASONS = 6
 
 
 def examine(name: str) -> dict[str, Any]:
-    """Everything that the survey says of one model; whatever goes wrong is part of it.
+    """Return the results of one model; an error is a result too.
 
-    verdict: right, wrong, unproved (the outputs say nothing), refused (an error of ours that explains), crash.
+    verdict: right, wrong, unproved (the outputs do not show the cut), refused (an error of secateur), crash.
     """
     entry, model, call = subject(name)
     try:
@@ -47,7 +47,7 @@ def examine(name: str) -> dict[str, Any]:
 
 
 def _graph_of(model: nn.Module, call: Call) -> dict[str, Any]:
-    """What a refused model was held by, where a trace says so."""
+    """Return the frozen parameters of a refused model, if it can be traced."""
     try:
         return _held(secateur.trace(model, call))
     except secateur.PruningError:
@@ -68,7 +68,7 @@ def _proved(entry: zoo.Entry, model: nn.Module, result: secateur.Pruned, call: C
     if entry.raw is None:
         started, unasked = time.process_time(), result.verification is None
         check = prove(result.graph, result.model, result.plan)
-        seconds = time.process_time() - started if unasked else None  # else it was part of what `prune` did
+        seconds = time.process_time() - started if unasked else None  # otherwise `prune` has proved the cut
         return {"verdict": _verdict(check), "proof_s": seconds, "dear": too_dear(result.graph), **check.as_dict()}
     check = secateur.verify(entry.raw(model), entry.raw(result.model), result.plan, call)
     whole = secateur.verify(model, result.model, result.plan, call)
@@ -82,7 +82,7 @@ def _verdict(check: secateur.Verification) -> str:
 
 
 def _held(graph: Graph) -> dict[str, Any]:
-    """Coverage, unknown ops, and the reasons that hold parameters, by the number of parameters that they hold."""
+    """Return coverage, unknown ops, and the reasons that freeze parameters, with the share that each freezes."""
     live = {axis.term for axis in graph.axes}
     reasons: dict[str, list[str]] = {}
     for frozen in graph.frozen:

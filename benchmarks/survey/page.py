@@ -1,4 +1,4 @@
-"""`results/coverage.json` from the lines of a survey, and `docs/coverage.md` from that file alone."""
+"""Write `results/coverage.json` from the lines of a survey, and `docs/coverage.md` from that file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import record
 DATA = record.RESULTS / "coverage.json"
 PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
 ENOUGH = 0.75
-"""A model that keeps more of its parameters than this at `channels=0.7` is an exception, to be explained."""
+"""A model that keeps more of its parameters than this at `channels=0.7` is listed with the reason."""
 
 LEAST = 0.45
-"""A model that keeps less of its parameters than this at `channels=0.7` has a reason below."""
+"""A model that keeps less of its parameters than this at `channels=0.7` needs a reason in `WHY_LESS`."""
 WHY_LESS = {
     "hf:mixtral": "0.7 of four experts is two, and each of these loses two widths more",
     "timm:xcit_nano_12_p8_224": "four heads are tied to the channels, and 0.7 of four is two: all widths are halved",
@@ -41,7 +41,7 @@ Lines = Mapping[tuple[str, str], Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the survey says of one model: one dict a side."""
+    """The results of one model: one dict per side."""
 
     name: str
     family: str
@@ -63,14 +63,14 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Their seconds over ours, where both cut models run forward."""
+        """Their seconds over ours, or None unless both cut models run forward."""
         both = self.right and self.theirs.get("verdict") in ("right", "wrong")
         seconds = self.race.get("ours_seconds"), self.race.get("theirs_seconds")
         return seconds[1] / seconds[0] if both and all(seconds) else None  # type: ignore[operator]
 
 
 def write(lines: Lines, families: Mapping[str, str], command: str) -> None:
-    """Both files. `families`: of every model of the zoo, the family; its order is the order of the page."""
+    """Write both files. `families`: the family of every model of the zoo, in the order of the page."""
     DATA.parent.mkdir(exist_ok=True)
     earlier = json.loads(DATA.read_text()) if DATA.exists() else {}
     DATA.write_text(json.dumps(gathered(lines, families, command, earlier), indent=1) + "\n")
@@ -82,9 +82,9 @@ def write(lines: Lines, families: Mapping[str, str], command: str) -> None:
 def gathered(
     lines: Lines, families: Mapping[str, str], command: str, earlier: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The committed form: machine and command once, of every model that was run what the page needs.
+    """Return the committed form: machine, command, and for every model that was run the fields that the page needs.
 
-    `earlier`: the form that is replaced. What it says of Torch-Pruning stays where the lines say nothing of it.
+    `earlier`: the form that is replaced. Its results of Torch-Pruning are kept if the lines have none.
     """
     models = {
         name: {
@@ -109,7 +109,7 @@ def gathered(
 
 
 def text(data: Mapping[str, Any]) -> str:
-    """The page."""
+    """Return the text of the page."""
     rows = [
         Row(name, model["family"], model["ours"], model.get("theirs", {}), model.get("race", {}))
         for name, model in data["models"].items()
@@ -121,23 +121,22 @@ def text(data: Mapping[str, Any]) -> str:
 
 INTRODUCTION = """# Which models it can cut
 
-A script writes this page: `python benchmarks/coverage.py` measures, with `--page` it writes.
+`python benchmarks/coverage.py` measures, and with `--page` writes this page.
 
-Every model has seeded random weights and buffers (nothing is downloaded) and is pruned by one call that says nothing
-about it: `secateur.prune(model, inputs, "channels=0.7", importance="random")`. It is **right** if, in float64 and
-relative to the largest value, the cut model computes what the original computes with the dropped units silenced, and
-reordering the units of every axis changes nothing, both to 1e-9; means and variances over units read the kept ones
-only. Detectors are compared by the raw outputs of all of their heads on the same images. **Left** is the share of the
-parameters that remain.
-`unproved`: silencing the dropped units cannot be seen in the outputs; `timeout`: not done within the limit.
+Every model has seeded random weights and buffers (nothing is downloaded) and is pruned by one call without hints:
+`secateur.prune(model, inputs, "channels=0.7", importance="random")`. It is **right** if, in float64 and relative to the
+largest value, the cut model computes what the original computes with the dropped units silenced, and reordering the
+units of every axis changes nothing, both to 1e-9; means and variances over units read the kept ones only. Detectors are
+compared by the raw outputs of all their heads on the same images. **Left** is the share of the parameters that remain.
+`unproved`: silencing the dropped units does not change the outputs; `timeout`: not finished within the limit.
 
-torchvision: every model up to 100 M parameters but the quantised ones. timm: the two smallest models of each family
-(a module of `timm.models`). Hugging Face: small random configurations. All in evaluation mode, on small inputs where a
-model takes them; `benchmarks/zoo` has the lists.
+torchvision: every model up to 100 M parameters except the quantised ones. timm: the two smallest models of each family
+(a module of `timm.models`). Hugging Face: small random configurations. All run in evaluation mode, on small inputs if
+the model accepts them; `benchmarks/zoo` has the lists.
 
-**Torch-Pruning** 1.6.1 is given the same models, the same share of channels, and what its README and examples tell its
-users to find out: the output layers to ignore, the heads of attention layers, the attributes to repair after the cut.
-What it kept is read off its result; `right` then means the same: equal to the original with those slices zeroed."""
+**Torch-Pruning** 1.6.1 gets the same models, the same share of channels, and the hints that its README and examples
+require: the output layers to ignore, the heads of attention layers, the attributes to repair after the cut. `right` has
+the same meaning: its result equals the original with the dropped slices zeroed."""
 
 
 def _run(data: Mapping[str, Any]) -> str:
@@ -145,7 +144,7 @@ def _run(data: Mapping[str, Any]) -> str:
     beside = sum("theirs" in model for model in data["models"].values())
     where = "at one commit" if len(commits) == 1 else f"at {len(commits)} commits of one day"
     lines = [
-        f"{len(data['models'])} models are measured, {where} (the JSON names it);"
+        f"{len(data['models'])} models were measured, {where} (see the JSON);"
         f" Torch-Pruning was run on {beside} of them.",
         "",
         f"Measured on {_machine(data['machine'])}.",
@@ -158,7 +157,7 @@ def _run(data: Mapping[str, Any]) -> str:
 def _machine(machine: Mapping[str, Any]) -> str:
     versions = ("python", "torch", "torchvision", "timm", "transformers", "torch-pruning")
     named = ", ".join(f"{name} {machine[name]}" for name in versions if machine.get(name))
-    return f"{machine['cores']} cores of {machine['processor']} ({machine['system']}), one thread a model; {named}"
+    return f"{machine['cores']} cores of {machine['processor']} ({machine['system']}), one thread per model; {named}"
 
 
 def _totals(rows: Sequence[Row]) -> str:
@@ -179,16 +178,16 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _proofs(rows: Sequence[Row]) -> str:
-    """What a proof costs next to the rest of `prune`, and how many of them it leaves out unless it is asked."""
+    """Return the time of a proof relative to the rest of `prune`, and the models without a proof by default."""
     costs = [row.ours["proof_s"] / row.ours["prune_s"] for row in rows if row.ours.get("proof_s") and row.right]
     if not costs:
         return ""
     dear = [row.name for row in rows if row.ours.get("dear")]
     return (
         "## Proofs\n\n"
-        f"Proving a cut takes **{median(costs):.2f}** times what the rest of `prune` takes, at the median of"
-        f" {len(costs)} models, in seconds of the processor on one thread. Unless it is asked, `prune` leaves the proof"
-        f" out on {len(dear)} of them" + (f": {', '.join(dear)}." if dear else ".")
+        f"Proving a cut takes **{median(costs):.2f}** times as long as the rest of `prune` (median of {len(costs)}"
+        f" models, processor time, one thread). By default `prune` skips the proof on {len(dear)} models"
+        + (f": {', '.join(dear)}." if dear else ".")
     )
 
 
@@ -202,8 +201,8 @@ def _time(rows: Sequence[Row]) -> str:
     lines = [
         "## Time",
         "",
-        "Trace, plan and cut against building their graph and pruning, in turn in one process, in seconds of the"
-        " processor; the median of up to three runs, stopped after 60 s.",
+        "Our trace, plan and cut, and their graph building and pruning, alternate in one process. Figures are processor"
+        " time: the median of up to three runs, each stopped after 60 s.",
         "",
         f"- On the {len(timed)} models that both can cut and run, the median of their time over ours is"
         f" **{median(ratio for ratio, _ in timed):.1f}**.",
@@ -219,7 +218,7 @@ def _time(rows: Sequence[Row]) -> str:
 def _exceptions(rows: Sequence[Row]) -> str:
     odd = [row for row in rows if not row.enough]
     if not odd:
-        return "## Exceptions\n\nNone: every model is right and loses 25 % of its parameters or more."
+        return "## Exceptions\n\nNone: every model is right and loses at least 25 % of its parameters."
     told = [f"- **{row.name}**, {_outcome(row)}: {_reason(row)}" for row in odd]
     return "\n".join(["## Exceptions", "", "Every model that is not right, or keeps more than 75 %.", "", *told])
 
@@ -237,11 +236,11 @@ def _reason(row: Row) -> str:
     held = [f"{share:.0%} of the parameters by `{reason}`" for reason, share in reasons[:2]]
     if ours.get("unreached", 0) > 0.01:
         held.append(f"{ours['unreached']:.0%} are reached by no call")
-    return "; ".join(held) or "nothing is frozen; the rest lies in units that must stay"
+    return "; ".join(held) or "nothing is frozen; the rest belongs to units that must stay"
 
 
 def _least(rows: Sequence[Row]) -> str:
-    """What loses more than two widths of 0.7 come to, and why."""
+    """Return the models that keep less than `LEAST`, with the reasons."""
     found = sorted((row.ours["params_left"], row.name) for row in rows if row.right and row.ours["params_left"] < LEAST)
     if not found:
         return ""
@@ -263,10 +262,10 @@ def _theirs(rows: Sequence[Row]) -> str:
         numbers = [str(verdicts[kind]) for kind in kinds]
         body.append([title, str(len(some)), *numbers, f"{enough} ({_percent(enough, len(some))})"])
     note = (
-        "`no run`: the cut model raises an error when it is called; `wrong`: it runs, and computes something else than"
-        " the original without the dropped units; `crash`: it raises while it prunes."
+        "`no run`: the cut model raises an error when it is called; `wrong`: it runs, but does not compute what the"
+        " original computes without the dropped units; `crash`: pruning raises an error."
     )
-    return "## Torch-Pruning beside it\n\n" + record.table(header, body) + f"\n\n{note}"
+    return "## Torch-Pruning on the same models\n\n" + record.table(header, body) + f"\n\n{note}"
 
 
 def _kind(verdict: str) -> str:
@@ -291,7 +290,7 @@ def _seconds(seconds: float | None) -> str:
 
 
 def _models(source: str, rows: Iterable[Row]) -> str:
-    """One table a source, grouped by family."""
+    """Return one table per source, grouped by family."""
     some = [row for row in rows if row.source == source]
     if not some:
         return ""

@@ -1,4 +1,4 @@
-"""Each task in a forked process of its own, ended when its time is over. Libraries are imported once, by the parent."""
+"""Run tasks in separate forked processes with a time limit. Libraries are imported once, by the parent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 Work = Callable[[str], dict[str, Any]]
 MEMORY = 12 * 2**30
-"""Bytes that one child may use: a model that wants more fails alone, the machine lives."""
+"""Memory limit of one child, in bytes, so that a large model fails without affecting the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class _Child:
 
 
 def run(tasks: Sequence[str], work: Work, *, jobs: int, limit: float) -> Iterator[tuple[str, dict[str, Any]]]:
-    """`work(task)` for every task, `jobs` at a time, as they end. One that takes more than `limit` s is killed."""
+    """Yield `work(task)` for every task, `jobs` at a time, in the order in which they end; kill one after `limit` s."""
     waiting, living = list(tasks), list[_Child]()
     while waiting or living:
         while waiting and len(living) < jobs:
@@ -72,12 +72,12 @@ def _serve(answer: Connection, work: Work, task: str) -> None:
 
 
 class OutOfTime(BaseException):
-    """Raised in the middle of whatever is running; no `except Exception` takes it."""
+    """Raised when the time is up; `except Exception` does not catch it."""
 
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Within, `OutOfTime` is raised after so many seconds of the processor, however busy the machine is."""
+    """Raise `OutOfTime` in the block after `seconds` of processor time, which does not depend on other load."""
 
     def ring(*_: object) -> None:
         raise OutOfTime
@@ -91,7 +91,7 @@ def limited(seconds: float) -> Iterator[None]:
 
 
 def told(error: BaseException, frames: int = 3) -> dict[str, Any]:
-    """An exception as data: its text, and the last frames outside of torch of it and of what caused it."""
+    """Return an exception as data: its message, and its last frames outside torch, with those of its causes."""
     at: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(at) < 5 * frames:

@@ -1,8 +1,8 @@
-"""Seconds of a cut, ours and Torch-Pruning's in turn, in one process on one thread.
+"""Time a cut by secateur and by Torch-Pruning in alternation, in one process on one thread.
 
-A run goes from the model in memory to the pruned model in memory, in place: ours is trace, plan and `cut_`, theirs is
-building the graph and pruning, both by weight norms at the same share of channels. Seconds are of the processor, which
-other work on the machine does not add to. A tiny network goes first and pays for late imports.
+A run starts with the model in memory and ends with the model pruned in place: ours is trace, plan and `cut_`, theirs is
+building the graph and pruning, both by weight norms at the same share of channels. Seconds are processor time, which
+does not depend on other load on the machine. A tiny network is pruned first, to trigger late imports.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Side = Callable[[nn.Module], Any]
 
 
 def examine(name: str, *, alone: bool = False) -> dict[str, Any]:
-    """`seconds` of each side: the median of up to three runs, with the share of parameters that it left.
+    """Return the seconds of each side (median of up to three runs), and the share of parameters that it left.
 
-    alone: ours only, where theirs is known to fail or to take too long.
+    alone: run ours only, if theirs is known to fail or to take too long.
     """
     entry, model, call = subject(name)
     warnings.simplefilter("ignore")

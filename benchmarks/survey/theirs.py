@@ -1,9 +1,9 @@
-"""Torch-Pruning 1.6.1 on a model of the zoo, with the hints that its users give, under the same oracle.
+"""Torch-Pruning 1.6.1 on a model of the zoo, with the hints that its users pass, checked like secateur.
 
-What it kept is read off: between building its graph and cutting, every parameter is overwritten with the numbers of its
-own elements. The random weights of the original then go back into what is left. As in law 1, the cut model must compute
-what the original computes with the dropped slices of every parameter and buffer zeroed; a mean or variance over units
-reads the kept ones only, wherever our trace knows the units.
+To find the kept positions, every parameter is overwritten with the indices of its elements after the graph is built.
+After the cut, the random weights of the original are written into the remaining positions. As in law 1, the cut model
+must compute what the original computes with the dropped slices of every parameter and buffer zeroed; a mean or variance
+over units reads the kept ones only, if our trace knows the units.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Kept = dict[str, list[list[int]]]
 
 
 def pruner(model: nn.Module, call: Call, known: hints.Known, entry: zoo.Entry, importance: Any) -> Any:
-    """Its pruner, graph built. `model` is pruned in place by `step()`."""
+    """Return the pruner of Torch-Pruning, with its graph built; its `step()` prunes `model` in place."""
     import torch_pruning as tp
 
     hints.prepare(model)
@@ -54,12 +54,15 @@ def pruner(model: nn.Module, call: Call, known: hints.Known, entry: zoo.Entry, i
 
 
 def _summed(outputs: Any) -> torch.Tensor:
-    """One number that every output is part of, as in its transformers examples."""
+    """Return the sum of all outputs, as in its transformers examples."""
     return sum(t.sum() for t in tensors_in(outputs) if t.is_floating_point())  # type: ignore[return-value]
 
 
 def examine(name: str) -> dict[str, Any]:
-    """verdict: right, wrong, no run (the cut model does not run forward), crash, over 60 s, nothing cut."""
+    """Return the results of one model.
+
+    verdict: right, wrong, no run (the cut model does not run forward), crash, over 60 s, nothing cut.
+    """
     entry, model, call = subject(name)
     warnings.simplefilter("ignore")
     found: dict[str, Any] = {"params": params_of(model)}
@@ -79,7 +82,7 @@ def examine(name: str) -> dict[str, Any]:
 
 
 def _prune(cut: nn.Module, call: Call, known: hints.Known, entry: zoo.Entry) -> Kept:
-    """Cut a model in place; of every parameter and buffer the positions kept in each dimension."""
+    """Cut a model in place; return the kept positions of every parameter and buffer in each dimension."""
     import torch_pruning as tp
 
     made = pruner(cut, call, known, entry, tp.importance.RandomImportance())
@@ -106,7 +109,7 @@ def _floats(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _places(name: str, tags: torch.Tensor, shape: torch.Size) -> list[list[int]]:
-    """The positions in each dimension of which a tensor of element numbers is made."""
+    """Return the positions in each dimension that a tensor of element indices was selected from."""
     if tags.dim() != len(shape) or not tags.numel():
         raise ValueError(f"{name} was {tuple(shape)} and is {tuple(tags.shape)}")
     coordinates = torch.unravel_index(tags.detach().long(), shape) if shape else ()
@@ -114,7 +117,7 @@ def _places(name: str, tags: torch.Tensor, shape: torch.Size) -> list[list[int]]
     for dim, along in enumerate(coordinates):
         line = along.movedim(dim, 0).reshape(along.shape[dim], -1)
         if not bool((line == line[:, :1]).all()):
-            raise ValueError(f"{name} is no selection of rows and columns any more")
+            raise ValueError(f"{name} is not a selection of rows and columns any more")
         places.append(line[:, 0].tolist())
     return places
 
@@ -131,11 +134,11 @@ def _compared(entry: zoo.Entry, dense: nn.Module, cut: nn.Module, kept: Kept, ca
     reference = run(raw(dense), [call], {}, {})
     if [t.shape for t in small] != [t.shape for t in reference]:
         return {"verdict": "no run", "error": "the outputs have other shapes"}
-    units, readings, told_all = _units(raw(dense), call, kept)
+    units, readings, complete = _units(raw(dense), call, kept)
     silenced = run(raw(_silenced(dense, dropped)), [call], readings, units)
     error, visible = distance(silenced, small), distance(reference, silenced)
     verdict = "right" if error < 1e-9 else "wrong"
-    return {"verdict": verdict, "silence": error, "visible": visible, "units_known": told_all}
+    return {"verdict": verdict, "silence": error, "visible": visible, "units_known": complete}
 
 
 def _drops(places: list[list[int]], shape: torch.Size) -> bool:
@@ -153,9 +156,6 @@ def _silenced(dense: nn.Module, dropped: Kept) -> nn.Module:
     return twin
 
 
-# --- which of our axes its choice is a choice of ---
-
-
 @dataclass(frozen=True, slots=True)
 class _Choice:
     term: Term
@@ -163,7 +163,7 @@ class _Choice:
 
 
 def _units(dense: nn.Module, call: Call, kept: Kept) -> tuple[dict[Axis, Any], Mapping[int, Any], bool]:
-    """Kept units by axis, the readings of our trace, and whether these axes say all that was dropped."""
+    """Return the kept units by axis, the readings of our trace, and whether the axes explain all that was dropped."""
     try:
         with default_float64():
             graph = trace_calls(dense, [call], run="real", lift=True)
@@ -177,12 +177,12 @@ def _units(dense: nn.Module, call: Call, kept: Kept) -> tuple[dict[Axis, Any], M
                 found = _kept_of(axis, choice)
                 if found is not None and len(found) < axis.n:
                     units[axis] = tuple(found)
-    said = all(positions(choice.term, _within(choice.term, units)) == choice.kept for choice in choices)
-    return units, graph.run.readings, said
+    complete = all(positions(choice.term, _within(choice.term, units)) == choice.kept for choice in choices)
+    return units, graph.run.readings, complete
 
 
 def _choices(graph: Graph, kept: Kept) -> list[_Choice]:
-    """Dimensions that lost positions, the plainest terms first."""
+    """Return the dimensions that lost positions, those with the fewest axes first."""
     found = []
     for name, dims in kept.items():
         site = graph.sites.get(graph.aliases.get(name, name))
@@ -192,7 +192,7 @@ def _choices(graph: Graph, kept: Kept) -> list[_Choice]:
 
 
 def _kept_of(axis: Axis, choice: _Choice) -> list[int] | None:
-    """The units of an axis all of whose positions in this dimension were kept; None where some only were."""
+    """Return the units of an axis whose positions in this dimension were all kept; None if some were kept in part."""
     if choice.term is axis:
         return choice.kept
     left, units = set(choice.kept), []

@@ -21,7 +21,7 @@ LINES: dict[tuple[str, str], dict[str, Any]] = {
     ("timm:b", "theirs"): {"verdict": "no run", "params_left": 0.6, "error": "RuntimeError: shapes"},
     ("timm:b", "race"): {"ours_seconds": 0.1, "theirs_seconds": 0.2},
     ("hf:c", "ours"): GOOD | {"verdict": "wrong", "silence": 0.3},
-    ("hf:d", "ours"): {"verdict": "refused", "error": "InputError: the fact\nthe mend\nmore"},
+    ("hf:d", "ours"): {"verdict": "refused", "error": "InputError: the fact\nthe fix\nmore"},
     ("hf:e", "ours"): GOOD,
     ("hf:e", "theirs"): THEIRS | {"verdict": "wrong"},
     ("hf:e", "race"): {"ours_seconds": 0.4, "theirs_seconds": 0.2},
@@ -50,7 +50,7 @@ def test_every_exception_is_named_with_its_reason() -> None:
     section = written().split("## Exceptions\n")[1].split("\n## ")[0]
     assert "**timm:b**, 90.0% left: 40% of the parameters by `no rule for aten::foo (bar.py:1)`" in section
     assert "**hf:c**, wrong: silence 3e-01, permutation 0e+00" in section
-    assert "**hf:d**, refused: InputError: the fact the mend" in section
+    assert "**hf:d**, refused: InputError: the fact the fix" in section
     assert "timm:a" not in section
     assert "hf:e" not in section
 
@@ -62,7 +62,7 @@ def test_time_is_compared_where_both_cut_models_run_and_the_slower_is_named() ->
 
 
 def test_their_table_counts_verdicts() -> None:
-    assert cells("Torch-Pruning beside it", "all") == ["3", "1", "1", "1", "0", "0", "0", "1 (33.3%)"]
+    assert cells("Torch-Pruning on the same models", "all") == ["3", "1", "1", "1", "0", "0", "0", "1 (33.3%)"]
 
 
 def test_a_model_has_its_row() -> None:

@@ -66,7 +66,7 @@ def test_everything_kept_is_nothing_cut() -> None:
 def test_kept_positions_are_read_off_the_numbers_of_elements() -> None:
     tags = torch.arange(12.0).view(3, 4)
     assert theirs._places("w", tags[[2, 0]][:, [1, 3]], tags.shape) == [[2, 0], [1, 3]]
-    with pytest.raises(ValueError, match="w is no selection of rows and columns any more"):
+    with pytest.raises(ValueError, match="w is not a selection of rows and columns any more"):
         theirs._places("w", torch.tensor([[0.0, 1.0], [5.0, 6.0]]), tags.shape)
 
 
