@@ -1,4 +1,4 @@
-"""What is left after a cut: ours and Torch-Pruning 1.6.1, with the same calibration data, on real data.
+"""Measure accuracy after a cut by secateur and by Torch-Pruning 1.6.1, on real data, with the same calibration data.
 
     python benchmarks/accuracy.py cifar --seeds 0,1,2                ResNet-20 at 2x and 3x, 2,000 test images
     python benchmarks/accuracy.py cifar --model resnet56 --full      all 10,000 test images
@@ -8,8 +8,8 @@
     python benchmarks/accuracy.py cifar --table                      the best rows of each side, from the file
 
 `--side ours|theirs`, `--names` (of criteria; of settings, such as "obs + lsq", for fine-tuning), `--scopes`,
-`--widths`, `--recoveries` and `--times` narrow the grid, `--quick` takes a few rows of it; `--resume` leaves out the
-rows that are there. Rows are written to `results/accuracy_<task>.json` one by one. The data are those of
+`--widths`, `--recoveries` and `--times` restrict the grid, `--quick` runs a few rows of it, and `--resume` skips rows
+that the file has. Rows are written to `results/accuracy_<task>.json` one by one. The data are read from the folder
 `SECATEUR_DATA`.
 """
 
@@ -36,7 +36,7 @@ QUICK = ({"ours": "l2", "theirs": "l2,taylor"}, {"ours": "l2 + lsq", "theirs": "
 
 
 def rows(args: argparse.Namespace, seed: int) -> Iterator[Row]:
-    """All that is asked for of one seed."""
+    """Yield the rows of one seed that the options ask for."""
     done = {results.key(row) for row in results.read(results.path_of(args.task))} if args.resume else set()
     shares = [1 / float(times) for times in args.times.split(",")] if args.times else SHARES[args.task]
     module = import_module(f"accuracy.{args.task}")
@@ -49,7 +49,7 @@ def rows(args: argparse.Namespace, seed: int) -> Iterator[Row]:
             continue
         which = args.held if args.task == "lite0" else args.model
         task, images = module.task(which, seed, full=args.full), "all" if args.full else "subset"
-        if seed == int(args.seeds.partition(",")[0]):  # nothing of it depends on the seed
+        if seed == int(args.seeds.partition(",")[0]):  # the dense model does not depend on the seed
             yield grid.dense(task, images)
         yield from SIDES[side](task, sought, images)
 
@@ -59,7 +59,7 @@ def _listed(text: str) -> list[str]:
 
 
 def described(row: Row) -> str:
-    """One line of progress."""
+    """Return a row as one line of progress."""
     left = f"{row['macs']:.1%} MACs" if "macs" in row else ""
     numbers = " ".join(f"{name} {row[name]:.4f}" for name in ("top1", "agreement", "cosine", "probe") if name in row)
     parts = [row["task"], row["side"], row["name"], row.get("scope", ""), row.get("widths", ""), f"{row['share']:.3f}"]
@@ -67,20 +67,20 @@ def described(row: Row) -> str:
 
 
 def main() -> None:
-    """Measure, or show what was measured."""
+    """Measure, or with `--table` show the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=list(SHARES))
-    parser.add_argument("--model", default="resnet20", choices=["resnet20", "resnet56"], help="of cifar and finetune")
-    parser.add_argument("--held", default="objects", choices=["objects", "thirds"], help="photos held out, of lite0")
+    parser.add_argument("--model", default="resnet20", choices=["resnet20", "resnet56"], help="for cifar and finetune")
+    parser.add_argument("--held", default="objects", choices=["objects", "thirds"], help="photos held out, for lite0")
     parser.add_argument("--side", choices=[*SIDES, "both"], default="both")
-    parser.add_argument("--seeds", default="0", help="of the calibration data, comma-separated")
-    parser.add_argument("--names", default="", help="criteria, comma-separated; of finetune such as 'l2 axis + lsq'")
+    parser.add_argument("--seeds", default="0", help="seeds of the calibration data, comma-separated")
     parser.add_argument(
-        "--scopes", default="", help="of theirs local,global,isomorphic; of ours global,axis,isomorphic"
+        "--names", default="", help="criteria, comma-separated; for finetune settings such as 'l2 axis + lsq'"
     )
+    parser.add_argument("--scopes", default="", help="theirs: local,global,isomorphic; ours: global,axis,isomorphic")
     parser.add_argument("--widths", default="", help="inner,all")
-    parser.add_argument("--recoveries", default="", help="raw,norms; of ours also shift,lsq_moments,lsq")
-    parser.add_argument("--times", default="", help="how many times fewer, such as 2,3, instead of the task's own")
+    parser.add_argument("--recoveries", default="", help="raw,norms; ours also shift,lsq_moments,lsq")
+    parser.add_argument("--times", default="", help="reduction factors such as 2,3 instead of the default of the task")
     parser.add_argument("--threads", type=int, default=1)
     for flag in ("full", "quick", "resume", "table"):
         parser.add_argument(f"--{flag}", action="store_true")

@@ -1,11 +1,11 @@
-"""How near the solver of widths comes to the optimum, and how long it takes.
+"""Compare the plans of the solver with the optimum, and measure its time.
 
     python benchmarks/allocation.py                       both parts below
-    python benchmarks/allocation.py --part optimum        the value kept (the sum of the scores of what stays) beside
-                                                          the optimum of a mixed integer linear program, by HiGHS
-    python benchmarks/allocation.py --part time           planning densenet201 with two budgets, scores given
+    python benchmarks/allocation.py --part optimum        the sum of the kept scores, compared with the optimum of
+                                                          a mixed integer linear program, by HiGHS
+    python benchmarks/allocation.py --part time           planning densenet201 with two budgets, without scoring
 
-Only cases that HiGHS solves to its gap within the time limit count; the others are listed. Figures go to
+Only cases that HiGHS solves to its gap within the time limit count; the others are listed. Figures are written to
 `benchmarks/results/allocation.json`.
 """
 
@@ -37,21 +37,21 @@ from secateur.planning.solver.ladders import ladders
 from secateur.planning.solver.step_weights import worth
 from secateur.planning.targets import parse_targets
 
-BAR, SECONDS, GAP = 0.99, 30.0, 1e-4  # of the optimum; of HiGHS per case; its relative gap
+BAR, SECONDS, GAP = 0.99, 30.0, 1e-4  # share of the optimum; time limit of HiGHS per case; relative gap of HiGHS
 
 Scoring = Callable[[Graph], "dict[str, torch.Tensor]"]
 
 
 @dataclass(frozen=True)
 class Net:
-    """A network of 32 x 32 images, and what its widths are multiples of (so that the program stays small)."""
+    """A network for 32 x 32 images. align: its widths are multiples of this, which keeps the program small."""
 
     build: Callable[[], nn.Module]
     align: int = 1
 
 
 def chain(*widths: int) -> nn.Module:
-    """3 x 3 convolutions one after the other, the image halved after every second."""
+    """Return a sequence of 3 x 3 convolutions; every second one is followed by pooling that halves the image."""
     layers: list[nn.Module] = []
     for i, (wide, width) in enumerate(itertools.pairwise((3, *widths))):
         layers += [nn.Conv2d(wide, width, 3, padding=1), nn.ReLU(), *([nn.MaxPool2d(2)] if i % 2 else [])]
@@ -59,13 +59,13 @@ def chain(*widths: int) -> nn.Module:
 
 
 def mobile() -> nn.Module:
-    """Inverted residuals with depthwise convolutions."""
+    """Return a network of inverted residuals with depthwise convolutions."""
     setting = [[1, 8, 1, 1], [4, 16, 2, 2], [4, 24, 2, 2]]
     return torchvision.models.MobileNetV2(num_classes=10, inverted_residual_setting=setting, round_nearest=4)
 
 
 def dense() -> nn.Module:
-    """Two blocks of three layers, each of which reads all before it."""
+    """Return a network of two dense blocks of three layers."""
     return torchvision.models.DenseNet(8, (3, 3), num_init_features=16, num_classes=10)
 
 
@@ -83,7 +83,7 @@ TARGETS = ("macs=0.5", "params=0.3", "macs=0.5,params=0.4", "macs=0.3,params=0.3
 
 
 def lognormal(spread: float) -> Scoring:
-    """Scores without any pattern; `spread` is that of their logarithm."""
+    """Return a function that draws random scores; `spread` is the standard deviation of their logarithm."""
 
     def scores(graph: Graph) -> dict[str, torch.Tensor]:
         chance = np.random.default_rng(0)
@@ -97,7 +97,7 @@ SCORES: Mapping[str, Scoring] = {"l2": score, "lognormal 0.3": lognormal(0.3), "
 
 @dataclass(frozen=True)
 class Case:
-    """Values kept, ours and the optimum (None where HiGHS proved none)."""
+    """Sums of kept scores: ours and the optimum (None if HiGHS did not prove one)."""
 
     net: str
     scores: str
@@ -113,7 +113,7 @@ class Case:
 
 
 def solved(name: str, scoring: str, target: str, seconds: float = SECONDS) -> Case:
-    """One case, both ways."""
+    """Solve one case with secateur and with HiGHS."""
     net = NETS[name]
     torch.manual_seed(0)
     graph = secateur.trace(net.build().eval(), torch.zeros(1, 3, 32, 32))
@@ -131,7 +131,7 @@ def solved(name: str, scoring: str, target: str, seconds: float = SECONDS) -> Ca
 def optimum(
     graph: Graph, scores: Mapping[str, torch.Tensor], select: secateur.Select, target: str, seconds: float
 ) -> float | None:
-    """The greatest sum of kept scores that meets the targets, by HiGHS; None where it did not end in time."""
+    """Return the greatest sum of kept scores that meets the targets, by HiGHS, or None if it ran out of time."""
     wishes = select.on(graph)
     rungs = ladders(graph, scores, wishes, "global")
     bundles = bundled(graph, rungs, wishes, worth(graph, relative=False))
@@ -149,7 +149,7 @@ def optimum(
 
 
 def against_optimum(seconds: float) -> None:
-    """Every net with every scoring and target."""
+    """Solve every net with every scoring and target."""
     cases = [solved(*case, seconds) for case in itertools.product(NETS, SCORES, TARGETS)]
     rows = [_row(name, [case for case in cases if case.net == name]) for name in NETS]
     print(record.table(["net", "cases", "solved", "worst", "mean", "ours, ms", "HiGHS, s"], rows))
@@ -178,7 +178,7 @@ def _row(name: str, cases: Sequence[Case]) -> list[str]:
 
 
 def planning(name: str = "densenet201", target: Sequence[str] = ("macs=0.5", "params=0.4"), repeats: int = 5) -> None:
-    """Time of `plan` with two budgets, from the graph and the scores of its axes; the first call lays out the costs."""
+    """Measure `plan` with two budgets, given the graph and scores; the first call also prepares the costs."""
     model, x = incumbent.build(name)
     graph = secateur.trace(model, (x,))
     scores, seconds = score(graph), []
@@ -193,10 +193,10 @@ def planning(name: str = "densenet201", target: Sequence[str] = ("macs=0.5", "pa
 
 
 def main() -> None:
-    """Run the parts asked for."""
+    """Run the chosen parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("optimum", "time"), help="one of them; both by default")
-    parser.add_argument("--limit", type=float, default=SECONDS, help="seconds of HiGHS for a case")
+    parser.add_argument("--part", choices=("optimum", "time"), help="default: both")
+    parser.add_argument("--limit", type=float, default=SECONDS, help="time limit of HiGHS per case, in seconds")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.part != "optimum":

@@ -1,12 +1,12 @@
-"""What calibration costs over a plain forward pass of the same images, on one thread.
+"""Measure the time of calibration relative to a plain forward pass of the same images, on one thread.
 
-    python benchmarks/calibration.py                        every need on every model, turn by turn
-    python benchmarks/calibration.py --models resnet20      some models; printed, not kept
+    python benchmarks/calibration.py                        every need on every model, in alternation
+    python benchmarks/calibration.py --models resnet20      some models; printed, not written
 
-A turn runs the same batches once plainly, under `torch.no_grad()`, and once for each need; the figure is the median
-over turns of the ratio to the plain pass of that turn. The bar is 2x for what needs no gradients ("moments"). Gates are
-differentiated, and find out in the first batch where examples lie, which is run once and a half more for that. The
-result is `benchmarks/results/calibration.json`.
+A turn runs the same batches once under `torch.no_grad()` and once for each need. The figure is the median over turns of
+the ratio to the plain pass of that turn. The limit is 2x for "moments", which need no gradients. Gates need gradients,
+and one and a half more runs of the first batch, to find the dimension of the examples. The result is
+`benchmarks/results/calibration.json`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    """Of one run."""
+    """Return the seconds of one run."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def measure(name: str, turns: int) -> dict[str, Any]:
-    """Ratios to the plain pass, with its own time."""
+    """Return the time of the plain pass and the ratios to it."""
     build, shape, count = MODELS[name]
     torch.manual_seed(0)
     model = build().eval()
@@ -73,7 +73,7 @@ def measure(name: str, turns: int) -> dict[str, Any]:
 
 
 def main(models: Sequence[str], turns: int) -> None:
-    """Print the table, and keep it if it is whole."""
+    """Print the table, and write it if it has all models."""
     torch.set_num_threads(1)
     figures = {name: measure(name, turns) for name in models}
     rows = [[n, f"{f['plain_s']:.2f}", *(f"{f['ratios'][need]:.2f}x" for need in NEEDS)] for n, f in figures.items()]

@@ -1,4 +1,4 @@
-"""Chains of n tiny residual blocks: does the time per block stay the same as a network gets deeper?"""
+"""Chains of n tiny residual blocks, to test that the time per block does not grow with the depth."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class ConvBlock(nn.Module):
 
 
 def linear_chain(length: int) -> tuple[nn.Module, torch.Tensor]:
-    """`length` linear blocks between a stem and a head."""
+    """Return `length` linear blocks between a stem and a head, and an input."""
     blocks = [LinearBlock() for _ in range(length)]
     return nn.Sequential(nn.Linear(4, WIDTH), *blocks, nn.Linear(WIDTH, 3)), torch.randn(2, 4)
 
 
 def conv_chain(length: int) -> tuple[nn.Module, torch.Tensor]:
-    """`length` convolutional blocks between a stem and a head."""
+    """Return `length` convolutional blocks between a stem and a head, and an input."""
     blocks = [ConvBlock() for _ in range(length)]
     return nn.Sequential(nn.Conv2d(3, WIDTH, 3, padding=1), *blocks, nn.Conv2d(WIDTH, 3, 1)), torch.randn(2, 3, 4, 4)
 
@@ -72,7 +72,7 @@ class Stages:
 
 
 def measure(kind: str, length: int) -> Stages:
-    """Time trace, plan and `cut_` on a fresh chain; the best of three where a run is short."""
+    """Time trace, plan and `cut_` on a fresh chain; the best of three if a run is short."""
     runs = [_once(kind, length) for _ in range(3 if length <= 500 else 1)]
     return min(runs, key=lambda stages: stages.per_block)
 

@@ -1,13 +1,13 @@
-"""Every model of the zoo: is it cut, is the cut right, how long does it take, and what does Torch-Pruning do with it?
+"""Prune every model of the zoo by secateur and by Torch-Pruning; verify the cuts and measure their time.
 
-    python benchmarks/coverage.py                       all models: by us, by Torch-Pruning 1.6.1, and the time of both
+    python benchmarks/coverage.py                       all models: secateur, Torch-Pruning 1.6.1, and the time of both
     python benchmarks/coverage.py --side ours --only 'hf:*' --jobs 2
-    python benchmarks/coverage.py --resume              skips what the file of lines has already; with
-                                                        --again timeout,crash all but what ended so
+    python benchmarks/coverage.py --resume              skip what the file of lines has; with --again
+                                                        timeout,crash run tasks with these verdicts again
     python benchmarks/coverage.py --page                results/coverage.json and docs/coverage.md from the lines
 
-Each model is run in a process of its own, on one thread. Results are appended as lines of JSON to `--lines` as they
-come; a later line of the same model and side replaces an earlier one.
+Each model runs in a separate process, on one thread. Each result is appended to `--lines` as a line of JSON; a later
+line of the same model and side replaces an earlier one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LIMIT = 180.0
 
 
 def work(task: str, lines: Path) -> dict[str, Any]:
-    """One side of one model; `task` is "ours timm:resnet10t"."""
+    """Run one side of one model; `task` is a string such as "ours timm:resnet10t"."""
     warnings.simplefilter("ignore")
     side, name = task.split()
     examine = importlib.import_module(f"survey.{side}").examine
@@ -46,12 +46,12 @@ def work(task: str, lines: Path) -> dict[str, Any]:
 
 
 def _theirs_fails(name: str, lines: Path) -> bool:
-    """Whether an earlier run has shown that there is nothing to time."""
+    """Return whether an earlier run of Torch-Pruning failed, so that there is nothing to time."""
     return read(lines).get((name, "theirs"), {}).get("verdict") in ("over 60 s", "timeout", "crash")
 
 
 def survey(tasks: list[str], lines: Path, jobs: int, limit: float) -> None:
-    """Run the tasks and append what they give."""
+    """Run the tasks and append their results."""
     commit = _commit()
     for side in {task.split()[0] for task in tasks}:
         importlib.import_module(f"survey.{side}")  # before any child is forked
@@ -67,23 +67,23 @@ def survey(tasks: list[str], lines: Path, jobs: int, limit: float) -> None:
 
 
 def described(row: dict[str, Any]) -> str:
-    """One line of progress."""
+    """Return a result as one line of progress."""
     left = f"{row['params_left']:.0%} left" if "params_left" in row else ""
     errors = [f"{row[key]:.0e}" for key in ("silence", "permutation") if key in row]
     seconds = " ".join(f"{side} {row[f'{side}_seconds']:.2f} s" for side in SIDES if f"{side}_seconds" in row)
-    told = row.get("error", "").partition("\n")[0][:200] if row["verdict"] != "right" else ""
-    return " ".join(filter(None, [row["side"], row["name"], row["verdict"], left, *errors, seconds, told]))
+    message = row.get("error", "").partition("\n")[0][:200] if row["verdict"] != "right" else ""
+    return " ".join(filter(None, [row["side"], row["name"], row["verdict"], left, *errors, seconds, message]))
 
 
 def read(lines: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """The last line of every model and side."""
+    """Return the last line of every model and side."""
     text = lines.read_text().splitlines() if lines.exists() else []
     rows = (json.loads(line) for line in text)
     return {(row["name"], row["side"]): row for row in rows}
 
 
 def tasks_of(names: Iterable[str], sides: Iterable[str], done: Iterable[tuple[str, str]]) -> list[str]:
-    """Side by side, model by model."""
+    """Return the tasks, model by model, without those that are done."""
     return [f"{side} {name}" for name in names for side in sides if (name, side) not in set(done)]
 
 
@@ -98,13 +98,15 @@ def main() -> None:
     """Run the survey, or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="*", help="glob of names, such as 'timm:*vit*'; several with commas")
-    parser.add_argument("--family", help="of these families only, comma-separated")
+    parser.add_argument("--family", help="only these families, comma-separated")
     parser.add_argument("--side", choices=[*SIDES, "all"], default="all")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for one side of one model")
     parser.add_argument("--lines", type=Path, default=LINES)
-    parser.add_argument("--resume", action="store_true", help="skip what the file of lines has")
-    parser.add_argument("--again", default="", help="with --resume: verdicts that are run again, such as timeout,crash")
+    parser.add_argument("--resume", action="store_true", help="skip results that the file of lines has")
+    parser.add_argument(
+        "--again", default="", help="with --resume: run tasks with these verdicts again, such as timeout,crash"
+    )
     parser.add_argument("--page", action="store_true")
     args = parser.parse_args()
     if args.page:

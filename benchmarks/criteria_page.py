@@ -2,7 +2,7 @@
 
     python benchmarks/criteria_page.py
 
-Tables stand between `<!-- table NAME -->` and `<!-- end -->`; what is around them is left alone.
+Tables are between `<!-- table NAME -->` and `<!-- end -->`; the rest of the page does not change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RECOVERIES = ("raw", "norms", "shift", "lsq_moments", "lsq")
 
 
 def grid(times: float) -> str:
-    """ResNet-20: every criterion of ours with each recovery; global, inner widths, 2,000 images, mean over seeds."""
+    """Return the table of ResNet-20: criteria and recoveries; global, inner widths, 2,000 images, mean over seeds."""
     found = _means(
         results.read(results.path_of("cifar")),
         "top1",
@@ -42,7 +42,7 @@ def grid(times: float) -> str:
 
 
 def beside(times: float) -> str:
-    """The best of each side by network and images, raw and recovered; mean over seeds."""
+    """Return the table of the best result of each side, raw and recovered; mean over seeds."""
     lines = []
     for task, images in (("resnet20", "subset"), ("resnet20", "all"), ("resnet56", "subset"), ("resnet56", "all")):
         rows = [r for r in results.read(results.path_of("cifar")) if (r["task"], r["images"]) == (task, images)]
@@ -70,7 +70,7 @@ def _setting(row: Row) -> str:
 def _means(
     rows: Sequence[Row], measure: str, chosen: Callable[[Row], bool], name: Callable[[Row], str]
 ) -> dict[str, dict[str, float]]:
-    """The mean of a measure over seeds, by name and recovery."""
+    """Return the mean of a measure over seeds, by name and recovery."""
     values: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for row in rows:
         if measure in row and "error" not in row and row["side"] != "dense" and chosen(row):
@@ -99,7 +99,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def main() -> None:
-    """Fill the page."""
+    """Fill the tables of the page."""
 
     def filled(match: Any) -> str:
         return f"<!-- table {match[1]} -->\n\n{TABLES[match[1]]()}\n\n<!-- end -->"

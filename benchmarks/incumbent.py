@@ -1,8 +1,8 @@
 """Torch-Pruning 1.6.1, used as its README and its own examples recommend.
 
-The other side of `speed.py`. Every hint that its users have to give is given here: the classifier is ignored, the heads
-of attention layers are declared, the attribute that torchvision's ViT reads in `forward` is repaired after the cut. Run
-on its own, this file measures the incumbent alone:
+The other side of `speed.py`, with every hint that its users have to pass: the classifier is ignored, the heads of
+attention layers are declared, and the attribute that torchvision's ViT reads in `forward` is repaired after the cut.
+Run as a script, this file measures Torch-Pruning alone:
 
     python benchmarks/incumbent.py [--models resnet50,swin_t] [--limit 60]
 """
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 RATIO = 0.3
-"""Share of channels that is *removed*, in the incumbent's convention; ours keeps `1 - RATIO`."""
+"""Share of channels that is *removed*, the convention of Torch-Pruning; secateur keeps `1 - RATIO`."""
 
 MODELS = (
     "resnet50",
@@ -31,7 +31,7 @@ MODELS = (
 
 
 def build(name: str) -> tuple[nn.Module, torch.Tensor]:
-    """A torchvision model with seeded random weights in evaluation mode, and its 224 x 224 example input."""
+    """Return a torchvision model with seeded random weights in evaluation mode, and a 224 x 224 example input."""
     import torchvision
 
     torch.manual_seed(0)
@@ -40,16 +40,16 @@ def build(name: str) -> tuple[nn.Module, torch.Tensor]:
 
 
 def classifiers(model: nn.Module) -> list[nn.Module]:
-    """The layers that give the 1,000 logits, found as the README finds them."""
+    """Return the layers that compute the 1,000 logits, found as in the README of Torch-Pruning."""
     return [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 1000]
 
 
 def attention_hints(model: nn.Module) -> dict[str, dict[nn.Module, int]]:
-    """The head counts that the incumbent has to be told, in the argument that its own examples use.
+    """Return the head counts that Torch-Pruning needs, in the arguments that its examples use.
 
-    `nn.MultiheadAttention` goes to the channel groups, as in its torchvision example (declared as `num_heads` it would
-    leave the whole residual stream at full width: 80 % of the parameters of vit_b_16 instead of 48 %); Swin's fused qkv
-    goes to `num_heads`, as in its Swin and timm examples.
+    `nn.MultiheadAttention` is in the channel groups, as in its torchvision example (with `num_heads` the whole residual
+    stream would stay at full width: 80 % of the parameters of vit_b_16 instead of 48 %). Swin's fused qkv is in
+    `num_heads`, as in its Swin and timm examples.
     """
     from torchvision.models.swin_transformer import ShiftedWindowAttention
 
@@ -59,7 +59,7 @@ def attention_hints(model: nn.Module) -> dict[str, dict[nn.Module, int]]:
 
 
 def prune(model: nn.Module, x: torch.Tensor, ratio: float = RATIO) -> None:
-    """Build the dependency graph and remove `ratio` of the channels of every layer, in place. This is what is timed."""
+    """Build the dependency graph and remove `ratio` of the channels of every layer, in place. This call is timed."""
     import torch_pruning as tp
 
     pruner = tp.pruner.BasePruner(
@@ -74,7 +74,7 @@ def prune(model: nn.Module, x: torch.Tensor, ratio: float = RATIO) -> None:
 
 
 def repair(model: nn.Module) -> None:
-    """What its torchvision example does by hand after the cut: `VisionTransformer.forward` reads `hidden_dim`."""
+    """Update `hidden_dim`, which `VisionTransformer.forward` reads, as in the torchvision example of Torch-Pruning."""
     from torchvision.models import VisionTransformer
 
     if isinstance(model, VisionTransformer):
@@ -82,7 +82,7 @@ def repair(model: nn.Module) -> None:
 
 
 def main() -> None:
-    """Measure the incumbent alone, model by model."""
+    """Measure Torch-Pruning alone, model by model."""
     import worker
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,9 +1,9 @@
-"""Masks: do zeros stay zero, what do they cost in training, and does a cut of what they emptied change the function?
+"""Test that masked weights stay zero; measure the overhead of masks in training and the error of a cut from masks.
 
     python benchmarks/masks.py            # all three, about three minutes on one thread
     python benchmarks/masks.py zeros      # one of: zeros, overhead, cut
 
-On ResNet-20 with the given weights and CIFAR-10 (JPEG q75) where these are at hand, else on random ones.
+On ResNet-20 with trained weights and CIFAR-10 (JPEG q75) if these are installed, otherwise on random ones.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from secateur.proof.replay import in_float64
 from secateur.train.schedules import cubic, every
 
 STEPS = 1000
-BATCH = 8  # of the 1,000 steps; the overhead is measured at 128
+BATCH = 8  # in the 1,000 steps; the overhead is measured at 128
 PAIRS = 12
 WEIGHTS = "resnet20_cifar10jpeg.safetensors"
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
@@ -42,7 +42,7 @@ OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
 
 
 def network() -> tuple[nn.Module, str]:
-    """ResNet-20, and what its weights are."""
+    """Return ResNet-20 and the name of its weights."""
     torch.manual_seed(0)
     model = resnet20()
     try:
@@ -53,7 +53,7 @@ def network() -> tuple[nn.Module, str]:
 
 
 def batches(size: int) -> tuple[Iterator[tuple[Tensor, Tensor]], str]:
-    """Training batches without end, and where they come from."""
+    """Return an endless iterator of training batches, and the name of the data."""
     try:
         data: Any = load_data("cifar10-jpeg", batch_size=size, seed=0).train
     except InputError:
@@ -72,7 +72,7 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tenso
 
 
 def zeros() -> dict[str, Any]:
-    """After each of 1,000 steps, half of them under a cubic schedule: how many masked weights are not exactly zero."""
+    """Count the masked weights that are not zero after each of 1,000 steps, half of them under a cubic schedule."""
     return {name: _zeros(make) for name, make in OPTIMIZERS.items()}
 
 
@@ -80,7 +80,7 @@ def _zeros(make: Callable[[Any], torch.optim.Optimizer]) -> dict[str, Any]:
     (model, weights), (data, images) = network(), batches(BATCH)
     model.train()
     optimizer = make(model.parameters())
-    for _ in range(20):  # momentum is in flight when the masks are put on
+    for _ in range(20):  # so that the optimizer has momentum when the masks are added
         step(model, optimizer, *next(data))
     masks = mask(model, 0.0)
     pruner = masks.follow(every(cubic(0.1, STEPS // 2), 10))
@@ -102,13 +102,13 @@ def _zeros(make: Callable[[Any], torch.optim.Optimizer]) -> dict[str, Any]:
 
 
 def not_zero(model: nn.Module, masks: Masks) -> int:
-    """Masked weights that are other than zero when the model reads them."""
+    """Return the number of masked weights that are not zero when the model reads them."""
     read = ((model.get_submodule(name.rpartition(".")[0]).weight, kept) for name, kept in masks.masks.items())
     return sum(int((weight.detach()[~kept] != 0).sum()) for weight, kept in read)
 
 
 def overhead() -> dict[str, Any]:
-    """Seconds of a training step with and without masks, turn by turn."""
+    """Measure a training step with and without masks, in alternation."""
     (model, weights), (data, images) = network(), batches(128)
     x, y = next(data)
     plain, masked = model.train(), copy.deepcopy(model)
@@ -139,7 +139,7 @@ def overhead() -> dict[str, Any]:
 
 
 def cut() -> dict[str, Any]:
-    """Relative error, in float64, of the model that was cut from masks against the masked one."""
+    """Measure the relative error, in float64, of a model cut from masks against the masked model."""
     cases: dict[str, tuple[float, Any]] = {
         "magnitude, 95 %": (0.95, "magnitude"),
         "magnitude, 99 %": (0.99, "magnitude"),
@@ -149,7 +149,7 @@ def cut() -> dict[str, Any]:
 
 
 def by_input(name: str, weight: Tensor) -> Tensor:
-    """Every weight counts as much as its input channel."""
+    """Score every weight by the norm of its input channel."""
     others = [dim for dim in range(weight.dim()) if dim != 1]
     return torch.linalg.vector_norm(weight, dim=others, keepdim=True).expand_as(weight)
 

@@ -1,12 +1,12 @@
-"""The allocation of widths as a mixed integer linear program, solved by HiGHS: the yardstick of `allocation.py`.
+"""The allocation of widths as a mixed integer linear program, solved by HiGHS: the reference of `allocation.py`.
 
-Bundle b stands on one of its rungs, z[b, r] in {0, 1}, sum_r z[b, r] = 1, and loses the score of what is above it.
+Bundle b is on one of its rungs, z[b, r] in {0, 1}, sum_r z[b, r] = 1, and loses the scores above this rung.
 Costs are sums of products of counts, each count a sum over the rungs of its bundle. A product of the counts of two
 bundles, f(b) g(c), is made linear over the rungs of one of them: v[r] stands for z[b, r] g(c), so that
 
     sum_r v[r] = g(c),    min(g) z[b, r] <= v[r] <= max(g) z[b, r],    f(b) g(c) = sum_r f(r) v[r]
 
-which is exact where z is whole. Products of more than two bundles (channels of channels of groups) are refused.
+which is exact if z is an integer. Products of more than two bundles (channels of channels of groups) raise an error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Row = dict[int, float]  # column -> coefficient
 
 @dataclass(frozen=True)
 class Optimum:
-    """The rungs found, and whether HiGHS proved that no others lose less (up to its gap)."""
+    """The rungs found, and whether HiGHS proved that they lose the least (up to its gap)."""
 
     chosen: Chosen
     proven: bool
@@ -39,7 +39,7 @@ class Optimum:
 
 @dataclass
 class Program:
-    """Columns and constraints; the first columns are the rungs of all bundles, bundle after bundle."""
+    """Columns and constraints. The first columns are the rungs of all bundles, bundle after bundle."""
 
     graph: Graph
     bundles: Sequence[Bundle]
@@ -56,7 +56,7 @@ class Program:
             self.rows.append((dict.fromkeys(range(first, first + length), 1.0), 1, 1))
 
     def budget(self, products: Iterable[tuple[int, Sequence[Term]]], limit: int) -> None:
-        """At most `limit` of a sum of products of term sizes."""
+        """Add the constraint that a sum of products of term sizes is at most `limit`."""
         row: Row = {}
         constant = 0.0
         for axes, weight in self._polynomial(products).items():
@@ -67,7 +67,7 @@ class Program:
         self.rows.append(({c: value / limit for c, value in row.items()}, -np.inf, (limit - constant) / limit))
 
     def solve(self, lost: Sequence[np.ndarray], seconds: float, gap: float) -> Optimum | None:
-        """The rungs that lose the least; `lost[b]` is what each rung of bundle b loses. None where none was found."""
+        """Return the rungs with the least loss, or None if none was found. lost: for each bundle, the loss by rung."""
         cost, whole = np.zeros(self.columns), np.zeros(self.columns)
         cost[: self.wholes], whole[: self.wholes] = np.concatenate(lost), 1
         entries = [(n, c, value) for n, (row, _, _) in enumerate(self.rows) for c, value in row.items()]
@@ -96,12 +96,12 @@ class Program:
         return total
 
     def _by_bundle(self, axes: Sequence[int]) -> list[tuple[int, tuple[int, ...]]]:
-        """The axes of a product, bundle by bundle."""
+        """Return the axes of a product, bundle by bundle."""
         owners = sorted((self.of_group[self.graph.axes[i].group], i) for i in axes)
         return [(b, tuple(i for _, i in of)) for b, of in itertools.groupby(owners, key=lambda owned: owned[0])]
 
     def _columns(self, parts: Sequence[tuple[int, tuple[int, ...]]]) -> Row:
-        """A product of counts as a sum over columns."""
+        """Return a product of counts as a sum over columns."""
         if not parts:
             return {}
         if len(parts) > 2:
@@ -112,7 +112,7 @@ class Program:
         return dict(zip(self._pair(b, *others[0]), self._counts(b, mine), strict=True))
 
     def _pair(self, b: int, c: int, theirs: tuple[int, ...]) -> list[int]:
-        """Columns v[r] = z[b, r] g(c), one for each rung of b."""
+        """Return the columns v[r] = z[b, r] g(c), one for each rung of b."""
         key = b, theirs
         if key not in self._pairs:
             made = list(range(self.columns, self.columns + len(self.bundles[b].levels)))
@@ -131,7 +131,7 @@ class Program:
         return range(self.first[b], self.first[b] + len(self.bundles[b].levels))
 
     def _counts(self, b: int, axes: Sequence[int]) -> list[float]:
-        """On each rung of a bundle, the product of the counts of some of its axes."""
+        """Return, for each rung of a bundle, the product of the counts of some of its axes."""
         bundle, found = self.bundles[b], []
         for levels in bundle.levels:
             at = dict(zip(bundle.groups, levels, strict=True))

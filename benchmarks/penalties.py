@@ -1,10 +1,10 @@
-"""What penalties cost in a training step of a ResNet-20 at batch 128, on one thread.
+"""Measure the overhead of penalties in a training step of a ResNet-20 at batch 128, on one thread.
 
-    python benchmarks/penalties.py                 the bar: under 5 % of a step
-    python benchmarks/penalties.py --turns 3       faster and rougher; printed, not kept
+    python benchmarks/penalties.py                 all; the limit is 5 % of a step
+    python benchmarks/penalties.py --turns 3       faster, less exact; printed, not written
 
-A step is a forward pass, a backward pass and a step of SGD with momentum. The time of `add_gradients_`, which is all
-that the optimizer's hook does, is the median over its runs, and stands beside the median of the steps. The result is
+A step is a forward pass, a backward pass and a step of SGD with momentum. The hook of the optimizer only calls
+`add_gradients_`; the median of its time is compared with the median of the steps. The result is
 `benchmarks/results/penalties.json`, printed as JSON on the last line.
 """
 
@@ -29,7 +29,7 @@ REPEATS = 20
 
 
 def seconds(run: Callable[[], Any], repeats: int) -> float:
-    """The median of so many runs."""
+    """Return the median of `repeats` runs."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -39,7 +39,7 @@ def seconds(run: Callable[[], Any], repeats: int) -> float:
 
 
 def measure(turns: int, batch: int = 128) -> dict[str, Any]:
-    """Milliseconds of a plain step and of each penalty, and the share of the step that it adds."""
+    """Return the milliseconds of a plain step and of each penalty, and the share of the step that it adds."""
     torch.manual_seed(0)
     net = resnet20().train()
     graph = secateur.trace(net, torch.zeros(1, 3, 32, 32))

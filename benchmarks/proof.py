@@ -1,7 +1,7 @@
-"""What a proof costs: seconds and memory of `secateur.verify`, next to another version where one is given.
+"""Measure the time and memory of `secateur.verify`, alone or compared with another version.
 
     python benchmarks/proof.py                                  this version alone, with an A/A pair
-    python benchmarks/proof.py --against ../older/src           the two in turn, each run in a process of its own
+    python benchmarks/proof.py --against ../older/src           the two in alternation, each run in a separate process
 
 The models have random weights (none zero), inputs of 1 x 3 x 224 x 224, and are cut to `channels=0.7`. Memory is the
 growth of the process's largest resident set during the proof, as a multiple of the bytes of the original's weights.
@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def once(name: str) -> dict[str, Any]:
-    """One cut and its proof, in this process."""
+    """Measure one cut and its proof, in this process."""
     import torch
     import torchvision
     from torch import nn
@@ -37,10 +37,10 @@ def once(name: str) -> dict[str, Any]:
     torch.manual_seed(0)
     model = torchvision.models.get_model(name).eval()
     for parameter in model.parameters():
-        if not parameter.any():  # as the head of a fresh ViT, behind which nothing could be seen
+        if not parameter.any():  # such as the head of a new ViT, which would hide every change
             nn.init.normal_(parameter, std=0.02)
     x = torch.randn(1, 3, 224, 224)
-    model(x)  # what is set up once is not part of a figure
+    model(x)  # warm up
     started = time.perf_counter()
     result = secateur.prune(model, (x,), "channels=0.7", verify=False)
     pruned = time.perf_counter() - started
@@ -59,7 +59,7 @@ def once(name: str) -> dict[str, Any]:
 
 
 def _resident(*, reset: bool = False) -> int:
-    """Bytes of the largest resident set since the last reset, or of the present one where it is reset."""
+    """Return the bytes of the largest resident set since the last reset, or of the present one after a reset."""
     if reset:
         Path("/proc/self/clear_refs").write_text("5")
     status = Path("/proc/self/status").read_text()
@@ -67,7 +67,7 @@ def _resident(*, reset: bool = False) -> int:
 
 
 def run(name: str, source: Path) -> dict[str, Any]:
-    """The same in a process that imports the library from `source`."""
+    """Run `once` in a process that imports the library from `source`."""
     found = subprocess.run(
         [sys.executable, __file__, "--once", name],
         env={**os.environ, "PYTHONPATH": str(source)},

@@ -1,8 +1,8 @@
 """Fill docs/recipes from the figures of `benchmarks/recipes.py` and from the recipes themselves.
 
-Up to `<!-- end -->` stands, behind `<!-- table NAME -->`, the table of a recipe, or of a part of it (NAME/PART); behind
-`<!-- code JOB -->`, a job of the recipe torch-pruning in both libraries; behind `<!-- list -->`, the list of all
-recipes. The rest is left alone.
+Blocks end at `<!-- end -->`. `<!-- table NAME -->` begins the table of a recipe, or of a part of it (NAME/PART);
+`<!-- code JOB -->` a job of the recipe torch-pruning in both libraries; `<!-- list -->` the list of all recipes. The
+rest of a page does not change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BLOCK = re.compile(r"<!-- (table|code|list) ?([\w/-]*) -->.*?<!-- end -->", re.D
 
 
 def fill() -> None:
-    """Write every page anew."""
+    """Fill the blocks of every page."""
     for page in sorted(PAGES.glob("*.md")):
         text = page.read_text(encoding="utf-8")
         page.write_text(BLOCK.sub(_block, text), encoding="utf-8")
@@ -37,7 +37,7 @@ def _block(match: re.Match[str]) -> str:
 
 
 def table(name: str) -> str:
-    """Method x figures, the mean and the range over seeds, and how they came about."""
+    """Return the table of methods and figures (mean and range over seeds), and how they were measured."""
     found = recipes.read(recipes.path_of(*name.split("/")))
     if not found:
         return ""
@@ -87,7 +87,7 @@ def _short(value: float) -> str:
 
 
 def code(job: str) -> str:
-    """A job as the two libraries do it."""
+    """Return the code of a job in both libraries."""
     from secateur.recipes.migration import ours, theirs
     from secateur.recipes.migration.lessons import LESSONS, body
 
@@ -116,14 +116,14 @@ IMPORTANCE = {
 
 
 def _tidy(text: str) -> str:
-    """Without imports that the block does not use."""
+    """Remove imports that the block does not use."""
     used = {"from torch import nn": "nn.", "from secateur import Select": "Select("}
     lines = [line for line in text.splitlines() if line not in used or used[line] in text]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
 
 
 def listed(_: str) -> str:
-    """All recipes: what they do, where they come from, and the command."""
+    """Return the table of all recipes: description, source and command."""
     rows = [
         [f"[{name}]({name}.md)", described(name).rstrip("."), load_recipe(name).SOURCE, f"`secateur recipe {name}`"]
         for name in RECIPES

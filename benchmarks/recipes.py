@@ -1,12 +1,12 @@
-"""The full measurement of recipes over seeds, and the pages that show them.
+"""Measure recipes over several seeds, and fill the pages that show the results.
 
     python benchmarks/recipes.py masked-mlp [--seeds 0,1,2] [--part NAME] [--threads 1] [flags of the recipe]
     python benchmarks/recipes.py pages
 
-Every seed is a run of `secateur recipe NAME --json`. What it prints goes into `benchmarks/results/recipe_<name>.json`,
-or `recipe_<name>_<part>.json` where the recipe is run on several networks, as soon as it is there, and a seed that is
-there already is not run again, unless it was run with other flags (`--again` runs it anyway). `pages` fills
-docs/recipes: the tables from these files, the code from the lessons.
+Every seed is a run of `secateur recipe NAME --json`. Its output is written at once to
+`benchmarks/results/recipe_<name>.json`, or `recipe_<name>_<part>.json` if the recipe runs on several networks. A seed
+that the file has with the same flags is not run again, except with `--again`. `pages` fills docs/recipes: the tables
+from these files, the code from the lessons.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ RUN = "from secateur.cli import main; main()"
 
 
 def path_of(name: str, part: str = "") -> Path:
-    """Where the figures of a recipe are, or of a part of it."""
-    told = f"{name}_{part}" if part else name
-    return record.RESULTS / f"recipe_{told.replace('-', '_')}.json"
+    """Return the path of the figures of a recipe, or of a part of it."""
+    stem = f"{name}_{part}" if part else name
+    return record.RESULTS / f"recipe_{stem.replace('-', '_')}.json"
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The figures of a recipe; empty where there are none yet."""
+    """Return the figures of a recipe; empty if there are none yet."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def run_seed(name: str, seed: int, flags: Sequence[str]) -> dict[str, Any]:
-    """One run of the recipe, as it prints it."""
+    """Run the recipe with one seed and return its JSON."""
     command = [sys.executable, "-c", RUN, "recipe", name, *flags, "--seed", str(seed), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     lines = done.stdout.splitlines()
@@ -49,12 +49,12 @@ def run_seed(name: str, seed: int, flags: Sequence[str]) -> dict[str, Any]:
 
 
 def measure(name: str, path: Path, seeds: Iterable[int], flags: Sequence[str], again: bool) -> None:
-    """Run the seeds that are missing in the file."""
+    """Run the seeds that are not in the file."""
     for seed in seeds:
         runs = dict(read(path).get("runs", {}))
         known = runs.get(str(seed))
         if known and not again and known["flags"] == list(flags):
-            print(f"{name}, seed {seed}: there already")
+            print(f"{name}, seed {seed}: already in the file")
             continue
         runs[str(seed)] = {"flags": list(flags), "commit": commit(), **run_seed(name, seed, flags)}
         write(path, {key: runs[key] for key in sorted(runs, key=int) if runs[key]["flags"] == list(flags)})
@@ -62,20 +62,20 @@ def measure(name: str, path: Path, seeds: Iterable[int], flags: Sequence[str], a
 
 
 def commit() -> str:
-    """The code that ran, with a + where files were changed since."""
-    asked = ["git", "describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=10"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    """Return the commit, with a + if files have changed since."""
+    describe = ["git", "describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=10"]
+    done = subprocess.run(describe, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
     return done.stdout.strip()
 
 
 def write(path: Path, runs: Mapping[str, Any]) -> None:
-    """All runs, and their rows summed up. A reader finds the old file or the new one, never a part."""
+    """Write all runs and the summary of their rows; the file is replaced atomically."""
     first = next(iter(runs.values()))
-    said = ("recipe", "claim", "data", "metric", "columns")
+    shared = ("recipe", "claim", "data", "metric", "columns")
     content = {
         "command": record.command(),
         "machine": record.machine(),
-        **{key: first[key] for key in said},
+        **{key: first[key] for key in shared},
         "commits": list(dict.fromkeys(run.get("commit", "") for run in runs.values())),
         "seeds": [int(seed) for seed in runs],
         "flags": first["flags"],
@@ -89,7 +89,7 @@ def write(path: Path, runs: Mapping[str, Any]) -> None:
 
 
 def summed_up(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row a method: the mean and the range of every figure over the runs that have it."""
+    """Return one row per method: the mean and the range of every figure over the runs that have it."""
     methods = list(dict.fromkeys(row["method"] for run in runs for row in run["rows"]))
     return [_row(method, [row for run in runs for row in run["rows"] if row["method"] == method]) for method in methods]
 
@@ -107,7 +107,7 @@ def _row(method: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Mean, least and greatest, and of how many."""
+    """Return the mean, the least and the greatest value, and the number of values."""
     return {"mean": mean(values), "low": min(values), "high": max(values), "n": len(values)}
 
 
@@ -116,8 +116,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=[*RECIPES, "pages"], metavar="NAME|pages")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
-    parser.add_argument("--part", default="", help="the name of a part of the page, such as a network's")
-    parser.add_argument("--again", action="store_true", help="run seeds that are there already")
+    parser.add_argument("--part", default="", help="a part of the page, such as the name of a network")
+    parser.add_argument("--again", action="store_true", help="also run seeds that the file has")
     args, flags = parser.parse_known_args()
     if args.name == "pages":
         import recipe_pages

@@ -1,6 +1,6 @@
-"""Where a benchmark's figures go.
+"""Write the figures of benchmarks.
 
-One JSON file per script, one section per measurement, each with the machine and the command that gave it.
+One JSON file per script, one section per measurement, each with its machine and command.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, system and the versions that a figure depends on."""
+    """Return the processor, cores, system and the versions that a figure depends on."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -29,7 +29,7 @@ def machine() -> dict[str, Any]:
 
 
 def write(script: str, section: str, figures: Any) -> Path:
-    """Replace one section of `results/<script>.json`, leave the others as they are."""
+    """Replace one section of `results/<script>.json`, and keep the others."""
     path = RESULTS / f"{script}.json"
     path.parent.mkdir(exist_ok=True)
     content = json.loads(path.read_text()) if path.exists() else {}
@@ -39,7 +39,7 @@ def write(script: str, section: str, figures: Any) -> Path:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table: the first column to the left, the others to the right."""
+    """Return a Markdown table: the first column aligned left, the others right."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
 
@@ -52,13 +52,13 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def command() -> str:
-    """The command that is running, as one types it at the root of the repository."""
+    """Return the running command, relative to the root of the repository."""
     script = Path(sys.argv[0]).resolve()
     return shlex.join(["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]])
 
 
 def version_of(name: str) -> str | None:
-    """The version of an installed package, None where it is not installed."""
+    """Return the version of a package, or None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -1,12 +1,12 @@
-"""Kill -9 at random moments of a prune-and-fine-tune run, resume it, and compare with the undisturbed run bit by bit.
+"""Kill prune-and-fine-tune runs with -9 at random moments, resume them, and compare the weights bit by bit.
 
-    python benchmarks/resume.py                      # ten kills, single ones and chains, into results/resume.json
+    python benchmarks/resume.py                      # ten kills, written to results/resume.json
 
-The run is the real command line in a process of its own: a small CNN on images made from a seed, cut to 40 % of its
-MACs in three stages, each trained with the dense model as its teacher. A moment is drawn in two parts, a checkpoint of
-the run and a time after it, so that it does not matter how busy the machine is; in a chain the resumed run is killed
-too, later on. Nothing is lost but the steps since the last checkpoint, of which there is one every ten steps. The run
-that all are compared with writes none; the first trial writes them and is not killed.
+The run is the command line in a separate process: a small CNN on images drawn from a seed, cut to 40 % of its MACs in
+three stages, each trained with the dense model as teacher. A moment is a checkpoint of the run and a time after it, so
+that it does not depend on the load of the machine. In a chain the resumed run is killed again later. Checkpoints are
+written every ten steps, and only the steps since the last one are lost. The reference run writes no checkpoints; the
+first trial writes them and is not killed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def data(split, batch_size):
 
 @dataclass(frozen=True)
 class Moment:
-    """So many seconds after the checkpoint of a step was there; of step 0, after the command began to work."""
+    """`pause` seconds after the checkpoint of `step` was written; for step 0, after the command began to work."""
 
     step: int
     pause: float
@@ -69,7 +69,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Kill:
-    """seconds: of work before it; kept: the step of the last checkpoint, in its stage."""
+    """seconds: work before the kill; kept, stage: step and stage of the last checkpoint."""
 
     seconds: float
     kept: int | None
@@ -78,7 +78,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Trial:
-    """A run that was killed, once or again, and resumed to its end. different: tensors that differ in any bit."""
+    """A run that was killed, once or more, and resumed to its end. different: number of tensors that differ."""
 
     kills: list[Kill]
     identical: bool
@@ -87,7 +87,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Run:
-    """The command, in processes of its own."""
+    """The command, run in separate processes."""
 
     folder: Path
     epochs: int
@@ -111,7 +111,7 @@ class Run:
         ]
 
     def start(self, out: Path, *, kept: bool = True) -> tuple[subprocess.Popen[bytes], float]:
-        """The process, and when it began to work: then it has a new folder to write its result into."""
+        """Return the process and the time at which it began to work, which is when its working folder exists."""
         before = set(out.glob(WORKING))
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         with (self.folder / "log.txt").open("ab") as log:
@@ -121,7 +121,7 @@ class Run:
         return process, time.perf_counter()
 
     def finish(self, out: Path, *, kept: bool = True) -> tuple[float, float]:
-        """Run to the end: the seconds of work, and those of them before there is a folder for checkpoints."""
+        """Run to the end; return the seconds of work, and the seconds until the folder of checkpoints exists."""
         process, started = self.start(out, kept=kept)
         while process.poll() is None and not (out / CHECKPOINTS).is_dir():
             time.sleep(0.01)
@@ -131,7 +131,7 @@ class Run:
         return time.perf_counter() - started, setup
 
     def kill(self, out: Path, moment: Moment) -> Kill | None:
-        """Kill -9 at a moment; None where it had ended by then."""
+        """Kill the run at a moment; return None if it had already ended."""
         process, started = self.start(out)
         while (
             process.poll() is None
@@ -149,21 +149,21 @@ class Run:
 
 def trial(run: Run, reference: dict[str, torch.Tensor], out: Path, moments: list[Moment]) -> Trial:
     """Kill at each of the moments, then resume to the end and compare."""
-    while None in (kills := [run.kill(out, moment) for moment in moments]):  # it was over within the last pause
+    while None in (kills := [run.kill(out, moment) for moment in moments]):  # it ended within the last pause
         shutil.rmtree(out)
     run.finish(out)
     return compared(out, reference, [kill for kill in kills if kill is not None])
 
 
 def compared(out: Path, reference: dict[str, torch.Tensor], kills: list[Kill]) -> Trial:
-    """What became of the weights."""
+    """Compare the weights of a finished run with the reference."""
     weights = load_file(out / "model.safetensors")
     different = sum(name not in weights or not torch.equal(weights[name], reference[name]) for name in reference)
     return Trial(kills, weights.keys() == reference.keys() and not different, different)
 
 
 def newest(out: Path) -> tuple[int | None, int | None]:
-    """Step and stage of the last checkpoint."""
+    """Return the step and stage of the last checkpoint."""
     steps = steps_in(out / CHECKPOINTS)
     if not steps:
         return None, None
@@ -172,9 +172,9 @@ def newest(out: Path) -> tuple[int | None, int | None]:
 
 
 def moments_of(count: int, steps: int, seconds: float, seed: int) -> list[list[Moment]]:
-    """Random moments of a run of so many steps, in chains of one and two kills, `count` kills in all.
+    """Draw `count` random moments of a run of `steps` steps, in chains of one and two kills.
 
-    seconds: in which a checkpoint follows the one before.
+    seconds: time between two checkpoints.
     """
     drawn = random.Random(seed)
     chains: list[list[Moment]] = []
@@ -220,10 +220,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=2, help="of each of three stages")
-    parser.add_argument("--batches", type=int, default=40, help="of an epoch")
-    asked = parser.parse_args()
-    figures = measured(asked.kills, asked.seed, asked.epochs, asked.batches)
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of each of the three stages")
+    parser.add_argument("--batches", type=int, default=40, help="batches per epoch")
+    args = parser.parse_args()
+    figures = measured(args.kills, args.seed, args.epochs, args.batches)
     print(record.write("resume", "kill -9", figures))
     if figures["identical"] < figures["runs"]:
         raise SystemExit("not all resumed runs ended with the same weights")

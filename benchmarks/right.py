@@ -1,10 +1,10 @@
-"""All seven laws on 24 torchvision models, and the matting network's two targets in one call.
+"""Check all seven laws on 24 torchvision models, and two targets in one call on the matting network MODNet.
 
     python benchmarks/right.py                     every model: `channels=0.7`, random importance, weights and buffers
-    python benchmarks/right.py --models resnet18   some of them (printed, not kept)
+    python benchmarks/right.py --models resnet18   some of them (printed, not written)
     python benchmarks/right.py --modnet            MODNet to 1.76 M parameters and 8.98 G MACs at 512x512
 
-A law that fails stops the script. Errors are relative, in float64.
+The script stops at the first law that fails. Errors are relative, in float64.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from test_zoo import ENTRIES, Entry
 
 
 def examine(entry: Entry, folder: Path) -> dict[str, Any]:
-    """What is left of one model, after every law has held on it."""
+    """Check every law on one model; return what is left of it."""
     torch.manual_seed(0)
     inputs = torch.randn(1, 3, entry.side, entry.side)
     calls = [Call((torch.randn(2, 3, entry.side, entry.side),), training=True)] if entry.training else []

@@ -1,16 +1,16 @@
-"""How long secateur takes, and how long Torch-Pruning 1.6.1 takes beside it, on one thread.
+"""Measure the time of secateur and of Torch-Pruning 1.6.1, on one thread.
 
-    python benchmarks/speed.py                              both, turn by turn, on eight torchvision models
+    python benchmarks/speed.py                              both, in alternation, on eight torchvision models
     python benchmarks/speed.py --models resnet50,swin_t     the same on some of them
     python benchmarks/speed.py --linear                     time per block on chains of 50, 500 and 5,000 blocks
     python benchmarks/speed.py --cost                       one evaluation of the cost of a plan on densenet201
-    python benchmarks/speed.py --import                     `import secateur` beyond `import torch`
-    python benchmarks/speed.py --earlier ../older/src       this version against another one, with an A/A pair
+    python benchmarks/speed.py --import                     `import secateur` after `import torch`
+    python benchmarks/speed.py --earlier ../older/src       this version and another one, with an A/A pair
 
-A run goes from the model in memory to the pruned model in memory: ours is trace + plan + `cut_`, theirs graph building
-and pruning in place. Imports and the construction of the model are outside, each side is stopped after 60 s, the figure
-is the median of its runs. Each measurement replaces its own section of `benchmarks/results/speed.json`; a comparison on
-some of the models only is printed, not kept.
+A run starts with the model in memory and ends with the pruned model in memory: ours is trace + plan + `cut_`, theirs is
+graph building and pruning in place. Imports and the construction of the model are not measured. Each side is stopped
+after 60 s; the figure is the median of its runs. Each measurement replaces one section of
+`benchmarks/results/speed.json`; a comparison of only some models is printed, not written.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import worker
 
 
 def against(names: list[str], limit: float) -> None:
-    """Both sides on every model, alternating."""
+    """Measure both sides on every model, in alternation."""
     rows: list[list[str]] = []
     figures: dict[str, Any] = {"removed": incumbent.RATIO, "limit": limit, "models": {}}
     with worker.Worker("incumbent") as theirs, worker.Worker("ours") as ours:
@@ -51,7 +51,7 @@ def against(names: list[str], limit: float) -> None:
 
 
 def earlier(names: list[str], limit: float, source: Path) -> None:
-    """This version and another one on every model, alternating, and this one a second time: the noise."""
+    """Measure another version and this one on every model, in alternation; this one twice, to show the noise."""
     here = Path(__file__).resolve().parents[1] / "src"
     rows: list[list[str]] = []
     figures: dict[str, dict[str, float]] = {}
@@ -74,7 +74,7 @@ def earlier(names: list[str], limit: float, source: Path) -> None:
 
 
 def _imports(sources: dict[str, Path], rounds: int = 9) -> dict[str, float]:
-    """Median seconds of `import secateur` by version, in turn."""
+    """Return the median seconds of `import secateur` by version, measured in alternation."""
     seconds: dict[str, list[float]] = {side: [] for side in sources}
     for _ in range(rounds):
         for side, source in sources.items():
@@ -84,7 +84,7 @@ def _imports(sources: dict[str, Path], rounds: int = 9) -> dict[str, float]:
 
 
 def _import_once(source: Path | None = None) -> float:
-    """Seconds of `import secateur` in a fresh interpreter in which torch is already imported."""
+    """Return the seconds of `import secateur` in a new interpreter that has imported torch."""
     code = "import time, torch; t = time.perf_counter(); import secateur; print(time.perf_counter() - t)"
     env = {**os.environ, **({"PYTHONPATH": str(source)} if source else {})}
     return float(subprocess.check_output([sys.executable, "-c", code], env=env))
@@ -98,7 +98,7 @@ def _cell(runs: worker.Runs) -> str:
 
 
 def _ratio(runs: dict[str, worker.Runs]) -> dict[str, Any]:
-    """Their time over ours: a lower bound where they were stopped at the limit, none where ours did not end."""
+    """Return their time over ours: a lower bound if they were stopped at the limit, None if ours did not end."""
     theirs, ours = runs["incumbent"], runs["ours"]
     if theirs.value is None or ours.value is None or ours.timed_out:
         return {"ratio": None}
@@ -113,7 +113,7 @@ def _times(runs: dict[str, worker.Runs]) -> str:
 
 
 def linear() -> None:
-    """Time per block as the chain grows."""
+    """Measure the time per block on chains of several lengths."""
     header = ["blocks", "number", "trace s", "plan s", "cut_ s", "ms per block", f"relative to {chains.LENGTHS[0]}"]
     rows: list[list[str]] = []
     figures: dict[str, list[dict[str, float]]] = {}
@@ -128,7 +128,7 @@ def linear() -> None:
 
 
 def cost(name: str = "densenet201", repeats: int = 101) -> None:
-    """Time of one evaluation of a plan's cost: parameters and MACs, no model built."""
+    """Measure one evaluation of the cost of a plan (parameters and MACs), without building the model."""
     import secateur
 
     model, x = incumbent.build(name)
@@ -146,14 +146,13 @@ def cost(name: str = "densenet201", repeats: int = 101) -> None:
 
 
 def _cost_of(graph: Any, plan: Any) -> tuple[int, int]:
-    """Parameters and MACs of a plan, from the counts that it leaves."""
-
+    """Return the parameters and MACs of a plan, from the unit counts that remain."""
     counts = np.array([plan.axes[axis.name].kept_count for axis in graph.axes])
     return graph.cost.params(counts), graph.cost.macs(counts)
 
 
 def import_time(repeats: int = 7) -> None:
-    """Seconds of `import secateur` in a fresh interpreter in which torch is already imported."""
+    """Measure `import secateur` in a new interpreter that has imported torch."""
     seconds = [_import_once() for _ in range(repeats)]
     rows = [["after torch", f"{median(seconds):.3f}", f"{max(seconds):.3f}"]]
     print(record.table(["import secateur", "median, s", "worst, s"], rows))
@@ -161,7 +160,7 @@ def import_time(repeats: int = 7) -> None:
 
 
 def main() -> None:
-    """Run what the options ask for; the comparison where they ask for nothing."""
+    """Run the measurements that the options name, by default the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(incumbent.MODELS), help="comma-separated torchvision names")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds after which a run is stopped")

@@ -1,23 +1,23 @@
-"""What an optimizer's state is worth after a cut: fine-tuning with the state carried over, against a fresh optimizer.
+"""Compare fine-tuning after a cut with a transplanted optimizer state and with a fresh optimizer.
 
     python benchmarks/transplant.py                                    the law, every curve and every loop
     python benchmarks/transplant.py --part curves --optimizers adam --seeds 0     some of them
     python benchmarks/transplant.py --part loops --optimizers "adam, 3e-3" --pace 20 2
-    python benchmarks/transplant.py --quick                            a few steps of each; printed, not kept
+    python benchmarks/transplant.py --quick                            a few steps of each; printed, not written
 
-Curves: the given ResNet-20 on CIFAR-10 (JPEG q75) is trained on, so that the optimizer knows it, then cut to half its
-MACs, as at one go, or to 0.9 of them, as in one stage of many (Taylor scores, inner widths). From that one model and
-optimizer both ways train on the same batches at the same constant rate: `carried` with the state transplanted, `fresh`
-with the same class and options and no state. The loss is the mean over the last ten steps, the accuracy that on the
-fixed 2,000 test images.
+Curves: a trained ResNet-20 is trained further on CIFAR-10 (JPEG q75), so that the optimizer gathers state. It is then
+cut to half its MACs, as in a single cut, or to 0.9 of them, as in one stage of many (Taylor scores, inner widths). From
+this model and optimizer, both variants train on the same batches at the same constant rate: `carried` with the
+transplanted state, `fresh` with the same class and options and no state. The loss is the mean over the last ten steps,
+the accuracy is measured on a fixed set of 2,000 test images.
 
-Loops: the same network and share of MACs, in many cuts with a few steps of training between each two, and a tail at
-the end. `fresh` makes a new optimizer after each cut, as one who has no transplant must, so its averages never are
-older than a few steps. Each way plans its own cuts, by its own weights.
+Loops: the same network and share of MACs, in many cuts with a few steps of training after each, and more steps at the
+end. `fresh` makes a new optimizer after each cut, so its averages are never older than a few steps. Each variant plans
+its cuts from its own weights.
 
-Law: train, cut, train against train, then train with masks held, in float64, for every optimizer of torch that treats
-each number by itself; the error is a share of how far training moved the weights since the cut. `fresh` is the same
-without the state. The results are sections of `benchmarks/results/transplant.json`.
+Law: train, cut and train, compared with train, then train with masks, in float64, for every elementwise optimizer of
+torch. The error is relative to the distance that training moved the weights since the cut. `fresh` is the same without
+the state. The results are sections of `benchmarks/results/transplant.json`.
 """
 
 from __future__ import annotations
@@ -51,18 +51,15 @@ LOOPS: dict[str, Callable[[Iterable[nn.Parameter]], Optimizer]] = {
     "adam, 3e-3": partial(torch.optim.Adam, lr=3e-3),
     "sgd, 0.99": partial(torch.optim.SGD, lr=0.002, momentum=0.99, weight_decay=5e-4),
 }
-"""Also a rate that wants a warm-up, and a momentum that takes a hundred steps to gather."""
+"""Adds a rate that needs a warm-up, and a momentum that takes a hundred steps to gather."""
 
 WHOLE = {"Adafactor", "Muon", "LBFGS", "SparseAdam"}
-"""Steps of a whole parameter or of all of them, or gradients of another kind: the law does not hold for these."""
+"""The law does not hold for these: they step on whole parameters, on all of them together, or need sparse gradients."""
 
 NAME, SHARE, IMPORTANCE, EVERY = "resnet20", 0.5, "taylor", 10
 SHOWN = (10, 20, 50, 100)
 CALIBRATED, TAIL = 2, 30
-"""Batches of 128 that each cut of a loop is scored on, and the steps between accuracies after the last."""
-
-
-# --- curves ---------------------------------------------------------------------------------------------------------
+"""Batches of 128 for the scores of each cut in a loop, and steps between accuracies after the last cut."""
 
 
 class Batches:
@@ -78,7 +75,7 @@ class Batches:
 
 
 def train(model: nn.Module, optimizer: Optimizer, batches: Batches, numbers: Iterable[int]) -> list[float]:
-    """The loss of each batch, before its step."""
+    """Train on the batches with these numbers; return the loss of each, before its step."""
     model.train()
     losses = []
     for number in numbers:
@@ -92,7 +89,7 @@ def train(model: nn.Module, optimizer: Optimizer, batches: Batches, numbers: Ite
 
 
 def curve(model: nn.Module, optimizer: Optimizer, batches: Batches, first: int, steps: int, test: Any) -> list[Any]:
-    """[step, mean loss of the last ten, accuracy] after every ten steps, and the accuracy before the first."""
+    """Return [step, mean loss of the last ten, accuracy] every ten steps, first the accuracy before training."""
     points: list[Any] = [[0, None, cifar.accuracy(model, test)]]
     for done in range(0, steps, EVERY):
         losses = train(model, optimizer, batches, range(first + done, first + done + EVERY))
@@ -101,7 +98,7 @@ def curve(model: nn.Module, optimizer: Optimizer, batches: Batches, first: int, 
 
 
 def curves(name: str, seed: int, shares: Sequence[float], warm: int, steps: int, images: int) -> list[dict[str, Any]]:
-    """Both ways from one model and one optimizer, for each share of the MACs that remains."""
+    """Measure both variants from one model and optimizer, for each remaining share of the MACs."""
     task, batches = cifar.task(NAME, seed), Batches(seed)
     test = cifar.splits()[1]
     test = test[cifar.stratified(test.labels, images, cifar.SUBSET_SEED)]
@@ -125,7 +122,7 @@ def curves(name: str, seed: int, shares: Sequence[float], warm: int, steps: int,
 
 
 def pruned(model: nn.Module, task: Any, share: float) -> secateur.Pruned:
-    """Inner widths alone, by Taylor scores on calibration images."""
+    """Prune the inner widths, by Taylor scores on calibration images."""
     return secateur.prune(
         model.eval(),
         task.example,
@@ -137,11 +134,8 @@ def pruned(model: nn.Module, task: Any, share: float) -> secateur.Pruned:
     )
 
 
-# --- loops ----------------------------------------------------------------------------------------------------------
-
-
 def loops(name: str, seed: int, pace: tuple[int, int], warm: int, tail: int, images: int) -> dict[str, Any]:
-    """A whole loop of each way. pace: the number of cuts, and the steps of training after each."""
+    """Run the loop of each variant. pace: the number of cuts, and the steps of training after each."""
     task, batches = cifar.task(NAME, seed), Batches(seed)
     test = cifar.splits()[1]
     test = test[cifar.stratified(test.labels, images, cifar.SUBSET_SEED)]
@@ -167,7 +161,7 @@ def looped(
     tail: int,
     test: Any,
 ) -> dict[str, Any]:
-    """The mean loss of the steps after each cut; [step, loss, accuracy] from the last of them on."""
+    """Run one loop; return the mean loss after each cut, and [step, loss, accuracy] from the last cut on."""
     cuts, every = pace
     data, kind = task.batches[:CALIBRATED], {"importance": IMPORTANCE, "loss": task.loss}
     carry = [optimizer] if way == "carried" else []
@@ -191,7 +185,7 @@ def looped(
 
 
 def told(rows: Sequence[dict[str, Any]]) -> str:
-    """Means over seeds: the loss while it is cut, and accuracies afterwards; with the gain of each seed."""
+    """Return means over seeds of the loss between cuts and of the accuracies after them, with the gain of each seed."""
     lines = []
     for key in dict.fromkeys((row["optimizer"], row["cuts"], row["every"]) for row in rows):
         of = [row for row in rows if (row["optimizer"], row["cuts"], row["every"]) == key]
@@ -203,11 +197,11 @@ def told(rows: Sequence[dict[str, Any]]) -> str:
             cells = [f"{mean(losses[way]):.4f}", *(f"{mean(tops_at):.2%}" for tops_at in zip(*tops[way], strict=True))]
             lines.append([f"{key[0]}: {key[1]} cuts, {key[2]} steps, {way}", str(len(of)), *cells, *gains])
     steps = [f"top-1 at +{point[0]}" for point in rows[0]["fresh"]["tail"]]
-    return record.table(["", "seeds", "loss while cut", *steps, "loss less by", "top-1 more by, at +0"], lines)
+    return record.table(["", "seeds", "loss between cuts", *steps, "loss lower by", "top-1 higher by, at +0"], lines)
 
 
 def shown(runs: Sequence[dict[str, Any]]) -> str:
-    """Means over seeds at some steps."""
+    """Return means over seeds at some steps."""
     rows = []
     for name, share in dict.fromkeys((run["optimizer"], run["share"]) for run in runs):
         of = [run for run in runs if (run["optimizer"], run["share"]) == (name, share)]
@@ -219,11 +213,8 @@ def shown(runs: Sequence[dict[str, Any]]) -> str:
     return record.table(["", "seeds", *(f"step {s}: loss / top-1" for s in SHOWN[: len(rows[0]) - 2])], rows)
 
 
-# --- the law --------------------------------------------------------------------------------------------------------
-
-
 def optimizers() -> dict[str, Any]:
-    """Every class of torch.optim for which the law holds, and options that keep further state."""
+    """Return every class of torch.optim for which the law holds, and options that keep further state."""
     found = {name: kind for name, kind in vars(torch.optim).items() if inspect.isclass(kind)}
     classes = {n: k for n, k in found.items() if issubclass(k, Optimizer) and k is not Optimizer and n not in WHOLE}
     return {
@@ -235,7 +226,7 @@ def optimizers() -> dict[str, Any]:
 
 
 def law(steps: int, images: int) -> list[dict[str, Any]]:
-    """The error of each optimizer, carried and fresh."""
+    """Return the error of each optimizer, carried and fresh."""
     split = cifar.splits()[0]
     chosen = split[cifar.stratified(split.labels, images, 0)]
     x, y, model = chosen.images().double(), chosen.labels, cifar.trained(NAME)
@@ -258,17 +249,17 @@ def law(steps: int, images: int) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Run the parts asked for."""
+    """Run the chosen parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("law", "curves", "loops"), help="one of them; all by default")
+    parser.add_argument("--part", choices=("law", "curves", "loops"), help="default: all")
     parser.add_argument("--optimizers", nargs="+", choices=tuple(LOOPS), default=list(LOOPS))
-    parser.add_argument("--shares", nargs="+", type=float, default=[0.5, 0.9], help="of the MACs that remain")
+    parser.add_argument("--shares", nargs="+", type=float, default=[0.5, 0.9], help="remaining shares of the MACs")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--warm", type=int, default=100, help="steps before the cut")
     parser.add_argument("--steps", type=int, default=120, help="steps after the cut")
     parser.add_argument("--pace", nargs=2, type=int, default=[10, 5], help="cuts of a loop, and steps after each")
     parser.add_argument("--tail", type=int, default=60, help="steps after the last cut of a loop")
-    parser.add_argument("--quick", action="store_true", help="a few steps of one seed; printed, not kept")
+    parser.add_argument("--quick", action="store_true", help="a few steps of one seed; printed, not written")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.quick:
@@ -280,7 +271,7 @@ def main() -> None:
 
 
 def run_law(args: argparse.Namespace) -> None:
-    """Print and keep the errors."""
+    """Print and write the errors."""
     figures = law(steps=1 if args.quick else 3, images=10 if args.quick else 50)
     rows = [[row["optimizer"], f"{row['error']:.1e}", f"{row['fresh']:.1e}"] for row in figures]
     print(record.table(["relative error after the cut", "carried", "fresh"], rows), flush=True)
@@ -289,7 +280,7 @@ def run_law(args: argparse.Namespace) -> None:
 
 
 def run_curves(args: argparse.Namespace) -> None:
-    """Print and keep the curves."""
+    """Print and write the curves."""
     runs = []
     for name in (name for name in args.optimizers if name in MAKERS):
         for seed in args.seeds:
@@ -301,7 +292,7 @@ def run_curves(args: argparse.Namespace) -> None:
 
 
 def run_loops(args: argparse.Namespace) -> None:
-    """Print and keep the loops."""
+    """Print and write the loops."""
     rows = []
     for name in args.optimizers:
         for seed in args.seeds:

@@ -1,8 +1,8 @@
 """A child process that times one side of a comparison on request, so that two sides can alternate in one run.
 
-The child holds the imports; a request names a model. The child builds it, says "ready", prunes it under the clock, and
-answers with the seconds. The parent gives up `limit` seconds after "ready", ends the child and starts another. Imports
-and the construction of the model are therefore never part of a figure or of the limit.
+The child has done the imports; a request names a model. The child builds it, answers "ready", times the pruning, and
+returns the seconds. The parent stops the child `limit` seconds after "ready" and starts another. Imports and the
+construction of the model are therefore not part of a figure or of the limit.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class Runs:
 
     @property
     def done(self) -> bool:
-        """Whether another repeat would add nothing or cost too much."""
+        """Whether no further repeat is needed or affordable."""
         return self.timed_out or self.problem is not None or len(self.seconds) >= REPEATS or sum(self.seconds) > BUDGET
 
     @property
     def value(self) -> float | None:
-        """The figure to report: the median, the limit where no run ended within it, None where the run failed."""
+        """The figure to report: the median, the limit if no run ended within it, or None if the run failed."""
         if self.seconds:
             return median(self.seconds)
         return self.limit if self.timed_out else None
 
     def add(self, answer: dict[str, Any]) -> None:
-        """Take in one answer of the child."""
+        """Add one answer of the child."""
         self.timed_out = self.timed_out or bool(answer.get("timed_out"))
         self.problem = self.problem or answer.get("problem")
         if "seconds" in answer:
@@ -60,7 +60,7 @@ class Runs:
             self.remaining, self.runs = answer["remaining"], answer["runs"]
 
     def describe(self) -> str:
-        """One cell of a table."""
+        """Return the result as one cell of a table."""
         if self.problem:
             return f"fails: {self.problem}"
         if not self.seconds:
@@ -70,7 +70,7 @@ class Runs:
 
 
 class Worker:
-    """The parent's handle on one child; `side` is "ours" or "incumbent", `source` where secateur is imported from."""
+    """A handle on one child. side: "ours" or "incumbent"; source: the folder from which secateur is imported."""
 
     def __init__(self, side: str, source: Path | None = None) -> None:
         self.side = side
@@ -84,7 +84,7 @@ class Worker:
         self._end()
 
     def measure(self, name: str, limit: float) -> dict[str, Any]:
-        """One timed run of model `name`: `seconds`, `remaining` and `runs`, or `timed_out`, or `problem`."""
+        """Time one run of model `name`; return `seconds`, `remaining` and `runs`, or `timed_out`, or `problem`."""
         child = self._start()
         assert child.stdin is not None
         child.stdin.write(f"{name}\n".encode())
@@ -124,7 +124,7 @@ class Worker:
 
 
 def repeat(child: Worker, name: str, limit: float) -> Runs:
-    """Measure one side until its runs are done."""
+    """Measure one side until it has enough runs."""
     runs = Runs(limit)
     while not runs.done:
         runs.add(child.measure(name, limit))
@@ -132,16 +132,13 @@ def repeat(child: Worker, name: str, limit: float) -> Runs:
 
 
 def alternate(sides: dict[str, Worker], name: str, limit: float) -> dict[str, Runs]:
-    """Measure several sides turn by turn, so that whatever else the machine does falls on all of them."""
+    """Measure several sides in alternation, so that other load on the machine affects all of them."""
     runs = {side: Runs(limit) for side in sides}
     while not all(r.done for r in runs.values()):
         for side, child in sides.items():
             if not runs[side].done:
                 runs[side].add(child.measure(name, limit))
     return runs
-
-
-# The child's half.
 
 
 def _ours(model: Any, x: Any) -> None:
@@ -188,7 +185,7 @@ def _runs(model: Any, x: Any) -> bool:
 
 
 def _serve(side: str) -> None:
-    """Answer requests until the parent closes the pipe. Whatever the libraries print goes to the standard error."""
+    """Answer requests until the parent closes the pipe. Output of the libraries is redirected to standard error."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     import torch
@@ -204,7 +201,7 @@ def _serve(side: str) -> None:
         print('{"ready": true}', file=answers)
         try:
             answer = _timed(prune, repair, model, x)
-        except Exception as error:  # a benchmark reports whatever either library raises
+        except Exception as error:  # any error of either library is a result
             answer = {"problem": f"{type(error).__name__}: {error}"[:300]}
         print(json.dumps(answer), file=answers)
 

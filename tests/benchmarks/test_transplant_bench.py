@@ -47,7 +47,7 @@ def test_the_table_of_loops_has_means_over_seeds_and_the_gain_of_each() -> None:
 
     header, _, carried, fresh = transplant.told([run(0, 0.01), run(1, 0.03)]).splitlines()
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (header, carried, fresh)]
-    assert cells[0][2:5] == ["loss while cut", "top-1 at +0", "top-1 at +30"]
+    assert cells[0][2:5] == ["loss between cuts", "top-1 at +0", "top-1 at +30"]
     assert cells[1][:5] == ["adam: 2 cuts, 5 steps, carried", "2", "1.4900", "52.00%", "75.00%"]
     assert cells[1][5:] == ["+0.005, +0.015", "+1.0%, +3.0%"]
     assert cells[2] == ["adam: 2 cuts, 5 steps, fresh", "2", "1.5000", "50.00%", "75.00%", "", ""]
