@@ -39,7 +39,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[Exception], list[str]]] = {
     "target unreachable": (IMAGE, {"target": "macs=0.001"}, TargetError, ["smallest possible is", "select.floor"]),
     "protect": (IMAGE, {"select": Select(protect=["0.wieght"])}, InputError, ["'0.wieght'", "matches no parameter"]),
     "width name": (IMAGE, {"select": Select(widths={"3": 4})}, InputError, ["'3'", "no prunable axis"]),
-    "width count": (IMAGE, {"select": Select(widths={"0": 17})}, InputError, ["'0' 17", "has 16 units"]),
+    "width count": (IMAGE, {"select": Select(widths={"0": 17})}, InputError, ["'0' to 17", "has 16 units"]),
     "drop name": (IMAGE, {"drop": {"conv": [0]}}, InputError, ["'conv'", "no prunable axis"]),
     "drop unit": (IMAGE, {"drop": {"0": [16]}}, InputError, ["unit 16 of '0'", "0 to 15"]),
     "drop all": (IMAGE, {"drop": {"0": range(16)}}, InputError, ["leaves 0 of 16 units", "at least 1 must stay"]),
