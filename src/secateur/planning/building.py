@@ -1,4 +1,4 @@
-"""`build_plan`: from the units that stay to a Plan, with everything that follows from them."""
+"""Construction of a Plan from the units that stay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEEPING = "drop other blocks, or leave uniform out and save with secateur.save(m
 
 
 def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: tuple[str, ...] = ()) -> Plan:  # type: ignore[type-arg]
-    """The Plan that keeps these units of each axis."""
+    """Return the Plan that keeps these units of each axis."""
     by_axis = counts_by_axis(graph, counts)
     names: dict[Axis, str] = {axis.term: axis.name for axis in graph.axes}
     for axis in graph.axes:
@@ -50,7 +50,7 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
 
 
 def _sites(graph: Graph, counts: Mapping[Axis, int], name_of) -> dict[str, tuple[Code, ...]]:  # type: ignore[no-untyped-def]
-    """Every site that holds a prunable axis, by its terms."""
+    """Return every site that holds a prunable axis, with its encoded terms."""
     out = {}
     for name, site in graph.sites.items():
         dims = [find(dim) for dim in site.dims]
@@ -60,7 +60,7 @@ def _sites(graph: Graph, counts: Mapping[Axis, int], name_of) -> dict[str, tuple
 
 
 def _uncut(graph: Graph, sites: Collection[str]) -> dict[str, tuple[int, ...]]:
-    """The parameters that are not such sites, with their shapes."""
+    """Return the parameters without a prunable axis, with their shapes."""
     parameters = {name: site.shape for name, site in graph.sites.items() if site.kind == "parameter"}
     return {name: tuple(shape) for name, shape in parameters.items() if name not in sites}
 
@@ -75,7 +75,7 @@ def _attributes(graph: Graph, counts: Mapping[Axis, int]) -> tuple[AttributeChan
 
 
 def _renorms(graph: Graph, counts: Mapping[Axis, int]) -> tuple[Renorm, ...]:
-    """Those whose slices lose something."""
+    """Return the renormalisations whose slices lose units."""
 
     def shorter(renorm: Renorm) -> bool:
         dims = (dim for i, dim in enumerate(graph.sites[renorm.of].dims) if i != renorm.dim)

@@ -1,4 +1,4 @@
-"""Plans by how many units each axis keeps: each keeps those with the highest scores."""
+"""Plans from unit counts: each axis keeps the units with the highest scores."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from secateur.planning.solver.ladders import kept_units
 
 
 def keeping(graph: Graph, counts: Counts, scores: Mapping[str, torch.Tensor], target: tuple[str, ...] = ()) -> Plan:
-    """The plan in which each axis keeps so many units, those with the highest scores. `target`: what asked for it."""
+    """Return the plan in which each axis keeps `counts` units, those with the highest scores; `target` is recorded."""
     pairs = zip(graph.axes, counts, strict=True)
     kept = {axis.name: kept_units(axis, int(n), scores[axis.name]) for axis, n in pairs}
     return build_plan(graph, kept, counts, target)
 
 
 def whole(graph: Graph) -> Plan:
-    """The plan that keeps everything."""
+    """Return the plan that keeps every unit."""
     return keeping(graph, graph.cost.full, score(graph, {}))

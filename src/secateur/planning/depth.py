@@ -1,7 +1,8 @@
-"""Which blocks leave the network: by hand, or as many of the least important as a depth target asks for.
+"""Removal of whole blocks: those dropped by hand, and the least important ones until a depth target is met.
 
-A depth target counts blocks, those that must stay among them: `"depth=0.75"` of twelve leaves nine, as `"depth=9"`.
-Blocks go first; widths are chosen within those that stay, and every other target is met by what is left.
+A depth target counts all blocks, including those that must stay: with twelve blocks, `"depth=0.75"` and `"depth=9"`
+both leave nine. Blocks are removed first. Widths are then chosen within the remaining blocks, which must meet all other
+targets.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from secateur.planning.selection.limits_by_axis import Wishes
 from secateur.planning.targets import Target
 from secateur.statistics.sums import Statistics
 
-ALL = "all"  # what `drop` says of a whole block
+ALL = "all"  # the value in `drop` that removes a whole block
 
 
 def split_by_hand(drop: Mapping[str, Sequence[int] | str]) -> tuple[list[str], dict[str, Sequence[int]]]:
-    """What hands drop: whole blocks, and units by axis. Raises `InputError` for any other word than "all"."""
+    """Return the blocks and the units by axis that `drop` names. Raises `InputError` for a string other than "all"."""
     if not isinstance(drop, Mapping):
         raise InputError(f"drop={drop!r} is not a mapping\ngive units by axis name, as in drop={{'conv1': [2, 6, 9]}}")
     blocks: list[str] = []
@@ -52,7 +53,7 @@ def shortened(
     statistics: Statistics | None,
     seed: int,
 ) -> Wishes:
-    """The same wishes about the Graph without the blocks that go."""
+    """Return the same wishes on the Graph without the removed blocks."""
     graph = wishes.graph
     gone = {block_of(graph, name).name for name in by_hand}
     for name in gone:
@@ -67,7 +68,7 @@ def shortened(
 
 
 def _least_important(wishes: Wishes, goals: Sequence[Target], gone: set[str], scores: Mapping[str, float]) -> set[str]:
-    """Further blocks that go, lowest score first; ties fall to the later block."""
+    """Return further blocks to remove, lowest score first; on a tie the later block is removed."""
     counted = [block for block in wishes.graph.blocks if block.counts]
     left = [block for block in counted if not inside(block.name, gone)]
     free = [block for block in left if block.why is None and wishes.keeps(block.name) is None]

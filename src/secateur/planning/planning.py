@@ -1,4 +1,4 @@
-"""`plan`: decide what to cut. Nothing is cut here."""
+"""The function `plan`, which decides which units to remove. Nothing is cut here."""
 
 from __future__ import annotations
 
@@ -50,30 +50,34 @@ def plan(
     statistics: Statistics | None = None,
     seed: int = 0,
 ) -> Plan:
-    """Choose which units stay, so that every target is met from below as closely as the steps allow.
+    """Choose which units stay, so that the model is at most as large as every target and as close to it as possible.
 
     Args:
-        graph: What `secateur.trace` found out about the model.
-        target: What may remain, a share up to 1 or a count: `"macs=0.5"`, `"params=1.76e6"`, `"memory=20e6"` (bytes),
-            `"channels=0.7"`, `"depth=0.75"` (blocks), or a list; `secateur.cost.kinds` has all kinds. Channels are
-            shares of every width, rounded down; axes that multiply to one (heads, head sizes) make it up between them.
-        importance: A criterion or its name (see `secateur.importance`), or ready scores by name of an axis or block.
-        select: Limits, as a `Select` or as rules such as `"layer4.*: keep=0.5"`. A target holds for the whole model:
-            axes whose size no rule fixes make up for the others.
-        drop: Units to cut by hand, by axis name, or "all" of a block: `{"conv1": [2, 6], "layer1.1": "all"}`.
-        scope: "global": the greatest sum of scores in the whole network; "axis": the same share of each axis;
-            "isomorphic": the same share of each class of axes that play the same part, the highest scores of the class.
-        allocation: What `secateur.sensitivity` measured. Importance orders the units within an axis, and the least sum
-            of measured harm decides how much each axis loses.
-        statistics: What `secateur.statistics.calibrate` collected, for an importance that needs it.
-        seed: The same seed gives the same plan.
+        graph: The Graph that `secateur.trace` returned.
+        target: What may remain, as a share up to 1 or a count: `"macs=0.5"`, `"params=1.76e6"`, `"memory=20e6"`
+            (bytes), `"channels=0.7"`, `"depth=0.75"` (blocks), or a list of these. `secateur.cost.kinds` lists all
+            kinds. A share of the channels holds for every width, rounded down; where a width is a product of axes
+            (heads times head size), the product keeps the share.
+        importance: A criterion, the name of one (see `secateur.importance`), or scores by name of an axis or block:
+            a tensor of shape (units,) or (outer units, units) for an axis, a number for a block.
+        select: Limits, as a `Select` or as rules such as `"layer4.*: keep=0.5"`. A target is for the whole model, so
+            axes whose size no rule fixes compensate for the others.
+        drop: Units to remove by axis name, or "all" for a whole block: `{"conv1": [2, 6], "layer1.1": "all"}`.
+        scope: Where units compete. "global": the plan keeps the greatest sum of scores in the whole network. "axis":
+            every axis keeps the same share. "isomorphic": every class of axes with the same role keeps the same share,
+            and within a class the highest scores stay.
+        allocation: The Sensitivity that `secateur.sensitivity` returned. The least sum of measured harm then decides
+            how much each axis loses, and importance only orders the units within an axis.
+        statistics: What `secateur.statistics.calibrate` returned, for a criterion that needs calibration data.
+        seed: Seed of criteria that draw random numbers. The same seed produces the same plan.
 
     Returns:
-        The Plan. Nothing is cut yet: `secateur.cut(model, plan)` does that.
+        The Plan: the units that each axis keeps, and the cost before and after. `secateur.cut(model, plan)` applies it.
 
     Raises:
-        TargetError: A target is malformed or out of reach; the message says the smallest value that is not.
-        InputError: A name is unknown, or the model has no prunable axis.
+        TargetError: A target is malformed or cannot be reached; the message names the smallest reachable value.
+        InputError: An argument is invalid, a name is unknown, rules contradict each other, or the model has no prunable
+            axis.
 
     Example:
         >>> import secateur
@@ -82,7 +86,7 @@ def plan(
         4
 
     Reference:
-        "isomorphic": Fang et al., "Isomorphic Pruning for Vision Models", ECCV 2024.
+        Scope "isomorphic": Fang et al., "Isomorphic Pruning for Vision Models", ECCV 2024.
     """
     select, targets = Select.of(select), parse_targets(target)
     _check_arguments(graph, scope, allocation, seed)
@@ -94,7 +98,7 @@ def plan(
     _check_known(graph, targets)
     scores, rungs = _by_hand(wishes, units, score(graph, scored, statistics=statistics, seed=seed), scope, allocation)
     counts = _counts(wishes, units, targets, rungs, _step_weights(graph, importance, scope, allocation), scope)
-    if select == Select():  # else it may be what was asked for
+    if select == Select():  # with limits, an uncut model may be what was requested
         check_cut(wishes, targets, counts)
     chosen = {**_chosen(graph, scored, statistics), **_spread(scope, allocation), "seed": str(seed)}
     notes = {**chosen, **_way(graph), **held_back(wishes, targets, counts), **_stale(graph, counts)}
@@ -102,7 +106,7 @@ def plan(
 
 
 def _wished(graph: Graph, targets: Sequence[Target], select: Select, drop: Drop | None) -> Wishes:
-    """The limits of a selection on the axes of a graph. Raises where they make no sense, or there is nothing to do."""
+    """Return the limits of a selection on a graph. Raises if they contradict each other or there is nothing to do."""
     _check_targets(graph, targets)
     wishes = select.on(graph)
     wishes.check()
@@ -119,7 +123,7 @@ def _counts(
     weights: Sequence[int],
     scope: str,
 ) -> Counts:
-    """How many units of each axis stay."""
+    """Return how many units of each axis stay."""
     asked = _as_asked(wishes.graph, units, targets, rungs)
     search = CountsSearch(wishes.conditions, wishes.floors, targets, scope, asked)
     return search.counts(bundled(wishes.graph, rungs, wishes, weights))
@@ -128,32 +132,34 @@ def _counts(
 def _step_weights(
     graph: Graph, importance: str | Criterion | Scores, scope: str, allocation: MeasuredHarm | None
 ) -> list[int]:
-    """How often a step of each group counts; measured harm is of whole steps."""
+    """Return the weight of a step of each group; measured harm is already per step."""
     if allocation is not None:
         return [1] * len(graph.groups)
-    return worth(graph, relative=scope != "isomorphic" and is_relative(importance))  # shares of a class: of its units
+    return worth(
+        graph, relative=scope != "isomorphic" and is_relative(importance)
+    )  # the share of a class is counted in units
 
 
 def _chosen(graph: Graph, importance: str | Criterion | Scores, statistics: Statistics | None) -> dict[str, str]:
-    """What chose the units, and where weights stood in for data that tell nothing of an axis."""
+    """Return notes on the criterion, and on the axes scored by weights because the data say nothing about them."""
     named = {"importance": importance if isinstance(importance, str) else "given by the user"}
     unread = by_weights(graph, importance, statistics)
     return {**named, "by_weights": ", ".join(unread)} if unread else named
 
 
 def _spread(scope: str, allocation: MeasuredHarm | None) -> dict[str, str]:
-    """How the cut was spread over the axes."""
+    """Return a note on how the cut was distributed over the axes."""
     return {"scope": scope} if allocation is None else {"allocation": "measured"}
 
 
 def _stale(graph: Graph, counts: Counts) -> dict[str, str]:
-    """Integers that may be out of date, for whoever reads the plan."""
+    """Return a note on the integers that may be out of date after the cut."""
     found = [f"{one} ({graph.sizes.values[one]})" for one in stale(graph, counts_by_axis(graph, counts))]
     return {UNREAD: ", ".join(found)} if found else {}
 
 
 def _way(graph: Graph) -> dict[str, str]:
-    """How the graph was made, for whoever traces the model again."""
+    """Return a note on how the graph was traced, so that it can be traced again the same way."""
     return {"uniform": "yes"} if graph.run.source.uniform else {}
 
 
@@ -185,7 +191,7 @@ def _check_targets(graph: Graph, targets: Sequence[Target]) -> None:
 
 
 def _check_known(graph: Graph, targets: Sequence[Target]) -> None:
-    """Raise `TargetError` for what is not known: memory is known of the network as it was traced, blocks included."""
+    """Raise `TargetError` for an unknown cost. Memory is known only for the network as traced, with all its blocks."""
     for target in targets:
         kind, known = target.kind, graph.cost_of(target.kind) is not None and graph.totals[target.kind] is not None
         if KINDS[kind].cost is None or known:
@@ -221,7 +227,7 @@ def _by_hand(
     scope: str,
     allocation: MeasuredHarm | None,
 ) -> tuple[dict[str, torch.Tensor], list[Ladder]]:
-    """Dropped units score below everything, and their groups start at what is left of them."""
+    """Return scores in which dropped units are lowest, and ladders that start at the units left in their groups."""
     graph = wishes.graph
     rungs = ladders(graph, scores, wishes, scope, allocation)
     if not drop:
@@ -253,7 +259,7 @@ def _level_by_hand(group: Group, axis: PrunableAxis, count: int) -> int:
 
 
 def _lowered(graph: Graph, wishes: Wishes, levels: Mapping[int, int], rungs: Sequence[Ladder]) -> list[Ladder]:
-    """Ladders whose top is what hands left of their groups. Hands go before floors and alignment, not before sizes."""
+    """Return ladders that start at what `drop` leaves. `drop` overrides floors and alignment, but not fixed sizes."""
     rungs = list(rungs)
     for g, level in levels.items():
         axis, ladder, size = graph.groups[g].axes[0], rungs[g], wishes.sizes.get(g)
@@ -271,7 +277,7 @@ def _lowered(graph: Graph, wishes: Wishes, levels: Mapping[int, int], rungs: Seq
 
 
 def _as_asked(graph: Graph, drop: Drop, targets: Sequence[Target], rungs: Sequence[Ladder]) -> frozenset[int]:
-    """Groups that lose what was asked for, or nothing: without a target, all but those with a ceiling."""
+    """Return the groups that must stay on their highest rung: without a target, all except those with a ceiling."""
     if targets:
         return frozenset()
     whole = (g for g, group in enumerate(graph.groups) if rungs[g].levels[0] == group.steps)
@@ -279,7 +285,7 @@ def _as_asked(graph: Graph, drop: Drop, targets: Sequence[Target], rungs: Sequen
 
 
 def _numbers(name: str, units: Any) -> list[int]:
-    """Numbers of units from any sequence, array or tensor of whole numbers; a mask is none."""
+    """Return unit numbers from a sequence, array or tensor of whole numbers. Raises `InputError` for a mask."""
     try:
         listed = list(units.tolist() if hasattr(units, "tolist") else units)
         if any(isinstance(unit, bool) for unit in listed):

@@ -1,4 +1,4 @@
-"""Whether a target that takes the same share of every axis was met, and what kept an axis from it."""
+"""Checks of a `channels` target: whether any axis was cut, and which conditions kept an axis above its share."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SHOWN = 3
 
 
 def _share(targets: Sequence[Target]) -> Target | None:
-    """The smallest share of the channels that was asked for."""
+    """Return the target with the smallest share of the channels, or None."""
     asked = [target for target in targets if target.kind == CHANNELS and target.value < 1]
     return min(asked, key=lambda target: target.value, default=None)
 
 
 def check_cut(wishes: Wishes, targets: Sequence[Target], counts: Counts) -> None:
-    """Raise `TargetError` where a share of the channels was asked for and none can go."""
+    """Raise `TargetError` if a share of the channels was requested and no channel can be removed."""
     asked, graph = _share(targets), wishes.graph
     if asked is None or graph.reduced.removed or any(counts != graph.cost.full):
         return
@@ -33,7 +33,7 @@ def check_cut(wishes: Wishes, targets: Sequence[Target], counts: Counts) -> None
 
 
 def held_back(wishes: Wishes, targets: Sequence[Target], counts: Counts) -> dict[str, str]:
-    """A note on the axes that keep more than their share because a comparison in the code asks for it."""
+    """Return a note on the axes that keep more than their share because a comparison in the code requires it."""
     asked, graph = _share(targets), wishes.graph
     if asked is None:
         return {}

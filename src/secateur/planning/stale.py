@@ -1,10 +1,10 @@
-"""Integers of modules that may be out of date after a cut: no call read them, and they equal a size that changes.
+"""Integer attributes of modules that may be out of date after a cut: not read in the trace, equal to a changed size.
 
-A trace follows the integers that `forward` reads. One that only another path reads (`self.n_rep`, behind a mask) keeps
-its value, and whether it describes what was cut nobody can tell: a constructor cannot be asked again. It is reported
-where all of this holds, so that what modules merely remember (`self.inplanes`) raises no alarm:
+A trace follows the integers that `forward` reads. An integer that only another path reads (`self.n_rep`, behind a mask)
+keeps its value, and the trace cannot tell whether it describes what was cut. It is reported if both of these hold, so
+that attributes that are only stored (`self.inplanes`) are not reported:
 
-1. Some `forward`, or what it calls, names the attribute.
+1. Some `forward`, or a function that it calls, names the attribute.
 2. It equals the size of a dimension of its own module's tensors, or of a factor or part of one, and that size changes.
 """
 
@@ -22,7 +22,7 @@ from secateur.terms import Axis, Term, find, size
 
 
 def stale(graph: Graph, counts: Mapping[Axis, int]) -> list[Attribute]:
-    """The integers that may be out of date where axes keep these counts."""
+    """Return the attributes that may be out of date if axes keep these counts."""
     suspects = [
         attribute
         for attribute in graph.sizes.unread
@@ -52,7 +52,7 @@ def _parts(term: Term) -> Iterator[Term]:
 
 
 def names_read(model: nn.Module) -> set[str]:
-    """Every name in the code that a `forward` of a model's own classes may come to, and every string."""
+    """Return every name and string in the code that a `forward` of the model's own classes may reach."""
     kinds = {type(module) for module in model.modules() if not type(module).__module__.startswith("torch.")}
     found: set[str] = set()
     seen: set[CodeType] = set()
@@ -79,12 +79,12 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _function(held: Any) -> Any:
-    """The function of a method or property."""
+    """Return the function of a method or property."""
     return getattr(held, "fget", None) or getattr(held, "__func__", held)
 
 
 def _globals(function: FunctionType, names: Collection[str]) -> Iterator[Any]:
-    """What names mean in the file of a function, or in modules that it names."""
+    """Yield the functions that names refer to in the file of a function, or in modules that it names."""
     for name in names:
         held = function.__globals__.get(name)
         if isinstance(held, ModuleType) and held.__name__.partition(".")[0] != "torch":

@@ -1,6 +1,6 @@
 """Targets: `"macs=0.5"`, `["params=1.76e6", "macs=8.98e9"]`, `"channels=0.7"`, `"memory=20e6"`, `"depth=9"`.
 
-Always what remains. `secateur.cost.kinds` lists what a target may be about: memory is counted in bytes
+A target always says what remains. `secateur.cost.kinds` lists the kinds; memory is counted in bytes
 (`secateur.cost.memory`), depth in blocks.
 """
 
@@ -18,10 +18,16 @@ from secateur.errors import TargetError, nearest
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """At most `value` of `kind` may remain: a share up to 1, a count above 1; channels take shares only.
+    """An upper limit on one cost: at most `value` of `kind` may remain.
 
-    >>> Target.parse("macs=0.5")
-    Target(kind='macs', value=0.5)
+    Args:
+        kind: A name in `secateur.cost.kinds.KINDS`, such as "macs", "params", "memory" (bytes) or "depth" (blocks).
+        value: A share of what the model has if at most 1, a count if above 1. Channels take shares only, and some kinds
+            counts only.
+
+    Example:
+        >>> Target.parse("macs=0.5")
+        Target(kind='macs', value=0.5)
     """
 
     kind: str
@@ -29,7 +35,11 @@ class Target:
 
     @staticmethod
     def parse(text: str) -> Target:
-        """Read `kind=number`. Raises `TargetError` with the text and what would do."""
+        """Return the Target that a string such as "macs=0.5" describes.
+
+        Raises:
+            TargetError: The string is malformed; the message quotes it and shows a valid one.
+        """
         kind, equals, number = (part.strip() for part in str(text).partition("="))
         if not equals or kind not in KINDS:
             unknown = f"\nunknown target kind {kind!r}; known: {', '.join(KINDS)}" if equals else ""
@@ -57,7 +67,7 @@ class Target:
 
     @property
     def is_share(self) -> bool:
-        """Whether the value is a share of what the model has, and not a count."""
+        """Whether the value is a share of what the model has, rather than a count."""
         return self.value <= 1 and KINDS[self.kind].shares
 
     @overload
@@ -67,8 +77,8 @@ class Target:
     def limit(self, total: Number) -> Number: ...
 
     def limit(self, total: Number) -> Number:
-        """The count that may remain of `total`; a whole number, unless the total is a float."""
-        written = Fraction(str(self.value))  # 0.29 of 100 is 29, which floats do not know
+        """Return the count that may remain of `total`: a whole number, unless the total is a float."""
+        written = Fraction(str(self.value))  # 0.29 of 100 is 29; float arithmetic yields 28.99...
         most = written * Fraction(total) if self.is_share else written
         return float(most) if isinstance(total, float) else math.floor(most)
 
@@ -77,7 +87,21 @@ class Target:
 
 
 def parse_targets(target: str | Sequence[str] | None) -> list[Target]:
-    """One target or several; all are to be met."""
+    """Return the targets that a string or a list of strings describes; a plan must meet all of them.
+
+    Args:
+        target: One target or a list; a string may hold several, separated by commas. None is no target.
+
+    Returns:
+        One Target for each part, in order.
+
+    Raises:
+        TargetError: A part is malformed, or `target` is not a string or a list.
+
+    Example:
+        >>> parse_targets("macs=0.5,params=1e6")
+        [Target(kind='macs', value=0.5), Target(kind='params', value=1000000.0)]
+    """
     if target is None:
         return []
     if not isinstance(target, (str, list, tuple)):
@@ -89,7 +113,7 @@ def parse_targets(target: str | Sequence[str] | None) -> list[Target]:
 
 
 def target_at(kind: str, share: float, total: Number | None, digits: int = 4) -> str:
-    """The target that leaves a share of a total.
+    """Return the target, as a string, that leaves a share of a total.
 
     >>> target_at("macs", 0.25, 1000)
     'macs=0.25'
@@ -99,7 +123,7 @@ def target_at(kind: str, share: float, total: Number | None, digits: int = 4) ->
 
 
 def smallest(kind: str, least: Number, total: Number) -> str:
-    """The smallest target of four digits that leaves as much as `least` of a total."""
+    """Return the smallest target of four digits, as a string, that leaves at least `least` of a total."""
     if not KINDS[kind].shares:
         return f"{kind}={least:.12g}"
     return f"{kind}={math.ceil(least / total * 1e4) / 1e4:g}"

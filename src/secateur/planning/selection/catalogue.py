@@ -1,4 +1,4 @@
-"""The names in a model, and what a selector means among them."""
+"""The names in a model, and which axes and parameters a selector matches among them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from secateur.terms import CHANNEL, axes
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Axes, parameters and modules of a graph by their names, and the classes of the modules."""
+    """Index of the axes, parameters and modules of a graph by name, and of the classes of the modules."""
 
     graph: Graph
 
     def meant(self, selector: Selector, source: str) -> list[PrunableAxis]:
-        """The axes that a selector means, in the order of the graph.
+        """Return the axes that a selector matches, in the order of the graph.
 
-        Raises `InputError`, beginning with `source`, for an alternative that means none: with the nearest names, or
-        with the reason why nothing there can be cut.
+        Raises `InputError`, beginning with `source`, for an alternative that matches none. The message names the
+        nearest names, or the reason why nothing there can be cut.
         """
         found: set[str] = set()
         for conditions in selector.alternatives:
@@ -40,7 +40,7 @@ class Catalogue:
         return [axis for axis in self.graph.axes if axis.name in found]
 
     def touched(self, selector: Selector, source: str) -> list[PrunableAxis]:
-        """The axes with a place in any parameter that a selector means. Raises `InputError` where it means none."""
+        """Return the axes that occur in a parameter that a selector matches. Raises `InputError` if it matches none."""
         found: set[str] = set()
         for conditions in selector.alternatives:
             sites = {site for name, site in self.sites.items() if self._lies(conditions, name)}
@@ -51,19 +51,19 @@ class Catalogue:
         return [axis for axis in self.graph.axes if axis.name in found]
 
     def covers(self, selector: Selector, name: str) -> bool:
-        """Whether a selector means a parameter by name or type; what it says of axes and kinds alone means none."""
+        """Return whether a selector matches a parameter by name or type, not only by axis or kind."""
         alternatives = [c for c in selector.alternatives if any(one.form not in ("axis", "kind") for one in c)]
         return any(self._lies(conditions, name) for conditions in alternatives)
 
     def left(self, selector: Selector, *, axes: bool) -> Selector | None:
-        """The alternatives of a selector that mean something here (axes, or any parameter), or None."""
+        """Return the alternatives of a selector that match something here (an axis, or any parameter), or None."""
         left = tuple(conditions for conditions in selector.alternatives if self._means_some(conditions, axes))
         return Selector(left) if left else None
 
     def _means_some(self, conditions: Conditions, axes: bool) -> bool:
         try:
             return bool(self._meant(conditions)) or (not axes and any(self._lies(conditions, n) for n in self.sites))
-        except InputError:  # an axis by its exact name, which is no longer there
+        except InputError:  # the condition names an axis that no longer exists
             return False
 
     def _lie_somewhere(self, conditions: Conditions) -> bool:
@@ -79,7 +79,7 @@ class Catalogue:
         return self._by_tensor(conditions)
 
     def _by_tensor(self, conditions: Conditions) -> set[str]:
-        """The axis that a tensor, or a dimension of one, holds: of those named in full, for globs mean what is made."""
+        """Return the axis of a tensor, or of one of its dimensions, that is named in full (not by a glob)."""
         names = [condition.pattern for condition in conditions if condition.form == NAME]
         if len(names) != 1 or names[0].partition("[")[0] not in self.sites:
             return set()
@@ -95,13 +95,11 @@ class Catalogue:
         here = any(use.name in sites for use in axis.sites) or self._hold(conditions, axis, home(axis))
         return here and all(self._holds(condition, axis, "") for condition in about)
 
-    # --- conditions ---
-
     def _hold(self, conditions: Conditions, axis: PrunableAxis, name: str) -> bool:
         return all(self._holds(condition, axis, name) for condition in conditions)
 
     def _holds(self, condition: Condition, axis: PrunableAxis, name: str) -> bool:
-        """Whether a condition holds for an axis that comes out of `name`."""
+        """Return whether a condition holds for an axis that `name` produces."""
         if condition.form == "axis":
             return self.graph.axis(condition.pattern) is axis
         if condition.form == "kind":
@@ -109,7 +107,7 @@ class Catalogue:
         return self._means(condition, name) or (condition.form == NAME and means(condition.pattern, axis.name))
 
     def _lies(self, conditions: Conditions, name: str) -> bool:
-        """Whether the conditions on names hold for a parameter."""
+        """Return whether the conditions on names hold for a parameter."""
         return all(self._means(c, name) for c in conditions if c.form not in ("axis", "kind"))
 
     def _means(self, condition: Condition, name: str) -> bool:
@@ -119,19 +117,17 @@ class Catalogue:
             fnmatchcase(kind, condition.pattern) for path in enclosing(name) for kind in self.types.get(path, ())
         )
 
-    # --- names ---
-
     def _own(self, axis: PrunableAxis) -> Iterator[str]:
         yield home(axis)
 
     def _others(self, axis: PrunableAxis) -> Iterator[str]:
-        """What else the axis comes out of, by all of its names."""
+        """Return all names of the other parameters that produce the axis."""
         made = {use.name for use in axis.sites if use.role == "output"}
         return (name for name, site in self.sites.items() if site in made)
 
     @cached_property
     def sites(self) -> dict[str, str]:
-        """Sites by all of their names: shared tensors, and tensors of shared modules, have several."""
+        """The sites by all of their names: shared tensors, and tensors of shared modules, have several."""
         model = self.graph.model
         named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
         first: dict[int, str] = {}
@@ -150,12 +146,10 @@ class Catalogue:
             if path
         }
 
-    # --- what matches nothing ---
-
     def _nothing(self, conditions: Conditions, source: str) -> InputError:
         for condition in conditions:
             if condition.form == "axis":
-                self.graph.axis(condition.pattern)  # raises, if there is none
+                self.graph.axis(condition.pattern)  # raises if there is no such axis
             if condition.form == "type" and not any(self._means(condition, name) for name in self.types):
                 known = dict.fromkeys(kind for kinds in self.types.values() for kind in kinds)
                 near = nearest(condition.pattern, known) or f"; its types are {listed(known, 8)}"
@@ -194,8 +188,8 @@ class Catalogue:
 
 
 def home(axis: PrunableAxis) -> str:
-    """The module or parameter that an axis is named after.
+    """Return the module or parameter that an axis is named after.
 
-    `attn.qkv[1]` comes out of `attn.qkv`, as the brackets only tell the axes of one module apart.
+    `attn.qkv[1]` is an output of `attn.qkv`: the brackets only distinguish the axes of one module.
     """
     return axis.name[: axis.name.rindex("[")] if axis.name.endswith("]") else axis.name

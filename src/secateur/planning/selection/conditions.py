@@ -1,7 +1,7 @@
-"""What code asks of sizes beside equations: comparisons that keep their outcome, attributes that are whole numbers.
+"""Conditions that code sets on sizes: comparisons must keep their outcome, attributes must be whole numbers.
 
-A condition that reads the count of one group alone strikes rungs off its ladder before anything is planned. What is
-to be done about one that reads several, `meeting.py` says.
+A condition on the count of a single group removes levels from its ladder before planning. Conditions on several groups
+are handled in `meeting.py`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from secateur.graph.parts import Group, PrunableAxis
 from secateur.graph.sizes import Attribute, Dim, Expr, SizeGuard, evaluate, holds, leaves
 from secateur.terms import Axis, axes, size
 
-Levels = Mapping[int, Any]  # steps that stay of some groups, one number or an array of choices; all of the others
+Levels = Mapping[int, Any]  # group -> steps that stay: a number or an array of choices; other groups keep all steps
 
 
 class Values:
-    """Sizes, attributes and ratios under some levels; `whole` says where every ratio read was a whole number."""
+    """Values of sizes, attributes and ratios at given levels; `whole` is true where every ratio was a whole number."""
 
     def __init__(self, graph: Graph, levels: Levels):
         self._graph, self._counts, self.whole = graph, {}, np.asarray(True)
@@ -34,11 +34,11 @@ class Values:
                 self._counts[axis.term] = count_at(graph, axis, levels[axis.group])
 
     def of(self, expr: Expr) -> Any:
-        """The value of an expression."""
+        """Return the value of an expression."""
         return evaluate(expr, self._leaf)
 
     def ratio(self, ratio: Ratio) -> Any:
-        """The value of a ratio, rounded down where it is no whole number."""
+        """Return the value of a ratio, rounded down if it is not a whole number."""
         over, under = (poly.at(lambda axis: self._counts.get(axis, axis.n)) for poly in (ratio.over, ratio.under))
         self.whole = self.whole & (np.asarray(under) != 0) & (over % np.maximum(under, 1) == 0)
         return over // np.maximum(under, 1)
@@ -51,20 +51,26 @@ class Values:
 
 
 def count_at(graph: Graph, axis: PrunableAxis, level: Any) -> Any:
-    """How many units of an axis stay where its group keeps so many steps."""
+    """Return how many units of an axis stay if its group keeps `level` steps."""
     return axis.size * level // graph.groups[axis.group].steps
 
 
 @dataclass(frozen=True)
 class CountCondition:
-    """Something that must be true of the levels of some groups. asks: a comparison, or an attribute's value."""
+    """A condition on the levels of some groups.
+
+    Args:
+        asks: A comparison that must keep its outcome, or an attribute's value that must be a whole number.
+        groups: The groups that it reads.
+        where: Description for messages.
+    """
 
     asks: SizeGuard | Ratio
     groups: frozenset[int]
     where: str
 
     def holds(self, graph: Graph, levels: Levels) -> Any:
-        """Whether it is true at these levels: a truth value, or one for every choice."""
+        """Return whether it is true at these levels: one truth value, or an array with one per choice."""
         values = Values(graph, levels)
         if isinstance(self.asks, Ratio):
             values.ratio(self.asks)
@@ -78,13 +84,13 @@ class CountCondition:
 
 @dataclass(frozen=True)
 class Conditions:
-    """All conditions of a graph that a choice can break."""
+    """All conditions of a graph that a choice of counts can break."""
 
     graph: Graph
 
     @cached_property
     def all(self) -> list[CountCondition]:
-        """Those that read something that can change."""
+        """The conditions that read a size that can change."""
         return [condition for condition in self._found() if condition.groups]
 
     def _found(self) -> Iterator[CountCondition]:
@@ -111,31 +117,31 @@ class Conditions:
         return {axis.term: axis.group for axis in known}
 
     def broken(self, counts: Counts) -> Iterator[CountCondition]:
-        """Those that are not true of these counts."""
+        """Yield the conditions that are not true of these counts."""
         levels = self.levels(counts)
         for condition in self.all:
             if not condition.holds(self.graph, {g: levels[g] for g in condition.groups}):
                 yield condition
 
     def levels(self, counts: Counts) -> dict[int, int]:
-        """How many steps of each group these counts keep."""
+        """Return how many steps of each group these counts keep."""
         pairs = zip(self.graph.axes, counts, strict=True)
         return {axis.group: int(n) * self.graph.groups[axis.group].steps // axis.size for axis, n in pairs}
 
     def within(self, group: Group, levels: np.ndarray) -> np.ndarray:
-        """The levels of a group at which all that is asked of it alone is true."""
+        """Return the levels of a group at which all conditions on this group alone are true."""
         number = group.axes[0].group
         for condition in self._alone.get(number, ()):
             levels = levels[np.broadcast_to(condition.holds(self.graph, {number: levels}), levels.shape)]
         return levels
 
     def against(self, number: int, level: int) -> str | None:
-        """What is asked of a group alone that is not true at a level; None where all of it is."""
+        """Describe a condition on this group alone that is false at a level; None if all are true."""
         broken = (c.where for c in self._alone.get(number, ()) if not np.all(c.holds(self.graph, {number: level})))
         return next(broken, None)
 
     def nothing_left(self, group: Group, levels: np.ndarray) -> InputError:
-        """What to say where none of these levels is allowed."""
+        """Return the error for a group of which no level is allowed."""
         axis = group.axes[0]
         least, most = (count_at(self.graph, axis, int(level)) for level in (levels[-1], levels[0]))
         asks = next(c.where for c in self._alone[axis.group] if not np.all(c.holds(self.graph, {axis.group: levels})))

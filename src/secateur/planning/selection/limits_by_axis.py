@@ -1,7 +1,7 @@
-"""What a selection says of one model: axis by axis what holds, group by group what is fixed.
+"""A selection applied to one model: the limits of every axis, and the groups whose size is fixed.
 
-General words (`Select(floor=, ceiling=, align=)`) yield to what rules say of an axis; rules that contradict each other
-are refused. What is protected stays: other rules pass it over, unless they mean nothing else or ask for a width.
+Rules override the general options (`Select(floor=, ceiling=, align=)`); rules that contradict each other are errors.
+Protected axes stay whole: other rules skip them, unless they match nothing else or set a width.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WIDTHS = (CHANNEL, HEAD_DIM)  # the kinds whose counts are widths of matrices
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A value, and how messages call the rule that gave it."""
+    """A setting of an axis, and the name in messages of the rule that set it."""
 
     word: str
     value: Any
@@ -37,7 +37,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class General:
-    """What holds for axes of which no rule says otherwise."""
+    """The limits of axes that no rule sets otherwise."""
 
     floor: float
     ceiling: float
@@ -46,35 +46,33 @@ class General:
 
 @dataclass(frozen=True)
 class Wishes:
-    """Rules read against a graph. `rules` are in order: of what two say of one axis, the later counts."""
+    """Rules applied to a graph. If two rules set the same for an axis, the later one applies."""
 
     graph: Graph
     rules: Sequence[Rule]
     general: General
 
-    # --- of one axis ---
-
     def least(self, axis: PrunableAxis) -> int:
-        """The smallest count that an axis may have."""
+        """Return the smallest count that an axis may have."""
         floor, ceiling = self._said(axis, "floor"), self._said(axis, "ceiling")
         if axis.name in self._factors:
             return min(axis.size, max(1, axis.least))
         least = max(1, axis.least, _at_least(floor.value if floor else self.general.floor, axis.size))
-        if floor is None:  # the general floor yields
+        if floor is None:  # a ceiling overrides the general floor
             least = min(least, max(self._most(axis, ceiling), axis.least))
         return min(axis.size, least)
 
     def most(self, axis: PrunableAxis) -> int:
-        """The greatest count that an axis may have."""
+        """Return the greatest count that an axis may have."""
         ceiling = self._said(axis, "ceiling")
         most = self._most(axis, ceiling)
         return most if ceiling else max(most, self.least(axis))
 
     def align(self, axis: PrunableAxis) -> int:
-        """What its count is a multiple of, unless the axis stays whole.
+        """Return the number that the axis' count must be a multiple of, unless the axis stays whole.
 
-        Alignment is about widths: how many heads or experts there are is aligned by a rule that names their kind or
-        the axis alone.
+        Alignment applies to widths. The number of heads or experts is aligned only by a rule that names their kind or
+        the axis.
         """
         said = self._said(axis, "align")
         general = self.general.align if axis.kind in WIDTHS else 1
@@ -82,10 +80,10 @@ class Wishes:
 
     @cached_property
     def floors(self) -> list[Floor]:
-        """The least that remains of widths that several axes make up.
+        """The floors of widths that are products of several axes.
 
-        What a rule says of all of these is about the width, and so is what holds in general; what it says of some of
-        them is about those alone.
+        The general floor, and a rule's floor for all factors, apply to the product. A rule's floor for only some
+        factors applies to those axes.
         """
         found = []
         for width in products(self.graph):
@@ -97,7 +95,7 @@ class Wishes:
 
     @cached_property
     def _factors(self) -> set[str]:
-        """Axes without a floor of their own."""
+        """Axes without a separate floor: the floor of their product applies."""
         factors: set[str] = set()
         alone: set[str] = set()
         for width in products(self.graph):
@@ -116,7 +114,7 @@ class Wishes:
 
     @cached_property
     def said(self) -> dict[str, dict[str, Said]]:
-        """What the rules say last, by axis and word."""
+        """The setting that applies, by axis and name of the setting."""
         said: dict[str, dict[str, Said]] = {axis.name: {} for axis in self.graph.axes}
         for rule, meant in self._meant:
             for axis in meant:
@@ -130,7 +128,7 @@ class Wishes:
 
     @cached_property
     def _meant(self) -> list[tuple[Rule, list[PrunableAxis]]]:
-        """Rules that are not about parameters, with their axes."""
+        """The rules with settings other than `protect`, with the axes that they match."""
         found = []
         for rule in self.rules:
             settings = {word: value for word, value in rule.settings.items() if word != "protect"}
@@ -142,16 +140,14 @@ class Wishes:
     def _catalogue(self) -> Catalogue:
         return Catalogue(self.graph)
 
-    # --- of one group ---
-
     @cached_property
     def conditions(self) -> Conditions:
-        """What the code asks of counts."""
+        """The conditions that the model's code sets on counts."""
         return Conditions(self.graph)
 
     @cached_property
     def held(self) -> dict[int, str]:
-        """Who keeps all units of a group, by group."""
+        """Group -> name of the rule that keeps all of its units."""
         held: dict[int, str] = {}
         for rule in self.rules:
             if "protect" in rule.settings:
@@ -181,7 +177,7 @@ class Wishes:
 
     @cached_property
     def sizes(self) -> dict[int, tuple[PrunableAxis, Said]]:
-        """What a rule says of the size of a group, and of which of its axes. Raises `InputError` for contradictions."""
+        """Group -> axis and setting that fix its size. Raises `InputError` for contradictions."""
         sizes: dict[int, tuple[PrunableAxis, Said]] = {}
         for axis in self.graph.axes:
             said = self._said(axis, "width") or self._said(axis, "keep")
@@ -197,7 +193,7 @@ class Wishes:
         return sizes
 
     def level(self, axis: PrunableAxis, said: Said) -> int:
-        """How many steps of its group a size leaves."""
+        """Return how many steps of its group a size leaves."""
         group = self.graph.groups[axis.group]
         if said.word == "keep":
             return _share_of(said.value, group.steps)
@@ -221,7 +217,7 @@ class Wishes:
 
     @cached_property
     def together(self) -> list[tuple[set[int], str]]:
-        """Sets of groups that keep the same share, and who says so; no group is in two of them."""
+        """Sets of groups that keep the same share, each with the name of its rule; no group is in two sets."""
         bundles: list[tuple[set[int], str]] = []
         for rule, meant in self._meant:
             if "together" not in rule.settings:
@@ -238,7 +234,7 @@ class Wishes:
         return bundles
 
     def nothing_left(self, group: Group, axis: PrunableAxis) -> InputError:
-        """What to say where no count of an axis is within all that holds for it."""
+        """Return the error for an axis of which no count is within all limits."""
         bounds = (
             ("at most", "ceiling", self.most(axis), axis.size),
             ("at least", "floor", self.least(axis), 1),
@@ -253,10 +249,8 @@ class Wishes:
         said = self._said(axis, word)
         return said.by if said else f"{word}={getattr(self.general, word):g}"
 
-    # --- of one block ---
-
     def keeps(self, block: str) -> str | None:
-        """Who keeps a block as it is, if anyone does: by protecting something in it, or by allowing only others."""
+        """Return the rule that keeps a block, or None: it protects a part of the block, or allows only others."""
         sites = [name for name in self.graph.sites if inside(name, {block})]
         for rule in self.rules:
             if "protect" in rule.settings and any(self._catalogue.covers(rule.match, name) for name in sites):
@@ -265,23 +259,21 @@ class Wishes:
         allowed = not only or all(any(self._catalogue.covers(rule.match, n) for rule in only) for n in sites)
         return None if allowed else only[0].name
 
-    # --- of the whole ---
-
     def about(self, graph: Graph) -> Wishes:
-        """The same rules, as far as they mean something in a part of the graph."""
+        """Return the same rules on a part of the graph, without those that match nothing in it."""
         catalogue = Catalogue(graph)
         left = [(rule, catalogue.left(rule.match, axes=set(rule.settings) != {"protect"})) for rule in self.rules]
         return Wishes(graph, [replace(rule, match=match) for rule, match in left if match is not None], self.general)
 
     @property
     def act(self) -> bool:
-        """Whether something is cut without any target."""
+        """Whether something is cut even without a target."""
         words = {word for said in self.said.values() for word in said}
         return self.general.ceiling != 1 or not words.isdisjoint((*SIZES, "ceiling"))
 
     def check(self) -> None:
-        """Raise `InputError` for rules that contradict each other, or that what is protected leaves nothing to do."""
-        _ = self.held, self.sizes, self.together  # what contradicts itself raises here
+        """Raise `InputError` for rules that contradict each other, or that match only protected axes."""
+        _ = self.held, self.sizes, self.together  # contradictions raise here
         for rule, meant in self._meant:
             asks = {"keep", "ceiling"} & set(rule.settings)
             if asks and all(axis.group in self.held for axis in meant):
@@ -290,7 +282,7 @@ class Wishes:
             self._check_fits(rule, meant)
 
     def _check_fits(self, rule: Rule, meant: Sequence[PrunableAxis]) -> None:
-        """A count above all the units that there are says nothing."""
+        """Raise `InputError` for a floor or an alignment above the number of units."""
         names = {axis.name for axis in meant}
         made = [[self.graph.axes[i] for i in width.axes] for width in products(self.graph)]
         made = [axes for axes in made if names.issuperset(axis.name for axis in axes)]
@@ -306,7 +298,7 @@ class Wishes:
 
 
 def _one(said: Sequence[Said | None]) -> bool:
-    """Whether one rule says all of this."""
+    """Return whether a single rule set all of these."""
     return len({one and one.by for one in said}) == 1
 
 
@@ -323,11 +315,11 @@ WIDTH_BREAKS: dict[str, Callable[[int, Any, int], bool]] = {
     "ceiling": lambda width, ceiling, size: width > (_share_of(ceiling, size) if ceiling <= 1 else ceiling),
     "align": lambda width, align, size: width % align != 0 and width != size,
 }
-"""Whether a width goes against what another rule says, by the word that it says: (width, value, units) each."""
+"""Name of a setting -> whether a width contradicts its value, as a function of (width, value, units)."""
 
 
 def width_steps(group: Group, axis: PrunableAxis, said: Said) -> int:
-    """How many steps of a group leave a width of one of its axes. Raises `InputError` where none do."""
+    """Return how many steps of a group leave a width of one of its axes. Raises `InputError` if no number does."""
     step, width = axis.size // group.steps, said.value
     if type(width) is not int or not axis.least <= width <= axis.size:
         raise InputError(

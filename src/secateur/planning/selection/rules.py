@@ -1,9 +1,9 @@
-"""Rules: a selector and what is to hold for the axes that it means. The same words in Python, YAML and a shell.
+"""Rules: a selector, and settings for the axes that it matches. The syntax is the same in Python, YAML and a shell.
 
-    {"match": "layer4.*", "keep": 0.5, "floor": 16}      in Python, and so in YAML and JSON
-    "layer4.*: keep=0.5 floor=16"                        as one text
+    {"match": "layer4.*", "keep": 0.5, "floor": 16}      in Python, and likewise in YAML and JSON
+    "layer4.*: keep=0.5 floor=16"                        as one string
 
-`SETTINGS` lists the words. Where two rules say the same of an axis, the later one counts.
+`SETTINGS` lists the settings. If two rules set the same for an axis, the later one applies.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RuleLike: TypeAlias = "Rule | str | Mapping[str, Any]"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How a value is read (raises `ValueError` for what is none), what it says, and an example of it."""
+    """A setting: a reader of its value (raises `ValueError` for an invalid one), its meaning, and an example."""
 
     read: Callable[[Any], Any]
     meaning: str
@@ -40,7 +40,7 @@ def _number(given: Any) -> float:
 
 
 def positive(given: Any) -> float:
-    """A share or a count, above nothing."""
+    """Return a share or a count as a number above 0."""
     number = _number(given)
     if not number:
         raise ValueError(given)
@@ -48,7 +48,7 @@ def positive(given: Any) -> float:
 
 
 def whole(given: Any) -> int:
-    """A whole number from 1 up, itself or as text."""
+    """Return a whole number of at least 1, passed as a number or a string."""
     number = int(given) if isinstance(given, str) else operator.index(given)
     if isinstance(given, bool) or number < 1:
         raise ValueError(given)
@@ -84,19 +84,23 @@ SETTINGS: dict[str, Setting] = {
         _yes, "all its axes keep the same share, rounded to whole units; the value is true or left out", "together"
     ),
 }
-"""What a rule may say of its axes."""
+"""Name of a setting -> how it is read and what it means."""
 
-SIZES = ("keep", "width")  # both say how many units remain, so the later one replaces the other
+SIZES = ("keep", "width")  # both set how many units remain, so the later one replaces the other
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What is to hold for the axes that a selector means.
+    """Settings for the axes that a selector matches.
 
-    source: how messages call the rule; by itself, it is its text.
+    Args:
+        match: The selector.
+        settings: Values by name, with the names of `SETTINGS`.
+        source: The rule's name in messages; by default the rule as a string.
 
-    >>> Rule.of("type=Linear: floor=16 align=8") == Rule.of({"match": "type=Linear", "floor": 16, "align": 8})
-    True
+    Example:
+        >>> Rule.of("type=Linear: floor=16 align=8") == Rule.of({"match": "type=Linear", "floor": 16, "align": 8})
+        True
     """
 
     match: Selector
@@ -105,7 +109,7 @@ class Rule:
 
     @staticmethod
     def of(given: RuleLike) -> Rule:
-        """Read a rule. Raises `InputError` for unknown words (with the nearest) and values that cannot be."""
+        """Return a rule from a string or a mapping. Raises `InputError` for unknown settings and invalid values."""
         if isinstance(given, Rule):
             return given
         if isinstance(given, str):
@@ -118,7 +122,7 @@ class Rule:
 
     @property
     def name(self) -> str:
-        """How messages call it."""
+        """The rule's name in messages."""
         return self.source or f"rule {str(self)!r}"
 
     def __str__(self) -> str:
@@ -127,7 +131,7 @@ class Rule:
 
 
 def _unquoted(given: Mapping[Any, Any]) -> str:
-    """What YAML makes a mapping of, the text of a rule without quotes."""
+    """Return the string of a rule that YAML read as a mapping because it had no quotes."""
     match, said = next(iter(given.items()), (None, None))
     if len(given) != 1 or not isinstance(said, str):
         raise InputError(f"{dict(given)!r} is not a rule\n{REMEDY}")
@@ -164,7 +168,7 @@ def _rule(match: Any, said: Mapping[Any, Any], text: str) -> Rule:
 
 
 def setting(word: Any, value: Any, lead: str = "") -> Any:
-    """The value of a setting. Raises `InputError`, beginning with `lead`."""
+    """Return the value of a setting. Raises `InputError`, beginning with `lead`, if it is unknown or invalid."""
     known = SETTINGS.get(word)
     if known is None:
         raise InputError(

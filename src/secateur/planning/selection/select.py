@@ -1,4 +1,4 @@
-"""What the user wants kept, cut, aligned, or exactly so wide."""
+"""The user's limits on a plan: what to keep, what to cut, alignment and exact widths."""
 
 from __future__ import annotations
 
@@ -13,24 +13,31 @@ from secateur.planning.selection.limits_by_axis import General, Wishes
 from secateur.planning.selection.rules import SETTINGS, Rule, RuleLike, setting
 from secateur.planning.selection.selector import Condition, Selector
 
-GENERAL = ("align", "floor", "ceiling")  # words for axes of which no rule says otherwise
+GENERAL = ("align", "floor", "ceiling")  # options for axes that no rule sets otherwise
 SelectLike: TypeAlias = "Select | RuleLike | Sequence[RuleLike] | None"
 
 
 @dataclass(frozen=True)
 class Select:
-    """Limits on a plan. In short: `Select.of(["layer4.*: keep=0.5", "type=Linear: floor=16 align=8"])`.
+    """Limits on a plan. Short form: `Select.of(["layer4.*: keep=0.5", "type=Linear: floor=16 align=8"])`.
 
-    protect: modules or parameters (names or globs) that stay as they are. only: nothing else is cut. align: widths
-    become multiples of this; counts of heads and of experts do not. floor, ceiling: the least and the most that stays
-    of every axis, a share up to 1 or a count above 1. widths: exact counts by axis name. rules: the same and more for
-    chosen axes, in the words of `secateur.planning.selection.rules`; what they say of an axis goes before the general
-    words, of two rules the later one counts, and `widths` come last.
+    Rules override `align`, `floor` and `ceiling`; of two rules the later one applies, and `widths` come last.
 
-    Raises `InputError` for words and values that cannot be.
+    Args:
+        protect: Modules or parameters (names or globs) that stay as they are.
+        align: Widths become multiples of this number. Counts of heads and of experts do not.
+        floor: The least that stays of every width: a share up to 1, or a count above 1.
+        widths: Exact numbers of units by axis name.
+        ceiling: The most that stays of every axis: a share up to 1, or a count above 1.
+        only: Modules or parameters (names or globs) outside which nothing is cut.
+        rules: Settings for chosen axes; `secateur.planning.selection.rules` describes them.
 
-    >>> Select(protect="fc*", align=8, widths={"conv1": 16}).align
-    8
+    Raises:
+        InputError: An option is unknown or its value is invalid.
+
+    Example:
+        >>> Select(protect="fc*", align=8, widths={"conv1": 16}).align
+        8
     """
 
     protect: str | Sequence[str] = ()
@@ -42,7 +49,7 @@ class Select:
     rules: Sequence[RuleLike] = ()
 
     def __new__(cls, *_: Any, **words: Any) -> Select:
-        """Raises `InputError` for a word that there is not."""
+        """Raise `InputError` for an unknown option."""
         _check_words(words, {option.name for option in fields(cls)}, "Select")
         return super().__new__(cls)
 
@@ -64,14 +71,24 @@ class Select:
         for name in self.widths:
             if not isinstance(name, str):
                 raise InputError(f"widths names {name!r}; the name of an axis is a string, as in {{'conv1': 48}}")
-        self._all()  # shows what is wrong before a model is there
+        self._all()  # reports invalid names before there is a model
 
     @staticmethod
     def of(given: SelectLike | Mapping[str, Any]) -> Select:
-        """A Select from rules (texts, mappings or a list of them), or from the words of the constructor.
+        """Return a Select from rules, or from a mapping with the options of the constructor.
 
-        >>> Select.of("conv1: width=16") == Select.of({"select": ["conv1: width=16"]})
-        True
+        Args:
+            given: A Select, a rule (a string or a mapping with "match"), a list of rules, or None for no limits.
+
+        Returns:
+            The Select; one that is passed is returned as it is.
+
+        Raises:
+            InputError: An option, rule or value is invalid.
+
+        Example:
+            >>> Select.of("conv1: width=16") == Select.of({"select": ["conv1: width=16"]})
+            True
         """
         if isinstance(given, Select):
             return given
@@ -81,9 +98,11 @@ class Select:
 
     @staticmethod
     def read(path: PathLike) -> Select:
-        """A Select from a YAML or JSON file: a list of rules, or a mapping with the words of the constructor.
+        """Return a Select from a YAML or JSON file: a list of rules, or a mapping with the options of the constructor.
 
-        Raises `FileError` for what is no such file, and `InputError` for what it says wrongly.
+        Raises:
+            FileError: The file is missing, or is not a YAML or JSON file.
+            InputError: An option, rule or value in the file is invalid.
         """
         from secateur.planning.selection.selection_file import read
 
@@ -94,10 +113,11 @@ class Select:
             raise InputError(f"{path}: {error}") from error
 
     def then(self, other: Select) -> Select:
-        """Both selections, the other one coming later.
+        """Return both selections as one, in which `other` comes later and so takes precedence.
 
-        >>> Select(floor=0.2, align=8).then(Select.of("conv1: width=16")).floor
-        0.2
+        Example:
+            >>> Select(floor=0.2, align=8).then(Select.of("conv1: width=16")).floor
+            0.2
         """
         usual = Select()
         later = {word: getattr(other, word) for word in GENERAL if getattr(other, word) != getattr(usual, word)}
@@ -105,7 +125,11 @@ class Select:
         return replace(self, widths={**self.widths, **other.widths}, **added, **later)
 
     def on(self, graph: Graph) -> Wishes:
-        """The selection read against a graph. Raises `InputError` for names that mean nothing there."""
+        """Return the selection applied to a graph.
+
+        Raises:
+            InputError: A name matches nothing in the graph.
+        """
         return Wishes(graph, self._all(), General(self.floor, self.ceiling, self.align))
 
     def _all(self) -> tuple[Rule, ...]:
@@ -121,14 +145,14 @@ class Select:
 
 
 def _checked(word: str, value: Any) -> None:
-    """Numbers only: the general words are no texts."""
+    """Raise `InputError` for an invalid value of a general option; strings are not accepted here."""
     if isinstance(value, str):
         raise InputError(f"{word}={value!r} is a string: {SETTINGS[word].meaning}, as in {SETTINGS[word].example}")
     setting(word, value)
 
 
 def _several(word: str, given: Any) -> tuple[Any, ...]:
-    """One or several as several."""
+    """Return one item or several as a tuple."""
     if given is None:
         return ()
     if isinstance(given, (str, Mapping, Rule)):

@@ -1,6 +1,6 @@
-"""Selections in files: YAML or JSON, with the words that Python has.
+"""Selections in YAML or JSON files, with the same options as in Python.
 
-select:                            or the list of rules alone
+select:                            # or the list of rules alone
   - {match: layer4.*, keep: 0.5}
   - type=Linear: floor=16 align=8
 protect: [head]
@@ -21,7 +21,7 @@ REMEDY = "write a list of rules, or a mapping with a list of rules under 'select
 
 
 def read(path: PathLike) -> Any:
-    """The lists and mappings of a file. Raises `FileError` where there is none, or where they cannot be read."""
+    """Return the lists and mappings of a file. Raises `FileError` if it is missing or cannot be read."""
     file = path_of(path)
     reader = READERS.get(file.suffix.lower())
     if reader is None:
@@ -41,12 +41,12 @@ def read(path: PathLike) -> Any:
 
 
 def is_selection(text: str) -> bool:
-    """Whether a text is the name of such a file, rather than a rule."""
+    """Return whether a string is the name of a selection file, rather than a rule."""
     return Path(text).suffix.lower() in READERS
 
 
 def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Pairs as a mapping. Raises `ValueError` where a word is said twice."""
+    """Return pairs as a mapping. Raises `ValueError` if a key occurs twice."""
     found: dict[Any, Any] = {}
     for word, value in pairs:
         if word in found:
@@ -79,4 +79,4 @@ def _yaml(text: str) -> Any:
 
 
 READERS: dict[str, Callable[[str], Any]] = {".yaml": _yaml, ".yml": _yaml, ".json": _json}
-"""The ending of a file's name -> how its text is read."""
+"""Suffix of a file name -> reader of its text."""

@@ -1,14 +1,14 @@
-"""Selectors: which axes a rule is about, as a text that needs no quotes in YAML and one pair of them in a shell.
+"""Selectors: strings that choose the axes of a rule. They need no quotes in YAML and one pair of quotes in a shell.
 
-    selector    := alternative, alternative, ...    axes that any of them means
-    alternative := condition condition ...          axes that all of them mean
-    condition   := GLOB         a module, a parameter or an axis as print(graph) names it; a module means all inside it
-                 | type=GLOB    the class, or a base class, of a module: again all inside it
+    selector    := alternative, alternative, ...    axes that any alternative matches
+    alternative := condition condition ...          axes that all conditions match
+    condition   := GLOB         a module, parameter or axis as print(graph) names it; a module matches all inside it
+                 | type=GLOB    the class, or a base class, of a module; matches all inside it
                  | axis=NAME    exactly the axis of that name
-                 | kind=KIND    axes of channels, of attention heads, of dimensions inside a head
+                 | kind=KIND    axes of channels, of attention heads, or of dimensions inside a head
 
-An axis lies in the module that it is named after. The units of a residual sum come out of several modules: those that
-give no axis its name mean it only where nothing else is meant (`layer1.*.conv2`, but not `layer1`).
+An axis belongs to the module that it is named after. Several modules produce the units of a residual sum. A module that
+the axis is not named after matches it only if nothing else matches (`layer1.*.conv2`, but not `layer1`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAME = "name"
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What must be true of an axis; `form` is one of `FORMS`, or "name" for a plain glob."""
+    """A condition on an axis; `form` is one of `FORMS`, or "name" for a plain glob."""
 
     form: str
     pattern: str
@@ -38,17 +38,18 @@ Conditions = tuple[Condition, ...]
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Axes by name, type or kind.
+    """A choice of axes by name, type or kind.
 
-    >>> str(Selector.parse(["layer4.*", "type=Attention kind=head"]))
-    'layer4.*, type=Attention kind=head'
+    Example:
+        >>> str(Selector.parse(["layer4.*", "type=Attention kind=head"]))
+        'layer4.*, type=Attention kind=head'
     """
 
     alternatives: tuple[Conditions, ...]
 
     @staticmethod
     def parse(given: str | Sequence[str] | Selector, source: str = "match") -> Selector:
-        """Read a selector, or a list of them: any may hold. Raises `InputError`, beginning with `source`."""
+        """Return a Selector of what any of the given strings matches. Raises `InputError`, beginning with `source`."""
         if isinstance(given, Selector):
             return given
         texts = [given] if isinstance(given, str) else given
@@ -58,7 +59,7 @@ class Selector:
 
     @property
     def names_kinds(self) -> bool:
-        """Whether it means axes of a kind, or by their exact name, and not whatever lies in a module."""
+        """Whether a condition is on the kind or the exact name of an axis, rather than on a module."""
         return any(one.form in ("kind", "axis") for conditions in self.alternatives for one in conditions)
 
     def __str__(self) -> str:
@@ -83,7 +84,7 @@ def _condition(word: str, source: str) -> Condition:
 
 
 def kinds(given: str | Iterable[str], source: str = "prune") -> tuple[str, ...]:
-    """Kinds of axes by their names, one or several of them. Raises `InputError` with the nearest.
+    """Return kinds of axes from one or several names. Raises `InputError` that names the nearest kinds.
 
     >>> kinds("heads"), kinds(["channels", "head_dim"])
     (('head',), ('channel', 'head_dim'))
@@ -104,4 +105,4 @@ def _as_it_is(pattern: str, source: str) -> str:
 
 
 FORMS: dict[str, Callable[[str, str], str]] = {"type": _as_it_is, "axis": _as_it_is, "kind": _kind}
-"""What may stand before the `=` of a condition -> how what stands behind it is read."""
+"""Word before the `=` of a condition -> reader of the pattern after it."""

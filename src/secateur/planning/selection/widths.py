@@ -1,6 +1,6 @@
-"""Widths: what the dimensions of parameters count, each an axis or a product of axes (heads times head dimensions).
+"""Widths of the dimensions of parameters, each an axis or a product of axes (heads times head dimensions).
 
-A share of a width, or a floor under it, is about the product; its factors make it up between them.
+A share or a floor of a width limits the product, however it is divided among the factors.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from secateur.graph.graph import Graph
 
 @dataclass(frozen=True, slots=True)
 class Width:
-    """The units of `axes` (by their numbers in the graph) multiplied; so many `params` lie along it.
+    """A product of axes that is the size of a dimension.
 
-    widest: it is no factor of another width.
+    Args:
+        axes: The indices of the axes in the graph.
+        params: The number of parameters along this width.
+        widest: Whether it is not a factor of another width.
     """
 
     axes: tuple[int, ...]
@@ -28,22 +31,22 @@ class Width:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The units of these axes (by number), multiplied, are at least so many."""
+    """A lower limit: the product of the counts of these axes (by index) is at least `least`."""
 
     axes: tuple[int, ...]
     least: int
 
 
 def widths(graph: Graph) -> Sequence[Width]:
-    """The widths of a graph, found once and kept with it."""
-    kept = graph.__dict__  # a frozen dataclass refuses setattr, and this is no part of its value
+    """Return the widths of a graph, computed once and cached on it."""
+    kept = graph.__dict__  # a frozen dataclass refuses setattr; this cache is not part of its value
     if "_widths" not in kept:
         kept["_widths"] = _widths(graph)
     return kept["_widths"]
 
 
 def products(graph: Graph) -> Sequence[Width]:
-    """The widest widths of several axes."""
+    """Return the widest widths that are products of several axes."""
     return [width for width in widths(graph) if width.widest and len(width.axes) > 1]
 
 
