@@ -38,8 +38,6 @@ def in_place(method: str, *rest: Any) -> Callable[..., Any]:
     return lambda x, *others: getattr(x * 1.0, method)(*others, *rest)
 
 
-# --- matrix products ---
-
 add("mm", A.mm, (8, 12), (12, 10))
 add("mm_square", A.mm, (8, 8), (8, 8))
 add("bmm", A.bmm, (8, 12, 16), (8, 16, 10))
@@ -66,7 +64,6 @@ add("cdist", torch.cdist, (8, 10, 12), (8, 16, 12))
 add("cdist_shared", torch.cdist, (8, 10, 12), (1, 16, 12))
 add("euclidean", lambda x, y: A._euclidean_dist(x, y).square(), (10, 12), (16, 12))
 
-# --- convolutions ---
 
 add("conv2d", F.conv2d, (8, 12, 4, 4), (10, 12, 2, 2), (10,))
 add("conv2d_square", F.conv2d, (8, 8, 4, 4), (8, 8, 2, 2), (8,))
@@ -76,7 +73,6 @@ add("conv2d_depth", lambda *xs: F.conv2d(*xs, groups=16), (8, 16, 4, 4), (16, 1,
 add("transposed", F.conv_transpose2d, (8, 12, 4, 4), (12, 16, 2, 2), (16,))
 add("transposed_groups", lambda *xs: F.conv_transpose2d(*xs, groups=4), (8, 16, 4, 4), (16, 4, 2, 2), (16,))
 
-# --- norms ---
 
 NORM = (8, 12, 10, 4), (12,), (12,)
 add("batch_norm", lambda x, w, b, m, v: F.batch_norm(x, *_running(m, v), w, b), *NORM, (12,), (12,))
@@ -106,8 +102,6 @@ def _running(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
     return mean.detach(), var.detach().abs() + 1
 
 
-# --- attention ---
-
 HEADS = (4, 12, 10, 16), (4, 12, 14, 16), (4, 12, 14, 18)
 GROUPED = (4, 24, 10, 16), (4, 8, 14, 16), (4, 8, 14, 18)
 attention: Any = F.scaled_dot_product_attention
@@ -136,9 +130,6 @@ def _attend(q: Tensor, k: Tensor, w: Tensor, b: Tensor, o: Tensor) -> Tensor:
     return F.multi_head_attention_forward(q, k, k, 16, 4, w, b, None, None, False, 0.0, o, None)[0]
 
 
-# --- recurrent nets ---
-
-
 def _layer(run: Any, x: Tensor, *rest: Tensor) -> Any:
     *states, w_ih, w_hh, b_ih, b_hh = rest
     held = states if len(states) > 1 else states[0]
@@ -156,7 +147,6 @@ for _name, _gates in (("lstm", 4), ("gru", 3), ("rnn_tanh", 1), ("rnn_relu", 1))
     add(_name, partial(_layer, vars(torch)[_name]), (4, 8, 12), *[(1, *state) for state in _states], *_weights)
     add(f"{_name}_cell", partial(_cell, vars(torch)[f"{_name}_cell"]), (8, 12), *_states, *_weights)
 
-# --- indices ---
 
 add("embedding", lambda w, i: F.embedding(numbers(i), w), (10, 12), (8, 16))
 add("embedding_op", lambda w, i: A.embedding(w, numbers(i)), (10, 12), (8, 16))
@@ -184,7 +174,6 @@ add("scatter_mean", lambda x, i, y: x.scatter_reduce(1, numbers(i), y, "mean"), 
 add("bincount", lambda i, w: torch.bincount(numbers(i), w, 6), (8,), (8,))
 add("masked_select", lambda x, m: x[:, None].masked_select(m > 0), (8, 12), (8, 1, 12))
 
-# --- element by element ---
 
 PAIR = (8, 12), (8, 12)
 add("add", torch.add, (8, 12), (12,))
@@ -213,8 +202,6 @@ def _narrowed(x: Tensor, y: Tensor) -> Tensor:
     return x
 
 
-# --- laid out, side by side ---
-
 add("cat", lambda *xs: torch.cat(xs, 1), (8, 12), (8, 10))
 add("stack", lambda *xs: torch.stack(xs, 1), (8, 12), (8, 12))
 add("logsumexp", lambda *xs: torch.stack(xs).logsumexp(0), (8, 12), (8, 12))
@@ -239,8 +226,6 @@ def _side_by_side(x: Tensor, y: Tensor) -> Tensor:
     both[:, x.shape[1] :] = y
     return both
 
-
-# --- bags, vectors, losses ---
 
 BAGS = torch.tensor([0, 4, 6])
 add("embedding_bag", lambda w, i: F.embedding_bag(numbers(i), w, mode="max"), (10, 12), (8, 16))
@@ -275,7 +260,6 @@ add("index_fill_one", lambda x, i: x.index_fill(1, numbers(i), 1.5), (12, 8), (1
 add("max_unpool2d", lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), [2, 2]), (8, 12, 4, 4))
 add("max_unpool3d", lambda x: F.max_unpool3d(*F.max_pool3d(x, 2, return_indices=True), [2, 2, 2]), (8, 12, 4, 4, 4))
 
-# --- in space ---
 
 add("grid_sample", lambda x, g: F.grid_sample(x, g, align_corners=False), (8, 12, 6, 6), (8, 6, 4, 2))
 add("grid_sample_3d", lambda x, g: F.grid_sample(x, g, align_corners=False), (8, 12, 4, 4, 4), (8, 4, 4, 4, 3))
@@ -303,7 +287,6 @@ else:
     add("ps_roi_pool", lambda x, b: V.ps_roi_pool(x, _boxes(b), 1.0, 2, 2)[0], (8, 32, 6, 6), (10, 5))
     add("nms", lambda b, s: b[V.nms(b.cumsum(1), s, 0.5)], (8, 4), (8,))
 
-# --- what is not tried ---
 
 # Kernels of other devices, and ops that are seen whole in inference mode alone: the same rule, the same arguments.
 SAME = {

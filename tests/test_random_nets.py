@@ -36,9 +36,6 @@ def divisor(chance: random.Random, c: int) -> int:
     return chance.choice([n for n in range(1, c + 1) if c % n == 0])
 
 
-# --- steps ----------------------------------------------------------------------------------------------------------
-
-
 @step
 def conv(chance: random.Random, c: int) -> tuple[nn.Module, int]:
     out, k = chance.choice([4, 6, 8, 12]), chance.choice([1, 3])
@@ -190,9 +187,6 @@ def across(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return v @ (q.mT @ k).softmax(-1).mT
 
 
-# --- programs -------------------------------------------------------------------------------------------------------
-
-
 class Program(nn.Module):
     """Steps, each on an earlier value or on two; what nobody reads goes out through a layer of its own."""
 
@@ -241,8 +235,6 @@ class Program(nn.Module):
             values.append(module(*found) if pair is None else pair(*found))
         return [self.outs[i](values[int(i)]) for i in self.outs]
 
-
-# --- laws -----------------------------------------------------------------------------------------------------------
 
 FINE = ("proved", "nothing to prune", "units that reach no output")
 

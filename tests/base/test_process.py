@@ -300,9 +300,6 @@ def test_compiling_after_every_call_warns_of_nothing(tmp_path: Path) -> None:
     assert model is not None
 
 
-# --- inference mode -------------------------------------------------------------------------------------------------
-
-
 def masked_and_cut(model: nn.Module, x: torch.Tensor) -> nn.Module:
     masks = secateur.mask(model, 0.5)
     masks.update(0.8)

@@ -50,9 +50,6 @@ def counted(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2
 
 
-# --- law 3 ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", NETS)
 def test_the_uncut_model_costs_what_torch_counts(name: str) -> None:
     graph = graph_of(name)
@@ -82,8 +79,6 @@ def test_the_count_notices_a_wrong_plan() -> None:
     net, plan = NETS["attention"], secateur.plan(graph_of("attention"), "channels=0.5")
     assert counted(net.make(), net.example()) != (plan.after.params, plan.after.macs)
 
-
-# --- forms ----------------------------------------------------------------------------------------------------------
 
 AXES = [Axis(n) for n in (2, 3, 5)]
 NUMBER = {axis: i for i, axis in enumerate(AXES[:2])}  # the third has no number: it is a constant
@@ -115,9 +110,6 @@ def test_a_graph_keeps_its_cost() -> None:
     graph = graph_of("plain_cnn")
     assert graph.cost is graph.cost
     assert (graph.cost.params(graph.cost.full), graph.cost.full.tolist()) == (graph.params, [8, 12])
-
-
-# --- slopes ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CUT)

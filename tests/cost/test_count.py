@@ -54,9 +54,6 @@ def test_a_transposed_convolution_spends_by_input_element() -> None:
     assert counted.macs == 2 * (5 * 7) * 4 * (6 // 2) * (3 * 3)
 
 
-# --- work that PyTorch's formulas leave out -------------------------------------------------------------------------
-
-
 class OnlyReal(nn.Module):
     """A module whose forward looks at a value first, which meta tensors do not have."""
 
@@ -102,9 +99,6 @@ class Products(nn.Module):
 
 def test_products_that_pytorch_has_no_formula_for() -> None:
     assert count(Products(), SEQUENCE).macs == 2 * (5 * 8) + 2 * 5 * 8 * 5
-
-
-# --- layers ---------------------------------------------------------------------------------------------------------
 
 
 class Twice(nn.Module):
@@ -159,9 +153,6 @@ def test_as_dict_is_plain_data() -> None:
         "params": 20,
         "macs": 64,
     }
-
-
-# --- nothing is left behind -----------------------------------------------------------------------------------------
 
 
 class Busy(nn.Module):

@@ -80,9 +80,6 @@ def test_a_plan_without_memory_is_read() -> None:
     assert "memory" not in str(old)
 
 
-# --- without whole blocks -------------------------------------------------------------------------------------------
-
-
 def chain_of_blocks() -> Graph:
     class Block(nn.Module):
         def __init__(self) -> None:
@@ -120,8 +117,6 @@ def test_what_is_left_without_blocks_can_be_planned() -> None:
     plan = secateur.plan(secateur.trace(small, torch.zeros(1, 4)), "memory=0.8")
     assert secateur.trace(secateur.cut(small, plan), torch.zeros(1, 4)).memory == plan.after.memory
 
-
-# --- torchvision ----------------------------------------------------------------------------------------------------
 
 MODELS = [
     *("resnet18", "mobilenet_v3_small"),

@@ -48,9 +48,6 @@ def state(model: nn.Module) -> list[Any]:
     ] + [tensor.clone().tolist() for tensor in model.state_dict().values()]
 
 
-# --- round trips ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", [name for name, net in NETS.items() if net.axes])
 def test_a_fresh_original_becomes_the_saved_model(name: str, tmp_path: Path) -> None:
     model, fresh = cut(name), NETS[name].make(seed=5)
@@ -165,9 +162,6 @@ def test_buffers_outside_the_state_dict(tmp_path: Path) -> None:
     assert "offset" not in again.state_dict()
 
 
-# --- where and how it is loaded -------------------------------------------------------------------------------------
-
-
 def test_a_model_on_the_meta_device_is_loaded_to_the_cpu(tmp_path: Path) -> None:
     model = cut("residual")
     save(model, tmp_path / "m.safetensors")
@@ -220,9 +214,6 @@ def test_a_model_cut_by_other_plans(tmp_path: Path) -> None:
         InputError, match="the model was already cut, by other plans than those of the file; load into a"
     ):
         load(cut("residual", "channels=0.8"), tmp_path / "m.safetensors")
-
-
-# --- files that are refused -----------------------------------------------------------------------------------------
 
 
 def refused(path: Path, model: nn.Module, message: str) -> None:
@@ -463,9 +454,6 @@ def test_sharing_of_different_shapes(tmp_path: Path) -> None:
     )
 
 
-# --- writing --------------------------------------------------------------------------------------------------------
-
-
 def nothing_left(folder: Path, *names: str) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 
@@ -550,9 +538,6 @@ def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
         save_json(tmp_path / "a.json", "{}")
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"ä": 1}
     nothing_left(tmp_path, "a.json")
-
-
-# --- models that cannot be saved ------------------------------------------------------------------------------------
 
 
 class Extra(nn.Linear):

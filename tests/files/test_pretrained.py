@@ -85,9 +85,6 @@ def same(one: Any, two: Any, name: str) -> bool:
         return all(torch.equal(a, b) for a, b in pairs)
 
 
-# --- uniform --------------------------------------------------------------------------------------------------------
-
-
 SLOW = {"gemma2", "qwen3", "swin"}
 EACH = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else []) for name in BUILT]
 
@@ -198,9 +195,6 @@ def test_two_uniform_cuts_in_turn(tmp_path: Path) -> None:
     check_rebuilds(again)
 
 
-# --- not uniform ----------------------------------------------------------------------------------------------------
-
-
 def test_a_model_that_happens_to_fit_a_config(tmp_path: Path) -> None:
     result = pruned("t5")
     result.save(tmp_path / "small")
@@ -274,8 +268,6 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
         pruned("bert", uniform=True).save(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
-
-# --- int(hidden / heads) --------------------------------------------------------------------------------------------
 
 WIDTH, HEADS = Attribute("", "config.width"), Attribute("", "config.heads")
 

@@ -72,9 +72,6 @@ def same(one: Any, two: Any, inputs: dict[str, Any] = INPUTS) -> bool:
     return all(torch.equal(a, b) for a, b in zip(outputs(one, inputs), outputs(two, inputs), strict=True))
 
 
-# --- every cut, every way -------------------------------------------------------------------------------------------
-
-
 def cut(target: Any = None, *, of: Any = None, **options: Any) -> Any:
     model = build() if of is None else of
     return secateur.prune(model, INPUTS, target, importance="random", **options)
@@ -247,9 +244,6 @@ def test_recovery_finds_renumbered_layers() -> None:
     assert (outputs(result.model)[0] - wanted).norm() < (outputs(plain.model)[0] - wanted).norm()
 
 
-# --- layers are renumbered ------------------------------------------------------------------------------------------
-
-
 def test_a_uniform_cut_in_depth_leaves_a_shorter_model(tmp_path: Path) -> None:
     result = cut(drop=LAYER, uniform=True, verify=True)
     layers = result.model.model.layers
@@ -358,8 +352,6 @@ def test_a_load_leaves_the_config_of_other_models(name: str, way: str, tmp_path:
     assert same(secateur.cut(original, plans_of(result.model)[0]), again)
 
 
-# --- a model that would not come back refuses -----------------------------------------------------------------------
-
 GAPS = r"runs without .*layers\.1, which its config still counts(.|\n)*secateur\.save\(model, 'small\.safetensors'\)"
 
 
@@ -432,8 +424,6 @@ def test_a_part_with_an_added_bias_is_refused_too(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-# --- families -------------------------------------------------------------------------------------------------------
-
 QUICK = ("gpt2", "gemma3", "t5", "vit", "clip")
 SHORTER = [name for name in FAMILIES if name not in ("albert", "dinov2", "swin", "segformer", "modernbert", "beit")]
 
@@ -454,8 +444,6 @@ def test_a_family_cut_in_depth_is_loaded_by_transformers_alone_or_refused(name: 
         again = type(model).from_pretrained(folder).eval()  # type: ignore[attr-defined]
         assert same(result.model, again, call.kwargs)
 
-
-# --- plans from outside ---------------------------------------------------------------------------------------------
 
 HOSTILE: dict[str, tuple[Callable[[Renumbering], Renumbering], str]] = {
     "a list that loses nothing": (

@@ -259,9 +259,6 @@ def test_criteria_weighed_together() -> None:
     torch.testing.assert_close(ranked["conv1"], 2 * (places + 1) / 8 + (8 - places) / 8)
 
 
-# --- what refuses ---------------------------------------------------------------------------------------------------
-
-
 NETWORK = NETS["plain_cnn"]
 
 
@@ -353,9 +350,6 @@ def test_what_cannot_be_differentiated_twice() -> None:
         calibrate(graph, batches, needs=["curvature"], loss=lambda out, y: F.cross_entropy(Once.apply(out), y))
 
 
-# --- blocks ---------------------------------------------------------------------------------------------------------
-
-
 def blocks() -> nn.Module:
     class Block(nn.Module):
         def __init__(self) -> None:
@@ -381,9 +375,6 @@ def test_criteria_score_blocks_or_say_which_do(criterion: str) -> None:
     else:
         with pytest.raises(InputError, match=r"'\d' is a block\nscore blocks with one of l1, l2, "):
             secateur.plan(graph, "depth=2", importance=criterion, statistics=statistics)
-
-
-# --- the check can fail ---------------------------------------------------------------------------------------------
 
 
 def by_place(axis: Any) -> Tensor:

@@ -42,9 +42,6 @@ def scored(name: str, criterion: Any, **options: Any) -> dict[str, Tensor]:
     return score(graph_of(name), criterion, statistics=statistics_of(name), **options)
 
 
-# --- what holds for every criterion ---------------------------------------------------------------------------------
-
-
 @ALL
 @pytest.mark.parametrize("name", CUT)
 def test_one_finite_score_for_each_unit(name: str, criterion: str) -> None:
@@ -84,9 +81,6 @@ def test_precision_of_the_weights_changes_little(criterion: str, dtype: torch.dt
     scores = score(secateur.trace(model, tuple(x.to(dtype) for x in net.example())), criterion)
     for name, value in score(graph_of("plain_cnn"), criterion).items():
         torch.testing.assert_close(scores[name], value, rtol=1e-2, atol=1e-2)
-
-
-# --- formulas, written out ------------------------------------------------------------------------------------------
 
 
 def per_unit(name: str, slices: Sequence[str], element: Callable[[Tensor], Tensor]) -> Tensor:
@@ -139,9 +133,6 @@ def test_units_of_a_group_are_scored_for_each_group(criterion: str) -> None:
     torch.testing.assert_close(score(graph, criterion)["a[1]"], expected / expected.mean(), rtol=1e-5, atol=0)
 
 
-# --- terms of every shape -------------------------------------------------------------------------------------------
-
-
 def interleaved() -> nn.Module:
     """Groups of channels, shuffled, meet a second layer: its units are stored the other way about."""
 
@@ -183,9 +174,6 @@ def test_units_are_found_wherever_they_lie(
     total = sum(parameters[name][list(order)].double().abs().sum(1) for name, order in rows.items())
     expected = (total / total.mean()).view(3, -1)  # type: ignore[union-attr]
     torch.testing.assert_close(score(graph, "l1")[axis], expected, rtol=1e-5, atol=0)
-
-
-# --- what users bring -----------------------------------------------------------------------------------------------
 
 
 def test_a_function_of_ones_own() -> None:
@@ -254,9 +242,6 @@ def test_a_model_of_zeros_is_scored_zero() -> None:
     for parameter in model.parameters():
         parameter.data.zero_()
     assert all(not value.any() for value in score(secateur.trace(model, net.example())).values())
-
-
-# --- chance ---------------------------------------------------------------------------------------------------------
 
 
 def test_every_registered_criterion_is_exported() -> None:

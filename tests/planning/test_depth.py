@@ -207,9 +207,6 @@ def graph_of(name: str) -> Graph:
     return secateur.trace(model_of(name), DEEP[name].inputs)
 
 
-# --- what is found ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", DEEP)
 @pytest.mark.parametrize("run", ["meta", "real"])
 def test_blocks_are_found_or_say_why_not(name: str, run: str) -> None:
@@ -306,8 +303,6 @@ def test_a_block_without_which_outputs_are_missing_must_stay() -> None:
     assert reasons == {"without it the model returns 2 tensors, not 3"}
 
 
-# --- every law on what is left ----------------------------------------------------------------------------------------
-
 CHOICES = [
     (name, drop)
     for name, deep in DEEP.items()
@@ -379,9 +374,6 @@ def test_the_cost_of_a_graph_without_blocks_is_that_of_its_plan() -> None:
     assert less.totals == plan.before == Totals(graph.params, graph.total_macs, graph.memory)
 
 
-# --- choosing ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("target", "left"), [("depth=0.75", 3), ("depth=0.74", 2), ("depth=3", 3), ("depth=1", 4)])
 def test_a_depth_is_a_share_of_the_blocks_or_their_number(target: str, left: int) -> None:
     plan = secateur.plan(graph_of("pre-norm in a Sequential"), target)
@@ -444,9 +436,6 @@ def test_a_model_without_blocks_has_no_depth() -> None:
     graph = secateur.trace(NETS["plain_cnn"].make(), NETS["plain_cnn"].example())
     with pytest.raises(secateur.TargetError, match=r"target depth=0.5: this model has no block that can be bypassed"):
         secateur.plan(graph, "depth=0.5")
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["tuples", "convolutions"])

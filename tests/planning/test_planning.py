@@ -24,9 +24,6 @@ def lost(plan: Plan) -> dict[str, int]:
     return {name: axis.size - axis.kept_count for name, axis in plan.dropped()}
 
 
-# --- what a plan is -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", CUT)
 def test_json_round_trip_is_identity(name: str) -> None:
     plan = planned(name, "channels=0.6")
@@ -65,9 +62,6 @@ def test_text_that_is_no_plan(text: str, message: str) -> None:
         Plan.from_json(text)
 
 
-# --- the same seed, the same plan -----------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def threads() -> Any:
     found = torch.get_num_threads()
@@ -104,9 +98,6 @@ def test_planning_leaves_random_state_and_model_alone() -> None:
     assert all(torch.equal(value, before[name]) for name, value in graph.model.state_dict().items())
 
 
-# --- the order of units ---------------------------------------------------------------------------------------------
-
-
 def test_the_worst_units_of_the_whole_network_go_first() -> None:
     scores = {"conv1": torch.arange(8.0) + 100, "conv2": torch.arange(12.0)}
     plan = planned("plain_cnn", "params=0.8", importance=scores, select=Select(floor=0))
@@ -130,9 +121,6 @@ def test_units_of_groups_are_chosen_for_each_group() -> None:
     scores = {"a[1]": torch.tensor([[0.0, 1, 2, 3], [3, 2, 1, 0], [0, 3, 0, 3]])}
     plan = planned("group_norm", importance=scores, select=Select(widths={"a[1]": 2}))
     assert plan.axes["a[1]"].kept == ((2, 3), (0, 1), (1, 3))
-
-
-# --- by hand --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -204,9 +192,6 @@ def test_hands_that_ask_for_what_cannot_be(name: str, options: dict[str, Any], m
         planned(name, **options)
 
 
-# --- arguments ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("target", "options", "error", "message"),
     [
@@ -233,9 +218,6 @@ def test_a_model_without_prunable_axes_says_why() -> None:
     with pytest.raises(InputError) as caught:
         secateur.plan(graph, "macs=0.5")
     assert "this model has no prunable axis\n  weight[0]: model output\n  weight[1]: model input" in str(caught.value)
-
-
-# --- comparisons in the code ----------------------------------------------------------------------------------------
 
 
 def guarded(limit: int) -> nn.Module:

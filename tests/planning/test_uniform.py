@@ -85,8 +85,6 @@ def test_caches_are_no_outputs() -> None:
     assert secateur.trace(model, CALL).axis("model.layers.0.self_attn.q_proj[0]").size == 4
 
 
-# --- layer by layer: integers that the traced call did not read -----------------------------------------------------
-
 MASK = {**CALL, "attention_mask": (torch.arange(7) > 2).long() * torch.ones(2, 1, dtype=torch.long)}
 
 
@@ -134,8 +132,6 @@ def test_integers_that_follow_are_listed_in_the_plan() -> None:
     assert {"model.layers.0.self_attn.num_key_value_groups", "model.layers.0.hidden_size"} <= known
     assert graph.sizes.unread == ()
 
-
-# --- families -------------------------------------------------------------------------------------------------------
 
 TARGETS = ("macs=0.5", "params=0.7", "channels=0.75")
 FAST = {("bert", "params=0.7"), ("gemma2", "channels=0.75"), ("vit", "macs=0.5"), ("gpt2", "params=0.7")}

@@ -37,9 +37,6 @@ def searched(*args: Any, **options: Any) -> Found | None:
         return search(*args, **options)
 
 
-# --- the law: the result obeys, and no larger cut that was tried does -----------------------------------------------
-
-
 def disobeying(found: Found) -> list[str]:
     """The result if it costs too much, and all larger cuts that cost little enough."""
     own = next(probe for probe in found.probes if probe.target == found.plan.target[0])
@@ -111,9 +108,6 @@ def test_blocks_too() -> None:
     net = nn.Sequential(*(Residual(6, 6) for _ in range(6)))
     found = search(net, torch.zeros(1, 6), "depth", metric=lambda m: float(units(m) > 2.5 * 42), max_drop=0)
     assert len(found.plan.removed) == 3
-
-
-# --- it is cheap, pure and can be resumed ---------------------------------------------------------------------------
 
 
 def test_it_is_what_prune_gives_for_the_same_target() -> None:
@@ -200,9 +194,6 @@ def test_it_takes_what_was_measured_for_an_allocation() -> None:
     allocation = secateur.sensitivity(secateur.trace(model, x), units, higher_is_better=True)
     found = search(model, x, "macs", metric=width, max_drop=10, allocation=allocation)
     assert found.plan.notes["allocation"] == "measured"
-
-
-# --- what is refused ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,6 @@ def units(model: nn.Module) -> float:
     return float(sum(parameter.numel() for parameter in model.parameters()))
 
 
-# --- laws over the table of nets ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", CUT)
 def test_every_group_that_can_be_cut_alone_is_measured_at_every_ratio(name: str) -> None:
     graph = graph_of(name)
@@ -124,9 +121,6 @@ def test_models_are_judged_in_evaluation_mode_after_they_are_finished(deaf: Grap
     sensitivity(deaf, evaluate, ratios=[0.5], finish=finish)
     assert [training for training, _ in seen] == [False] * 3
     assert [bias for _, bias in seen[1:]] == [3.0, 3.0]
-
-
-# --- resuming -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fails_at", range(1, 10))
@@ -215,9 +209,6 @@ def test_a_missing_file_and_a_missing_folder(deaf: Graph, tmp_path: Path) -> Non
     assert judge.calls == 0
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("value", "fact"),
     [
@@ -273,9 +264,6 @@ def test_a_model_without_axes() -> None:
     graph = secateur.trace(nn.Linear(2, 2), torch.zeros(1, 2))
     with pytest.raises(InputError, match="this model has no prunable axis"):
         sensitivity(graph, units)
-
-
-# --- as an allocation -----------------------------------------------------------------------------------------------
 
 
 def test_what_matters_stays_and_what_does_not_goes(deaf: Graph) -> None:
@@ -357,9 +345,6 @@ def test_an_allocation_of_another_model_is_refused(deaf: Graph) -> None:
 def test_what_is_no_allocation(deaf: Graph, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         secateur.plan(deaf, "macs=0.9", **{"allocation": sensitivity(deaf, units, ratios=[0.5]), **options})
-
-
-# --- telling --------------------------------------------------------------------------------------------------------
 
 
 def test_the_table_is_sorted_by_sensitivity(deaf: Graph) -> None:

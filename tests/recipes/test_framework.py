@@ -30,9 +30,6 @@ def test_an_unknown_recipe() -> None:
         load_recipe("tailor")
 
 
-# --- results --------------------------------------------------------------------------------------------------------
-
-
 def result(**more: object) -> Result:
     rows = (Row("dense", 1000, 20_000, {"dense": 0.5}), Row("l1", 5, 25, {"finetuned": 0.25}, {"right": "yes"}))
     return Result("r", "claim", "data", rows, **more)  # type: ignore[arg-type]
@@ -60,9 +57,6 @@ def test_the_document_says_how_it_was_made() -> None:
     assert found["versions"]["torch"] == torch.__version__
     assert {"processor", "cores", "threads", "system"} == found["machine"].keys()
     assert found["rows"][1]["more"] == {"right": "yes"}
-
-
-# --- helpers --------------------------------------------------------------------------------------------------------
 
 
 def net() -> nn.Module:

@@ -92,9 +92,6 @@ def test_a_side_that_fails_is_a_row() -> None:
     assert "error" not in row.metric
 
 
-# --- the judge ------------------------------------------------------------------------------------------------------
-
-
 def net() -> nn.Sequential:
     torch.manual_seed(0)
     layers = [nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten()]
@@ -151,9 +148,6 @@ def test_weights_that_changed_in_place_are_wrong() -> None:
     small = cut({"0": [1, 4]})
     small[6].weight.data *= 2
     assert not judged(net(), small, X).passed
-
-
-# --- the page -------------------------------------------------------------------------------------------------------
 
 
 def test_the_body_is_what_one_types() -> None:

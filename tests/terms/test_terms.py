@@ -42,7 +42,6 @@ from secateur.terms import (
     unify,
 )
 
-# --- the law: programs on arrays of labels --------------------------------------------------------------------------
 #
 # A program runs at the same time on arrays, whose elements are labels that no two leaves share, and on terms. Then
 # units are dropped and it runs again on the pruned leaves, its sizes read from the terms. Whatever it makes must be
@@ -90,8 +89,6 @@ class Program:
             for i, made in zip(places, run(values, counts), strict=True):
                 values[i] = made
         return values
-
-    # --- what a program can do ---
 
     def reshape(self, i: int, shape: Sequence[int]) -> None:
         dims = reshape(self.dims[i], shape)
@@ -318,9 +315,6 @@ def test_the_checker_catches_choices_that_nobody_settled(careful: bool, monkeypa
     assert careful == (broken_laws(program, choices) == [])
 
 
-# --- building and reading -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("build", "sizes", "kind"),
     [
@@ -356,9 +350,6 @@ def test_find_reads_through_chains_of_bindings() -> None:
     unify(chain[-1], product([Axis(2), Axis(3)]))
     assert [part.n for part in late.parts] == [6, 2]  # type: ignore[union-attr]
     assert [axis.n for axis in axes(late)] == [2, 3, 2]
-
-
-# --- unification ----------------------------------------------------------------------------------------------------
 
 
 def concat(*sizes: int) -> Term:
@@ -418,9 +409,6 @@ def test_binding_carries_every_mark(sizes: list[int]) -> None:
     assert {axis.least for axis in axes(parts[2])} == {2}
 
 
-# --- marks ----------------------------------------------------------------------------------------------------------
-
-
 def test_the_first_reason_to_freeze_is_kept_and_the_second_never_made() -> None:
     axis = Axis(3)
     freeze(axis, "first")
@@ -456,9 +444,6 @@ def test_least_only_grows_and_never_beyond_the_size(asked: list[int], expected: 
     for count in asked:
         keep_at_least(axis, count)
     assert axis.least == expected
-
-
-# --- own choices ----------------------------------------------------------------------------------------------------
 
 
 def heads(h: int = 3, d: int = 4) -> tuple[Axis, PerUnit]:
@@ -554,9 +539,6 @@ def test_collapse_reaches_every_part() -> None:
     assert (d.outer, e.outer) == (None, None)
 
 
-# --- cut, factor, reshape -------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("term", "offsets", "expected"),
     [
@@ -636,9 +618,6 @@ def test_a_reshape_that_does_not_fit_freezes_old_and_new() -> None:
     assert {axis.frozen for dim in [*old, *new] for axis in axes(dim)} == {"no way"}
 
 
-# --- evaluation -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("term", "kept", "expected"),
     [
@@ -687,9 +666,6 @@ def test_unifying_equal_shapes_ends_and_makes_them_one(shape: list[int], data: s
     unify(*terms_, why="no refinement")
     frozen = {axis.frozen for term in terms_ for axis in axes(term)}
     assert same(*terms_) or frozen - {None} == {"no refinement"}
-
-
-# --- cases ----------------------------------------------------------------------------------------------------------
 
 
 def fused() -> tuple[Axis, list[Term]]:

@@ -47,9 +47,6 @@ def widths(model: nn.Module, inputs: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(p.shape) for name, p in model.named_parameters()}
 
 
-# --- what remains is of the original ---
-
-
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("target", ["macs=0.4", "params=0.4", "memory=0.7", "channels=0.3"])
 def test_each_stage_meets_its_share_of_the_original(schedule: str, target: str) -> None:
@@ -174,9 +171,6 @@ def test_a_schedule_that_is_composed_for_the_end_asked_for() -> None:
     assert [stage.target for stage in stages][2:4] == [("macs=0.6",), ("macs=0.3889",)]
 
 
-# --- how a loop ends ---
-
-
 def scripted(*values: float) -> Callable[[nn.Module], float]:
     told = iter(values)
     return lambda model: next(told)
@@ -279,9 +273,6 @@ def test_it_prints() -> None:
     ]
 
 
-# --- all or nothing ---
-
-
 def test_models_before_stay_whole() -> None:
     net = mlp(32)
     before = {name: (id(p), p._version, p.shape) for name, p in net.named_parameters()}
@@ -312,9 +303,6 @@ def test_recovery_and_importance_read_the_data_of_each_stage() -> None:
     options: dict[str, Any] = {"importance": "taylor", "data": data, "loss": nn.functional.cross_entropy}
     stages = list(iterate(mlp(32), X, "macs=0.3", steps=2, recover="lsq", **options))
     assert [len(stage.plan.recovery) for stage in stages] == [1, 1]
-
-
-# --- what is refused ---
 
 
 @pytest.mark.parametrize(
@@ -398,9 +386,6 @@ def test_macs_of_another_call_are_no_yardstick() -> None:
     with pytest.raises(TargetError, match=r"inputs of another size[^:]*\n  MACs on those inputs   96\n.*inputs   288"):
         iterate(half, torch.zeros(3, 4), "macs=0.2")
     assert len(list(iterate(half, torch.zeros(3, 4), "params=0.2"))) == 1
-
-
-# --- what follows ---
 
 
 def trained(model: nn.Module, optimizer: torch.optim.Optimizer, seed: int, steps: int = 3) -> None:

@@ -60,9 +60,6 @@ def by_autograd(penalty: Penalty, net: nn.Module) -> dict[str, Tensor | None]:
     return dict(zip(parameters, found, strict=True))
 
 
-# --- laws, over all penalties and all nets ---
-
-
 @pytest.mark.parametrize("name", MAKE)
 @pytest.mark.parametrize("net_name", NETS)
 def test_the_hook_adds_what_autograd_finds(name: str, net_name: str) -> None:
@@ -151,9 +148,6 @@ def test_low_precision(name: str, dtype: torch.dtype) -> None:
     for name, gradient in gradients(net).items():
         if gradient is not None:
             torch.testing.assert_close(gradient.float(), wanted[name], rtol=0.05, atol=0.01)
-
-
-# --- each one ---
 
 
 @pytest.mark.parametrize("name", ["plain_cnn", "residual", "gated", "grouped_queries", "attention", "depthwise"])
@@ -291,9 +285,6 @@ def test_selections_restrict_the_axes() -> None:
             continue
         GroupLasso(traced(net), 0.1, select=select).add_gradients_()
         assert {name: net.get_parameter(name).grad is not None for name in names} == names
-
-
-# --- hooks ---
 
 
 def test_a_handle_removes_the_hook() -> None:
@@ -448,9 +439,6 @@ def test_state_goes_on() -> None:
     assert [part.steps for part in again.parts] == [part.steps for part in first.parts] == [7, 7]
 
 
-# --- history ---
-
-
 def test_history_sums_what_scales_a_unit(tmp_path: Path) -> None:
     net = cnn()
     history = ScaleHistory(traced(net))
@@ -531,9 +519,6 @@ def test_what_history_refuses(tmp_path: Path) -> None:
         history.plot(tmp_path / "scales.png")
     with pytest.raises(InputError, match="no norm scales any of these axes"):
         ScaleHistory(secateur.trace(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2)), torch.zeros(1, 4)))
-
-
-# --- what is refused ---
 
 
 def linear() -> Graph:

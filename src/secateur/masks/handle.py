@@ -57,24 +57,20 @@ def mask(
     Args:
         model: The model. It is changed in place.
         sparsity: The share of the masked weights that is ZERO. Default: 0.9, or the share that the pattern dictates.
-        scope: Which weights compete: those of the whole network ("global"), of each layer ("layer"), or of each output
-            ("output").
+        scope: Which weights compete: those of the whole network ("global"), of each "layer", or of each "output".
         criterion: "magnitude", "random", "wanda" (reads `data`), "taylor" or "snip" (read `data` and `loss`), or a
             function (name, weight) -> scores of the weight's shape. The lowest scores become zero.
-        pattern: "unstructured"; "2:4", two of four consecutive inputs stay; "4x1", blocks of four consecutive outputs
-            at one input position.
+        pattern: "unstructured"; "2:4", two of four consecutive inputs stay; "4x1", blocks of four outputs of one input.
         protect: Modules or parameters to leave unmasked, as names or globs.
         only: Modules or parameters to mask, as names or globs. Default: all.
-        data: Calibration data, batches of (inputs, targets).
-        loss: A function (output, targets) -> scalar.
+        data, loss: Calibration data, batches of (inputs, targets), and a function (output, targets) -> scalar.
         seed: Seed of "random" and of the calibration run.
 
     Returns:
         The handle on the masks. Weights that do not divide into the pattern are in its `left_out`.
 
     Raises:
-        InputError: A word or name is unknown, a weight is already computed from other parameters, or a weight named in
-            `only` does not divide into the pattern.
+        InputError: A word or name is unknown, or a weight is computed from others or does not divide into the pattern.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))

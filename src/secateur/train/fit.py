@@ -39,8 +39,7 @@ def fit(
 ) -> History:
     """Train `model` in place; the same seed results in the same weights.
 
-    Parameters that do not require gradients do not change. Afterwards gradients are None; the modes of modules and the
-    global random state are as before.
+    Frozen parameters, the modes of modules and the global random state do not change; gradients are None afterwards.
 
     Args:
         model: The model to train.
@@ -48,10 +47,8 @@ def fit(
             `epoch(number)`, that method returns the batches of each epoch.
         epochs: The number of passes through `batches`.
         options: Optimizer, loss, precision and the like. Default: None, `TrainOptions()`.
-        optimizer: Your own optimizer; its learning rates are the highest rates of the schedule in `options`. Default:
-            None, the optimizer that `options` name.
-        penalties: Penalties whose gradients are added after each backward pass; see `secateur.train.penalties`.
-            Default: ().
+        optimizer: Your own, with the highest rates of the schedule. Default: None, the one that `options` name.
+        penalties: Added to the gradients of each backward pass; see `secateur.train.penalties`. Default: ().
         teacher: A model to distill from, or `Distillation(model, ...)`. Default: None.
         checkpoint: A `Checkpointing`; after an interruption the same call resumes from its folder, and ends with the
             same weights. Default: None.

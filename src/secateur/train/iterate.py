@@ -100,13 +100,11 @@ def iterate(
         model: A trained model.
         example_inputs: The inputs that the model is called with; see `secateur.trace`.
         target: What remains at the end; see `secateur.plan`.
-        schedule: A name in `secateur.train.schedules.SCHEDULES`, or a function (end, steps) -> schedule. Default:
-            "linear".
+        schedule: A name in `secateur.train.schedules.SCHEDULES`, or (end, steps) -> schedule. Default: "linear".
         steps: The number of stages. Default: 1.
         carry: Optimizers, learning rate schedulers, averaged models and the like that follow to the parameters of each
             new stage, and stay with the newest; see `secateur.transplant`. Default: ().
-        start: The number of stages that are done: `iterate(half_cut, ..., start=k)` continues with stage k + 1.
-            Default: 0.
+        start: The stages that are done: `iterate(half_cut, ..., start=k)` continues with stage k + 1. Default: 0.
         importance, scope, data, loss, recover, calls, outputs, uniform, seed: How each stage is cut, with the defaults
             of `secateur.prune`; `data` is read again in each stage.
         select: Limits; see `secateur.plan`. Default: None.

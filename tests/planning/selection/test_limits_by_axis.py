@@ -230,9 +230,6 @@ def test_contradictions_between_what_is_tied(rules: Any, message: str) -> None:
         counts("attention", rules)
 
 
-# --- the law of `together` ------------------------------------------------------------------------------------------
-
-
 def far_apart(graph: Graph, kept: dict[str, int]) -> list[str]:
     """Groups that no common share explains: each keeps whole steps, rounded down."""
     low, high = 0.0, 1.0

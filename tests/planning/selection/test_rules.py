@@ -91,9 +91,6 @@ def test_every_form_of_condition_has_a_rule_that_uses_it() -> None:
     assert used == {*FORMS, "name"}
 
 
-# --- Select.of ------------------------------------------------------------------------------------------------------
-
-
 def test_rules_alone_or_beside_the_general_words() -> None:
     text, mapping = "conv1: keep=0.5", {"match": "conv1", "keep": 0.5}
     rules = [

@@ -18,9 +18,6 @@ def counts(name: str, select: Select, target: str | None = EVERYTHING, **options
     return {axis: plan.axes[axis].kept_count for axis in NETS[name].axes}
 
 
-# --- floors: caps are kept (defect 6) -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("floor", "expected"),
     [
@@ -49,9 +46,6 @@ def test_a_squeezed_axis_keeps_two(least: float) -> None:
     assert counts("squeezed", Select(floor=least))["b"] == 2
 
 
-# --- alignment ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("align", "target", "expected"),
     [
@@ -64,9 +58,6 @@ def test_a_squeezed_axis_keeps_two(least: float) -> None:
 )
 def test_align_never_rounds_to_nothing(align: int, target: str, expected: dict[str, int]) -> None:
     assert counts("plain_cnn", Select(align=align), target) == expected
-
-
-# --- exact widths ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -106,9 +97,6 @@ def test_widths_that_cannot_be(name: str, widths: dict[str, Any], message: str) 
         counts(name, Select(widths=widths), None)
 
 
-# --- protection -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("protect", "kept"),
     [
@@ -144,9 +132,6 @@ def test_a_shared_tensor_is_protected_under_every_name(pattern: str) -> None:
 def test_protecting_nothing_is_a_mistake(pattern: str, near: str) -> None:
     with pytest.raises(InputError, match=f"protect names '{re.escape(pattern)}', which matches no parameter{near}"):
         counts("plain_cnn", Select(protect=[pattern]))
-
-
-# --- arguments ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,6 @@ def planned(name: str, target: str, select: Select, scope: str) -> Plan | None:
         return secateur.plan(graph_of(name), target, select=select, scope=scope)
 
 
-# --- the law: met from below, as closely as the steps allow ---------------------------------------------------------
-
-
 def fits(graph: Graph, counts: np.ndarray, target: str) -> bool:
     limits, cost = Limits.of(graph, parse_targets(target)), graph.cost
     return all(getattr(cost, kind)(counts) <= limit for kind, limit in limits.costs.items())
@@ -79,9 +76,6 @@ def test_the_checker_notices_a_unit_too_few_or_too_many(target: str) -> None:
     assert not fits(graph, counts + 1, target)
 
 
-# --- limits ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("target", "limits"),
     [
@@ -93,9 +87,6 @@ def test_the_checker_notices_a_unit_too_few_or_too_many(target: str) -> None:
 )
 def test_the_strictest_target_of_a_kind_counts(target: str, limits: Limits) -> None:
     assert Limits.of(graph_of("plain_cnn"), parse_targets(target)) == limits
-
-
-# --- out of reach ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["macs", "params"])

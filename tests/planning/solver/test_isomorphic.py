@@ -30,9 +30,6 @@ def bundles_of(graph: Graph, select: Select) -> list[Bundle]:
     return bundled(graph, rungs, wishes, worth(graph, relative=False))
 
 
-# --- each class keeps its share up to a step ------------------------------------------------------------------------
-
-
 def shares(bundles: list[Bundle], mine: np.ndarray, chosen: np.ndarray) -> tuple[float, float]:
     """What share of the free units of a class has gone on these rungs, and what share its greatest step takes."""
     free = [(b, r) for b, r, is_mine in zip(bundles, chosen, mine, strict=True) if is_mine and b.price]
@@ -65,9 +62,6 @@ def test_what_went_before_the_start_counts() -> None:
     ahead = key[np.arange(len(key)) >= (rungs.first + start)[rungs.owner]]
     total = sum(bundle.steps[0] for bundle in bundles)
     assert sorted(ahead.tolist()) == pytest.approx([(start.sum() + 1 + i) / total for i in range(len(ahead))])
-
-
-# --- networks -------------------------------------------------------------------------------------------------------
 
 
 class Residual(nn.Module):
@@ -162,9 +156,6 @@ def test_one_class_is_a_ranking_of_all_units(count: int) -> None:
     plan = secateur.plan(graph, target, importance=scores, scope="isomorphic", select=Select(floor=0))
     kept = {name: axis.kept or () for name, axis in plan.axes.items()}
     assert {(name, u) for name, units in kept.items() for u in range(20) if u not in units} == lowest
-
-
-# --- classes --------------------------------------------------------------------------------------------------------
 
 
 def test_depth_and_width_make_no_difference() -> None:

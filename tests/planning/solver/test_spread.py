@@ -58,9 +58,6 @@ def sized(graph: Graph, axes: tuple[int, ...], plan: secateur.Plan | None = None
     return math.prod(counts)
 
 
-# --- laws -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", CUT)
 def test_no_width_keeps_more_than_its_share_and_none_could_keep_more(name: str) -> None:
     graph = graph_of(name)
@@ -98,9 +95,6 @@ def test_every_product_keeps_its_floor(name: str, floor: float) -> None:
         for width in products(graph) if plan is not None else ():
             units = sized(graph, width.axes)
             assert sized(graph, width.axes, plan) >= min(units, floor * units if floor <= 1 else floor)
-
-
-# --- the kinds ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -176,9 +170,6 @@ def test_a_floor_is_one_of_the_width(floor: float, least: int) -> None:
 def test_a_floor_of_some_factors_is_about_those_alone() -> None:
     found = heads("kind=head: floor=3", share=0.01)
     assert found["q[0] head"] >= 3
-
-
-# --- real models ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
