@@ -1,1 +1,1 @@
-"""What is left of a trained model's accuracy after a cut: ours and Torch-Pruning's, on real data."""
+"""Accuracy of trained models after a cut by secateur and by Torch-Pruning, on real data."""

@@ -1,7 +1,7 @@
-"""CIFAR-10 (JPEG q75) with the given ResNet-20 and ResNet-56.
+"""CIFAR-10 (JPEG q75) with trained ResNet-20 and ResNet-56.
 
-The images went through JPEG, which costs several points: nothing here is to be set beside published CIFAR-10 figures.
-Images are sorted by class in the file, so every subset is drawn class by class.
+JPEG compression costs several points, so figures are not comparable with published CIFAR-10 figures. Images are sorted
+by class in the file, so every subset is drawn class by class.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ class Split:
         return Split(self.pixels[where], self.labels[where])
 
     def images(self, where: Tensor | slice = slice(None)) -> Tensor:
-        """Normalised as the weights expect it."""
+        """Return the images, normalised as the weights expect them."""
         return normalised(self.pixels[where])
 
 
 def normalised(pixels: Tensor) -> Tensor:
-    """(n, 3, h, w) uint8 -> float, less the mean, by the standard deviation of ImageNet"""
+    """Normalise (n, 3, h, w) uint8 to float by the mean and standard deviation of ImageNet."""
     return ((pixels.float() / 255 - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1)).contiguous()
 
 
 @lru_cache(maxsize=1)
 def splits() -> tuple[Split, Split]:
-    """The 50,000 training and the 10,000 test images."""
+    """Return the 50,000 training and the 10,000 test images."""
     z = np.load(DATA / "cifar10_jpeg.npz")
     pixels = torch.from_numpy(np.load(CACHE) if CACHE.exists() else _decoded(z))
     everything = Split(pixels.permute(0, 3, 1, 2), torch.from_numpy(z["label"].astype(np.int64)))
@@ -74,7 +74,7 @@ def _decoded(z: np.lib.npyio.NpzFile) -> np.ndarray:
 
 
 def stratified(labels: Tensor, count: int, seed: int) -> Tensor:
-    """Positions of `count` examples, as many of each class as of any other (give or take one), shuffled."""
+    """Return shuffled positions of `count` examples, with equal numbers of each class up to one."""
     rng = torch.Generator().manual_seed(seed)
     classes = torch.unique(labels).tolist()
     extra = torch.randperm(len(classes), generator=rng)[: count % len(classes)].tolist()
@@ -88,14 +88,14 @@ def stratified(labels: Tensor, count: int, seed: int) -> Tensor:
 
 
 def trained(name: str) -> nn.Module:
-    """The given network in evaluation mode."""
+    """Return the trained network in evaluation mode."""
     model = ResNet(BLOCKS[name])
     model.load_state_dict(load_file(DATA / f"{name}_cifar10jpeg.safetensors"))
     return model.eval()
 
 
 def accuracy(model: nn.Module, test: Split, batch: int = 500) -> float:
-    """Share of images whose largest logit is that of their class."""
+    """Return the share of images whose largest logit is that of their class."""
     model.eval()
     right = 0
     with torch.no_grad():
@@ -106,7 +106,7 @@ def accuracy(model: nn.Module, test: Split, batch: int = 500) -> float:
 
 
 def task(name: str, seed: int, *, full: bool = False) -> Task:
-    """1,024 calibration images by seed; the fixed 2,000 test images, or (`full`) all 10,000."""
+    """Return the task: 1,024 calibration images by seed; a fixed set of 2,000 test images, or all 10,000 (`full`)."""
     train, test = splits()
     chosen = train[stratified(train.labels, CALIBRATION, seed)]
     seen = test if full else test[stratified(test.labels, SUBSET, SUBSET_SEED)]

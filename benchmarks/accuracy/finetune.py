@@ -1,4 +1,4 @@
-"""The same short training for both sides, and Scratch: the same architecture from new weights, for the same cost."""
+"""The same short training for both sides, and Scratch: the same architecture from new weights, at the same cost."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .task import Task, norms_reestimated
 
 STEPS, BATCH, MOMENTUM, DECAY = 200, 128, 0.9, 5e-4
 RATE, SCRATCH_RATE = 0.02, 0.1
-"""Of the first step, falling to zero as a cosine; new weights bear and need more."""
+"""Learning rates of the first step, which fall to zero as a cosine; new weights need a higher one."""
 
 OURS = ("obs + lsq", "taylor + lsq")
 THEIRS = ("l2 local", "l2 global", "lamp global", "taylor local", "taylor global", "taylor isomorphic")
 SCRATCH = "l2 local"
-"""The architecture that Scratch takes."""
+"""The setting whose architecture Scratch uses."""
 
 
 def trained(model: nn.Module, train: cifar.Split, seed: int, rate: float = RATE, steps: int = STEPS) -> nn.Module:
-    """A trained copy: SGD with Nesterov's momentum, crops of images padded by four pixels, flips."""
+    """Return a trained copy: SGD with Nesterov momentum, crops of images padded by four pixels, flips."""
     model = copy.deepcopy(model).train()
     rng = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(train.labels), generator=rng)[: steps * BATCH].split(BATCH)
@@ -42,7 +42,7 @@ def trained(model: nn.Module, train: cifar.Split, seed: int, rate: float = RATE,
 
 
 def augmented(pixels: Tensor, rng: torch.Generator) -> Tensor:
-    """(b, 3, h, w) uint8, each flipped half the time and moved by up to four pixels, normalised."""
+    """Flip each image of (b, 3, h, w) uint8 with probability 0.5, shift it by up to four pixels, and normalise it."""
     count, _, height, width = pixels.shape
     padded = F.pad(pixels, (4, 4, 4, 4))
     top, left = torch.randint(9, (2, count), generator=rng).tolist()
@@ -52,7 +52,7 @@ def augmented(pixels: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def renewed(model: nn.Module, seed: int) -> nn.Module:
-    """A copy with the initial weights of its layers."""
+    """Return a copy with newly initialised weights."""
     torch.manual_seed(seed)
     model = copy.deepcopy(model)
     for module in model.modules():
@@ -64,7 +64,7 @@ def renewed(model: nn.Module, seed: int) -> nn.Module:
 
 
 def rows(side: str, sought: Sought, name: str, seed: int, *, full: bool, quick: bool) -> Iterator[Row]:
-    """Cut and recover, or re-estimate norms, then train. Scratch comes with theirs."""
+    """Yield rows: cut and recover, or re-estimate norms, then train. Scratch is measured with theirs."""
     task, train = cifar.task(name, seed, full=full), cifar.splits()[0]
     steps = 10 if quick else STEPS
     for setting, source in _settings(side, sought.names):

@@ -1,4 +1,4 @@
-"""Both sides over their settings, one row of figures for each, as they come."""
+"""Measure both sides over their settings, and yield one row of figures for each."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .results import Row
 from .task import Task, has_norms, norms_reestimated
 
 THEIRS = ("raw", "norms")
-"""What is made of the incumbent's models."""
+"""The recoveries of Torch-Pruning's models."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """What to measure: all that a side has, where nothing is named. seen: rows that are left out."""
+    """What to measure; empty lists mean all that a side has. seen: whether to skip a row."""
 
     shares: Sequence[float]
     names: Sequence[str] = ()
@@ -30,12 +30,12 @@ class Sought:
 
 
 def dense(task: Task, images: str) -> Row:
-    """The model before any cut."""
+    """Measure the model before any cut."""
     return _head(task, "dense", "dense", 1.0, images) | {"recovery": "raw", **task.evaluate(task.model)}
 
 
 def of_ours(task: Task, sought: Sought, images: str) -> Iterator[Row]:
-    """Every criterion, scope and choice of widths at every share, with each recovery on a fresh cut."""
+    """Measure every criterion, scope and choice of widths at every share, with each recovery on a new cut."""
     recoveries = [r for r in sought.recoveries or ours.RECOVERIES if r != "norms" or has_norms(task.model)]
     settings = [
         ours.Setting(name, scope, widths)
@@ -75,7 +75,7 @@ def _recovered(ready: ours.Ready, setting: ours.Setting, head: Row, recoveries: 
 
 
 def of_theirs(task: Task, sought: Sought, images: str) -> Iterator[Row]:
-    """Every criterion, choice of widths and scope at every share, raw and with batch norms re-estimated."""
+    """Measure every criterion, choice of widths and scope at every share, raw and with batch norms re-estimated."""
     for name in sought.names or incumbent.CRITERIA:
         for widths in sought.widths or task.hints.ignored:
             heads = [
@@ -128,6 +128,6 @@ def _head(task: Task, side: str, name: str, share: float, images: str) -> Row:
 
 
 def told(error: Exception) -> str:
-    """The kind and the first line of an error."""
+    """Return the class and the first line of an error."""
     text: Any = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {text[:160]}"

@@ -44,14 +44,14 @@ class Criterion:
 
 
 def _gradients(task: Task, model: nn.Module, importance: Any) -> None:
-    """As its examples: the loss' gradient, here over all calibration batches."""
+    """Compute the gradient of the loss as in its examples, here over all calibration batches."""
     model.zero_grad()
     for inputs, targets in task.batches:
         task.loss(run(model, inputs), targets).backward()
 
 
 def _per_example(task: Task, model: nn.Module, importance: Any) -> None:
-    """As in its docstring: one gradient per example."""
+    """Compute one gradient per example, as in its docstring."""
     for inputs, targets in task.batches[:HESSIAN_BATCHES]:
         for i in range(len(targets)):
             one = {k: v[i : i + 1] for k, v in inputs.items()} if isinstance(inputs, Mapping) else inputs[i : i + 1]
@@ -61,11 +61,11 @@ def _per_example(task: Task, model: nn.Module, importance: Any) -> None:
 
 
 HESSIAN_BATCHES = 1
-"""Of the squared gradients that it is shown it keeps those of the last example, so that more would be time lost."""
+"""It keeps the squared gradients of the last example only, so more examples would change nothing."""
 
 
 def _fisher(task: Task, model: nn.Module, importance: Any) -> None:
-    """As its benchmark: a step after every backward pass with sampled labels.
+    """Step after every backward pass with sampled labels, as in its benchmark.
 
     The hooks are those of its `_prepare_model`, which in 1.6.1 itself fails on every model without attention.
     """
@@ -86,7 +86,7 @@ def _fisher(task: Task, model: nn.Module, importance: Any) -> None:
 
 
 def _activations(task: Task, model: nn.Module, importance: Any) -> None:
-    """It keeps the last forward pass, so that gets all examples."""
+    """Run all examples in one forward pass, because it keeps the last one only."""
     kinds = [inputs for inputs, _ in task.batches]
     with importance.compute_importance(model), torch.no_grad():
         run(model, _joined(kinds))
@@ -123,7 +123,7 @@ CRITERIA: dict[str, Criterion] = {
 
 
 def scores(task: Task, name: str, widths: str) -> Scores:
-    """Its scores of the units of every group of the dense model, by the group's first layer. The model is a copy."""
+    """Return its scores of the units of every group of a copy of the dense model, by the group's first layer."""
     torch.manual_seed(task.seed)
     criterion, model = CRITERIA[name], copy.deepcopy(task.model).eval()
     importance = criterion.make()
@@ -148,7 +148,7 @@ def _key(group: Any, names: Mapping[nn.Module, str]) -> str:
 
 
 def _pruner(task: Task, model: nn.Module, importance: Any, ratio: float, scope: str, widths: str) -> Any:
-    """Every hint written out: its defaults are shared between pruners and written to."""
+    """Return every hint explicitly: its defaults are mutable and shared between pruners."""
     heads = {model.get_submodule(name): count for name, count in task.hints.heads.items()}
     example: Any = task.example
     hints: dict[str, Any] = {
@@ -166,7 +166,7 @@ def _pruner(task: Task, model: nn.Module, importance: Any, ratio: float, scope: 
 
 
 def cut(task: Task, ready: Scores, scope: str, widths: str, ratio: float) -> nn.Module:
-    """A copy of the dense model without `ratio` of its units."""
+    """Return a copy of the dense model without `ratio` of its units."""
     model = copy.deepcopy(task.model).eval()
     names = {module: name for name, module in model.named_modules()}
     with warnings.catch_warnings():
@@ -179,9 +179,9 @@ def cut(task: Task, ready: Scores, scope: str, widths: str, ratio: float) -> nn.
 
 
 def fitted(task: Task, ready: Scores, scope: str, widths: str, share: float) -> tuple[nn.Module, float]:
-    """The model with the most MACs that its ratio reaches at or below `share` of dense, and that ratio.
+    """Return the model with the most MACs at or below `share` of dense that a ratio reaches, and that ratio.
 
-    Raises `ValueError` where no ratio gets there.
+    Raises `ValueError` if no ratio reaches it.
     """
     if not task.by_macs:
         return cut(task, ready, scope, widths, 1 - share), 1 - share

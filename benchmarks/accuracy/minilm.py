@@ -1,7 +1,8 @@
 """all-MiniLM-L6-v2 (BERT, 6 layers, 384 wide, 12 heads) from its wheel, without 40 % of its heads and FFN units.
 
-Measured on mails of which none was used for calibration: how alike a sentence's embedding is to the dense model's
-(cosine), and what a logistic regression on embeddings makes of spam (probe), fitted anew for each model.
+Measured on mails that were not used for calibration: the cosine similarity of embeddings to those of the dense model
+(cosine), and the accuracy of a spam classifier, a logistic regression that is fitted to the embeddings of each model
+(probe).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .texts import mails
 
 TOKENS, CALIBRATION = 32, 1024
 SIMILAR, PROBE = 128, {"subset": (500, 250), "all": (1500, 1000)}
-"""Texts for the cosine, and those to fit and to test the probe."""
+"""Numbers of texts for the cosine, to fit the probe, and to test it."""
 
 LAYERS, HEADS, UNITS = 6, 12, 1536
 
@@ -135,7 +136,7 @@ def _batches(model: nn.Module, inputs: Mapping[str, Tensor], seed: int) -> list[
 
 
 def _wanted(share: float) -> dict[str, Any]:
-    """As many heads and FFN units of each layer as Torch-Pruning leaves, which rounds what goes up."""
+    """Return the numbers of heads and FFN units per layer that Torch-Pruning leaves; it rounds the removed units up."""
     heads, units = HEADS - math.ceil((1 - share) * HEADS), math.floor(share * UNITS + 1e-9)
     rules = [
         f"encoder.* kind=head: width={heads}",
@@ -146,7 +147,7 @@ def _wanted(share: float) -> dict[str, Any]:
 
 
 def _outer() -> list[str]:
-    """What writes to the residual stream."""
+    """Return the layers that write to the residual stream."""
     ends = [f"encoder.layer.{i}.{part}.dense" for i in range(LAYERS) for part in ("attention.output", "output")]
     embedded = [f"embeddings.{part}_embeddings" for part in ("word", "position", "token_type")]
     return [*embedded, *ends]

@@ -27,7 +27,7 @@ RECOVERIES = (RAW, *STEPS)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What `secateur.prune` is told. widths: "inner" or "all"; recovery: a step's name, or "raw" for none."""
+    """Arguments of `secateur.prune`. widths: "inner" or "all"; recovery: a step's name, or "raw" for none."""
 
     criterion: str
     scope: str = "global"
@@ -49,7 +49,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A task with what every setting needs of it; `seconds` is what tracing and calibration took."""
+    """A task with the graph and statistics that the settings need; `seconds` is the time of tracing and calibration."""
 
     task: Task
     graph: Graph
@@ -82,7 +82,7 @@ class Ready:
         )
 
     def cut(self, plan: Plan, recovery: str) -> nn.Module:
-        """A fresh cut of the dense model, recovered with the calibration data."""
+        """Return a new cut of the dense model, recovered with the calibration data."""
         model, task = secateur.cut(self.task.model, plan), self.task
         if steps := _steps(recovery):
             recover_(model, self.graph, plan, task.batches, steps, statistics=self.statistics, seed=task.seed)

@@ -17,23 +17,23 @@ Row = dict[str, Any]
 
 
 def path_of(section: str) -> Path:
-    """The file of a section."""
+    """Return the file of a section."""
     return record.RESULTS / f"accuracy_{section}.json"
 
 
 def key(row: Row) -> tuple[Any, ...]:
-    """What a row is a measurement of."""
+    """Return the fields that identify the measurement of a row."""
     return tuple(row.get(name) for name in KEY)
 
 
 def read(path: Path) -> list[Row]:
-    """The last row of every measurement."""
+    """Return the last row of every measurement."""
     runs = json.loads(path.read_text()) if path.exists() else []
     return list({key(row): row for run in runs for row in run["rows"]}.values())
 
 
 def append(path: Path, row: Row) -> None:
-    """Add a row under this command and machine; an earlier row of the same measurement goes."""
+    """Add a row under this command and machine, and remove an earlier row of the same measurement."""
     head = {"command": record.command(), "machine": record.machine()}
     with _alone(path):
         runs = json.loads(path.read_text()) if path.exists() else []
@@ -49,7 +49,7 @@ def append(path: Path, row: Row) -> None:
 
 
 def _text(runs: list[Row]) -> str:
-    """JSON with a line for each row."""
+    """Return JSON with one line per row."""
     return "[\n" + ",\n".join(_run(run) for run in runs) + "\n]\n"
 
 
@@ -61,7 +61,7 @@ def _run(run: Row) -> str:
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Two sides may be measured at once."""
+    """Lock the file, since two sides may be measured at the same time."""
     with (Path(tempfile.gettempdir()) / f"secateur-{path.stem}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

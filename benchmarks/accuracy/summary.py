@@ -1,4 +1,4 @@
-"""The best settings of each side, in the mean over seeds."""
+"""The best settings of each side, by the mean over seeds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = 5
 
 
 def best(rows: list[Row]) -> str:
-    """A table: for each task, share, side and recovery the settings of the largest first measure."""
+    """Return a table of the settings with the largest first measure, by task, share, side and recovery."""
     groups: defaultdict[Any, defaultdict[Any, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if "error" not in row:

@@ -1,4 +1,4 @@
-"""A trained model, the data that both sides may look at, and what is measured of whatever comes out."""
+"""A trained model, the data that both sides may use, and the measures of a cut model."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Batch: TypeAlias = "tuple[Any, Tensor]"
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What Torch-Pruning has to be told about a model.
+    """The hints that Torch-Pruning needs for a model.
 
-    ignored: by the name of a choice of widths, the layers whose outputs it must leave alone. head_layers: the query,
+    ignored: by the name of a choice of widths, the layers whose outputs it must not prune. heads: the query,
     key and value projections with their number of heads. repair: sets the attributes that `forward` reads, given the
     cut model and the heads left in each of these layers by name.
     """
@@ -37,8 +37,8 @@ class Task:
 
     `inputs` of a batch are a tensor or a mapping of keyword arguments. evaluate: measures of a model, larger is
     better. wanted: the target of a share that remains, as arguments of `secateur.plan`. inner: its rules for inner
-    widths alone. by_macs: whether that share is one of MACs, which Torch-Pruning's ratio has to be fitted to; else it
-    is one of units, which its ratio says itself.
+    widths alone. by_macs: whether that share is one of MACs, to which Torch-Pruning's ratio is fitted; otherwise it is
+    one of units, which is its ratio.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Task:
     by_macs: bool = True
 
     def macs(self, model: nn.Module) -> int:
-        """Multiply-adds for the example, by one counter for both sides."""
+        """Return the MACs of the example, by the same counter for both sides."""
         return secateur.count(model, Call.of(self.example)).macs
 
     def left(self, model: nn.Module) -> dict[str, float]:
-        """Shares of MACs and parameters that remain."""
+        """Return the shares of MACs and parameters that remain."""
         now, dense = (secateur.count(m, Call.of(self.example)) for m in (model, self.model))
         return {"macs": now.macs / dense.macs, "params": now.params / dense.params}
 
@@ -69,12 +69,12 @@ def run(model: nn.Module, inputs: Any) -> Any:
 
 
 def has_norms(model: nn.Module) -> bool:
-    """Whether it has batch norms."""
+    """Return whether the model has batch norms."""
     return any(isinstance(m, _BatchNorm) for m in model.modules())
 
 
 def norms_reestimated(model: nn.Module, batches: Sequence[Batch]) -> nn.Module | None:
-    """A copy whose batch norms have the cumulative mean and variance of the batches; None where it has none."""
+    """Return a copy whose batch norms have the mean and variance of the batches, or None if it has no batch norms."""
     model = copy.deepcopy(model)
     if not has_norms(model):
         return None

