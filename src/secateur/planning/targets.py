@@ -90,7 +90,7 @@ def parse_targets(target: str | Sequence[str] | None) -> list[Target]:
     """Return the targets that a string or a list of strings describes; a plan must meet all of them.
 
     Args:
-        target: One target or a list; a string may hold several, separated by commas. None is no target.
+        target: One target or a list; a string may hold several, separated by commas. None stands for an empty list.
 
     Returns:
         One Target for each part, in order.

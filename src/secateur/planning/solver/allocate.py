@@ -1,7 +1,7 @@
-"""How many steps each group keeps, so that every target is met from below and as closely as the steps allow.
+"""Allocation of steps to groups, so that every target is met as closely as whole steps allow.
 
-Of all choices that meet the targets, scope "global" looks for the one that keeps the greatest sum of scores. In the
-other scopes shares go down together: of each axis, or of all axes that play the same part (`isomorphic.py`).
+Of all choices that meet the targets, scope "global" searches for the one that keeps the greatest sum of scores. In the
+other scopes the shares of all axes, or of the axes of a class (`isomorphic.py`), go down together.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SCOPES = ("global", "axis", "isomorphic")
 
 @dataclass(frozen=True)
 class Limits:
-    """Targets as counts: the most that may remain of each cost that has one, and the share of every axis."""
+    """Targets as counts: the most that may remain of each limited cost, and the share of every axis."""
 
     costs: Mapping[str, Number]
     share: float = 1.0  # from a `channels` target
@@ -43,14 +43,14 @@ class Limits:
         for target in targets:
             if target.kind == CHANNELS:
                 share = min(share, target.value)
-            elif KINDS[target.kind].cost is not None:  # depth was met before
+            elif KINDS[target.kind].cost is not None:  # depth is already met
                 limit = target.limit(_total(graph, target.kind))
                 costs[target.kind] = min(costs.get(target.kind, limit), limit)
         return Limits(costs, share)
 
 
 class Allocation:
-    """Rungs chosen for bundles of groups, and their cost."""
+    """The choice of a rung for each bundle of groups under the limits."""
 
     def __init__(self, graph: Graph, bundles: Sequence[Bundle], limits: Limits):
         self.graph, self.bundles, self.limits = graph, bundles, limits
@@ -59,7 +59,7 @@ class Allocation:
         self.budgets = Budgets(self.rungs, [Budget(self.costs[kind], limit) for kind, limit in limits.costs.items()])
 
     def solve(self, targets: Sequence[Target], scope: str) -> Counts:
-        """Units per axis. Raises `TargetError` with the smallest reachable value where the lowest rungs do not fit."""
+        """Return units per axis. Raises `TargetError`, with the least reachable value, if no rungs fit."""
         start = spread(self.graph, self.bundles, self.limits.share)
         if not len(self.budgets) or self.budgets.fit(start):
             return self.rungs.counts(start)
@@ -73,7 +73,7 @@ class Allocation:
         return walked(self.rungs, self._keys(start, scope), start, lambda chosen: bool(self.budgets.fit(chosen)))
 
     def _keys(self, start: Chosen, scope: str) -> Slopes:
-        """What orders the descents: the share that has gone, of the axis or of all that play its part."""
+        """Return the order of the descents: the share that is removed of the axis, or of its class."""
         if scope == "isomorphic":
             return keys(self.rungs, self.bundles, classes(self.graph, self.bundles), start)
         return np.concatenate([np.array(bundle.price, dtype=np.float64) for bundle in self.bundles])
@@ -95,7 +95,7 @@ class Allocation:
 
 def _total(graph: Graph, kind: str) -> Number:
     total = graph.totals[kind]
-    assert total is not None, kind  # planning has checked it
+    assert total is not None, kind  # checked in planning
     return total
 
 

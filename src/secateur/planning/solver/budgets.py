@@ -1,4 +1,4 @@
-"""Several budgets on the rungs of one set of bundles, and what can be given back when all are met."""
+"""Budgets on the rungs of a set of bundles, and the climb to higher rungs once all budgets are met."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Budget:
 
 
 class Budgets:
-    """Several budgets on the rungs of one set of bundles; costs are given as shares of their limits."""
+    """Several budgets on the rungs of one set of bundles; costs are expressed as shares of their limits."""
 
     def __init__(self, rungs: Rungs, budgets: Sequence[Budget]):
         self.rungs, self.budgets = rungs, budgets
@@ -32,27 +32,27 @@ class Budgets:
         return len(self.budgets)
 
     def excess(self, chosen: Chosen) -> Slopes:
-        """By which share each is exceeded: (..., bundles) -> (..., budgets)."""
+        """Return by which share each budget is exceeded: (..., bundles) -> (..., budgets)."""
         counts = self.rungs.counts(chosen)
         return np.stack([b.cost.many(counts) - b.limit for b in self.budgets], axis=-1) / self._limits
 
     def fit(self, chosen: Chosen) -> npt.NDArray[np.bool_]:
-        """Whether all are met: (..., bundles) -> (...)."""
+        """Return whether all budgets are met: (..., bundles) -> (...)."""
         return np.asarray((self.excess(chosen) <= 0).all(-1))
 
     def savings(self, chosen: Chosen) -> Slopes:
-        """What each descent saves of each, to first order: (budgets, descents)."""
+        """Return what each descent saves of each budget, to first order: (budgets, descents)."""
         counts = self.rungs.counts(chosen)
         return np.stack([self.rungs.savings(b.cost.slopes(counts)) for b in self.budgets]) / self._limits[:, None]
 
 
 def less(rungs: Rungs, one: Chosen, other: Chosen) -> bool:
-    """Whether one choice loses less than another, beyond rounding."""
+    """Return whether one choice loses less than another, beyond rounding."""
     return bool(rungs.loss_of(one) < rungs.loss_of(other) * (1 - 1e-9))
 
 
 def given_back(budgets: Budgets, chosen: Chosen, start: Chosen) -> Chosen:
-    """Climb where the loss undone is greatest for what it costs, until nothing fits one rung higher.
+    """Return the choice after climbing while the budgets allow, where a climb regains the most for its cost.
 
     No bundle climbs above the start.
     """

@@ -1,4 +1,4 @@
-"""Groups that keep the same share together, and fall as one."""
+"""Bundles: groups that keep the same share and move together."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ class Bundle:
 
     @staticmethod
     def of(group: int, steps: int, worth: int, ladder: Ladder) -> Bundle:
-        """A group by itself."""
+        """Return a bundle of a single group."""
         return Bundle((group,), (steps,), (worth,), tuple((level,) for level in ladder.levels), ladder.price)
 
     @property
     def loss(self) -> npt.NDArray[np.float64]:
-        """The scores that go with each descent."""
+        """The sum of scores that each descent removes."""
         return -np.diff(self.levels, axis=0) @ np.array(self.worth) * np.array(self.price, dtype=np.float64)
 
     def first(self, share: float) -> int:
-        """The highest rung on which every group is within a share of its steps, or the lowest rung."""
+        """Return the highest rung on which every group is within a share of its steps, or the lowest rung."""
         limits = [math.floor(share * steps + 1e-9) for steps in self.steps]
         within = (all(x <= limit for x, limit in zip(rung, limits, strict=True)) for rung in self.levels)
         return next((j for j, fits in enumerate(within) if fits), len(self.levels) - 1)
 
     def at(self, rung: int) -> Bundle:
-        """The same, but it stays on one rung."""
+        """Return the same bundle with one rung only."""
         return replace(self, levels=self.levels[rung : rung + 1], price=())
 
     def only(self, left: npt.NDArray[np.bool_]) -> Bundle:
-        """The same with only these of its rungs; what a longer descent costs is the mean of what it passes."""
+        """Return the same bundle with only these rungs; the price of a longer descent is the mean of those it spans."""
         places = np.flatnonzero(left)
         levels = np.array(self.levels)[places]
         lost = np.append(0.0, np.cumsum(-np.diff(self.levels, axis=0) @ np.array(self.worth) * np.array(self.price)))
@@ -58,12 +58,12 @@ class Bundle:
         return replace(self, levels=tuple(map(tuple, levels.tolist())), price=_rising(prices))
 
     def ending(self, rung: int) -> Bundle:
-        """The same, but no lower than a rung."""
+        """Return the same bundle without the rungs below `rung`."""
         return replace(self, levels=self.levels[: rung + 1], price=self.price[:rung])
 
 
 def bundled(graph: Graph, rungs: Sequence[Ladder], wishes: Wishes, worth: Sequence[int]) -> list[Bundle]:
-    """One bundle for each set of groups that go together, and for each other group."""
+    """Return a bundle for each set of groups that move together, and one for each other group."""
     bundles: list[Bundle] = []
     for groups, by in wishes.together:
         bundles.append(_joined(graph, sorted(groups), rungs, worth, by))
@@ -73,9 +73,9 @@ def bundled(graph: Graph, rungs: Sequence[Ladder], wishes: Wishes, worth: Sequen
 
 
 def _joined(graph: Graph, groups: Sequence[int], rungs: Sequence[Ladder], worth: Sequence[int], by: str) -> Bundle:
-    """Rungs at every share that one of the groups can have and all of them can follow, each rounded down.
+    """Return a bundle with rungs at every share of one group that all groups can follow, each rounded down.
 
-    What is fixed is followed exactly; where several are fixed, they may differ by the rounding.
+    Fixed sizes are kept exactly; several fixed sizes may differ by the rounding.
     """
     steps, ladders = [graph.groups[g].steps for g in groups], [rungs[g] for g in groups]
     pairs = list(zip(ladders, steps, strict=True))
@@ -94,14 +94,14 @@ def _joined(graph: Graph, groups: Sequence[int], rungs: Sequence[Ladder], worth:
 
 
 def _at(shares: np.ndarray, ladder: Ladder, steps: int) -> np.ndarray:
-    """The highest level of a ladder within each share of its steps, or its lowest."""
+    """Return the highest level of a ladder within each share of its steps, or its lowest level."""
     rising = np.array(ladder.levels[::-1])
     within = np.searchsorted(rising, np.floor(shares * steps + 1e-9), side="right") - 1
     return rising[np.maximum(within, 0)]
 
 
 def _prices(levels: np.ndarray, ladders: Sequence[Ladder], worth: Sequence[int]) -> tuple[float, ...]:
-    """Of each descent the mean price of what goes, never less than an earlier one."""
+    """Return the mean price of the steps of each descent, never less than an earlier one."""
     lost = sum(n * _lost(ladder, levels[:, i]) for i, (ladder, n) in enumerate(zip(ladders, worth, strict=True)))
     return _rising(np.diff(lost) / -np.diff(levels @ np.array(worth)))
 
@@ -111,7 +111,7 @@ def _rising(prices: np.ndarray) -> tuple[float, ...]:
 
 
 def _lost(ladder: Ladder, levels: np.ndarray) -> np.ndarray:
-    """The price of all steps from the top of a ladder down to each of these levels of it."""
+    """Return the price of all steps from the top of a ladder down to each of these levels."""
     steps = -np.diff(np.array(ladder.levels))
     total = np.append(0.0, np.cumsum(np.array(ladder.price) * steps))
     places = np.searchsorted(-np.array(ladder.levels), -levels)

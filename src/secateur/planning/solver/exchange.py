@@ -1,6 +1,6 @@
-"""Exchanges: one bundle goes to another rung, a second one as high as then fits, by exact costs.
+"""Exchanges: one bundle moves to another rung, and a second one as high as then fits, by exact costs.
 
-Every pair of bundles is looked at, so this is for networks with few of them.
+Every pair of bundles is tried, so this is for networks with few bundles.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import numpy as np
 from secateur.planning.solver.budgets import Budgets, given_back, less
 from secateur.planning.solver.rungs import Chosen
 
-MOST = 10_000  # pairs that are looked at in a round
+MOST = 10_000  # pairs that are tried in a round
 
 
 def within_reach(budgets: Budgets, start: Chosen) -> bool:
-    """Whether there are few enough pairs to look at."""
+    """Return whether there are few enough pairs to try."""
     span = budgets.rungs.height - start
     jumps = 2 * np.log2(np.maximum(span, 1)) + 2
     return 0 < float(jumps[span > 0].sum()) * int((span > 0).sum()) <= MOST
 
 
 def exchanged(budgets: Budgets, chosen: Chosen, start: Chosen) -> Chosen:
-    """The best exchange, given back what fits, and again, until none loses less."""
+    """Return the choice after the best exchanges, each followed by climbing, until none reduces the loss."""
     while within_reach(budgets, start):
         pairs = _fitted(budgets, *_pairs(chosen, start, budgets.rungs.height), start)
         if not len(pairs):
@@ -34,7 +34,7 @@ def exchanged(budgets: Budgets, chosen: Chosen, start: Chosen) -> Chosen:
 
 
 def _pairs(chosen: Chosen, start: Chosen, height: Chosen) -> tuple[Chosen, Chosen]:
-    """Choices with one bundle elsewhere, each once for every other bundle that can move, and which that is."""
+    """Return choices with one bundle moved, once for every other movable bundle, and the index of that other bundle."""
     movable = np.flatnonzero(height > start)
     jumps = [(b, rung) for b in movable for rung in _rungs(int(chosen[b]), int(start[b]), int(height[b]))]
     bundles, rungs = np.array(jumps, dtype=np.intp).reshape(-1, 2).T
@@ -45,14 +45,14 @@ def _pairs(chosen: Chosen, start: Chosen, height: Chosen) -> tuple[Chosen, Chose
 
 
 def _rungs(here: int, top: int, bottom: int) -> list[int]:
-    """Both ends, and what is 1, 2, 4, ... rungs away."""
+    """Return both ends and the rungs 1, 2, 4, ... away."""
     far = [2**i for i in range((bottom - top).bit_length())]
     found = {top, bottom, *(here + d for d in far), *(here - d for d in far)} - {here}
     return sorted(rung for rung in found if top <= rung <= bottom)
 
 
 def _fitted(budgets: Budgets, pairs: Chosen, other: Chosen, start: Chosen) -> Chosen:
-    """Of choices that can be made to fit by lowering the other bundle, those with it as high as fits."""
+    """Return the choices that fit after lowering the other bundle, with that bundle as high as possible."""
     height, rows = budgets.rungs.height, np.arange(len(pairs))
     pairs[rows, other] = height[other]
     can = budgets.fit(pairs)

@@ -1,4 +1,4 @@
-"""Floors under widths that several axes make up: no axis of a product has one of its own, the product has."""
+"""Floors of widths that are products of several axes: the floor applies to the product, not to each axis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from secateur.planning.solver.bundles import Bundle
 from secateur.planning.solver.rungs import Chosen
 from secateur.planning.targets import Target
 
-MOST = 4096  # choices that are looked at for bundles that meet
+MOST = 4096  # choices that are tried for bundles with a common width
 
 
 def solved_above(
@@ -27,9 +27,9 @@ def solved_above(
     targets: Sequence[Target],
     scope: str,
 ) -> Counts:
-    """Solve; where a product falls below its floor its factors end higher, and again.
+    """Return counts that meet targets and floors: factors of a product below its floor are limited to higher rungs.
 
-    Where that leads nowhere, they end where the floors cost least.
+    If that makes a target unreachable, the factors are limited where the floors cost least.
     """
     all_of_them = Allocation(graph, bundles, limits)
     try:
@@ -47,9 +47,9 @@ def solved_above(
 
 
 def _lifted(graph: Graph, bundles: Sequence[Bundle], counts: Counts, floors: Sequence[Floor]) -> list[Bundle] | None:
-    """Bundles that end where a product that these counts leave below its floor reaches it; None where none can rise.
+    """Return bundles limited so that products below their floors reach them; None if no bundle changes.
 
-    Rung by rung that factor climbs of which the least share is left.
+    Rung by rung, the factor with the least remaining share climbs.
     """
     lower, place = list(bundles), {g: (b, i) for b, bundle in enumerate(bundles) for i, g in enumerate(bundle.groups)}
     steps = [graph.groups[axis.group].steps for axis in graph.axes]
@@ -70,7 +70,7 @@ def _lifted(graph: Graph, bundles: Sequence[Bundle], counts: Counts, floors: Seq
 def _climb(
     graph: Graph, bundles: Sequence[Bundle], floor: Floor, factors: dict[int, tuple[int, int]], rungs: dict[int, int]
 ) -> None:
-    """Lower the numbers of `rungs` until the product is as large as its floor."""
+    """Climb, by decreasing the numbers in `rungs`, until the product is at least its floor."""
 
     def count(i: int) -> int:
         b, at = factors[i]
@@ -82,7 +82,7 @@ def _climb(
 
 
 def _lowest(allocation: Allocation, floors: Sequence[Floor]) -> list[Bundle] | None:
-    """Bundles that end where their products reach the floors at the least cost; None where all of them do anyway."""
+    """Return bundles limited so that products reach their floors at the least cost; None if all do already."""
     graph, bundles, rungs = allocation.graph, allocation.bundles, allocation.rungs
     counts, chosen = rungs.counts(rungs.height), rungs.height.copy()
     broken = [floor for floor in floors if math.prod(int(counts[i]) for i in floor.axes) < floor.least]
@@ -99,7 +99,7 @@ def _lowest(allocation: Allocation, floors: Sequence[Floor]) -> list[Bundle] | N
 
 
 def _joined(sets: Sequence[set[int]]) -> list[tuple[int, ...]]:
-    """Sets that meet, as one each."""
+    """Return the sets with those that overlap merged."""
     joined: list[set[int]] = []
     for one in sets:
         meeting = [other for other in joined if other & one]
@@ -108,7 +108,7 @@ def _joined(sets: Sequence[set[int]]) -> list[tuple[int, ...]]:
 
 
 def _choices(heights: Chosen) -> np.ndarray:
-    """Rungs for several bundles: all there are, or evenly chosen ones where they are many."""
+    """Return combinations of rungs of several bundles: all of them, or an even selection if there are many."""
     each = max(2, int(MOST ** (1 / len(heights))))
     taken = [np.unique(np.linspace(0, height, min(height + 1, each)).round().astype(np.intp)) for height in heights]
     return np.stack(np.meshgrid(*taken, indexing="ij"), -1).reshape(-1, len(heights))

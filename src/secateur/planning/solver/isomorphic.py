@@ -1,16 +1,16 @@
-"""Scope "isomorphic": units compete only with those of axes that play the same part, and every class keeps one share.
+"""Scope "isomorphic": units compete only within a class of axes with the same role; every class keeps the same share.
 
-Scores of unlike parts of a network (the channels of a residual stream, those between two convolutions, heads, the
-hidden units of an MLP) are on unlike scales, so a ranking across them empties whichever scale is the lower. Here they
-are ranked class by class instead. Two groups of tied axes are of one class where their axes have the same signatures,
-which say what kind of units these are, whether they are chosen anew for every outer unit, and in which places they
-occur: as what (output, input, scale, shift, statistic) in which dimension of a tensor of which own name and rank, and
-whether in one such place or in several. How many there are beyond one, how wide they are and at which depth they lie
-makes no difference: a residual stream that four blocks write to is of the class of one that nine do. Groups that go
-together by a rule are of one class with those that go together with the same parts.
+Scores of different parts of a network (the channels of a residual stream, those between two convolutions, heads, the
+hidden units of an MLP) are on different scales, so a ranking across them removes most of the part with the lower scale.
+Here units are ranked within each class. Two groups of tied axes are of one class if their axes have the same
+signatures. A signature holds the kind of the units, whether they are chosen separately for every outer unit, and the
+places where they occur: the role (output, input, scale, shift, statistic), the dimension, the last name and rank of the
+tensor, and whether there is one such place or several. The exact number of places, the width and the depth make no
+difference: a residual stream that four blocks write to is in the class of one that nine blocks write to. Bundles of
+groups are of one class if their groups have the same signatures.
 
-Source: Fang et al., "Isomorphic Pruning for Vision Models", ECCV 2024; there a class is an isomorphic sub-graph of
-layers, counts of layers included.
+Reference: Fang et al., "Isomorphic Pruning for Vision Models", ECCV 2024. There, a class is an isomorphic sub-graph of
+layers, and the number of layers counts.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ SEVERAL = 2
 
 
 def classes(graph: Graph, bundles: Sequence[Bundle]) -> Chosen:
-    """The number of the class of each bundle."""
+    """Return the number of the class of each bundle."""
     known: dict[Hashable, int] = {}
     return np.array([known.setdefault(_of_bundle(graph, bundle), len(known)) for bundle in bundles], dtype=np.intp)
 
 
 def keys(rungs: Rungs, bundles: Sequence[Bundle], classes: Chosen, start: Chosen) -> Slopes:
-    """For each descent below the start, the share of its class that has gone when it is made; lowest scores go first.
+    """Return for each descent below the start the share of its class that is removed with it, lowest scores first.
 
-    Shares are of all units that are free to go. Descents above the start, which are made already, have no say.
+    Shares are of all units that can be removed. Descents above the start are already taken and keep the value 0.
     """
     found = np.zeros(len(rungs.loss))
     prices, units = (np.concatenate(parts) for parts in zip(*map(_descents, bundles), strict=True))
@@ -55,7 +55,7 @@ def keys(rungs: Rungs, bundles: Sequence[Bundle], classes: Chosen, start: Chosen
 
 
 def signature(graph: Graph, axis: PrunableAxis) -> Hashable:
-    """The part that an axis plays, whatever its width and depth."""
+    """Return the role of an axis, independent of its width and depth."""
     places = Counter(
         (use.role, use.name.rpartition(".")[2], len(graph.sites[use.name].dims), use.dim) for use in axis.sites
     )
@@ -67,13 +67,13 @@ def _of_bundle(graph: Graph, bundle: Bundle) -> Hashable:
 
 
 def _descents(bundle: Bundle) -> tuple[Slopes, Slopes]:
-    """Prices of the descents of a bundle, and the units that go with each."""
+    """Return the prices of the descents of a bundle, and the units that each removes."""
     falls = -np.diff(np.array(bundle.levels, dtype=np.float64), axis=0)
     return np.array(bundle.price, dtype=np.float64), falls @ np.array(bundle.worth, dtype=np.float64)
 
 
 def _gone(bundle: Bundle, rung: int) -> int:
-    """Units that a rung is short of, where there is a choice."""
+    """Return the units that are removed at a rung; 0 for a bundle with one rung."""
     short = zip(bundle.steps, bundle.levels[rung], bundle.worth, strict=True)
     return sum((steps - level) * worth for steps, level, worth in short) if bundle.price else 0
 

@@ -1,16 +1,17 @@
-"""Which rungs lose the least score while every budget is met: a knapsack whose costs are products of choices.
+"""The choice of rungs that loses the least score in all budgets: a knapsack whose costs are products of choices.
 
-What a descent saves depends on where the others stand, so no order of the descents is right for good. Four moves, all
-deterministic (ties fall to the lower index):
+The saving of a descent depends on the rungs of the other bundles, so there is no fixed order of descents. The search
+has four moves, all deterministic (ties go to the lower index):
 
-1. *Step*: with what every descent saves here (the slopes of the costs), solve the linear problem within reach: a
-   descent is taken where it loses less than it saves, each budget weighed by a multiplier, the least that meets it. The
-   budgets tighten over several steps, so that early choices are seen anew as the costs change.
-2. *Mend*: what the slopes promised and the costs did not keep is descended further, nothing climbs.
-3. *Give back*: climb where the loss undone is greatest for what it costs, as long as everything fits.
-4. *Exchange* (`exchange.py`): pairs of bundles change places on their ladders, by exact costs.
+1. *Step*: solve the linear problem within reach, with the saving of every descent at the current rungs (the slopes of
+   the costs). A descent is taken if its loss is less than its saving, with each budget weighted by the least multiplier
+   that meets it. The budgets tighten over several steps, so that early choices are reconsidered as the costs change.
+2. *Repair*: where the slopes overestimated the savings, descend further until the budgets are met. Nothing climbs.
+3. *Give back*: climb where this regains the most loss for its cost, as long as everything fits.
+4. *Exchange* (`exchange.py`): move pairs of bundles, by exact costs.
 
-Where exchanges are cheap enough to be tried, the same is done with disturbed losses a few times, and the best counts.
+If exchanges are cheap enough to be tried, all moves are repeated a few times with perturbed losses, and the best result
+is kept.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from secateur.planning.solver.descent import Steps
 from secateur.planning.solver.exchange import exchanged, within_reach
 from secateur.planning.solver.rungs import Chosen
 
-ROUNDS = 16  # in which the budgets tighten
-REACH = 4  # a step goes up or down by one part of so many of a ladder
-STARTS, NOISE = 4, 0.5  # further tries, and the spread of the logarithm of what disturbs them
+ROUNDS = 16  # steps over which the budgets tighten
+REACH = 4  # a step moves by at most 1 / REACH of a ladder
+STARTS, NOISE = 4, 0.5  # further tries, and the standard deviation of their log-normal noise
 
 
 def solve(budgets: Budgets, start: Chosen) -> Chosen:
-    """The best choice found, nowhere above the start. The lowest rungs must fit."""
+    """Return the best choice found, nowhere above the start. The lowest rungs must fit."""
     rungs = budgets.rungs
     best = exchanged(budgets, _descended(budgets, start, rungs.loss), start)
     if within_reach(budgets, start):
@@ -42,7 +43,7 @@ def solve(budgets: Budgets, start: Chosen) -> Chosen:
 
 
 def _descended(budgets: Budgets, start: Chosen, loss: Slopes) -> Chosen:
-    """The start with budgets tightened by these losses, and settled by the true ones."""
+    """Return a choice found by tightening the budgets with these losses, then refined with the true losses."""
     rungs = budgets.rungs
     chosen, excess = start, np.maximum(budgets.excess(start), 0.0)
     reach = np.maximum(rungs.height // REACH, 1)

@@ -1,4 +1,4 @@
-"""The order in which units would go: each group of tied axes falls from level to level, its worst units first."""
+"""Ladders: the levels to which each group of tied axes can be cut, its least important units first."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from secateur.planning.selection.limits_by_axis import Said, Wishes
 
 @dataclass(frozen=True)
 class Ladder:
-    """The allowed levels of a group, from all of its steps down, and what each descent costs.
+    """The allowed levels of a group, from all of its steps down, and the price of each descent.
 
-    `levels[0]` is where it starts; `price[j]` is the score of what goes between levels j and j + 1, never less than
+    `levels[0]` is the start; `price[j]` is the mean score per step removed between levels j and j + 1, never less than
     an earlier price, so that cheaper descents come first.
     """
 
@@ -33,26 +33,26 @@ class Ladder:
 
 @runtime_checkable
 class MeasuredHarm(Protocol):
-    """What knows by measurement how much it harms to cut a group, as `secateur.probing.Sensitivity` does."""
+    """Measured harm of cutting each group, such as `secateur.probing.Sensitivity`."""
 
     def check(self, graph: Graph, groups: Sequence[Group]) -> None:
-        """Raise `InputError` unless it knows these groups of a graph."""
+        """Raise `InputError` unless these groups of a graph were measured."""
         ...
 
     def prices(self, group: Group, levels: Sequence[int]) -> tuple[float, ...]:
-        """The harm of a step of each descent between levels, never falling."""
+        """Return the harm per step of each descent between levels, never decreasing."""
         ...
 
     @property
     def stays(self) -> Mapping[str, str]:
-        """Groups, by their first axis, that cannot be cut alone, and why."""
+        """The groups that cannot be cut alone: name of the first axis -> reason."""
         ...
 
 
 def ladders(
     graph: Graph, scores: Mapping[str, torch.Tensor], wishes: Wishes, scope: str, measured: MeasuredHarm | None = None
 ) -> list[Ladder]:
-    """One ladder per group."""
+    """Return one ladder per group."""
     rungs = _by_scores(graph, scores, wishes, scope)
     if measured is None:
         return rungs
@@ -84,12 +84,12 @@ def _by_scores(graph: Graph, scores: Mapping[str, torch.Tensor], wishes: Wishes,
 
 
 def _kept_level(ladder: Ladder, said: Said, group: Group) -> int:
-    """The level that a share of what remains gives."""
+    """Return the highest level within a share of the steps."""
     return ladder.levels[highest(ladder.levels, math.floor(said.value * group.steps + 1e-9))]
 
 
 def highest(levels: Sequence[int], limit: float) -> int:
-    """The place of the highest level within a limit, or of the lowest there is."""
+    """Return the index of the highest level within a limit, or of the lowest level."""
     return next((j for j, level in enumerate(levels) if level <= limit), len(levels) - 1)
 
 
@@ -104,8 +104,10 @@ def _ladder(group: Group, scores: Mapping[str, torch.Tensor], wishes: Wishes, sc
 
 
 def allowed_levels(group: Group, wishes: Wishes) -> np.ndarray:
-    """All steps, then every lower level at which each axis is aligned and above its floor; all below its ceiling, and
-    such as the code allows."""
+    """Return the levels at which each axis is within floor and ceiling, and the conditions in the code hold.
+
+    Below all steps, each axis is aligned too.
+    """
     levels = np.arange(group.steps, 0, -1)
     for axis in group.axes:
         counts = axis.size // group.steps * levels
@@ -120,7 +122,7 @@ def allowed_levels(group: Group, wishes: Wishes) -> np.ndarray:
 
 
 def _step_scores(group: Group, scores: Mapping[str, torch.Tensor]) -> np.ndarray:
-    """Step by step, worst first, the mean score of the units that go."""
+    """Return the mean score of the units that each step removes, lowest first."""
     total = np.zeros(group.steps)
     for axis in group.axes:
         ranked = np.sort(scores[axis.name].numpy(), axis=-1)
@@ -130,7 +132,7 @@ def _step_scores(group: Group, scores: Mapping[str, torch.Tensor]) -> np.ndarray
 
 
 def kept_units(axis: PrunableAxis, count: int, scores: torch.Tensor) -> tuple:  # type: ignore[type-arg]
-    """The `count` units with the highest scores, in order (per outer unit); ties fall to the lower index."""
+    """Return the `count` units with the highest scores, sorted (per outer unit); ties go to the lower index."""
     rows = scores.reshape(-1, axis.size).numpy()
     best = [tuple(sorted(np.argsort(-row, kind="stable")[:count].tolist())) for row in rows]
     return tuple(best) if axis.outer is not None else best[0]

@@ -1,9 +1,8 @@
-"""Counts that meet the targets and break no condition: what several groups must be true of is met by one of them.
+"""Search for counts that meet the targets and all conditions that read several groups.
 
-Where a plan breaks a condition that reads several groups, the one with the most rungs follows the others: those stay on
-their rung of that plan, and of its own rungs only those are left at which the condition is true. So a hidden size
-becomes a multiple of the heads that stay. Where that does not lead to the targets, the others are tried on their next
-rungs.
+If a plan breaks such a condition, the group with the most rungs is adapted to the others. The others stay on their
+rungs of that plan, and the adapted group keeps only the rungs at which the condition is true. So a hidden size becomes
+a multiple of the remaining heads. If this does not meet the targets, the others are tried on nearby rungs.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from secateur.planning.solver.bundles import Bundle
 from secateur.planning.solver.floors import solved_above
 from secateur.planning.targets import Target
 
-TRIES = 64  # plans that are made before a search is given up
-SHOWN = 6  # counts that a message proposes
+TRIES = 64  # plans that are tried before the search stops
+SHOWN = 6  # counts that a message suggests
 
 
 class CountsSearch:
-    """For counts under targets and above floors. asked: groups that stay on their highest rung."""
+    """A search for counts within targets and floors; the groups in `asked` stay on their highest rung."""
 
     def __init__(
         self,
@@ -42,7 +41,7 @@ class CountsSearch:
         self._targets, self._scope, self._left = targets, scope, TRIES
 
     def counts(self, bundles: Sequence[Bundle]) -> Counts:
-        """Raises `TargetError` for targets out of reach, `InputError` where nothing keeps a condition true."""
+        """Return the counts. Raises `TargetError` or `InputError` if targets or conditions cannot be met."""
         limits = Limits.of(self._graph, self._targets)
         found = solved_above(self._floors, self._graph, bundles, limits, self._targets, self._scope)
         broken = list(self._conditions.broken(found))
@@ -62,7 +61,7 @@ class CountsSearch:
     def _ways(
         self, first: CountCondition, broken: Sequence[CountCondition], bundles: Sequence[Bundle], levels: dict[int, int]
     ) -> Iterator[list[Bundle]]:
-        """Bundles in which a broken condition holds, and with it others that read the same groups."""
+        """Yield bundles in which a broken condition holds, and any others that read the same groups."""
         alike = [condition for condition in broken if condition.groups == first.groups]
         owners = [i for i, b in enumerate(bundles) if len(b.levels) > 1 and not first.groups.isdisjoint(b.groups)]
         if not owners:
@@ -81,7 +80,7 @@ class CountsSearch:
                 yield made
 
     def _true(self, conditions: Sequence[CountCondition], bundle: Bundle, levels: dict[int, int]) -> np.ndarray:
-        """Of each rung of a bundle, whether conditions hold there while all others stay where they are."""
+        """Return for each rung of a bundle whether conditions hold there, with all other groups unchanged."""
         columns = dict(zip(bundle.groups, np.array(bundle.levels).T, strict=True))
         left = np.ones(len(bundle.levels), dtype=bool)
         for condition in conditions:
@@ -92,7 +91,7 @@ class CountsSearch:
         return InputError(f"no plan keeps this condition true: {condition.where}{self._instead(condition, levels)}")
 
     def _instead(self, condition: CountCondition, levels: dict[int, int]) -> str:
-        """The nearest counts of each group at which the condition is true, all others being as they are."""
+        """Describe the nearest counts of each group at which the condition is true, with all other groups unchanged."""
         told = []
         for g in sorted(condition.groups):
             group = self._graph.groups[g]
@@ -110,7 +109,7 @@ def _of(condition: CountCondition, levels: dict[int, int]) -> dict[int, int]:
 
 
 def _rungs(bundles: Sequence[Bundle], levels: dict[int, int]) -> Iterator[tuple[int, ...]]:
-    """Where bundles may stay: as they are, then nearby if it is one bundle, at last on their highest rungs."""
+    """Yield rungs to try: the present ones, then nearby ones of a single bundle, or the highest of several."""
     here = tuple(bundle.levels.index(tuple(levels[g] for g in bundle.groups)) for bundle in bundles)
     yield here
     if len(bundles) == 1:

@@ -1,4 +1,4 @@
-"""All rungs of all bundles side by side in arrays: what stands where, what a descent loses, what it saves."""
+"""All rungs of all bundles in arrays, with the loss and the saving of each descent."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Chosen = npt.NDArray[np.intp]  # the rung of each bundle, 0 the highest
 
 
 class Rungs:
-    """Bundle b stands on rung chosen[b] of its `height[b]` + 1; descent first[b] + j leads from its rung j to j + 1.
+    """Rungs of bundles: b is on rung chosen[b] of `height[b]` + 1; descent first[b] + j leads from its rung j to j + 1.
 
-    `loss`: the scores that go with each descent; what would raise the sum of what is kept counts as free, since nothing
-    goes that no target asks for.
+    `loss` holds the scores that each descent removes. Negative losses count as 0, since nothing is removed unless a
+    target requires it.
     """
 
     def __init__(self, graph: Graph, bundles: Sequence[Bundle]):
@@ -31,7 +31,7 @@ class Rungs:
         self._lay_out(graph, bundles)
 
     def _lay_out(self, graph: Graph, bundles: Sequence[Bundle]) -> None:
-        """Levels and falls of every group, group after group."""
+        """Store the levels and falls of every group, group after group."""
         self._unit = np.array([axis.size // graph.groups[axis.group].steps for axis in graph.axes], dtype=np.int64)
         self._group = np.array([axis.group for axis in graph.axes], dtype=np.intp)
         of_group = {g: (b, i) for b, bundle in enumerate(bundles) for i, g in enumerate(bundle.groups)}
@@ -46,18 +46,18 @@ class Rungs:
         self._fallen = _joined(below, np.intp)  # the descent in which each fall happens
 
     def counts(self, chosen: Chosen) -> Counts:
-        """Units per axis: (..., bundles) -> (..., axes)."""
+        """Return units per axis: (..., bundles) -> (..., axes)."""
         return self._levels[self._start + chosen[..., self._bundle]][..., self._group] * self._unit
 
     def savings(self, slopes: Slopes) -> Slopes:
-        """What each descent saves where one unit of each axis costs so much."""
+        """Return what each descent saves if one unit of each axis costs `slopes`: (axes) -> (descents)."""
         per_step = np.bincount(self._group, slopes * self._unit, len(self._start))
         return np.bincount(self._fallen, per_step[self._faller] * self._falls, len(self.loss)).astype(
             np.float64, copy=False
         )
 
     def loss_of(self, chosen: Chosen) -> Slopes:
-        """The scores that are gone: (..., bundles) -> (...)."""
+        """Return the sum of the removed scores: (..., bundles) -> (...)."""
         return (self.lost[self.first + chosen] - self.lost[self.first]).sum(-1)
 
 

@@ -1,4 +1,4 @@
-"""One order in which all descents are made, as far as the budgets ask: for scopes in which shares go together."""
+"""One common order of all descents, followed until the budgets are met, for scopes in which shares go down together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from secateur.planning.solver.rungs import Chosen, Rungs
 
 
 def walked(rungs: Rungs, keys: np.ndarray, start: Chosen, fits: Callable[[Chosen], bool]) -> Chosen:
-    """Down by rising key (ties by index) until everything fits, then up again where it still does.
+    """Return the choice after descents by rising key (ties by index) until everything fits, then climbs that still fit.
 
     The lowest rungs must fit.
     """
@@ -32,7 +32,7 @@ def walked(rungs: Rungs, keys: np.ndarray, start: Chosen, fits: Callable[[Chosen
 
 
 def _taken_back(rungs: Rungs, order: Chosen, chosen: Chosen, fits: Callable[[Chosen], bool]) -> Chosen:
-    """Climb again, the last first; a bundle that no longer fits has had its turn."""
+    """Undo descents, the last first, while the result fits; a bundle whose climb does not fit is not tried again."""
     done: set[int] = set()
     for b in rungs.owner[order[::-1]].tolist():
         if b not in done:

@@ -1,15 +1,16 @@
-"""A share of every width: how the axes that multiply to it make it up between them.
+"""A share of every width, and its division among the axes whose product is the width.
 
-Where a width is one axis, the axis keeps the share of its units, rounded down. Where it is a product (heads times head
+If a width is a single axis, the axis keeps the share of its units, rounded down. If it is a product (heads times head
 dimensions, groups times channels of each, channels times a depthwise multiplier), the product keeps the share, rounded
 down to what its factors allow:
 
-1. Bundles whose axes meet in a product are looked at together, with all widths that they make up, alone or together.
-2. One bundle goes to each of its rungs down to the share; the others, in turn, as far down as the widest widths ask.
-3. Of these choices the closest count: the mean distance, over the parameters along each width, between the logarithms
-   of the share that is kept and of the share that is asked for, within `NEAR` of the least.
-4. Of those, the one that cuts the fewest factors of a width; then the closest; then the one that cuts the axis of
-   more units, so that coarse units (heads, groups) stay.
+1. Bundles with a common product are treated together, with all widths that they are factors of.
+2. One bundle goes to each of its rungs down to the share; the others follow one after another, as far down as the
+   widest widths require.
+3. Of these choices, those within `NEAR` of the least distance remain. The distance is between the logarithms of the
+   kept share and of the requested share, averaged over the parameters along each width.
+4. Of those, the choice that cuts the fewest factors of a width is taken; then the closest; then the one that cuts the
+   axis with more units, so that coarse units (heads, groups) stay.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from secateur.planning.solver.bundles import Bundle
 from secateur.planning.solver.rungs import Chosen
 
 NEAR = 0.03
-TRIED = 64  # rungs of one bundle
+TRIED = 64  # rungs of one bundle that are tried
 State = tuple[int, ...]  # a rung for each member
 
 
 def spread(graph: Graph, bundles: Sequence[Bundle], share: float) -> Chosen:
-    """The highest rungs on which every width is within a share of its units."""
+    """Return the highest rungs on which every width is within a share of its units."""
     start = np.array([bundle.first(share) for bundle in bundles], dtype=np.intp)
     if share >= 1:
         return start
@@ -44,7 +45,7 @@ def spread(graph: Graph, bundles: Sequence[Bundle], share: float) -> Chosen:
 
 
 def _meetings(graph: Graph, bundles: Sequence[Bundle], share: float) -> Iterator[tuple[State, Meeting]]:
-    """Rule 1: bundles that meet, by their numbers, and what they make up."""
+    """Yield the bundles with common widths, by index, and their Meeting (rule 1)."""
     place = {g: (b, i) for b, bundle in enumerate(bundles) for i, g in enumerate(bundle.groups)}
     made = [(width, [place[graph.axes[i].group] for i in width.axes]) for width in widths(graph)]
     leader = list(range(len(bundles)))
@@ -71,7 +72,7 @@ def _meeting(
 
 @dataclass(frozen=True)
 class _Part:
-    """A width: its factors as (member, group of the member), and the share of the parameters that lie along it."""
+    """A width: its factors as (member, group of the member), and its share of the parameters."""
 
     factors: tuple[tuple[int, int], ...]
     weight: float
@@ -80,7 +81,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class Meeting:
-    """Bundles that meet in products: `levels[m][rung][i]` of `steps[m][i]` steps of the i-th group of member m."""
+    """Bundles with common products: `levels[m][rung][i]` of `steps[m][i]` steps of the i-th group of member m."""
 
     levels: tuple[tuple[tuple[int, ...], ...], ...]
     steps: tuple[tuple[int, ...], ...]
@@ -88,7 +89,7 @@ class Meeting:
     share: float
 
     def best(self) -> State:
-        """Rules 3 and 4."""
+        """Return the best choice, by rules 3 and 4."""
         found = {state: self._distance(state) for state in self._choices()}
         near = min(found.values()) + NEAR
         return min(
@@ -101,7 +102,7 @@ class Meeting:
         return (most, round(distance[state], 9), -max((max(self.steps[m]) for m in cut), default=0), *state)
 
     def _choices(self) -> Iterator[State]:
-        """Rule 2."""
+        """Yield the choices of rule 2."""
         members = range(len(self.levels))
         for hub in members:
             others = [m for m in members if m != hub]
@@ -117,7 +118,7 @@ class Meeting:
         return sorted({round(i * last / TRIED) for i in range(TRIED + 1)})
 
     def _kept(self, member: int, rung: int) -> float:
-        """The greatest share that one of its groups keeps."""
+        """Return the greatest share that a group of the member keeps."""
         return max(level / n for level, n in zip(self.levels[member][rung], self.steps[member], strict=True))
 
     def _filled(self, hub: int, rung: int, others: Sequence[int]) -> State:
@@ -132,7 +133,7 @@ class Meeting:
         return self._climbed(state)
 
     def _climbed(self, state: list[int]) -> State:
-        """As high as the widest widths let each member climb."""
+        """Return the state after each member has climbed as high as the widest widths allow."""
         for member in range(len(state)):
             while state[member] and all(self._share(p, state, up=member) <= self.share for p in self.parts if p.widest):
                 state[member] -= 1
@@ -147,7 +148,7 @@ class Meeting:
         return above * abs(math.log(share / self.share))
 
     def _share(self, part: _Part, state: Sequence[int], up: int | None = None) -> float:
-        """The share of a width that remains (with one member a rung higher), less what rounding adds."""
+        """Return the share of a width that remains, with member `up` a rung higher, less a tolerance for rounding."""
         kept = math.prod(self.levels[m][state[m] - (m == up)][i] for m, i in part.factors)
         return kept / math.prod(self.steps[m][i] for m, i in part.factors) - 1e-12
 

@@ -1,10 +1,10 @@
-"""How much a step of a group counts in the sum of scores that is to be kept.
+"""Weights of the steps of each group in the sum of scores that a plan keeps.
 
-Scores that were given, and those of criteria that compare axes themselves (Taylor's, divided by the norm of the axis;
-all that estimate a loss), are taken as they are: a step counts the units that go with it. Other criteria are relative,
-of mean one on every axis, and say nothing of what one axis matters beside another: there a unit counts the rows that it
-has in all the weights that produce it. So a head counts as its dimensions do, and a channel of a residual stream, which
-every block writes to, as one channel of each.
+Scores passed by the caller, and those of criteria that are comparable across axes (Taylor, divided by the norm of the
+axis; all that estimate a loss), are taken as they are: a step counts as many times as it has units. Other criteria are
+relative, with mean one on every axis, and cannot rank one axis against another. There, a unit counts as many times as
+it has rows in all the weights that produce it. So a head counts as much as its dimensions, and a channel of a residual
+stream, which every block writes to, as much as one channel of each block.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from secateur.terms import size
 
 
 def worth(graph: Graph, *, relative: bool) -> list[int]:
-    """Units, or rows, that go with a step of each group."""
+    """Return the number of units, or of rows if `relative`, in a step of each group."""
     of = _rows if relative else _units
     return [sum(axis.size // group.steps * of(graph, axis) for axis in group.axes) for group in graph.groups]
 
