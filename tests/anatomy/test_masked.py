@@ -285,7 +285,9 @@ def test_recovery_of_whole_weights_is_refused() -> None:
     model = net().eval()
     mask(model, 0.5)
     assert secateur.prune(model, X, "macs=0.5", recover="norms", data=[X]).plan.recovery
-    with pytest.raises(secateur.InputError, match=r"the recovery step 'lsq' solves for whole weights, and 0.weight we"):
+    with pytest.raises(
+        secateur.InputError, match=r"the recovery step 'lsq' solves for whole weights, and 0.weight has a mask"
+    ):
         secateur.prune(model, X, "macs=0.5", recover="lsq", data=[X])
 
 
