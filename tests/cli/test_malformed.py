@@ -42,7 +42,7 @@ PRUNE: dict[str, tuple[list[str], list[str]]] = {
     "unknown option": ([*HALF, "--protekt", "conv1"], ["--protekt"]),
     "seed": ([*HALF, "--seed", "-1"], ["--seed", "greater than or equal to 0"]),
     "input": ([*HALF, "--input", "1x-1x8x8"], ["'1x-1x8x8'", "positive sizes"]),
-    "input of another size": ([*HALF, "--input", "1x3x8x8"], ["(1, 3, 8, 8) float32", "give inputs"]),
+    "input of another size": ([*HALF, "--input", "1x3x8x8"], ["(1, 3, 8, 8) float32", "pass inputs"]),
     "device": ([*HALF, "--device", "tpu9000"], ["--device tpu9000", "--device cpu"]),
     "missing selection": (["--select", "rules.yaml"], ["no file rules.yaml"]),
     "missing weights": ([*HALF, "--weights", "w.pt"], ["no weights file", "w.pt"]),

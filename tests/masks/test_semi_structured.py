@@ -31,7 +31,7 @@ def test_the_pattern_that_masks_give_is_the_one_that_is_checked() -> None:
 def test_a_cpu_has_none() -> None:
     model = net()
     mask(model, pattern="2:4")
-    with pytest.raises(InputError, match=r"the model is on cpu, which has no semi-structured tensors\nmove it to an N"):
+    with pytest.raises(InputError, match=r"the model is on cpu, which has no semi-structured tensors\nuse an N"):
         to_semi_structured(model)
 
 

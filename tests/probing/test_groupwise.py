@@ -338,7 +338,7 @@ def test_an_allocation_of_another_model_is_refused(deaf: Graph) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"allocation": "s.json"}, "allocation='s.json' is none; measure one with"),
+        ({"allocation": "s.json"}, "allocation='s.json' is not a Sensitivity\nmeasure one with"),
         ({"scope": "axis"}, "scope='axis' takes the same share of each axis"),
     ],
 )

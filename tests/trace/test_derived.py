@@ -186,7 +186,7 @@ def test_plans_with_renorms_are_data_and_are_checked() -> None:
     data = json.loads(plan.to_json())
     for bad in (["g", "nothing", 0], ["g", plan.renorms[0].of, 4], [3, plan.renorms[0].of, 0]):
         data["renorms"] = [bad]
-        with pytest.raises(FileError, match=r"takes norms of .*, which is no site of it"):
+        with pytest.raises(FileError, match=r"takes norms of .*, which is not one of its sites"):
             check_plan(Plan.from_json(json.dumps(data)))
     del data["renorms"]
     assert Plan.from_json(json.dumps(data)).renorms == ()
