@@ -9,7 +9,6 @@ from __future__ import annotations
 TESTS = {
     "errors.py": "test_input_checks.py test_malformed.py",
     "anatomy/building.py": "anatomy/test_counting.py anatomy/test_guard.py",
-    "anatomy/keeping.py": "proof/test_ondemand.py",
     "anatomy/masked_layout.py": "anatomy/test_masked.py",
     "anatomy/parts.py": "anatomy/test_own_objects.py",
     "apply/change.py": "apply/test_transplant.py",
@@ -155,7 +154,6 @@ TESTS = {
     "trace/registry.py": "trace/test_teach.py base/test_table.py",
     "trace/rules/bags.py": "trace/test_joined.py",
     "trace/rules/conv.py": "test_laws.py trace/rules/test_detection.py",
-    "trace/rules/frequency.py": "graph/test_graph.py test_laws.py",
     "trace/rules/copying.py": "trace/test_copied.py",
     "trace/rules/linear.py": "test_laws.py trace/test_joined.py",
     "trace/rules/losses.py": "trace/test_rare_ops.py",

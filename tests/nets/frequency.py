@@ -77,18 +77,18 @@ def complex_rotary() -> nn.Module:
 class _ComplexLinear(nn.Module):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.w = nn.Parameter(torch.randn(outputs, inputs, dtype=torch.cfloat))
-        self.b = nn.Parameter(torch.randn(outputs, dtype=torch.cfloat))
+        self.w, self.b = nn.Parameter(torch.randn(outputs, inputs, 2)), nn.Parameter(torch.randn(outputs, 2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.w, self.b)
+        return F.linear(x, torch.view_as_complex(self.w), torch.view_as_complex(self.b))
 
 
 @net(
     "complex_layers",
     [TOKENS],
     axes={"re": 8, "first.w": 10, "second.w": 7},
-    params=2 * (6 * 8 + 8) + (8 * 10 + 10) + (10 * 7 + 7) + (7 * 5 + 5),
+    frozen={f"{name}.w[2]": "real and imaginary parts" for name in ("first", "second")},
+    params=2 * (6 * 8 + 8) + 2 * (8 * 10 + 10) + 2 * (10 * 7 + 7) + (7 * 5 + 5),
     macs=10 * (2 * 6 * 8 + 8 * 10 + 10 * 7 + 7 * 5),
 )
 def complex_layers() -> nn.Module:

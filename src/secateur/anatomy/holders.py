@@ -116,6 +116,8 @@ def _slots(owner: Any) -> Iterator[tuple[str, Any]]:
     for kind in type(owner).__mro__:
         names = vars(kind).get("__slots__", ())
         for name in (names,) if isinstance(names, str) else names:
+            if name == "__weakref__":  # which holds no value of the object, and cannot be set
+                continue
             try:
                 yield name, object.__getattribute__(owner, name)
             except AttributeError:  # a slot that is empty

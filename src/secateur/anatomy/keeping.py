@@ -118,8 +118,10 @@ def _restore(owner: Any, was: Any) -> None:
     else:
         for name in [name for name in values(owner) if name not in was]:
             remove(owner, name)
+        now = dict(values(owner))
         for name, value in was.items():
-            assign(owner, name, value)
+            if name not in now or now[name] is not value:
+                assign(owner, name, value)
 
 
 def _restore_table(owner: dict[Any, Any], was: dict[Any, Any]) -> None:

@@ -120,8 +120,10 @@ def _as(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     source, target = recorder.typed(out), recorder.typed(args[1])
     for i, (x, y) in enumerate(zip(source.found(), target.found(), strict=False)):
         if x.n == y.n and out.shape == args[1].shape:
-            recorder.unify(x, y)
-            source.zero[i] = source.zero[i] and not _is_expanded(args[0], out, i)  # all copies hold the same values
+            if _is_expanded(args[0], out, i):
+                source.dims[i], source.zero[i] = y, False  # all copies hold the same values, whichever unit they are of
+            else:
+                recorder.unify(x, y)
 
 
 def _is_expanded(x: torch.Tensor, out: torch.Tensor, dim: int) -> bool:
