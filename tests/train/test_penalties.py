@@ -568,3 +568,26 @@ def test_growing_goes_on_with_the_units_that_it_grew_on() -> None:
     other.load_state_dict(first.state_dict())
     assert other.strength == first.strength
     assert torch.equal(other(), first())
+
+
+def complex_net() -> nn.Module:
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 1, dtype=torch.cfloat), nn.Conv2d(8, 6, 1, dtype=torch.cfloat), nn.Conv2d(6, 4, 1)
+    )
+    net.forward = lambda x: net[2](net[1](net[0](x.to(torch.cfloat))).abs())  # type: ignore[method-assign]
+    return net
+
+
+@pytest.mark.parametrize("name", ["group_lasso", "growing_l2"])
+def test_complex_weights_are_refused(name: str) -> None:
+    torch.manual_seed(0)
+    message = r"\d\.weight is complex \(torch\.complex64\).*\nleave its units out, .*: select='\d: protect'"
+    with pytest.raises(InputError, match=message):
+        MAKE[name](traced(complex_net()), 0.3)
+
+
+def test_a_penalty_leaves_complex_weights_out() -> None:
+    net = nn.Sequential(complex_net(), nn.Conv2d(4, 8, 1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    penalty = GroupLasso(traced(net), 0.3, select="0: protect")
+    penalty.add_gradients_()
+    assert [name for name, grad in gradients(net).items() if grad is not None] == ["1.weight", "1.bias", "3.weight"]

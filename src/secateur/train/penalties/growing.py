@@ -13,7 +13,7 @@ from secateur.errors import InputError
 from secateur.graph.graph import Graph
 from secateur.plan.plan import Plan, needs_plan
 from secateur.train.penalties.penalty import Penalty, check_strength
-from secateur.train.penalties.places import HeldUnits, along
+from secateur.train.penalties.places import HeldUnits, along, check_real
 
 
 class GrowingL2(Penalty):
@@ -105,6 +105,7 @@ def _dropped(graph: Graph, plan: Plan) -> Iterator[tuple[HeldUnits, Tensor]]:
         held = HeldUnits.of(graph.model, name)
         mask = torch.ones(held.shape) if inside(name, plan.removed) else _mask(held, plan)
         if held.parameter.requires_grad and mask is not None:
+            check_real(held)
             yield held, mask
 
 

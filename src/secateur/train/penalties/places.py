@@ -75,16 +75,27 @@ def chosen(graph: Graph, select: SelectLike) -> list[PrunableAxis]:
 
 
 def places_of(graph: Graph, axis: PrunableAxis) -> list[UnitPlace]:
-    """Return the places of an axis in parameters that are trained."""
+    """Return the places of an axis in parameters that are trained. Raises `InputError` if one is complex."""
     found = []
     for use in axis.sites:
         site = graph.sites[use.name]
         if site.kind == "parameter":
             held = HeldUnits.of(graph.model, use.name)
             if held.parameter.requires_grad:
+                check_real(held)
                 positions = positions_by_unit(site.dims[use.dim], axis.term)
                 found.append(UnitPlace(held, use.dim, use.role, positions))
     return found
+
+
+def check_real(held: HeldUnits) -> None:
+    """Raise `InputError` if a parameter is complex: its absolute values are not what penalties are made of."""
+    if held.parameter.is_complex():
+        path = held.name.rpartition(".")[0] or held.name
+        raise InputError(
+            f"{held.name} is complex ({held.parameter.dtype}), and penalties are defined for real weights\n"
+            f"leave its units out, of the penalty and of its plan: select={f'{path}: protect'!r}"
+        )
 
 
 def along(values: Tensor, dim: int, dims: int) -> Tensor:
@@ -92,4 +103,4 @@ def along(values: Tensor, dim: int, dims: int) -> Tensor:
     return values.view([-1 if d == dim else 1 for d in range(dims)])
 
 
-__all__ = ["HeldUnits", "UnitPlace", "along", "chosen", "places_of"]
+__all__ = ["HeldUnits", "UnitPlace", "along", "check_real", "chosen", "places_of"]
