@@ -143,6 +143,16 @@ def test_names_that_are_imported_late_are_there() -> None:
     assert (ran.returncode, ran.stdout) == (0, "module 'secateur' has no attribute 'serach'\n"), ran.stderr
 
 
+def test_no_function_is_longer_than_sixty_lines() -> None:
+    long = []
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lines = (node.end_lineno or 0) - node.lineno
+                long += [f"{path.name}: {node.name}, {lines} lines"] if lines > 60 else []
+    assert long == []
+
+
 def test_what_prune_takes_by_name_is_what_a_cutting_holds() -> None:
     held = {field.name for field in fields(Cutting)} - {"example_inputs"}
     assert set(CuttingOptions.__annotations__) == held

@@ -55,19 +55,16 @@ def plan(
     Args:
         graph: The Graph that `secateur.trace` returned.
         target: What may remain, as a share up to 1 or a count: `"macs=0.5"`, `"params=1.76e6"`, `"memory=20e6"`
-            (bytes), `"channels=0.7"`, `"depth=0.75"` (blocks), or a list of these. `secateur.cost.kinds` lists all
-            kinds. A share of the channels holds for every width, rounded down; where a width is a product of axes
-            (heads times head size), the product keeps the share.
+            (bytes), `"channels=0.7"`, `"depth=0.75"` (blocks), a kind of `secateur.cost.kinds`, or a list of these.
+            A share of the channels holds for every width, rounded down, also for a product such as heads x head size.
         importance: A criterion, the name of one (see `secateur.importance`), or scores by name of an axis or block:
             a tensor of shape (units,) or (outer units, units) for an axis, a number for a block.
         select: Limits, as a `Select` or as rules such as `"layer4.*: keep=0.5"`. A target is for the whole model, so
             axes whose size no rule fixes compensate for the others.
         drop: Units to remove by axis name, or "all" for a whole block: `{"conv1": [2, 6], "layer1.1": "all"}`.
-        scope: Where units compete. "global": the plan keeps the greatest sum of scores in the whole network. "axis":
-            every axis keeps the same share. "isomorphic": every class of axes with the same role keeps the same share,
-            and within a class the highest scores stay.
-        allocation: The Sensitivity that `secateur.sensitivity` returned. The least sum of measured harm then decides
-            how much each axis loses, and importance only orders the units within an axis.
+        scope: Where units compete. "global": in the whole network, for the greatest sum of scores. "axis": every axis
+            keeps the same share. "isomorphic": within each class of axes with the same role; each keeps the same share.
+        allocation: A `Sensitivity`, whose least sum of measured harm decides how much each axis loses.
         statistics: What `secateur.statistics.calibrate` returned, for a criterion that needs calibration data.
         seed: Seed of criteria that draw random numbers. The same seed produces the same plan.
 
@@ -76,8 +73,7 @@ def plan(
 
     Raises:
         TargetError: A target is malformed or cannot be reached; the message names the smallest reachable value.
-        InputError: An argument is invalid, a name is unknown, rules contradict each other, or the model has no prunable
-            axis.
+        InputError: An argument is invalid, a name is unknown, rules contradict each other, or no axis is prunable.
 
     Example:
         >>> import secateur
