@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import secateur
 from nets import Parts
+from secateur.trace.names import followed
 
 X = torch.randn(2, 6, generator=torch.Generator().manual_seed(0))
 SEEN: list[tuple[int, int]] = []
@@ -41,10 +42,16 @@ class WithMethod(nn.Module):
     def whole(size: int) -> int:
         return size + 0
 
+    @classmethod
+    @functools.lru_cache
+    def named(cls, size: int) -> int:
+        assert cls is WithMethod
+        return size + 0
+
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(x).relu()
         x = x.view(x.shape[0], *self.folded(x.shape[1])).flatten(1)
-        return self.b(x.reshape(-1, self.whole(x.shape[1])))
+        return self.b(x.reshape(-1, self.whole(x.shape[1])).view(-1, self.named(x.shape[1])))
 
 
 def by_function(self: Any, x: Tensor) -> Tensor:
@@ -89,3 +96,15 @@ def test_calls_without_sizes_use_the_cache_and_it_is_back_afterwards() -> None:
     assert SEEN == [(2, 1)]
     assert (halves, vars(WithMethod)["folded"], vars(WithMethod)["whole"]) == before
     assert halves.cache_info().currsize == 1
+
+
+def test_of_two_traces_at_once_the_last_one_puts_the_function_back() -> None:
+    original, model = halves, NETS["function"]()
+    first, second = followed(model), followed(model)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    still = globals()["halves"]
+    second.__exit__(None, None, None)
+    assert still is not original
+    assert globals()["halves"] is original

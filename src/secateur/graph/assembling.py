@@ -192,9 +192,7 @@ def _home(uses: Sequence[SiteUse]) -> str:
     module = names[0].rpartition(".")[0]
     stored = {use.name for use in uses}
     computed = (n for n in names if n not in stored and n.rpartition(".")[0] == module)
-    name = next(
-        computed, names[0]
-    )  # the tensors that a weight is computed from are in a child, after the other parameters
+    name = next(computed, names[0])  # what a weight is computed from is in a child, after the other parameters
     return module if module and name.rpartition(".")[2] in ("weight", "bias") else name
 
 

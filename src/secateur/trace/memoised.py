@@ -11,6 +11,7 @@ import functools
 from collections.abc import Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from secateur.trace.tracked_ints import Num
 
@@ -23,12 +24,12 @@ class Memoised(NamedTuple):
     owner: Any
     name: str
     function: Any
-    static: bool = False
+    binding: Any  # what it is wrapped in: `staticmethod`, `classmethod`, or None
 
     def replacement(self) -> Any:
         """What is bound there during a trace."""
         call = _uncached(self.function)
-        return staticmethod(call) if self.static else call
+        return self.binding(call) if self.binding is not None else call
 
 
 @functools.lru_cache(maxsize=1024)
@@ -41,7 +42,11 @@ def _uncached(function: Any) -> Any:
 
     for name in ("cache_info", "cache_clear", "cache_parameters"):
         setattr(call, name, getattr(function, name))
+    _originals[call] = function
     return call
+
+
+_originals: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # the cached functions, by what stands in for them
 
 
 def _holds_size(value: Any) -> bool:
@@ -67,10 +72,12 @@ class Search:
             self._value(held, name, value)
 
     def _value(self, owner: Any, name: str, value: Any) -> None:
-        static = isinstance(value, staticmethod)
-        value = getattr(value, "__func__", value)
+        binding = next((kind for kind in (staticmethod, classmethod) if isinstance(value, kind)), None)
+        value = value.__func__ if binding is not None else value
+        if isinstance(value, FunctionType):  # another trace may have replaced it
+            value = _originals.get(value, value)
         if isinstance(value, Cached):
-            self.found[id(owner), name] = Memoised(owner, name, value, static)
+            self.found[id(owner), name] = Memoised(owner, name, value, binding)
             value = value.__wrapped__
         if isinstance(value, FunctionType) and value.__code__ not in self._seen and self.theirs(value.__module__):
             self._seen.add(value.__code__)
