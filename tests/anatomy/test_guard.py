@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+import secateur
 from secateur.anatomy.bypass import put_bypasses
 from secateur.anatomy.guard import allow_checkpoints, bypassed, check_bare, guard, unguard
 from secateur.errors import InputError
@@ -136,3 +138,47 @@ def test_a_config_that_does_not_describe_the_model_is_refused() -> None:
     model.config.width = -1
     with pytest.raises(InputError, match="the config of this Pretrained does not describe it: RuntimeError"):
         model.save_pretrained("folder")
+
+
+def hub_class() -> Any:
+    """A class with the mixin of huggingface_hub."""
+    hub = pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed (extra hf)")
+
+    class Net(nn.Module, hub.PyTorchModelHubMixin):
+        def __init__(self, width: int = 8):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, width), nn.Linear(width, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(self.a(x))
+
+    return Net
+
+
+def test_a_cut_model_of_the_hubs_mixin_is_refused_and_names_the_way_that_works(tmp_path: Path) -> None:
+    kind = hub_class()
+    net, x = kind(6), torch.randn(2, 4)
+    small = secateur.prune(net, x, "channels=0.5").model
+    for save in (small.save_pretrained, small.push_to_hub, copy.deepcopy(small).save_pretrained):
+        with pytest.raises(InputError, match=r"model as it was before the cut; cut were a\.bias, a\.weight, b\.weight"):
+            save(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+    secateur.save(small, tmp_path / "small.safetensors")
+    again = secateur.load(kind(6), tmp_path / "small.safetensors")
+    assert torch.equal(again(x), small(x))
+    with pytest.raises(InputError, match=r"secateur\.load\(Net\(\.\.\.\), 'small\.safetensors'\)"):
+        again.save_pretrained(tmp_path / "folder")
+    allow_checkpoints(small, allow=True)
+    small.save_pretrained(tmp_path / "folder")
+    net.save_pretrained(tmp_path / "dense")
+    assert torch.equal(kind.from_pretrained(tmp_path / "dense")(x), net(x))
+
+
+def test_parts_that_were_not_cut_are_saved_for_the_hub(tmp_path: Path) -> None:
+    kind = hub_class()
+    net = nn.Sequential(kind(6), kind(6))
+    net[1].a = nn.Linear(2, 6)
+    secateur.cut_(net, secateur.plan(secateur.trace(net, torch.randn(2, 4)), drop={"1.a": [0]}))
+    net[0].save_pretrained(tmp_path / "whole")
+    with pytest.raises(InputError, match=r"cut were a\.bias, a\.weight, b\.weight\n"):
+        net[1].save_pretrained(tmp_path / "cut")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import secateur
 from nets import NETS
-from secateur.plan.later_names import added_names, cut_names
+from secateur.plan.later_names import added_names, cut_names, smaller_names
 from secateur.plan.parts import Added, Renumbering
 from secateur.plan.plan import Plan
 
@@ -37,3 +37,12 @@ def test_added_parameters_are_named_alike() -> None:
     assert added_names([first]) == {"layers.2.bias", "layers.1.bias"}
     assert added_names([first, second]) == {"layers.1.bias"}
     assert added_names([]) == set()
+
+
+def test_only_tensors_that_lose_something_are_smaller() -> None:
+    net = NETS["plain_cnn"]
+    graph = secateur.trace(net.make(), net.example())
+    axis = graph.axes[0].name
+    one = secateur.plan(graph, drop={axis: [0]})
+    assert f"{axis}.weight" in smaller_names([one]) < cut_names([one]) == set(one.sites)
+    assert smaller_names([secateur.plan(graph, "channels=1.0")]) == set()

@@ -16,8 +16,18 @@ from secateur.errors import InputError
 
 def is_pretrained(model: nn.Module) -> bool:
     """Return whether a model is a Hugging Face model, which its class builds from a config."""
+    return _is_a(model, "transformers", "PreTrainedModel")
+
+
+def saves_arguments(model: nn.Module) -> bool:
+    """Return whether `from_pretrained` builds a model from the arguments of its constructor: the hub's mixins."""
+    return _is_a(model, "huggingface_hub", "ModelHubMixin")
+
+
+def _is_a(model: nn.Module, package: str, name: str) -> bool:
+    """Return whether a model is of a class, without importing its package."""
     kinds = ((kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__)
-    return ("transformers", "PreTrainedModel") in kinds
+    return (package, name) in kinds
 
 
 def anew(model: nn.Module, config: Any) -> Any:

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from torch import nn
 
-from secateur.anatomy.building import cause_of, is_pretrained, made_from, other_shapes, reloaded
+from secateur.anatomy.building import cause_of, is_pretrained, made_from, other_shapes, reloaded, saves_arguments
 from secateur.anatomy.bypass import is_bypass
 from secateur.anatomy.masked import masked_names
 from secateur.anatomy.slots import Slot, slots
@@ -33,32 +33,40 @@ class SavingGuard:
     """A saving method of a module that refuses what could not be loaded again.
 
     added: the parameters that recovery added.
+    cut: the parameters and buffers that were cut.
     """
 
-    __slots__ = ("_added", "_model", "_name")
+    __slots__ = ("_added", "_cut", "_model", "_name")
 
-    def __init__(self, model: nn.Module, name: str, added: tuple[str, ...]):
+    def __init__(self, model: nn.Module, name: str, added: tuple[str, ...], cut: tuple[str, ...]):
         self._model = model
         self._name = name
         self._added = added
+        self._cut = cut
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Save, or raise `InputError` before anything is written."""
         if not getattr(self._model, "_hf_peft_config_loaded", False):  # else only adapters are saved
-            check_saves(self._model, self._added)
+            check_saves(self._model, self._added, self._cut)
         return getattr(type(self._model), self._name)(self._model, *args, **kwargs)
 
 
-def guard(model: nn.Module, added: Iterable[str] = ()) -> None:
+def guard(model: nn.Module, added: Iterable[str] = (), cut: Iterable[str] = ()) -> None:
     """Guard the saving methods of a model, and of the parts of it that can be saved separately."""
-    names = [*added]
+    names = ([*added], [*cut])
     for path, module in model.named_modules():
-        own = [name[len(path) + 1 if path else 0 :] for name in names if not path or inside(name, {path})]
+        own = [_below(path, some) for some in names]
         for method in SAVING:
             if callable(getattr(type(module), method, None)):
                 earlier = module.__dict__.get(method)
-                known = earlier._added if isinstance(earlier, SavingGuard) else ()
-                module.__dict__[method] = SavingGuard(module, method, tuple(dict.fromkeys((*known, *own))))
+                known = (earlier._added, earlier._cut) if isinstance(earlier, SavingGuard) else ((), ())
+                both = (tuple(dict.fromkeys((*old, *new))) for old, new in zip(known, own, strict=True))
+                module.__dict__[method] = SavingGuard(module, method, *both)
+
+
+def _below(path: str, names: Iterable[str]) -> list[str]:
+    """Return the names below a module as that module knows them."""
+    return [name[len(path) + 1 :] for name in names if inside(name, {path})] if path else [*names]
 
 
 def unguard(model: nn.Module) -> None:
@@ -77,7 +85,7 @@ def allow_checkpoints(model: nn.Module, allow: bool) -> None:
         _trained.discard(model)
 
 
-def check_saves(model: nn.Module, added: Iterable[str] = ()) -> None:
+def check_saves(model: nn.Module, added: Iterable[str] = (), cut: Iterable[str] = ()) -> None:
     """Raise `InputError` where `from_pretrained` would not restore what `save_pretrained` writes."""
     kind = type(model).__name__
     gaps = [*bypassed(model)]
@@ -90,8 +98,25 @@ def check_saves(model: nn.Module, added: Iterable[str] = ()) -> None:
     check_bare(model)
     here = dict(model.named_parameters(remove_duplicate=False))
     check_added(model, [name for name in added if name in here])
-    if is_pretrained(model) and model not in _trained:
+    if model in _trained:
+        return
+    if is_pretrained(model):
         check_described(model)
+    elif saves_arguments(model):
+        check_uncut(model, cut)
+
+
+def check_uncut(model: nn.Module, cut: Iterable[str]) -> None:
+    """Raise `InputError` for a model that was cut, and comes back as its constructor makes it from its arguments."""
+    names = sorted(cut)
+    if names:
+        kind = type(model).__name__
+        raise InputError(
+            f"save_pretrained of {kind} writes the arguments of its constructor, from which from_pretrained builds the "
+            f"model as it was before the cut; cut were {listed(names, SHOWN)}\n"
+            f"save it with secateur.save(model, 'small.safetensors'), and load it with "
+            f"secateur.load({kind}(...), 'small.safetensors')"
+        )
 
 
 def check_described(model: Any) -> None:

@@ -24,6 +24,7 @@ from secateur.apply.tensors import Cutter, alike
 from secateur.base.names import inside
 from secateur.base.text import counted, listed
 from secateur.errors import InputError, nearest
+from secateur.plan.later_names import added_names, smaller_names
 from secateur.plan.parts import AttributeChange, Pick
 from secateur.plan.plan import Plan, needs_plan
 
@@ -86,7 +87,7 @@ def finish(model: nn.Module, modules: Mapping[str, nn.Module], plan: Plan) -> No
     forget(model, plan.caches)
     if plan.renumbered is not None:
         close(modules, plan.renumbered, plan.removed)
-    guard(model, (plan.names.after(one.name) for one in plan.added))
+    guard(model, added_names([plan]), smaller_names([plan]))
     gone_through = dataclasses.replace(plan, recovery=()) if plan.recovery else plan  # a cut alone does no recovery
     model.__dict__[PLANS] = (*plans_of(model), gone_through)
 

@@ -26,7 +26,7 @@ from secateur.apply.tensors import alike
 from secateur.base.names import inside
 from secateur.base.text import listed
 from secateur.errors import FileError, InputError, nearest
-from secateur.plan.later_names import added_names, cut_names
+from secateur.plan.later_names import added_names, cut_names, smaller_names
 from secateur.plan.parts import Added, AttributeChange, Gives, Pick, Renumbering
 from secateur.plan.plan import Plan
 from secateur.plan.renumbering import Names
@@ -87,7 +87,7 @@ class FittedFile:
         replace_held(self.model, new)
         forget(self.model, (cache for plan in self.plans for cache in plan.caches))
         if self.plans:
-            guard(self.model, added_names(self.plans))
+            guard(self.model, added_names(self.plans), smaller_names(self.plans))
             self.model.__dict__[PLANS] = self.plans
 
 

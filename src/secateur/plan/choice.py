@@ -134,6 +134,10 @@ class Choice:
         """
         return [self._positions(code) for code in self.sites[name]]
 
+    def shrinks(self, name: str) -> bool:
+        """Return whether units of the site `name` are dropped or reordered."""
+        return any(kept is not None for kept in self.positions(name))
+
     def _positions(self, code: Code) -> list[int] | None:
         """Return the positions of one term, computed once because many sites share it."""
         key = code if isinstance(code, (str, int)) else repr(code)

@@ -8,8 +8,13 @@ from secateur.plan.choice import Choice
 
 
 def cut_names(plans: Iterable[Choice]) -> set[str]:
-    """Return the tensors that plans cut, by their names after the last plan."""
+    """Return the tensors that plans may cut, by their names after the last plan."""
     return _last_names((plan, plan.sites) for plan in plans)
+
+
+def smaller_names(plans: Iterable[Choice]) -> set[str]:
+    """Return the tensors of which plans drop something, by their names after the last plan."""
+    return _last_names((plan, filter(plan.shrinks, plan.sites)) for plan in plans)
 
 
 def added_names(plans: Iterable[Choice]) -> set[str]:
