@@ -341,7 +341,10 @@ HOSTILE: dict[str, tuple[Callable[[Any], None], str]] = {
         set_at("sites", "conv9.weight", to=["conv1"]),
         "cuts 'conv9.weight', which this Parts does not have",
     ),
-    "other shape": (set_at("sites", "conv1.weight", 1, to=4), r"conv1\.weight\n  file   \(8, 4, 3, 3\) before the cut"),
+    "other shape": (
+        set_at("sites", "conv1.weight", to=["conv1", 3, 3]),
+        r"conv1\.weight\n  file   \(8, 3, 3\) before the cut",
+    ),
     "dunder": (attribute("conv1", "__class__", None, 8, 4), "sets an attribute '__class__' of 'conv1'"),
     "private": (attribute("conv1", "_parameters", None, 8, 4), "sets an attribute '_parameters' of 'conv1'"),
     "dotted": (attribute("", "conv1.groups", None, 1, 4), r"sets conv1.groups, which is not an integer .*\(missing\)"),

@@ -26,6 +26,7 @@ from secateur.apply.tensors import alike
 from secateur.base.names import inside
 from secateur.base.text import listed
 from secateur.errors import FileError, InputError, nearest
+from secateur.files.replaced import fits, is_whole
 from secateur.plan.later_names import added_names, cut_names, smaller_names
 from secateur.plan.parts import Added, AttributeChange, Gives, Pick, Renumbering
 from secateur.plan.plan import Plan
@@ -152,7 +153,7 @@ class _Outline:
             self._remove(name, gives)
         for name in plan.sites:
             self._check_site(name, plan)
-        self.shapes.update({self.key[name]: plan.shape(name) for name in plan.sites})
+        self.shapes.update({self.key[name]: self._after(name, plan) for name in plan.sites})
         for change in plan.attributes:
             self._change(change)
         if plan.added:
@@ -232,10 +233,15 @@ class _Outline:
         if name not in self.key:
             raise FileError(f"cuts {name!r}, which this {self.kind} does not have{nearest(name, self.key)}\n{OTHER}")
         want, have = plan.old_shape(name), self.shapes[self.key[name]]
-        if want != have:
+        if not fits(have, want, plan.sites[name]):
             raise FileError(
                 f"does not fit this {self.kind}: {name}\n  file   {want} before the cut\n  model  {have}\n{OTHER}"
             )
+
+    def _after(self, name: str, plan: Plan) -> tuple[int, ...]:
+        """Return the shape after a cut; a dimension that no plan can cut is as long as in the model."""
+        sizes = zip(plan.sites[name], plan.shape(name), self.shapes[self.key[name]], strict=True)
+        return tuple(here if is_whole(code) else left for code, left, here in sizes)
 
     def _read(self, change: AttributeChange) -> tuple[Any, str, int]:
         """Return the object that holds an attribute, its name there and its integer; no code of the model is run."""

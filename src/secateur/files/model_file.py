@@ -32,6 +32,7 @@ from secateur.base.writing import apart, opened_tensors, replacing, write_tensor
 from secateur.errors import FileError, InputError
 from secateur.files.extra_state import check_extra, extra_names, give_extra, stored_extra, taken_extra
 from secateur.files.fitting import Stored, fit
+from secateur.files.replaced import check_reloads
 from secateur.files.stored_masks import fitted_masks, stored_masks, taken_out, wear
 from secateur.plan.later_names import cut_names
 from secateur.plan.plan import Plan
@@ -52,7 +53,8 @@ def save(model: nn.Module, path: PathLike) -> None:
 
     Raises:
         InputError: The path cannot be written to; a tensor has no values (meta), is sparse, or has a dtype that
-            safetensors does not know; or a module has extra state that only a pickle could hold.
+            safetensors does not know; a module has extra state that only a pickle could hold; or a layer that was cut
+            was replaced since by one that `load` could not make.
 
     Example:
         >>> import secateur, tempfile
@@ -68,6 +70,7 @@ def save(model: nn.Module, path: PathLike) -> None:
     _check_saved_whole(model)
     masked = masked_names(model)
     plans = tuple(plain(plan, masked) for plan in plans_of(model))
+    check_reloads(type(model).__name__, plain_slots(model, masked), plans)
     tensors, aliases = _stored(model, plans, masked)
     bits, patterns = stored_masks(worn(model))
     held, extra = stored_extra(model)
