@@ -60,7 +60,7 @@ def test_what_load_could_not_make_again_is_refused_before_a_file_is_written(
 ) -> None:
     model = small()
     model[3] = head
-    with pytest.raises(InputError, match=rf"(?s)layers of this Sequential were replaced .*{fault}\nfix: .*secateur\.cut"):
+    with pytest.raises(InputError, match=rf"(?s)layers of this Sequential were .*{fault}\nfix: .*secateur\.cut"):
         secateur.save(model, tmp_path / "small.safetensors")
     assert not [*tmp_path.iterdir()]
 

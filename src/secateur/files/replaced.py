@@ -56,8 +56,8 @@ def check_reloads(kind: str, held: Iterable[Slot], plans: Iterable[Plan]) -> Non
             f"layers of this {kind} were replaced after the cut, and load could not make it from the original: "
             f"{listed(wrong, SHOWN)}\n"
             "fix:   replace a layer by one with the same parameter names, and the sizes that the cut left\n"
-            "or:    save the weights alone, torch.save(model.state_dict(), 'weights.pt'); to load them, cut the original "
-            "with secateur.cut(build(), plan), replace the layers as before, and call model.load_state_dict"
+            "or:    save the weights alone, torch.save(model.state_dict(), 'weights.pt'); to load them, cut the "
+            "original with secateur.cut(build(), plan), replace the layers as before, and call model.load_state_dict"
         )
 
 
