@@ -9,7 +9,7 @@ import weakref
 from collections import OrderedDict, deque, namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import torch
@@ -424,3 +424,35 @@ def test_defaults_that_a_model_keeps_do_not_lead_to_it() -> None:
     model, x = Normed(), torch.randn(3, 6)
     model(x)
     assert secateur.prune(model, x, "channels=0.5").proved
+
+
+OPTIONAL = {"bias": Optional[Tensor]}  # noqa: UP045 - an annotation that `deepcopy` copies
+
+
+def described(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a wrapper that, as in torch_geometric, keeps annotations in its closure."""
+    annotations = OPTIONAL
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        assert len(args) <= 1 + len(annotations)
+        return function(*args)
+
+    return wrapper
+
+
+class Described(nn.Module):
+    """Keeps the same annotations, which are copied with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inp, self.out = nn.Linear(6, 16), nn.Linear(16, 2)
+        self.types = OPTIONAL
+
+    @described
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.inp(x).relu())
+
+
+def test_annotations_that_a_class_and_a_model_share_do_not_lead_to_it() -> None:
+    assert secateur.prune(Described(), torch.randn(3, 6), "channels=0.5").proved

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from types import CellType, CodeType, FunctionType, MethodType
-from typing import Any
+from typing import Any, get_origin
 
 import torch
 from torch import nn
@@ -102,7 +102,7 @@ class Leading:
 
     def _of_copy(self, value: Any) -> Any:
         """Return the value that must replace a value found in the copy; usually itself."""
-        if type(value) in _PLAIN or id(value) in self._seen or isinstance(value, type):
+        if type(value) in _PLAIN or id(value) in self._seen or _is_type(value):
             return value
         if isinstance(value, _ATOMS):
             return self._of_original(value)
@@ -204,7 +204,7 @@ class Leading:
     def _leads(self, value: Any, seen: set[int] | None = None, depth: int = DEPTH) -> bool:
         """Return whether a value refers to the original: to a copied object, or to a variable of a rebuilt function."""
         seen = set() if seen is None else seen
-        if type(value) in _PLAIN or id(value) in seen or id(value) in self._fresh or isinstance(value, type):
+        if type(value) in _PLAIN or id(value) in seen or id(value) in self._fresh or _is_type(value):
             return False
         if (id(value) in self.memo and not isinstance(value, _FIXED)) or id(value) in self._old_cells:
             return True
@@ -239,6 +239,11 @@ _PLAIN = frozenset(
 )
 _FIXED = (functools.partial, MethodType, tuple, frozenset)  # are copied, but have no identity of their own
 _ATOMS = (FunctionType, *BUILTIN, weakref.ref, CACHED)  # are not copied by `deepcopy`
+
+
+def _is_type(value: Any) -> bool:
+    """Return whether a value is a class or an annotation such as `Optional[Tensor]`, which `deepcopy` may copy."""
+    return isinstance(value, type) or get_origin(value) is not None
 
 
 def _mapped(held: tuple[Any, ...], change: Callable[[Any], Any]) -> tuple[Any, ...]:
