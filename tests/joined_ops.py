@@ -48,6 +48,10 @@ add("addmm_column", A.addmm, (8, 1), (8, 16), (16, 12))
 add("addmm_", in_place("addmm_"), (8, 12), (8, 16), (16, 12))
 add("baddbmm", A.baddbmm, (8, 12, 10), (8, 12, 16), (8, 16, 10))
 add("baddbmm_shared", A.baddbmm, (1, 12, 10), (8, 12, 16), (8, 16, 10))
+add("sparse_mm", lambda x, y: torch.sparse.mm(x.to_sparse(), y), (8, 16), (16, 12))
+add("sparse_mm_mean", lambda x, y: torch.sparse.mm(x.to_sparse_csr(), y, "mean"), (8, 16), (16, 12))
+add("sparse_addmm", lambda c, x, y: torch.sparse.addmm(c, x.to_sparse(), y), (8, 12), (8, 16), (16, 12))
+add("rows_by_counts", lambda x, i: x.repeat_interleave(numbers(i), 0), (8, 12), (8,))
 add("addbmm", A.addbmm, (12, 10), (8, 12, 16), (8, 16, 10))
 add("addmv", A.addmv, (8,), (8, 12), (12,))
 add("mv", A.mv, (8, 12), (12,))
@@ -314,6 +318,7 @@ APART = {
     "aten::randint_like": "its bounds have no dimensions",
     "aten::prelu": "seen in inference mode alone; a test of its own",
     "aten::to": "seen in inference mode alone; the second tensor gives a type",
+    "aten::repeat_interleave": "two tensors in inference mode alone; elsewhere its result is an index",
     "aten::max": "two tensors in inference mode alone, and refused there; elsewhere they reach aten::maximum",
     "aten::min": "as aten::max",
     "aten::sort": "of several tensors in scripts alone",
@@ -331,6 +336,9 @@ APART = {
             *("aten::multilabel_margin_loss_forward", "aten::_linalg_solve_ex", "aten::linalg_solve_triangular"),
             *("aten::linalg_pinv", "aten::linalg_lstsq", "aten::take", "aten::put", "aten::masked_scatter"),
             *("aten::diagonal_scatter", "aten::block_diag", "aten::segment_reduce"),
+            *("aten::_sparse_coo_tensor_with_dims_and_tensors", "aten::sparse_compressed_tensor"),
+            *("aten::_sparse_compressed_tensor_unsafe", "aten::sparse_mask", "aten::_sparse_sparse_matmul"),
+            "aten::_convert_indices_from_csr_to_coo",
         ),
         "freezes all that it touches",
     ),

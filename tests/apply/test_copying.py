@@ -431,7 +431,7 @@ OPTIONAL = {"bias": Optional[Tensor]}  # noqa: UP045 - an annotation that `deepc
 
 def described(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a wrapper that, as in torch_geometric, keeps annotations in its closure."""
-    annotations = OPTIONAL
+    annotations = dict(OPTIONAL)
 
     @functools.wraps(function)
     def wrapper(*args: Any) -> Any:
@@ -447,7 +447,7 @@ class Described(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.inp, self.out = nn.Linear(6, 16), nn.Linear(16, 2)
-        self.types = OPTIONAL
+        self.types = dict(OPTIONAL)
 
     @described
     def forward(self, x: Tensor) -> Tensor:

@@ -61,10 +61,13 @@ def copied(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
 
 
 class _Detaching(TorchFunctionMode):
-    """Within the context, `deepcopy` copies tensors with a gradient history as detached tensors (rule 1)."""
+    """Within the context, `deepcopy` copies tensors with a gradient history as detached tensors (rule 1).
+
+    It also copies compressed sparse tensors, which PyTorch's own copy refuses.
+    """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.Tensor.__deepcopy__ and not args[0].is_leaf:
+        if func is torch.Tensor.__deepcopy__ and not (args[0].is_leaf and args[0].layout is torch.strided):
             tensor, memo = args
             return memo.setdefault(id(tensor), tensor.detach().clone())
         return func(*args, **(kwargs or {}))

@@ -52,6 +52,29 @@ def formula(*names: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
     return register
 
 
+@FORMULAS.register("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::_sparse_addmm")
+def _matrices(*operands: Any, out_val: Any = None, **kwargs: Any) -> int:
+    """x: (*n, a, i), y: (*n, i, b): of a sparse operand, only the entries that it holds are multiplied."""
+    x, y = [operand for operand in operands if isinstance(operand, torch.Tensor)][-2:]
+    if x.layout is torch.strided and y.layout is not torch.strided:
+        return 2 * x.shape[:-1].numel() * _entries(y)
+    return 2 * _entries(x) * y.shape[-1]
+
+
+@FORMULAS.register("aten::_sparse_mm_reduce_impl")
+def _reduced(x: torch.Tensor, y: torch.Tensor, reduce: str, out_val: Any = None) -> int:
+    """x: (a, i), sparse, y: (i, b): as their product, whatever takes the place of the sum"""
+    return 2 * _entries(x) * y.shape[-1]
+
+
+def _entries(tensor: torch.Tensor) -> int:
+    if tensor.layout is torch.strided:
+        return tensor.numel()
+    if tensor.is_meta:
+        raise InputError("without values, a sparse tensor does not show how many entries it holds")
+    return tensor._nnz()
+
+
 @formula("aten::_scaled_dot_product_flash_attention_for_cpu", "aten::_scaled_dot_product_fused_attention_overrideable")
 def _attention(q: ShapeTuple, k: ShapeTuple, v: ShapeTuple, *args: Any, out_val: Any = None, **kwargs: Any) -> int:
     """q: (*b, n, d), k: (*b, m, d), v: (*b, m, e): the product of q and k, and of the result and v, per query head."""

@@ -290,6 +290,8 @@ def _lively(call: Call) -> Call:
     def change(tensor: Tensor) -> Tensor:
         if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.numel() < 2:
             return tensor
+        if tensor.layout != torch.strided:  # which entries a sparse tensor has says enough
+            return tensor
         if bool((tensor != tensor.flatten()[0]).any()):
             return tensor
         noise = torch.randn(tensor.shape, generator=generator, dtype=WIDE.get(tensor.dtype, tensor.dtype))

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from secateur.base.precision import wide
+from secateur.errors import InputError
 
 RUNS = ("meta", "real", "fake")
 
@@ -29,6 +30,13 @@ class RunDevice:
 
     def stand_in(self, tensor: torch.Tensor, *, shared: bool) -> torch.Tensor:
         """Return the stand-in for a tensor in this run; with `shared`, a real one may share its storage."""
+        if tensor.is_nested:
+            raise InputError(
+                "a nested tensor cannot be traced, because its rows have sizes of their own\n"
+                "pass example inputs of one size: torch.nested.to_padded_tensor(x, 0.0)"
+            )
+        if self.run != "real" and tensor.layout is not torch.strided:
+            raise InputError(f"run={self.run!r} has no stand-in for a sparse tensor ({tensor.layout})\nuse run='real'")
         bare = wide(tensor) if self.lift else tensor.data  # writes to it do not count as writes to the model's own
         if self.device is not None:
             made = torch.empty_strided(bare.shape, bare.stride(), dtype=bare.dtype, device=self.device)

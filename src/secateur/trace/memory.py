@@ -40,7 +40,7 @@ class Memory:
     def note(self, tensor: torch.Tensor) -> None:
         """Record a tensor whose type was set."""
         typed = get(tensor)
-        if typed is None or not _has_storage(tensor):
+        if typed is None or not has_storage(tensor):
             return
         storage = tensor.untyped_storage()
         region = self._regions.get(storage._cdata)
@@ -53,7 +53,7 @@ class Memory:
         """Return the type of a known tensor with the same memory and layout; else freeze what is in that memory."""
         with torch._C.DisableTorchFunction():
             self._freeze_reduced(tensor, why)
-            if not _has_storage(tensor):
+            if not has_storage(tensor):
                 return None
             for region, offset in self._places(tensor):
                 typed = region.types.get(_layout(tensor, offset))
@@ -84,7 +84,8 @@ class Memory:
                     yield other, at - other.start
 
 
-def _has_storage(tensor: torch.Tensor) -> bool:
+def has_storage(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor has one block of memory; sparse and nested tensors consist of several others."""
     return tensor.layout is torch.strided and not tensor.is_nested
 
 
@@ -96,4 +97,4 @@ def _layout(tensor: torch.Tensor, offset: int) -> Layout:
     return tensor.dtype, tuple(tensor.shape), tensor.stride(), offset
 
 
-__all__ = ["Memory"]
+__all__ = ["Memory", "has_storage"]

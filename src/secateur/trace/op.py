@@ -10,6 +10,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from secateur.graph.sizes import Dim, SizeEquation
 from secateur.terms import ONE, Axis, Reason, Term, cut, factor, find, freeze, mark_inexact, settle, unify
+from secateur.trace.memory import has_storage
 from secateur.trace.notes import Notes
 from secateur.trace.typed import Origin, Origins, Place, Typed, fresh, get, put
 
@@ -59,7 +60,7 @@ class Op:
 
     def zero(self, tensor: torch.Tensor) -> list[bool]:
         """Return, per dimension, whether silenced units are zero: False once others were written to the storage."""
-        if self.recorder.written and tensor.untyped_storage()._cdata in self.recorder.written:
+        if self.recorder.written and has_storage(tensor) and tensor.untyped_storage()._cdata in self.recorder.written:
             return [False] * tensor.dim()
         return list(self.recorder.typed(tensor).zero)
 
@@ -165,7 +166,11 @@ class Op:
     def _note_write(self, tensor: torch.Tensor, zero: Sequence[bool] | None) -> None:
         """Record an in-place op that overwrites zeros. The weak reference prevents reuse of the id of the storage."""
         before = get(tensor) if self.name.endswith("_") and zero is not None else None
-        if before is not None and any(was and not now for was, now in zip(before.zero, zero or (), strict=False)):
+        if (
+            before is not None
+            and has_storage(tensor)
+            and any(was and not now for was, now in zip(before.zero, zero or (), strict=False))
+        ):
             storage = tensor.untyped_storage()
             self.recorder.written[storage._cdata] = StorageWeakRef(storage)
 

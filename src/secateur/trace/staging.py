@@ -135,6 +135,8 @@ def _site(name: str, kind: str, tensor: torch.Tensor, frozen: str | None = None)
     floating = tensor.is_floating_point() or tensor.is_complex()
     if not floating and not _may_pick(kind, tensor):
         frozen = _whole(name)
+    if tensor.layout is not torch.strided:
+        frozen = f"{name} is sparse"
     return Site(
         name, kind, tuple(Axis(n, frozen) if n != 1 else ONE for n in tensor.shape), floating, tensor.element_size()
     )

@@ -13,6 +13,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from secateur.terms import Term
+from secateur.trace.memory import has_storage
 from secateur.trace.typed import get
 
 
@@ -36,16 +37,16 @@ class Life:
 
     def keep(self, tensors: Iterable[torch.Tensor]) -> None:
         """Ignore the storages of these tensors, which exist before and after the call."""
-        self._known.update(tensor.untyped_storage()._cdata for tensor in tensors)
+        self._known.update(tensor.untyped_storage()._cdata for tensor in tensors if has_storage(tensor))
 
     def note(self, given: Iterable[torch.Tensor], operands: Callable[[], Sequence[torch.Tensor]] = tuple) -> None:
         """Record the results of an op while its operands are still alive. Views of constants are ignored."""
-        for tensor in given:
+        for tensor in filter(has_storage, given):
             storage = tensor.untyped_storage()
             key = storage._cdata
             if key in self._known or key in self._alive:
                 continue
-            if any(operand.untyped_storage()._cdata == key for operand in operands()):
+            if any(operand.untyped_storage()._cdata == key for operand in filter(has_storage, operands())):
                 self._known.add(key)
                 self._constants.append(StorageWeakRef(storage))
                 continue

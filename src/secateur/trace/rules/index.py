@@ -223,7 +223,7 @@ def silent(op: Op) -> None:
     """-> no tensor with dimensions"""
 
 
-@rule("aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim")
+@rule("aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::unique_dim", "aten::repeat_interleave")
 def data_dependent(op: Op) -> None:
     """-> a size that depends on data"""
     op.opaque("the size of the result depends on data")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from secateur.terms import Term, axes, collapse, loose, mingle
+from secateur.terms import Axis, Term, axes, collapse, loose, mingle
 from secateur.trace.op import Op
 from secateur.trace.registry import function_rule, rule
 from secateur.trace.typed import Origin, Origins, Place, elsewhere
@@ -105,7 +105,7 @@ def mm(op: Op) -> None:
     _product(op, "self", "mat2")
 
 
-@rule("aten::addmm", "aten::baddbmm")
+@rule("aten::addmm", "aten::baddbmm", "aten::_sparse_addmm")
 def addmm(op: Op) -> None:
     """c: [a, b], x: [a, i], y: [i, b] -> [a, b]"""
     first, second = ("mat1", "mat2") if "mat1" in op.arguments else ("batch1", "batch2")
@@ -134,9 +134,29 @@ def _matmul(op: Op, x: str, y: str) -> tuple[list[Term], list[bool]]:
     _matrix_roles(op, x, y)
     xs, ys = op.dims(op[x]), op.dims(op[y])
     zx, zy = op.zero(op[x]), op.zero(op[y])
-    op.macs(*xs, ys[-1])
+    op.macs(*_multiplied(op, x, y))
     op.recorder.attention.product([*xs[:-1], ys[-1]], xs[-1])
     return [*xs[:-1], ys[-1]], [*(a or b for a, b in zip(zx[:-2], zy[:-2], strict=True)), zx[-2], zy[-1]]
+
+
+def _multiplied(op: Op, x: str, y: str) -> list[Term]:
+    """Return what a product multiplies: of a sparse operand, the entries that it holds."""
+    xs, ys = op.dims(op[x]), op.dims(op[y])
+    if op[x].layout is not torch.strided:
+        return [Axis(op[x]._nnz(), "entries of a sparse tensor"), ys[-1]]
+    if op[y].layout is not torch.strided:
+        return [*xs[:-1], Axis(op[y]._nnz(), "entries of a sparse tensor")]
+    return [*xs, ys[-1]]
+
+
+@function_rule(torch.sparse.mm, "mat1 mat2 reduce")
+def sparse_mm(op: Op) -> None:
+    """x: [a, i], sparse, y: [i, b] -> [a, b]; the products are summed, or their mean or an extreme is taken"""
+    if op.get("reduce", "sum") != "sum":
+        op.inexact(op.dims(op["mat1"])[1], f"a {op['reduce']} is taken over it", unsafe=True)
+        op.reads("mat1", 1)
+        op.reads("mat2", 0)
+    _product(op, "mat1", "mat2")
 
 
 @rule("aten::addbmm")
