@@ -6,6 +6,8 @@ the outputs, how a dictionary of outputs becomes one tensor, the heads of attent
 
 # ruff: noqa: T201  (the printed plan is part of the lesson)
 # pyright: reportOptionalIterable=false, reportMissingImports=false
+# In a checkout that is not the installed one, pyright takes our recipe of the same name for the package.
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
