@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,44 @@ class Alone(SimpleNamespace):
         return self
 
 
+class Items(dict):  # type: ignore[type-arg]
+    """Its items are read as attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise AttributeError(name)
+        return self[name]
+
+
+class Both(dict):  # type: ignore[type-arg]
+    """Holds each item as an attribute too."""
+
+    def __init__(self, **items: int) -> None:
+        super().__init__(**items)
+        vars(self).update(items)
+
+
+class Locked(OrderedDict):  # type: ignore[type-arg]
+    """Holds each item as an attribute too, and cannot be changed."""
+
+    def __init__(self, **items: int) -> None:
+        super().__init__(**items)
+        vars(self).update(items, locked=True)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if "locked" in vars(self):
+            raise TypeError("this config cannot be changed")
+        super().__setitem__(key, value)
+
+    def __deepcopy__(self, memo: Any) -> Locked:
+        return type(self)(**self)
+
+    def _refused(self, *_: object, **__: object) -> Any:
+        raise TypeError("this config cannot be changed")
+
+    __setattr__ = __delitem__ = update = pop = setdefault = clear = _refused
+
+
 OBJECTS: dict[str, Callable[[], Any]] = {
     "namespace": lambda: SimpleNamespace(heads=4, size=3),
     "arguments": lambda: argparse.Namespace(heads=4, size=3),
@@ -75,13 +114,16 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "frozen, with slots": Sealed,
     "custom attributes": Mapped,
     "a property": Derived,
+    "a dict of items": lambda: Items(heads=4, size=3),
+    "items that are attributes": lambda: Both(heads=4, size=3),
+    "a locked dict": lambda: Locked(heads=4, size=3),
 }
 CUTS = pytest.mark.parametrize("function", [secateur.cut, secateur.cut_])
 X = torch.randn(2, 5, 6)
 
 
 def block(self: Any, x: Tensor) -> Tensor:
-    cfg = self.config["attention"] if isinstance(self.config, dict) else self.config
+    cfg = self.config["attention"] if type(self.config) is dict else self.config
     return self.out(self.wide(x).view(*x.shape[:-1], cfg.heads, cfg.size).relu().flatten(-2))
 
 
@@ -174,3 +216,33 @@ def test_names_that_lead_nowhere(name: str) -> None:
     model = Parts(lambda self, x: x, config=SimpleNamespace(_inner=SimpleNamespace(n=1), n=2), fc=nn.Linear(2, 2))
     assert owner_of(model, name) is None
     assert owner_of(model, "config.n") == (vars(model)["config"], "n")
+
+
+def test_items_and_attributes_are_changed_together() -> None:
+    config: Any = secateur.prune(model_of(Both(heads=4, size=3)), X, "channels=0.6").model.a.config
+    assert config.heads == config["heads"] < 4
+
+
+def test_an_item_that_differs_from_the_attribute_of_its_name_is_not_followed() -> None:
+    config = Both(heads=4, size=3)
+    config["heads"] = 5
+    assert values(config) == {"size": 3}
+    model = model_of(config)
+    secateur.trace(model, X)
+    assert (model.a.config.heads, model.a.config["heads"]) == (4, 5)
+
+
+def test_the_attributes_of_a_list_are_restored() -> None:
+    class Sizes(list):  # type: ignore[type-arg]
+        pass
+
+    sizes = Sizes([12])
+    sizes.seen = []  # type: ignore[attr-defined]
+
+    def noted(self: Any, x: Tensor) -> Tensor:
+        self.sizes.seen.append(x.shape[-1])
+        self.sizes.last = x
+        return self.a(x)
+
+    secateur.trace(Parts(noted, a=nn.Linear(6, 12), sizes=sizes), X)
+    assert vars(sizes) == {"seen": []}

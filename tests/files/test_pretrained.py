@@ -159,7 +159,9 @@ def test_layers_share_what_their_config_shares() -> None:
 
 
 def test_only_what_a_class_builds_from_a_config_can_be_uniform() -> None:
-    with pytest.raises(InputError, match=r"uniform=True needs .*Linear is not a transformers\.PreTrainedModel\nleave"):
+    with pytest.raises(
+        InputError, match=r"uniform=True needs .*Linear is neither a transformers\.PreTrainedModel nor a "
+    ):
         secateur.trace(nn.Linear(2, 2), torch.zeros(1, 2), uniform=True)
 
 

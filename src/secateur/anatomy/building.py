@@ -1,7 +1,9 @@
-"""Building a model again from its config, as Hugging Face's classes do."""
+"""Building a model again from its config, as the classes of transformers and diffusers do."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,23 +13,88 @@ import torch
 from torch import nn
 
 from secateur.anatomy.slots import Slot, slots
+from secateur.base.names import is_public
 from secateur.errors import InputError
 
 
+class _Transformers:
+    """Models of transformers: the class is called with a config, an object."""
+
+    def config(self, model: Any) -> Any:
+        return model.config
+
+    def made(self, kind: Any, config: Any) -> Any:
+        from transformers.initialization import no_init_weights
+
+        with no_init_weights():
+            return kind(config)
+
+    def reloaded(self, config: Any) -> Any:
+        return type(config).from_dict(json.loads(config.to_json_string()))
+
+    def saved(self, config: Any) -> dict[str, Any]:
+        return config.to_dict()
+
+    def read(self, kind: Any, saved: dict[str, Any]) -> Any:
+        return kind(**saved)
+
+
+class _Diffusers:
+    """Models of diffusers: the class is called with the entries of a config, a dict, that its constructor takes."""
+
+    def config(self, model: Any) -> Any:
+        return model._internal_dict
+
+    def made(self, kind: Any, config: Any) -> Any:
+        library: Any = importlib.import_module("diffusers.models.modeling_utils")
+        taken = inspect.signature(kind.__init__).parameters
+        with library.no_init_weights():
+            return kind(**{name: config[name] for name in taken if name in config})
+
+    def reloaded(self, config: Any) -> Any:
+        return type(config)(json.loads(json.dumps(self.saved(config), default=lambda value: value.tolist())))
+
+    def saved(self, config: Any) -> dict[str, Any]:
+        return {name: value for name, value in config.items() if is_public(name)}
+
+    def read(self, kind: Any, saved: dict[str, Any]) -> Any:
+        return kind(saved)
+
+
+def _kinds(model: nn.Module) -> set[tuple[str, str]]:
+    """Return the libraries and names of the classes of a model."""
+    return {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__}
+
+
+def _is_of_diffusers(model: nn.Module) -> bool:
+    return {("diffusers", "ModelMixin"), ("diffusers", "ConfigMixin")} <= _kinds(model) and "_internal_dict" in vars(
+        model
+    )
+
+
 def is_pretrained(model: nn.Module) -> bool:
-    """Return whether a model is a Hugging Face model, which its class builds from a config."""
-    return _is_a(model, "transformers", "PreTrainedModel")
+    """Return whether this is a model of transformers or diffusers, which its class builds from a config."""
+    return _is_of_diffusers(model) or ("transformers", "PreTrainedModel") in _kinds(model)
 
 
 def saves_arguments(model: nn.Module) -> bool:
     """Return whether `from_pretrained` builds a model from the arguments of its constructor: the hub's mixins."""
-    return _is_a(model, "huggingface_hub", "ModelHubMixin")
+    return ("huggingface_hub", "ModelHubMixin") in _kinds(model)
 
 
-def _is_a(model: nn.Module, package: str, name: str) -> bool:
-    """Return whether a model is of a class, without importing its package."""
-    kinds = ((kind.__module__.partition(".")[0], kind.__name__) for kind in type(model).__mro__)
-    return (package, name) in kinds
+def _library(model: nn.Module) -> _Transformers | _Diffusers:
+    """Return how the library of a model builds it from a config."""
+    return _Diffusers() if _is_of_diffusers(model) else _Transformers()
+
+
+def saves_adapters(model: nn.Module) -> bool:
+    """Return whether a model saves adapters alone, as those of transformers do that hold some."""
+    return bool(getattr(model, "_hf_peft_config_loaded", False)) and not _is_of_diffusers(model)
+
+
+def config_of(model: nn.Module) -> Any:
+    """Return the config that the class of a model builds it from."""
+    return _library(model).config(model)
 
 
 def anew(model: nn.Module, config: Any) -> Any:
@@ -38,15 +105,23 @@ def anew(model: nn.Module, config: Any) -> Any:
 
 def made_from(model: nn.Module, config: Any) -> Any:
     """Build a model without initial values: their spread is computed from sizes, and would tie these."""
-    from transformers.initialization import no_init_weights
-
-    with no_init_weights(), torch.device("meta"):
-        return type(model)(config)
+    with torch.device("meta"):
+        return _library(model).made(type(model), config)
 
 
-def reloaded(config: Any) -> Any:
+def reloaded(model: nn.Module, config: Any) -> Any:
     """Return a config as reloaded from its file: some of its values are computed when it is made."""
-    return type(config).from_dict(json.loads(config.to_json_string()))
+    return _library(model).reloaded(config)
+
+
+def saved(model: nn.Module, config: Any) -> dict[str, Any]:
+    """Return the values of a config that are saved."""
+    return _library(model).saved(config)
+
+
+def read(model: nn.Module, config: Any, values: dict[str, Any]) -> Any:
+    """Return the config of the same class as `config` that saved values make."""
+    return _library(model).read(type(config), values)
 
 
 @contextmanager

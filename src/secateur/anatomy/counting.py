@@ -79,12 +79,12 @@ def _shorter_by_one(model: nn.Module, config: Any, number: Number) -> dict[str, 
     changed = copy.deepcopy(config)
     _put(changed, number.name, number.index, number.value - 1)
     try:
-        return _lengths(anew(model, reloaded(changed)))
+        return _lengths(anew(model, reloaded(model, changed)))
     except Exception:  # noqa: BLE001 - of the config's or the model's own checks
         for name, held in _lists(changed):  # a list of the config may need one entry per layer
             if len(held) == number.value:
                 _put(changed, name, None, type(held)(held[:-1]))
-        return _lengths(anew(model, reloaded(changed)))
+        return _lengths(anew(model, reloaded(model, changed)))
 
 
 def renumbering(model: nn.Module, removed: Collection[str], config: Any, remedy: str) -> Renumbering:
@@ -99,13 +99,13 @@ def renumbering(model: nn.Module, removed: Collection[str], config: Any, remedy:
         raise InputError(
             f"{fault}: {why or f'no number in it counts {listed(alone, SHOWN)} and nothing else'}\n{remedy}"
         )
-    base = anew(model, reloaded(config))
+    base = anew(model, reloaded(model, config))
     lengths, names = _lengths(base), Names(removed, lists)
     faults: list[str] = []
     for picked in itertools.islice(_readings(config, {name: lengths[name] for name in lists}, counted), TRIES):
         try:
             shorter = _shortened(config, counted, picked, removed, lengths)
-            difference = _Difference(names, lengths, base, anew(model, reloaded(shorter)))
+            difference = _Difference(names, lengths, base, anew(model, reloaded(model, shorter)))
         except Exception as error:  # noqa: BLE001 - of the config's or the model's own checks
             faults = faults or [f"{type(error).__name__}: {error}".partition("\n")[0]]
             continue

@@ -9,13 +9,23 @@ initialises those weights at random too. So such a model refuses `save_pretraine
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 from weakref import WeakSet
 
 from torch import nn
 
-from secateur.anatomy.building import cause_of, is_pretrained, made_from, other_shapes, reloaded, saves_arguments
+from secateur.anatomy.building import (
+    cause_of,
+    config_of,
+    is_pretrained,
+    made_from,
+    other_shapes,
+    reloaded,
+    saves_adapters,
+    saves_arguments,
+)
 from secateur.anatomy.bypass import is_bypass
 from secateur.anatomy.masked import masked_names
 from secateur.anatomy.slots import Slot, slots
@@ -44,9 +54,14 @@ class SavingGuard:
         self._added = added
         self._cut = cut
 
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """The signature of the method, which pipelines of diffusers read to choose the arguments."""
+        return inspect.signature(getattr(type(self._model), self._name).__get__(self._model))
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Save, or raise `InputError` before anything is written."""
-        if not getattr(self._model, "_hf_peft_config_loaded", False):  # else only adapters are saved
+        if not saves_adapters(self._model):
             check_saves(self._model, self._added, self._cut)
         return getattr(type(self._model), self._name)(self._model, *args, **kwargs)
 
@@ -124,7 +139,7 @@ def check_described(model: Any) -> None:
     fault = f"the config of this {type(model).__name__} does not describe it"
     remedy = f"{INSTEAD}; the result of prune has save('folder'), which looks for a config that does"
     try:
-        other = made_from(model, reloaded(model.config))
+        other = made_from(model, reloaded(model, config_of(model)))
     except Exception as error:
         cause = cause_of(error)
         raise InputError(f"{fault}: {type(cause).__name__}: {first_line(cause)}\n{remedy}") from error

@@ -1,11 +1,13 @@
 """The places where a model keeps its integers: modules, and the plain objects and dicts that modules hold.
 
 A config that all layers share is one holder, under the name of the first module that leads to it. Holders are read and
-written without `__getattribute__` and `__setattr__`: none of their code runs, and frozen ones can be written too.
+written without `__getattribute__` and `__setattr__`: none of their code runs, and frozen ones can be written too. A
+subclass of dict may hold a value as an item, as an attribute or as both; both are read and written as one.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from enum import Enum
 from types import SimpleNamespace
@@ -17,6 +19,7 @@ from torch import nn
 from secateur.base.names import DEPTH, is_public
 
 _CLOSED = (nn.Module, torch.Tensor, Enum, type, int, float, complex, str, bytes, tuple, list, set, frozenset)
+_PROPERTIES = {"_internal_dict": "config"}  # where classes of diffusers hold what their property `config` returns
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: the class was made by a class statement, or as if it were
 
 
@@ -48,13 +51,20 @@ def below(owner: Any) -> Iterator[Any]:
 
 
 def _below(holder: Holder, seen: set[int], depth: int) -> Iterator[Holder]:
-    for name, value in list(values(holder.owner).items()):
+    for name, value in list(_named(holder.owner).items()):
         if is_public(name) and _is_open(value) and id(value) not in seen:
             seen.add(id(value))
             below = Holder(holder.module, holder.name(name), value)
             yield below
             if depth > 1:
                 yield from _below(below, seen, depth - 1)
+
+
+def _named(owner: Any) -> dict[str, Any]:
+    """Return what `values` returns, with what properties return under the names of these."""
+    table = values(owner)
+    found = {new: table[old] for old, new in _PROPERTIES.items() if old in table}
+    return {**table, **{n: v for n, v in found.items() if isinstance(getattr(type(owner), n, None), property)}}
 
 
 def _is_open(value: Any) -> bool:
@@ -76,16 +86,36 @@ def values(owner: Any) -> dict[str, Any]:
     if type(owner) is dict:
         return owner
     table = _table(owner)
+    if isinstance(owner, dict):
+        return _agreeing(owner, table or {})
     return table if table is not None else dict(_slots(owner))
+
+
+def _agreeing(items: dict[Any, Any], table: dict[str, Any]) -> dict[str, Any]:
+    """Return the items and the attributes of a dict, without those of one name that are two objects."""
+    own = {name: value for name, value in dict.items(items) if isinstance(name, str)}
+    agree = {name: value for name, value in own.items() if name not in table or table[name] is value}
+    return {**agree, **{name: value for name, value in table.items() if name not in own}}
 
 
 def assign(owner: Any, name: str, value: Any) -> None:
     """Set an attribute that `values` returns."""
-    table = owner if type(owner) is dict else _table(owner)
-    if table is not None:
+    table = _table(owner)
+    if isinstance(owner, dict):
+        _assign_item(owner, table or {}, name, value)
+    elif table is not None:
         table[name] = value
     else:
         object.__setattr__(owner, name, value)
+
+
+def _assign_item(owner: dict[str, Any], table: dict[str, Any], name: str, value: Any) -> None:
+    """Set an item, an attribute or both, without the methods of a subclass, which may refuse."""
+    if dict.__contains__(owner, name) or name not in table:
+        kind: Any = OrderedDict if isinstance(owner, OrderedDict) else dict
+        kind.__setitem__(owner, name, value)
+    if name in table:
+        table[name] = value
 
 
 def put_at(owner: Any, name: str, index: int | None, value: Any) -> None:
@@ -133,7 +163,7 @@ def owner_of(module: nn.Module, dotted: str) -> tuple[Any, str] | None:
     *way, leaf = dotted.split(".")
     owner: Any = module
     for name in way:
-        owner = values(owner).get(name)
+        owner = _named(owner).get(name)
         if not _is_open(owner) or not is_public(name):
             return None
     return (owner, leaf) if leaf in values(owner) else None

@@ -66,6 +66,8 @@ def _within(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
         return
     if isinstance(value, _CONTAINERS):
         yield value
+        if attributes := getattr(value, "__dict__", None):  # of an instance of a subclass
+            yield from _within(attributes, seen, depth)
         if not value:  # most are empty
             return
     elif isinstance(value, (torch.Tensor, nn.Module, type)):

@@ -72,8 +72,12 @@ def load_pruned(model: nn.Module, path: Any) -> nn.Module:
     modules = dict(model.named_modules(remove_duplicate=False))
     for module, name, index, _, value in changes:
         table, leaf = _attributes(modules[module], name)
-        old = table[leaf]
-        table[leaf] = value if index is None else type(old)([*old[:index], value, *old[index + 1 :]])
+        old = table[leaf]  # of a dict, or of a subclass that may refuse to be written, or may have attributes too
+        dict.__setitem__(table, leaf, value if index is None else type(old)([*old[:index], value, *old[index + 1 :]]))
+        # owning: begin
+        if leaf in getattr(table, "__dict__", {}):
+            vars(table)[leaf] = table[leaf]
+        # owning: end
     # lists: begin
     _close(modules, closed, picks)
     # lists: end
@@ -177,7 +181,10 @@ def _close(modules: Mapping[str, Any], closed: Named, picks: dict[Any, Any]) -> 
         members.update({str(place): module for place, module in enumerate(left)})
     for (path, name), (_, kept) in picks.items():
         table, leaf = _attributes(modules[path], name)
-        table[leaf] = type(table[leaf])(table[leaf][i] for i in kept)
+        new = type(table[leaf])(table[leaf][i] for i in kept)
+        dict.__setitem__(table, leaf, new)
+        if leaf in getattr(table, "__dict__", {}):
+            vars(table)[leaf] = new
 
 
 # lists: end
@@ -186,7 +193,7 @@ def _attributes(module: nn.Module, dotted: str) -> tuple[Named, str]:
     *way, leaf = dotted.split(".")
     table: Any = vars(module)
     for name in way:
-        held = table.get(name)
+        held = table.get("_internal_dict" if name == "config" and name not in table else name)  # of diffusers
         table = held if isinstance(held, dict) else getattr(held, "__dict__", None)
         if table is None or isinstance(held, nn.Module):
             raise ValueError(f"{dotted} is not held by a plain object here; load this file with secateur.load")

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from secateur.anatomy.building import anew, cause_of, other_shapes
+from secateur.anatomy.building import anew, cause_of, config_of, other_shapes
 from secateur.anatomy.calls import Call
 from secateur.anatomy.counting import renumbering
 from secateur.anatomy.guard import INSTEAD, bypassed, check_added, check_bare
@@ -48,7 +48,7 @@ BOUND = 8  # a number of the config is tried up to this many times the size that
 
 def check_rebuilds(model: nn.Module) -> None:
     """Raise `PruningError` if the class of a uniform model does not build the same model from its config."""
-    other = rebuilt(model, copy.deepcopy(model.config))
+    other = rebuilt(model, copy.deepcopy(config_of(model)))
     wrong = [*_shapes(model, other), *_numbers(model, other)]
     if wrong:
         raise PruningError(
@@ -105,7 +105,7 @@ def described(model: nn.Module) -> Any:
 def _original(model: nn.Module) -> Any:
     """Return a copy of the config as it was before the plans that cut the model."""
     held: Any = nn.Module()
-    held.config = copy.deepcopy(model.config)
+    held.config = copy.deepcopy(config_of(model))
     for plan in reversed(plans_of(model)):
         for change in plan.attributes:
             if not change.module and change.name.startswith("config."):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from secateur.anatomy.building import config_of
 from secateur.anatomy.counting import renumbering
 from secateur.cost.size_polynomials import Counts
 from secateur.graph.blocks import counts_by_axis
@@ -44,7 +45,7 @@ def build_plan(graph: Graph, kept: Mapping[str, tuple], counts: Counts, target: 
         target=target,
         caches=graph.effects.caches,
         removed=graph.reduced.removed,
-        renumbered=renumbering(graph.model, graph.reduced.removed, graph.model.config, KEEPING) if closes else None,
+        renumbered=renumbering(graph.model, graph.reduced.removed, config_of(graph.model), KEEPING) if closes else None,
         uncut=_uncut(graph, sites),
     )
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
+from secateur.anatomy.building import config_of
 from secateur.anatomy.bypass import put_bypasses
 from secateur.anatomy.counting import counters
 from secateur.anatomy.keeping import kept, set_modes
@@ -65,7 +66,7 @@ class BlockSearch:
 
 def _counted(model: nn.Module, blocks: Sequence[Block]) -> tuple[Block, ...]:
     """Return the blocks of a uniform model. Only members of lists whose length is in the config can be removed."""
-    found = counters(model, model.config, {_holder(block) for block in blocks if block.why is None})
+    found = counters(model, config_of(model), {_holder(block) for block in blocks if block.why is None})
     members = {block.name for block in blocks if _holder(block) in found.numbers}
     counts = {*units(members), *(block.name for block in blocks if block.counts and not _meets(block.name, members))}
     why = "no number in the config counts it, so from_pretrained would build it again"

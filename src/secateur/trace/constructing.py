@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from secateur.anatomy.building import is_pretrained, made_from, refusing
+from secateur.anatomy.building import config_of, is_pretrained, made_from, read, refusing, saved
 from secateur.anatomy.holders import assign, below, holders, values
 from secateur.anatomy.slots import slots
 from secateur.base.names import plain_of
@@ -39,9 +39,10 @@ def construct(model: nn.Module, ledger: Ledger, unreached: Sequence[str]) -> Non
     if not is_pretrained(model):
         raise InputError(
             "uniform=True needs a model that its class can build again from a config; "
-            f"{type(model).__name__} is not a transformers.PreTrainedModel\nleave uniform out, save with secateur.save"
+            f"{type(model).__name__} is neither a transformers.PreTrainedModel nor a diffusers.ModelMixin\n"
+            "leave uniform out, save with secateur.save"
         )
-    built = Built.of(model, copy.deepcopy(model.config))  # its integers are Nums already
+    built = Built.of(model, copy.deepcopy(config_of(model)))  # its integers are Nums already
     ledger.escapes += built.said.escapes
     ledger.guards += built.said.guards
     ledger.equations += _of_tensors(model, built, unreached)
@@ -113,7 +114,9 @@ def offer_head_dims(config: Any) -> dict[Attribute, int]:
 
 
 def _open_head_dim(owner: Any) -> int | None:
-    """Return the `head_dim` that a config implies; None if it sets or computes it, or has no heads."""
+    """Return the `head_dim` that a config implies; None if it sets or computes it, or has no heads or is a dict."""
+    if isinstance(owner, dict):  # whose entries are what a constructor takes
+        return None
     width, heads = (getattr(owner, name, None) for name in ("hidden_size", "num_attention_heads"))
     computed = isinstance(getattr(type(owner), "head_dim", None), property)
     if computed or getattr(owner, "head_dim", None) is not None:
@@ -126,7 +129,7 @@ def _open_head_dim(owner: Any) -> int | None:
 def rebuilt(model: nn.Module, config: Any) -> Any:
     """Return the model that its class builds from a config that was serialised, read again, and validated."""
     with refusing(model):
-        again = reread(config)
+        again = reread(model, config)
         built = made_from(model, again)
         check_config(again)
     return built
@@ -138,11 +141,11 @@ def check_config(config: Any) -> None:
         getattr(one, "validate", lambda: None)()
 
 
-def reread(config: Any) -> Any:
+def reread(model: nn.Module, config: Any) -> Any:
     """Return a config as it would be read from a file: its class is called with its values, and computes the rest."""
     with open_ledger(Ledger()):
-        kept = config.to_dict()
-    again = type(config)(**kept)
+        kept = saved(model, config)
+    again = read(model, config, kept)
     for old, new in zip(below(config), below(again), strict=False):
         for name in UNWRITTEN & values(old).keys() if type(old) is type(new) else ():
             assign(new, name, values(old)[name])

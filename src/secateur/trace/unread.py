@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from secateur.anatomy.building import is_pretrained
+from secateur.anatomy.building import config_of, is_pretrained
 from secateur.base.names import inside
 from secateur.errors import InputError
 from secateur.graph.algebra import Opaque
@@ -39,7 +39,7 @@ def note_facts(model: nn.Module, stage: StandIns, unread: Collection[Attribute])
     """Record the facts of a model's constructor, if it can be traced; the stand-ins must be in place."""
     if not unread or not is_pretrained(model):
         return
-    config = copy.deepcopy(model.config)
+    config = copy.deepcopy(config_of(model))
     offered = offer_head_dims(config)
     with suppress(InputError):
         stage.facts += [Fact(*fact) for fact in Built.of(model, config).facts(model)]
