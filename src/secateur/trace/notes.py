@@ -167,10 +167,12 @@ class Notes(Interceptor):
         self.reading().masked = tuple(dims)
 
     def returned(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Freeze the dimensions of the tensors that the model returned."""
+        """Freeze the dimensions of the tensors that the model returned, and the units that they number."""
         for typed in filter(None, map(self.known, tensors)):
             for dim in typed.found():
                 freeze(dim, "model output")
+            if typed.numbers is not None:
+                freeze(typed.numbers, "the model returns the numbers of selected units")
 
     def numbers(self, tensor: torch.Tensor) -> tuple[int, ...]:
         """Return the shape of a tensor as Nums."""

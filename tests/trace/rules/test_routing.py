@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import laws
 import secateur
-from nets import experts, routed
+from nets import Parts, experts, routed
 
 TOKENS = torch.randn(10, 6, generator=torch.Generator().manual_seed(0))
 
@@ -51,3 +51,11 @@ def test_a_drop_that_leaves_no_aligned_count_is_refused() -> None:
     graph = secateur.trace(grouped(), TOKENS)
     with pytest.raises(secateur.InputError, match=r"drop leaves 7 of 8 units of 'up\[1\]'; .* a multiple of 4 there"):
         secateur.plan(graph, drop={"up[1]": [3]})
+
+
+@pytest.mark.parametrize("pick", [lambda y: y.argmax(1), lambda y: y.argmax(1).reshape(-1), lambda y: y.topk(2, 1)])
+def test_units_whose_numbers_are_returned_stay(pick: Any) -> None:
+    model = Parts(lambda self, x: pick(self.fc(self.up(x).relu())), up=nn.Linear(6, 8), fc=nn.Linear(8, 5))
+    graph = secateur.trace(laws.randomized(model), TOKENS)
+    assert {axis.name for axis in graph.axes} == {"up"}
+    assert "the model returns the numbers of selected units" in str(graph)
