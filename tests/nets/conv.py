@@ -223,3 +223,25 @@ def in_place() -> nn.Module:
 
     parts = {"a": nn.Conv2d(3, 8, 1), "b": nn.Conv2d(3, 8, 1), "c": nn.Conv2d(8, 5, 1)}
     return Parts(run, scale=nn.Parameter(torch.randn(8)), **parts)
+
+
+@net(
+    "token_convs",
+    [IMAGE],
+    axes={"patch": 6, "up": 10, "fc1": 7},
+    frozen={"patch.weight[2]": "kernel size", "down.weight[0]": "spatial"},
+    params=(3 * 16 * 6 + 6) + 2 * 6 + (4 * 10 + 10) + (10 * 4 + 4) + (6 * 7 + 7) + (7 * 5 + 5),
+    macs=4 * 3 * 16 * 6 + 6 * 4 * 10 * 2 + 4 * 6 * 7 + 7 * 5,
+    inexact=["patch"],
+)
+def token_convs() -> nn.Module:
+    """Convolutions with a kernel of 1 that mix tokens: channels lie where a picture has its places."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = x + self.down(F.gelu(self.up(self.norm(x))))
+        return self.fc2(self.fc1(x).relu().mean(1))
+
+    up, down = nn.Conv1d(4, 10, 1), nn.Conv1d(10, 4, 1)
+    patch, norm = nn.Conv2d(3, 6, 4, stride=4), nn.LayerNorm(6)
+    return Parts(run, patch=patch, norm=norm, up=up, down=down, fc1=nn.Linear(6, 7), fc2=nn.Linear(7, 5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -14,15 +15,20 @@ from secateur.trace.rules.linear import contract, origins_of
 
 @rule("aten::convolution", "aten::_convolution", "aten::convolution_overrideable")
 def convolution(op: Op) -> None:
-    """x: [n, g*i, *], w: [g*o, i, *k], b: [g*o] -> [n, g*o, *]; transposed: w: [g*i, o, *k]"""
+    """x: [n, g*i, *], w: [g*o, i, *k], b: [g*o] -> [n, g*o, *]; transposed: w: [g*i, o, *k]
+
+    Along a dimension with a kernel of 1 the layer is applied place by place, as a linear layer is: its units pass.
+    """
     x, w, b = op["input"], op["weight"], op["bias"]
     channel = x.dim() - w.dim() + 1
+    passing = _passing(op, channel)
     for kernel in op.dims(w)[2:]:
         freeze(kernel, "kernel size")
-    for place in op.dims(x)[channel + 1 :]:
-        freeze(place, "spatial")
+    for place in range(channel + 1, x.dim()):
+        if place not in passing:
+            freeze(op.dims(x)[place], "spatial")
     out = _grouped(op, channel) if op.get("groups", 1) > 1 else _plain(op, channel)
-    _count(op, channel)
+    _count(op, channel, passing)
     if out is None:
         return op.opaque("the groups do not divide the channels")
     if b is not None:
@@ -31,8 +37,26 @@ def convolution(op: Op) -> None:
     dims = op.fresh(op.outs[0].shape, "spatial")
     dims[:channel] = op.dims(x)[:channel]
     dims[channel] = out
+    for place in passing:
+        dims[place] = op.dims(x)[place]
     origins = () if op["transposed"] else origins_of(op, w, b, channel)
-    op.result(dims, _zero(op, channel), origins=origins)
+    op.result(dims, _zero(op, channel, passing), origins=origins)
+
+
+def _passing(op: Op, channel: int) -> list[int]:
+    """Return the dimensions of the input along which every output element reads one place, its own."""
+    x, w = op["input"], op["weight"]
+    strides, paddings = op["stride"], op["padding"]
+    if strides is None or paddings is None or any(op.get("output_padding", ())):
+        return []
+    count = w.dim() - 2
+    steps = zip(w.shape[2:], _each(strides, count), _each(paddings, count), strict=True)
+    places = range(channel + 1, x.dim())
+    return [place for place, step in zip(places, steps, strict=True) if step == (1, 1, 0)]
+
+
+def _each(values: Sequence[int], count: int) -> Sequence[int]:
+    return values if len(values) == count else [*values] * count
 
 
 @rule("torchvision::deform_conv2d")
@@ -82,22 +106,24 @@ def _grouped(op: Op, channel: int) -> Term | None:
     return product([ws[0], op.dims(w)[1]]) if transposed else op.dims(w)[0]
 
 
-def _zero(op: Op, channel: int) -> list[bool]:
+def _zero(op: Op, channel: int, passing: Sequence[int]) -> list[bool]:
     """Return zero flags: a channel is zero if its weight and bias are; a computed weight may be non-zero throughout."""
     x, w, b = op["input"], op["weight"], op["bias"]
     makers = (0, 1) if op["transposed"] and op.get("groups", 1) > 1 else (1,) if op["transposed"] else (0,)
     made = all(op.zero(w)[dim] for dim in makers) and (b is None or op.zero(b)[0])
-    batch = [zero and b is None for zero in op.zero(x)[:channel]]
-    return [*batch, made, *[True] * (x.dim() - channel - 1)]
+    passed = [zero and b is None for zero in op.zero(x)]
+    places = [passed[place] if place in passing else True for place in range(channel + 1, x.dim())]
+    return [*passed[:channel], made, *places]
 
 
-def _count(op: Op, channel: int) -> None:
+def _count(op: Op, channel: int, passing: Sequence[int]) -> None:
     """Count one multiply-add per output element, input channel of its group and kernel element.
 
     For a transposed convolution: per input element, output channel of its group and kernel element.
     """
     w: torch.Tensor = op["weight"]
     source: torch.Tensor = op["input"] if op["transposed"] else op.outs[0]
-    elements = math.prod(source.shape[channel + 1 :]) * math.prod(w.shape[2:])
-    batch = op.dims(op["input"])[:channel]
-    op.macs(*batch, *op.fresh([elements], "spatial"), *op.dims(w)[:2])
+    places = [n for place, n in enumerate(source.shape) if place > channel and place not in passing]
+    elements = math.prod(places) * math.prod(w.shape[2:])
+    passed = [op.dims(op["input"])[place] for place in (*range(channel), *passing)]
+    op.macs(*passed, *op.fresh([elements], "spatial"), *op.dims(w)[:2])
