@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from secateur.base.names import above, enclosing, inside, is_public, means, plain_of
+from secateur.base.names import above, enclosing, inside, is_public, may_count, means, plain_of
 
 NAME = "layer1.0.conv1"
 
@@ -52,3 +52,19 @@ def test_names_before_a_parametrization() -> None:
 )
 def test_public_names(name: object, public: bool) -> None:
     assert is_public(name) is public
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("heads", True),
+        ("_heads", True),
+        ("__len__", False),
+        ("_modules", False),
+        ("_", False),
+        ("a.b", False),
+        (3, False),
+    ],
+)
+def test_names_of_numbers(name: object, counts: bool) -> None:
+    assert may_count(name) is counts

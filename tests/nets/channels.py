@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -190,3 +191,20 @@ def narrowed() -> nn.Module:
         return self.fc(x.narrow(2, 0, half) * torch.narrow(x, 2, half, half))
 
     return Parts(run, a=nn.Linear(6, 8), b=nn.Linear(8, 8), fc=nn.Linear(4, 5))
+
+
+@net(
+    "private_sizes",
+    [TOKENS],
+    axes={"up": 8},
+    params=(6 * 16 + 16) + (8 * 5 + 5),
+    macs=10 * 6 * 16 + 10 * 8 * 5,
+)
+def private_sizes() -> nn.Module:
+    """Sizes under private names, of the module and of its config."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        gate, value = torch.split(self.up(x), self._width, -1)
+        return self.fc((gate.sigmoid() * value).view(2, 5, self.config._inner))
+
+    return Parts(run, up=nn.Linear(6, 16), fc=nn.Linear(8, 5), _width=8, config=SimpleNamespace(_inner=8))

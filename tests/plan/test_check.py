@@ -44,13 +44,13 @@ def test_factors(factor: float) -> None:
         check_plan(plan)
 
 
-NAMES = ["__class__", "_parameters", "a._b", "a..b", ".b", "a.b.c.d.e", "a.__class__", "", "1st"]
+NAMES = ["__class__", "_parameters", "_a.b", "a._modules", "a..b", ".b", "a.b.c.d.e", "a.__class__", "", "1st"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_attribute_names(name: str) -> None:
     plan = replace(plan_of("plain_cnn"), attributes=(AttributeChange("conv1", name, None, 1, 2),))
-    with pytest.raises(FileError, match=f"sets an attribute '{name}' of 'conv1'; plans set public integer attributes"):
+    with pytest.raises(FileError, match=f"sets an attribute '{name}' of 'conv1'; plans set integers of its class"):
         check_plan(plan)
 
 

@@ -57,6 +57,19 @@ def inside(name: str, modules: Collection[str]) -> bool:
 DEPTH = 3  # attributes are read to this depth, as in self.config.text_config.rope_parameters
 
 
+def may_count(name: Any) -> bool:
+    """Return whether this is a string that can name a number of a class: `heads`, `_heads`; not `__len__`, `_buffers`.
+
+    >>> [name for name in ("heads", "_heads", "__len__", "_buffers") if may_count(name)]
+    ['heads', '_heads']
+    """
+    private = isinstance(name, str) and name.startswith("_") and name not in _OF_TORCH
+    return is_public(name[1:] if private else name)
+
+
+_OF_TORCH = frozenset({"_parameters", "_buffers", "_modules", "_version", "_non_persistent_buffers_set"})
+
+
 def is_public(name: Any) -> bool:
     """Return whether this is a string that can name a public attribute."""
     return isinstance(name, str) and not name.startswith("_") and name.isidentifier()

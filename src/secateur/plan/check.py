@@ -30,7 +30,7 @@ from itertools import pairwise
 from typing import Any
 
 from secateur.base.names import DEPTH as OBJECTS
-from secateur.base.names import inside, is_public
+from secateur.base.names import inside, is_public, may_count
 from secateur.errors import FileError
 from secateur.plan.choice import Choice
 from secateur.plan.parts import Added, AttributeChange, AxisPlan, Code, Recovery, Renorm, Renumbering, Scale
@@ -171,13 +171,12 @@ def _check_renorm(renorm: Renorm, plan: Choice) -> None:
 
 
 def _check_attribute(change: AttributeChange) -> None:
-    # Rule 4: names with a leading underscore belong to Python or PyTorch, such as `__class__` and `_parameters`.
+    # Rule 4: some names belong to Python or PyTorch, such as `__class__` and `_parameters`; so does what is in them.
     name = change.name
     parts = name.split(".") if isinstance(name, str) else [None]
-    if len(parts) > OBJECTS + 1 or not all(map(is_public, parts)) or not isinstance(change.module, str):
-        raise FileError(
-            f"the plan sets an attribute {name!r} of {change.module!r}; plans set public integer attributes"
-        )
+    named = all(map(is_public, parts[:-1])) and may_count(parts[-1])
+    if len(parts) > OBJECTS + 1 or not named or not isinstance(change.module, str):
+        raise FileError(f"the plan sets an attribute {name!r} of {change.module!r}; plans set integers of its class")
     numbers = (change.old, change.new, 0 if change.index is None else change.index)
     if any(type(number) is not int for number in numbers) or numbers[2] < 0 or change.new < 0 <= change.old:
         raise FileError(f"the plan sets {change.module}.{name}[{change.index!r}] from {change.old!r} to {change.new!r}")

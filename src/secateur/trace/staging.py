@@ -18,7 +18,7 @@ from secateur.anatomy.caches import contents, filled
 from secateur.anatomy.holders import Holder, assign, holders, values
 from secateur.anatomy.keeping import kept
 from secateur.anatomy.slots import replace_held
-from secateur.base.names import is_public
+from secateur.base.names import may_count
 from secateur.graph.sizes import Arithmetic, Attribute, Dim, Expr, SizeEquation
 from secateur.plan.parts import Cache
 from secateur.terms import ONE, Axis, Term, product
@@ -155,7 +155,7 @@ def tag(holder: Holder, stage: StandIns) -> None:
     """Replace the integers of a module, or of an object in it, by Nums."""
     ours = type(holder.owner).__module__.startswith("torch.nn")
     for name, value in list(values(holder.owner).items()):
-        if not is_public(name) or (ours and name not in _TORCH_SIZES):
+        if not may_count(name) or (ours and name not in _TORCH_SIZES):
             continue
         of = Attribute(holder.module, holder.name(name))
         if type(value) is int:
