@@ -20,7 +20,7 @@ from secateur.apply.ready import plans_of
 transformers = pytest.importorskip("transformers", exc_type=ImportError)
 pytest.importorskip("accelerate", reason="needs secateur[train]")
 
-from secateur.integrations.transformers import PruningCallback  # noqa: E402
+from secateur.integrations.transformers import CheckpointCallback, PruningCallback  # noqa: E402
 
 
 def bert() -> nn.Module:
@@ -87,7 +87,8 @@ def trainer(folder: Path, model: nn.Module, *callbacks: Any, name: str = "bert",
     args = transformers.TrainingArguments(
         str(folder), use_cpu=True, per_device_train_batch_size=8, report_to=[], disable_tqdm=True, seed=0, **given
     )
-    return transformers.Trainer(model, args, train_dataset=examples(name), callbacks=list(callbacks))
+    data = {"train_dataset": examples(name), "eval_dataset": examples(name, 8)}
+    return transformers.Trainer(model, args, callbacks=list(callbacks), **data)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -164,6 +165,25 @@ def test_checkpoints_of_a_uniform_model_go_to_from_pretrained(tmp_path: Path) ->
     # Tensors of a file lie where its header ends, and some kernels round by that: compare in memory of its own.
     again = copy.deepcopy(again)
     assert torch.equal(again.eval()(**inputs).logits, model.eval()(**inputs).logits)
+
+
+@pytest.mark.parametrize("options", [{"target": "params=0.7"}, {"drop": {"bert.encoder.layer.1": "all"}}], ids=str)
+def test_a_model_pruned_before_is_trained_saved_and_loaded(options: dict[str, Any], tmp_path: Path) -> None:
+    small = secateur.prune(bert(), {"input_ids": torch.ones(1, 8, dtype=torch.long)}, **options).model
+    pace: dict[str, Any] = {"max_steps": 4, "save_strategy": "steps", "save_steps": 2}
+    with pytest.raises(InputError, match="config"):
+        trainer(tmp_path / "refused", copy.deepcopy(small), **pace).train()
+    best = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 2}
+    running = trainer(tmp_path, small, CheckpointCallback(), **pace, **best)
+    running.train()
+    again = secateur.load(bert(), Path(running.state.best_model_checkpoint) / "model.safetensors")
+    assert all(map(torch.equal, again.parameters(), small.parameters()))
+    assert plans_of(again) == plans_of(small)
+    with pytest.raises(InputError):
+        running.save_model(str(tmp_path / "folder"))
+    further = trainer(tmp_path, again, CheckpointCallback(), **pace | {"max_steps": 6})
+    further.train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
+    assert further.state.global_step == 6
 
 
 def test_it_stops_where_the_metric_drops_too_far(tmp_path: Path) -> None:

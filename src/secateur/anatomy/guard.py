@@ -61,7 +61,7 @@ class SavingGuard:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Save, or raise `InputError` before anything is written."""
-        if not saves_adapters(self._model):
+        if not saves_adapters(self._model) and self._model not in _trained:
             check_saves(self._model, self._added, self._cut)
         return getattr(type(self._model), self._name)(self._model, *args, **kwargs)
 
@@ -93,7 +93,7 @@ def unguard(model: nn.Module) -> None:
 
 
 def allow_checkpoints(model: nn.Module, allow: bool) -> None:
-    """Allow saving a model that its config does not describe, for a caller that saves the plans as well."""
+    """Allow saving a model that would come back as another one, for a caller that saves the plans as well."""
     if allow:
         _trained.add(model)
     else:
@@ -113,8 +113,6 @@ def check_saves(model: nn.Module, added: Iterable[str] = (), cut: Iterable[str] 
     check_bare(model)
     here = dict(model.named_parameters(remove_duplicate=False))
     check_added(model, [name for name in added if name in here])
-    if model in _trained:
-        return
     if is_pretrained(model):
         check_described(model)
     elif saves_arguments(model):

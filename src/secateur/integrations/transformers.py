@@ -1,4 +1,4 @@
-"""A callback that prunes a model inside the Trainer of Hugging Face transformers.
+"""Callbacks for the Trainer of Hugging Face transformers: one prunes its model, one trains a model pruned before.
 
 trainer = Trainer(model, args, train_dataset=..., callbacks=[PruningCallback("macs=0.5", every=200, steps=5)])
 trainer.train()
@@ -24,7 +24,39 @@ except ImportError as error:  # pragma: no cover
 WEIGHTS = "model.safetensors"
 
 
-class PruningCallback(InPlaceCallback, TrainerCallback):
+class CheckpointCallback(TrainerCallback):
+    """Lets the Trainer write checkpoints of a model that was pruned before the training.
+
+    Without it, the first checkpoint of a model that its config does not describe raises `InputError`. Checkpoints are
+    those of the Trainer, with the plans in `model.safetensors`: `secateur.load(build_model(),
+    "checkpoint-500/model.safetensors")` returns the smaller model. `load_best_model_at_end` and
+    `train(resume_from_checkpoint=...)` work.
+
+    Example:
+        >>> from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+        >>> arguments = TrainingArguments("out", use_cpu=True, report_to=[])
+        >>> model = BertForSequenceClassification(BertConfig(hidden_size=16, num_hidden_layers=1, vocab_size=40))
+        >>> trainer = Trainer(model, arguments, callbacks=[CheckpointCallback()])
+    """
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        allow_checkpoints(kwargs["model"], True)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Write the weights of the checkpoint again, with the plans in the file."""
+        if state.is_world_process_zero and plans_of(kwargs["model"]):
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            save(kwargs["model"], folder / (WEIGHTS if (folder / WEIGHTS).exists() else "secateur.safetensors"))
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        allow_checkpoints(kwargs["model"], False)
+
+
+class PruningCallback(InPlaceCallback, CheckpointCallback):
     """Prunes the Trainer's model while it trains; optimizer and scheduler follow.
 
     Checkpoints are those of the Trainer, with the plans in `model.safetensors`:
@@ -54,7 +86,7 @@ class PruningCallback(InPlaceCallback, TrainerCallback):
         pace.check_reaches("epochs", int(state.num_train_epochs))
         done = state.global_step if pace.unit == "steps" else round(state.epoch or 0)
         self.pruning.begin(model, lambda: _first_example(kwargs.get("train_dataloader")), done)
-        allow_checkpoints(model, True)
+        super().on_train_begin(args, state, control, **kwargs)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._after("steps", state.global_step, control, kwargs)
@@ -68,17 +100,11 @@ class PruningCallback(InPlaceCallback, TrainerCallback):
         if self._enough(held["model"], unit, count, [held["optimizer"], held["lr_scheduler"]]):
             control.should_training_stop = True
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Write the weights of the checkpoint again, with the plans in the file."""
-        if state.is_world_process_zero and plans_of(kwargs["model"]):
-            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-            save(kwargs["model"], folder / (WEIGHTS if (folder / WEIGHTS).exists() else "secateur.safetensors"))
-
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.pruning.end(kwargs["model"])
-        allow_checkpoints(kwargs["model"], False)
+        super().on_train_end(args, state, control, **kwargs)
 
 
 def _check_arguments(args: TrainingArguments) -> None:
@@ -111,4 +137,4 @@ def _first_example(loader: Any) -> dict[str, Any] | None:
         ) from error
 
 
-__all__ = ["PruningCallback"]
+__all__ = ["CheckpointCallback", "PruningCallback"]
