@@ -134,6 +134,8 @@ TESTS = {
     "terms/choices.py": "terms/test_terms.py",
     "terms/marks.py": "trace/test_joined.py terms/test_terms.py",
     "terms/positions.py": "terms/test_terms.py",
+    "terms/refining.py": "terms/test_terms.py",
+    "terms/reshaping.py": "terms/test_terms.py",
     "terms/sight.py": "terms/test_terms.py",
     "terms/term.py": "terms/test_terms.py",
     "terms/unification.py": "terms/test_terms.py",

@@ -16,6 +16,7 @@ from nets import (
     picks,
     products,
     recurrent,
+    regrouped,
     sharing,
 )
 from nets.moe import experts, routed
@@ -44,6 +45,7 @@ __all__ = [
     "picks",
     "products",
     "recurrent",
+    "regrouped",
     "routed",
     "sharing",
 ]

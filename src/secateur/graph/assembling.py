@@ -21,7 +21,7 @@ from secateur.graph.graph import Graph
 from secateur.graph.parts import ALONE, Frozen, GraphSite, Group, PrunableAxis, SiteUse
 from secateur.graph.sections import Diagnosis, Sizes
 from secateur.graph.sizes import Attribute
-from secateur.terms import EXPERT, Axis, Term, axes, find, freeze, merged, settle
+from secateur.terms import EXPERT, Axis, Term, axes, find, freeze, merged, settle, sized
 
 UNDESCRIBED = "the front-end does not describe it"
 
@@ -150,7 +150,7 @@ def merged_macs(recorded: Iterable[MacsTerm], live: set[Axis]) -> tuple[MacsTerm
     out = []
     for macs in recorded:
         coefficient, terms = macs.coefficient, []
-        for term in map(merged, macs.terms):
+        for term in map(sized, macs.terms):
             if any(axis in live for axis in axes(term)):
                 terms.append(term)
             else:

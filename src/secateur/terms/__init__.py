@@ -2,7 +2,7 @@
 
     term := Axis(n)               n units, each of which can be kept or removed
           | PerUnit(n, outer)     an axis whose n units are chosen separately for every unit of `outer`, equally many
-          | Case(selector, axes)  a different axis for each unit of the axis `selector`; equally many units are kept
+          | Case(selector, terms) a different term for each unit of the axis `selector`; equally many units are kept
           | Cat(term, ...)        the concatenation of terms
           | Product(term, ...)    the row-major product of terms, outermost first
 
@@ -41,14 +41,16 @@ from secateur.terms.term import (
     in_case,
     product,
     same,
+    sized,
 )
 
 # isort: split
 from secateur.terms.choices import mingle, pick
 from secateur.terms.marks import collapse, freeze, keep_at_least, keep_multiple, mark_inexact, mark_kind, reason
-from secateur.terms.positions import kept_size, positions, size
+from secateur.terms.positions import alike, kept_size, positions, size
+from secateur.terms.reshaping import reshape
 from secateur.terms.sight import loose, places
-from secateur.terms.unification import cut, factor, merge, merged, reshape, settle, unify
+from secateur.terms.unification import cut, factor, merge, merged, settle, unify
 
 __all__ = [
     "CHANNEL",
@@ -65,6 +67,7 @@ __all__ = [
     "Product",
     "Reason",
     "Term",
+    "alike",
     "axes",
     "cat",
     "collapse",
@@ -92,5 +95,6 @@ __all__ = [
     "same",
     "settle",
     "size",
+    "sized",
     "unify",
 ]

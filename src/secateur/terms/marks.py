@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from secateur.terms.term import Cat, PerUnit, Product, Reason, Term, axes, find
+from secateur.terms.term import Case, Cat, PerUnit, Product, Reason, Term, axes, find
 
 
 def reason(why: Reason) -> str:
@@ -46,6 +47,12 @@ def keep_multiple(term: Term, of: int) -> None:
     else:
         for axis in axes(term):
             axis.multiple = math.lcm(axis.multiple, of)
+
+
+def keep_equal(term: Term, cases: Sequence[Case]) -> None:
+    """Record on every axis of the term that it is a part of these cases, whose sizes must stay equal."""
+    for axis in axes(term):
+        axis.within = tuple(dict.fromkeys((*axis.within, *cases)))
 
 
 def mark_kind(term: Term, kind: str) -> None:

@@ -7,7 +7,21 @@ import math
 from collections.abc import Mapping, Sequence
 
 from secateur.terms.sight import places, sightings, sights
-from secateur.terms.term import Axis, Case, Cat, Kept, PerUnit, Product, Term, axes, factors, find, same
+from secateur.terms.term import (
+    Axis,
+    Case,
+    Cat,
+    Kept,
+    PerUnit,
+    Product,
+    Term,
+    axes,
+    factors,
+    find,
+    in_case,
+    leaves,
+    same,
+)
 
 
 def size(term: Term, counts: Mapping[Axis, int]) -> int:
@@ -41,6 +55,7 @@ def positions(term: Term, keep: Kept) -> list[int]:
     [0, 2, 3, 5]
     """
     term = find(term)
+    assert not isinstance(term, Case), (term, "a Case without its selector")
     if isinstance(term, Axis):
         kept = keep.get(term)
         assert kept is None or not _per_outer(kept), (term, "without its outer units")
@@ -71,12 +86,16 @@ def _columns(term: Product, keep: Kept) -> list[list[int]]:
     return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in term.parts]
 
 
-def _waiting(term: Term, keep: Kept) -> list[PerUnit]:
-    """Return the `PerUnit` axes of a term that keep a list per outer unit, if the term lacks that unit."""
-    return list(dict.fromkeys(a for a, count in sights(term) if not count and _per_outer(keep.get(a, ()))))
+def _waiting(term: Term, keep: Kept) -> list[PerUnit | Case]:
+    """Return the axes of a term whose units depend on a unit that the term lacks.
+
+    They are each `PerUnit` that keeps a list per outer unit, and each `Case`.
+    """
+    chosen = (a for a, count in sights(term) if not count and _per_outer(keep.get(a, ())))
+    return list(dict.fromkeys((*chosen, *(leaf for leaf in leaves(term) if isinstance(leaf, Case)))))
 
 
-def _dependent_columns(term: Product, keep: Kept, waiting: Sequence[Sequence[PerUnit]]) -> list[list[int]]:
+def _dependent_columns(term: Product, keep: Kept, waiting: Sequence[Sequence[PerUnit | Case]]) -> list[list[int]]:
     """Return `_columns` for factors whose units depend on the units of other factors, which are computed first."""
     sizes = [kept_size(part, keep) for part in term.parts]
     ranks = list(zip(*itertools.product(*map(range, sizes)), strict=True)) or [()] * len(sizes)
@@ -92,28 +111,34 @@ def _dependent_columns(term: Product, keep: Kept, waiting: Sequence[Sequence[Per
 
 
 def _column(
-    part: Term, keep: Kept, waiting: Sequence[PerUnit], outers: Sequence[Sequence[int]], ranks: Sequence[int]
+    part: Term, keep: Kept, waiting: Sequence[PerUnit | Case], outers: Sequence[Sequence[int]], ranks: Sequence[int]
 ) -> list[int]:
-    """Return the indices of one factor; `outers` has, for each `PerUnit` in `waiting`, its outer unit in every row."""
+    """Return the indices of one factor; `outers` has, for each axis in `waiting`, its outer unit in every row."""
     tables: dict[tuple[int, ...], list[int]] = {}
     column = []
     for row, rank in enumerate(ranks):
         units = tuple(outer[row] for outer in outers)
         if units not in tables:
-            chosen = {axis: keep[axis][unit] for axis, unit in zip(waiting, units, strict=True)}
-            tables[units] = positions(part, {**{a: keep[a] for a in axes(part) if a in keep}, **chosen})  # type: ignore[dict-item]
+            told, chosen = part, {}
+            for axis, unit in zip(waiting, units, strict=True):
+                if isinstance(axis, Case):
+                    told = in_case(told, find(axis.selector), unit)
+                else:
+                    chosen[axis] = keep[axis][unit]
+            tables[units] = positions(told, {**{a: keep[a] for a in axes(part) if a in keep}, **chosen})
         column.append(tables[units][rank])
     return column
 
 
-def _outer_column(parts: Sequence[Term], done: Mapping[int, Sequence[int]], axis: PerUnit) -> list[int] | None:
-    """Return the outer unit of a `PerUnit` in every row, or None while the indices that determine it are not known."""
-    assert axis.outer is not None
-    span = next(places(parts, axis.outer), None)
+def _outer_column(parts: Sequence[Term], done: Mapping[int, Sequence[int]], axis: PerUnit | Case) -> list[int] | None:
+    """Return the outer unit of an axis in every row, or None while the indices that determine it are not known."""
+    wanted = find(axis.selector) if isinstance(axis, Case) else axis.outer
+    assert wanted is not None
+    span = next(places(parts, wanted), None)
     if span is not None:
         return _flat([done[i] for i in span], [parts[i].n for i in span]) if all(i in done for i in span) else None
-    i = next((i for i, part in enumerate(parts) if sightings([part], axis.outer)), None)
-    return [_unit(parts[i], at, axis.outer) for at in done[i]] if i is not None and i in done else None
+    i = next((i for i, part in enumerate(parts) if sightings([part], wanted)), None)
+    return [_unit(parts[i], at, wanted) for at in done[i]] if i is not None and i in done else None
 
 
 def _unit(term: Term, at: int, outer: Term) -> int:
@@ -133,3 +158,26 @@ def _unit(term: Term, at: int, outer: Term) -> int:
         return _flat([[digits[i]] for i in span], [parts[i].n for i in span])[0]
     i = next(i for i, part in enumerate(parts) if isinstance(part, Cat) and sightings([part], outer))
     return _unit(parts[i], digits[i], outer)
+
+
+def alike(x: Term, y: Term) -> bool:
+    """Return whether two terms of equal size keep the same positions in every plan, also if they are written otherwise.
+
+    >>> rows, c = Axis(2, "stays"), Axis(3)
+    >>> alike(Product((rows, c)), Cat((c, c)))
+    True
+    """
+    if same(x, y) or all(axis.frozen is not None for axis in axes(x)):
+        return same(x, y)
+    return _units(find(x)) == _units(find(y))
+
+
+def _units(term: Term) -> list[tuple[tuple[Term, int], ...]]:
+    """Return the units that each position belongs to, without those that stay unless others are chosen for them."""
+    told = any(isinstance(axis, PerUnit) and axis.outer is not None for axis in axes(term))
+    if isinstance(term, Axis):
+        return [((term, unit),) if term.frozen is None else () for unit in range(term.n)]
+    if isinstance(term, Cat):
+        return [units for part in term.parts for units in _units(part)]
+    parts = [[((part, unit),) for unit in range(part.n)] if told else _units(part) for part in term.parts]
+    return [tuple(itertools.chain.from_iterable(digits)) for digits in itertools.product(*parts)]

@@ -15,11 +15,12 @@ CHANNEL, HEAD, HEAD_DIM, EXPERT = KINDS = ("channel", "head", "head_dim", "exper
 class Axis:
     """`n` units. `frozen` and `inexact` hold the first reason, or None; `least` is the smallest allowed count.
 
-    Any count below `n` must be a multiple of `multiple`. `kind` names the units (one of `KINDS`), where it is known; it
-    does not influence unification.
+    Any count below `n` must be a multiple of `multiple`. `within` has the cases of a `Case` that the axis is a part of,
+    and that must keep equal sizes. `kind` names the units (one of `KINDS`), where it is known; it does not influence
+    unification.
     """
 
-    __slots__ = ("frozen", "inexact", "kind", "least", "multiple", "n", "ref", "serial", "unsafe")
+    __slots__ = ("frozen", "inexact", "kind", "least", "multiple", "n", "ref", "serial", "unsafe", "within")
     _serial = itertools.count()
 
     def __init__(self, n: int, frozen: str | None = None):
@@ -30,6 +31,7 @@ class Axis:
         self.unsafe = False  # inexact by more than a mean or a variance
         self.least = 1
         self.multiple = 1
+        self.within: tuple[Case, ...] = ()
         self.kind: str | None = None
         self.serial = next(Axis._serial)
 
@@ -55,15 +57,15 @@ class PerUnit(Axis):
 
 
 class Case(Axis):
-    """A different axis for each unit of `selector`, such as the q, k and v of a fused layer; the counts are equal.
+    """A different term for each unit of `selector`, such as the q, k and v of a fused layer; the sizes are equal.
 
     It is used while the selector is a dimension of its own. Where the cases cannot be distinguished, `settle` merges
-    them into one axis.
+    them into one term.
     """
 
     __slots__ = ("cases", "selector")
 
-    def __init__(self, selector: Axis, cases: Sequence[Axis]):
+    def __init__(self, selector: Axis, cases: Sequence[Term]):
         super().__init__(cases[0].n)
         self.selector = selector
         self.cases = cases
@@ -138,13 +140,46 @@ def product(terms: Iterable[Term]) -> Term:
 
 
 def _written_out(parts: tuple[Term, ...]) -> Term:
-    """Rewrite a Case: Product(a, s, b, Case(s, (x, y))) = Product(a, Cat(Product(b, x), Product(b, y)))."""
+    """Rewrite a Case: Product(a, s, b, Case(s, (x, y))) = Product(a, Cat(Product(b, x), Product(b, y))).
+
+    If the selector comes directly behind it, the units of the cases take turns; see `_in_turn`.
+    """
+    for i, (part, behind) in enumerate(itertools.pairwise(parts)):
+        if isinstance(part, Case) and find(part.selector) is behind and (turns := _in_turn(part, behind)):
+            return product([*parts[:i], cat(turns), *parts[i + 2 :]])
     selectors = [find(part.selector) for part in parts if isinstance(part, Case)]
     at = next((i for i, part in enumerate(parts) if any(part is s for s in selectors)), None)
     if at is None or not any(isinstance(p, Case) and find(p.selector) is parts[at] for p in parts[at:]):
         return parts[0] if len(parts) == 1 else Product(parts)
     behind = (product(in_case(part, parts[at], k) for part in parts[at + 1 :]) for k in range(parts[at].n))
     return product([*parts[:at], cat(behind)])
+
+
+def _in_turn(case: Case, selector: Term) -> list[Term] | None:
+    """Return the parts of Product(case, selector), whose position (k, i) holds unit k of case i.
+
+    Where each case is at the same term x, the part is Product(x, selector), wherever it begins. None: some are not.
+    """
+    columns = [[(p, u) for p in _summands(c) for u in range(p.n)] for c in case.cases]
+    units = list(itertools.chain.from_iterable(zip(*columns, strict=True)))
+    parts: list[Term] = []
+    at = 0
+    while at < len(units):
+        part, width = units[at][0], selector.n
+        run = units[at : at + part.n * width]
+        if len(run) == part.n * width and all(p is part and u == k // width for k, (p, u) in enumerate(run)):
+            parts.append(product([part, selector]))
+        elif part.n == 1:
+            parts.append(part)
+        else:
+            return None
+        at += parts[-1].n
+    return parts
+
+
+def _summands(term: Term) -> tuple[Term, ...]:
+    term = find(term)
+    return term.parts if isinstance(term, Cat) else (term,)
 
 
 def in_case(term: Term, selector: Term, k: int) -> Term:
@@ -215,3 +250,14 @@ def factors(term: Term) -> tuple[Term, ...]:
     """Return the factors of a product; any other term is its own single factor."""
     term = find(term)
     return term.parts if isinstance(term, Product) else (term,)
+
+
+def sized(term: Term) -> Term:
+    """Return a term of the same size in every plan without cases: the first case stands for all of them."""
+    term = find(term)
+    if isinstance(term, Case):
+        return sized(term.cases[0])
+    if isinstance(term, Axis):
+        return term
+    parts = map(sized, term.parts)
+    return cat(parts) if isinstance(term, Cat) else product(parts)

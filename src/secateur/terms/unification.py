@@ -6,7 +6,17 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from secateur.terms.marks import collapse, freeze, keep_at_least, keep_multiple, mark_inexact, mark_kind, reason
+from secateur.terms.marks import (
+    collapse,
+    freeze,
+    keep_at_least,
+    keep_equal,
+    keep_multiple,
+    mark_inexact,
+    mark_kind,
+    reason,
+)
+from secateur.terms.refining import refine
 from secateur.terms.sight import loose
 from secateur.terms.term import (
     ONE,
@@ -20,10 +30,13 @@ from secateur.terms.term import (
     axes,
     cat,
     find,
+    in_case,
     leaves,
     product,
     same,
 )
+
+COPIES = 64  # the most rows that are written out one by one
 
 
 def bind(axis: Axis, term: Term) -> None:
@@ -40,6 +53,8 @@ def bind(axis: Axis, term: Term) -> None:
         keep_multiple(term, axis.multiple)
     if axis.kind is not None:
         mark_kind(term, axis.kind)
+    if axis.within:
+        keep_equal(term, axis.within)
     axis.ref = term
 
 
@@ -87,7 +102,7 @@ def _unify_axes(x: Axis, y: Axis) -> None:
 
 
 def _unify_products(x: Product, y: Product, why: Reason) -> None:
-    sizes = _refine([part.n for part in x.parts], [part.n for part in y.parts])
+    sizes = refine([part.n for part in x.parts], [part.n for part in y.parts])
     xs = factor(x, sizes, why) if sizes else None
     ys = factor(y, sizes, why) if sizes else None
     _unify_parts(x, y, xs, ys, why)
@@ -171,27 +186,68 @@ def _cut_cat(term: Cat, offsets: Sequence[int], why: Reason) -> list[Term] | Non
 def _cut_product(term: Product, offsets: Sequence[int], why: Reason) -> list[Term] | None:
     head, rest = term.parts[0], product(term.parts[1:])
     if any(o % rest.n for o in offsets):
-        freeze(term, why)
-        return None
+        pieces = None
+        if _can_lose(term):
+            taken = isinstance(head, PerUnit) and head.outer is not None and same(head.outer, rest)
+            pieces = (_cut_turns if taken else _cut_rows)(head, rest, offsets, why)  # type: ignore[arg-type]
+        if pieces is None:
+            freeze(term, why)
+        return pieces
     collapse(rest)  # its outer units end up in different pieces
     heads = cut(head, [o // rest.n for o in offsets], why)
     return None if heads is None else [product([h, rest]) for h in heads]
 
 
-def _refine(a: Sequence[int], b: Sequence[int]) -> list[int] | None:
-    """Return the coarsest factorisation that refines two factorisations of one number, or None."""
+def _can_lose(*terms: Term) -> bool:
+    """Return whether any axis could lose a unit."""
+    return any(axis.frozen is None and axis.n > 1 for term in terms for axis in axes(term))
 
-    def stops(sizes: Sequence[int]) -> set[int]:
-        return set(itertools.accumulate(reversed(sizes), lambda x, y: x * y))
 
-    out, previous = [], 1
-    for stop in sorted(stops(a) | stops(b)):
-        if stop % previous:
-            return None
-        if stop > previous:
-            out.append(stop // previous)
-        previous = stop
-    return out[::-1]
+def _cut_rows(head: Term, rest: Term, offsets: Sequence[int], why: Reason) -> list[Term] | None:
+    """Cut Product(head, rest) inside its rows: where all outer units stay, it is Cat(rest, ..., rest)."""
+    if head.n > COPIES:
+        return None
+    freeze(head, why)
+    if isinstance(head, Axis):
+        _tell_apart(rest, head)
+    collapse(rest)
+    rows = tuple(in_case(rest, head, k) for k in range(head.n))
+    pieces = _cut_cat(Cat(rows), offsets, why)
+    return pieces if pieces is not None and _can_lose(*pieces) else None
+
+
+def _tell_apart(term: Term, selector: Axis) -> None:
+    """Give each unit of the selector an axis of its own for every axis that it chooses units of."""
+    for axis in list(axes(term)):
+        if isinstance(axis, PerUnit) and axis.frozen is None and axis.outer is not None and same(axis.outer, selector):
+            case = Case(selector, [Axis(axis.n) for _ in range(selector.n)])
+            keep_equal(case, [case])
+            bind(axis, case)
+
+
+def _cut_turns(head: PerUnit, outer: Axis, offsets: Sequence[int], why: Reason) -> list[Term] | None:
+    """Cut Product(head, outer) anywhere, if each outer unit chooses its own units of `head`.
+
+    Position (k, i) then holds the k-th unit that outer unit i keeps. Any `outer.n` neighbours, one of each outer unit,
+    can be removed together, because every position behind them still belongs to the same outer unit. A piece consists
+    of such runs; fewer than `outer.n` positions at its end stay.
+    """
+    turns, widths = outer.n, [b - a for a, b in itertools.pairwise([0, *offsets])]
+    if turns > COPIES or max(widths) < 2 * turns or head.multiple > 1:
+        return None
+    freeze(outer, why)
+    columns: list[list[Term]] = [[] for _ in range(turns)]
+    pieces, at = [], 0
+    for width in widths:
+        run, single = Axis(width // turns), [Axis(1, reason(why)) for _ in range(width % turns)]
+        for column in columns:
+            column.append(run)
+        for i, unit in enumerate(single):
+            columns[(at + i) % turns].append(unit)  # whole runs do not change whose turn it is
+        pieces.append(cat([product([run, outer]), *single]))
+        at += width
+    bind(head, Case(outer, [cat(column) for column in columns]))
+    return pieces
 
 
 def factor(term: Term, sizes: Sequence[int], why: Reason = "factored") -> list[Term] | None:
@@ -235,8 +291,10 @@ def _factor_axis(axis: Axis, sizes: Sequence[int]) -> list[Term]:
 
 
 def _factor_product(term: Product, sizes: Sequence[int], why: Reason) -> list[Term] | None:
-    fine = _refine([part.n for part in term.parts], sizes)
-    flat = _split_factors(term, fine, why) if fine else None
+    fine = refine([part.n for part in term.parts], sizes)
+    if fine is None:
+        return _factor_rows(term, sizes, why)
+    flat = _split_factors(term, fine, why)
     groups = _group(flat, sizes) if flat else None
     if groups is None:
         freeze(term, why)
@@ -272,11 +330,10 @@ def _group(flat: Sequence[Term], sizes: Sequence[int]) -> list[Term] | None:
 
 
 def _factor_cat(term: Cat, sizes: Sequence[int], why: Reason) -> list[Term] | None:
-    """Use Product(Cat(a, b), c) = Cat(Product(a, c), Product(b, c)): each part must hold whole rows, all equal."""
+    """Use Product(Cat(a, b), c) = Cat(Product(a, c), Product(b, c)) where each part holds whole rows, all equal."""
     row = math.prod(sizes[1:])
     if any(part.n % row for part in term.parts):
-        freeze(term, why)
-        return None
+        return _factor_rows(term, sizes, why)
     heads: list[Term] = []
     rows: list[Term] = []
     for part in term.parts:
@@ -296,34 +353,17 @@ def _factor_cat(term: Cat, sizes: Sequence[int], why: Reason) -> list[Term] | No
     return [cat(heads), *inner]
 
 
-def reshape(dims: Sequence[Term], shape: Sequence[int], why: Reason = "reshape") -> list[Term]:
-    """Return the terms of a row-major tensor after a reshape to `shape`.
-
-    >>> [dim.n for dim in reshape([Axis(2), Axis(6)], [4, 3])]
-    [4, 3]
-    """
-    if 0 in shape:
-        return [Axis(n, "empty tensor") if n != 1 else ONE for n in shape]
-    out: list[Term] = []
-    olds, news = [d for d in map(find, dims) if d.n != 1], list(shape)
-    i = j = 0
-    while j < len(news):
-        old, new = [], [news[j]]
-        have, want = 1, news[j]
-        j += 1
-        while have != want:
-            if have < want:
-                old.append(olds[i])
-                have *= olds[i].n
-                i += 1
-            else:
-                new.append(news[j])
-                want *= news[j]
-                j += 1
-        whole = product(old)
-        parts = factor(whole, new, why)
-        out += parts if parts is not None else [Axis(n, reason(why)) if n != 1 else ONE for n in new]
-    return out
+def _factor_rows(term: Cat | Product, sizes: Sequence[int], why: Reason) -> list[Term] | None:
+    """Use Cat(c, ..., c) = Product(n, c) where all n rows stay: cut the term into rows, and let all lose the same."""
+    row, inner = math.prod(sizes[1:]), None
+    if sizes[0] <= COPIES and _can_lose(term) and (rows := cut(term, range(row, term.n + 1, row), why)):
+        for other in rows[1:]:
+            unify(rows[0], other, why)
+        inner = factor(rows[0], sizes[1:], why) if _can_lose(rows[0]) else None
+    if inner is None:
+        freeze(term, why)
+        return None
+    return [Axis(sizes[0], reason(why)), *inner]
 
 
 def settle(dims: Sequence[Term]) -> None:

@@ -37,7 +37,7 @@ from secateur.graph.blocks import units
 from secateur.graph.graph import Graph
 from secateur.graph.parts import Block, Range, SiteUse
 from secateur.plan.parts import Gives
-from secateur.terms import Term, axes, same
+from secateur.terms import Term, alike, axes
 from secateur.trace.typed import Typed, get
 
 _NOWHERE = Range(0, 0)
@@ -161,9 +161,9 @@ def _unlike(x: torch.Tensor, y: torch.Tensor) -> str | None:
         return f"its output is {y.dtype}, its input {x.dtype}"
     a, b = get(x), get(y)
     pairs = list(zip(a.counted(), b.counted(), strict=True)) if a is not None and b is not None else []
-    alike = [same(one, other) for one, other in pairs]
-    fits = all(ok or (_stays(one) and _stays(other)) for ok, (one, other) in zip(alike, pairs, strict=True))
-    telling = all(alike) or any(ok and not _stays(one) for ok, (one, _) in zip(alike, pairs, strict=True))
+    equal = [alike(one, other) for one, other in pairs]
+    fits = all(ok or (_stays(one) and _stays(other)) for ok, (one, other) in zip(equal, pairs, strict=True))
+    telling = all(equal) or any(ok and not _stays(one) for ok, (one, _) in zip(equal, pairs, strict=True))
     return None if pairs and fits and telling else "its output does not have the units of its input"
 
 

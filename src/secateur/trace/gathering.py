@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from torch import nn
@@ -22,8 +22,8 @@ from secateur.graph.consumers import Consumer
 from secateur.graph.graph import Graph
 from secateur.graph.parts import SIZE_ALONE, GraphSite, TraceSource
 from secateur.graph.sections import Diagnosis, Effects, RunRecord, Sizes
-from secateur.graph.sizes import SizeEquation
-from secateur.terms import Axis, find, freeze, merged
+from secateur.graph.sizes import Dim, SizeEquation
+from secateur.terms import Axis, find, freeze, merged, sized
 from secateur.trace.attention_scaling import place_folds
 from secateur.trace.forbidding import forbidden
 from secateur.trace.recorder import Recorder
@@ -42,7 +42,8 @@ def build(model: nn.Module, stage: StandIns, recorder: Recorder, unreached: list
     settle_sites(sites, {**dict.fromkeys(measured, SIZE_ALONE), **{n: f"no call reached {n}" for n in unreached}})
     folds = place_folds(recorder.queries, recorder.used)
     candidates = find_candidates(sites)
-    solver = _solved(candidates, stage, recorder.ledger, source)
+    ledger = replace(recorder.ledger, equations=[*recorder.ledger.equations, *_equal_cases(candidates)])
+    solver = _solved(candidates, stage, ledger, source)
     solution = solver.solution
     unread = follow(solver, stage)
     _mark(solution)
@@ -72,6 +73,13 @@ def build(model: nn.Module, stage: StandIns, recorder: Recorder, unreached: list
         ),
         run=RunRecord(source, tuple(recorder.path), recorder.readings, recorder.numbered),
     )
+
+
+def _equal_cases(candidates: Iterable[Axis]) -> list[SizeEquation]:
+    """Return the equations between the cases that axes are parts of."""
+    cases = dict.fromkeys(case for axis in candidates for case in axis.within)
+    where = "groups that keep equally many units"
+    return [SizeEquation(Dim(case.cases[0]), Dim(other), where) for case in cases for other in case.cases[1:]]
 
 
 def _solved(candidates: Sequence[Axis], stage: StandIns, ledger: Ledger, source: TraceSource) -> Solver:
@@ -116,5 +124,5 @@ def _prunable(axis: Axis, solution: Solution) -> bool:
 
 def _storages(held: Sequence[LiveStorage]) -> tuple[Storage, ...]:
     return tuple(
-        Storage(h.coefficient, tuple(map(merged, h.terms)), len(held) if h.gone is None else h.gone) for h in held
+        Storage(h.coefficient, tuple(map(sized, h.terms)), len(held) if h.gone is None else h.gone) for h in held
     )

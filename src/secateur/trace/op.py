@@ -107,8 +107,9 @@ class Op:
     def inexact(self, term: Term, text: str, *, unsafe: bool = False) -> None:
         mark_inexact(term, self.why(text), unsafe=unsafe)
 
-    def factor(self, term: Term, sizes: Sequence[int]) -> list[Term] | None:
-        return factor(term, sizes, self.why(f"does not factor as {list(sizes)}"))
+    def factor(self, term: Term, sizes: Sequence[int], text: str = "") -> list[Term] | None:
+        """Write a term as a product, outermost first; `text` says why it stays where the sizes do not fit its parts."""
+        return factor(term, sizes, self.why(text or f"does not factor as {list(sizes)}"))
 
     def cut(self, term: Term, offsets: Sequence[int]) -> list[Term] | None:
         pieces = cut(term, offsets, self.why(f"cannot be split at {list(offsets)}"))

@@ -12,6 +12,8 @@ from secateur.trace.op import Op
 from secateur.trace.registry import rule
 from secateur.trace.rules.linear import contract, origins_of
 
+STRADDLE = "its groups straddle the parts of its channels"
+
 
 @rule("aten::convolution", "aten::_convolution", "aten::convolution_overrideable")
 def convolution(op: Op) -> None:
@@ -29,8 +31,6 @@ def convolution(op: Op) -> None:
             freeze(op.dims(x)[place], "spatial")
     out = _grouped(op, channel) if op.get("groups", 1) > 1 else _plain(op, channel)
     _count(op, channel, passing)
-    if out is None:
-        return op.opaque("the groups do not divide the channels")
     if b is not None:
         op.unify(op.dims(b)[0], out)
         op.role(b, 0, "output")
@@ -83,14 +83,12 @@ def _plain(op: Op, channel: int) -> Term:
     return op.dims(w)[outer]
 
 
-def _grouped(op: Op, channel: int) -> Term | None:
+def _grouped(op: Op, channel: int) -> Term:
     """Unify the groups of input and output, and the input channels that the weight stores once for all groups."""
     x, w, groups = op["input"], op["weight"], op["groups"]
     transposed = bool(op["transposed"])
-    xs = op.factor(op.dims(x)[channel], [groups, x.shape[channel] // groups])
-    ws = op.factor(op.dims(w)[0], [groups, w.shape[0] // groups])
-    if xs is None or ws is None:
-        return None
+    xs = _groups_of(op, op.dims(x)[channel], groups)
+    ws = _groups_of(op, op.dims(w)[0], groups)
     op.unify(xs[0], ws[0])
     op.unify(xs[1], ws[1] if transposed else op.dims(w)[1])
     inner = 0 if transposed else 1
@@ -104,6 +102,13 @@ def _grouped(op: Op, channel: int) -> Term | None:
     op.role(w, 0, "output" if not transposed or w.shape[1] == 1 else "input")
     op.role(w, 1, "output" if transposed else "input")
     return product([ws[0], op.dims(w)[1]]) if transposed else op.dims(w)[0]
+
+
+def _groups_of(op: Op, channels: Term, groups: int) -> list[Term]:
+    """Return groups and channels per group. All groups stay if they straddle parts, and all channels if none can go."""
+    sizes = [groups, channels.n // groups]
+    found = op.factor(channels, sizes, STRADDLE)
+    return found or op.fresh(sizes, op.recorder.reason(op.why(STRADDLE)))
 
 
 def _zero(op: Op, channel: int, passing: Sequence[int]) -> list[bool]:
