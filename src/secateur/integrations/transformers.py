@@ -33,10 +33,12 @@ class CheckpointCallback(TrainerCallback):
     `train(resume_from_checkpoint=...)` work.
 
     Example:
+        >>> import tempfile
         >>> from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
-        >>> arguments = TrainingArguments("out", use_cpu=True, report_to=[])
-        >>> model = BertForSequenceClassification(BertConfig(hidden_size=16, num_hidden_layers=1, vocab_size=40))
-        >>> trainer = Trainer(model, arguments, callbacks=[CheckpointCallback()])
+        >>> model = BertForSequenceClassification(BertConfig(hidden_size=16, num_attention_heads=4))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     arguments = TrainingArguments(folder, use_cpu=True, report_to=[])
+        ...     trainer = Trainer(model, arguments, callbacks=[CheckpointCallback()])
     """
 
     def on_train_begin(
