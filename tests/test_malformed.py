@@ -223,9 +223,15 @@ PLANS: dict[str, Row] = {
     "no plan": (
         InputError,
         Work(lambda net, folder: secateur.cut_(net, "plan.json")),
-        ["plan is a str: plan.json", "from_json"],
+        ["plan is a str: plan.json", "or read one with Plan.from_json(Path('plan.json').read_text())"],
     ),
-    "no JSON": (FileError, Work(lambda net, folder: Plan.from_json("plan.json")), ["not a secateur plan", "line 1"]),
+    "no JSON": (FileError, Work(lambda net, folder: Plan.from_json("plan")), ["not a secateur plan", "line 1"]),
+    "a name": (
+        FileError,
+        Work(lambda net, folder: Plan.from_json("plan.json")),
+        ["not its name", "from_json(Path('plan.json').read_text())"],
+    ),
+    "a path": (FileError, Work(lambda net, folder: Plan.from_json(folder / "p.json")), ["p.json').read_text())"]),  # type: ignore[arg-type]
     "no graph": (
         InputError,
         Work(lambda net, folder: secateur.plan(net, "macs=0.5")),
@@ -242,7 +248,11 @@ CHECKPOINTS: dict[str, Row] = {
     "truncated": (FileError, checkpoint(damaged(lambda whole: whole[:-9])), ["in.safetensors", "cannot be read"]),
     "header only": (FileError, checkpoint(damaged(lambda whole: whole[:9])), ["(9 bytes)", "save the model again"]),
     "pickle": (FileError, checkpoint(lambda path: path.write_bytes(pickle.dumps(model()))), ["it is a pickle"]),
-    "torch file": (FileError, checkpoint(lambda path: torch.save({}, path)), ["it is a pickle, as torch.save writes"]),
+    "torch file": (
+        FileError,
+        checkpoint(lambda path: torch.save({}, path)),
+        ["it is a pickle, as torch.save writes", "secateur.cut(build(), plan); model.load_state_dict"],
+    ),
     "folder": (FileError, checkpoint(lambda path: path.mkdir()), ["in.safetensors is a folder", "name the file in it"]),
     "missing": (FileError, checkpoint(lambda path: small(path.with_name("i.safetensors"))), ["did you mean 'i.safe"]),
     "tensor missing": (FileError, checkpoint(rewritten(lambda t, m: t.pop("2.bias"))), ["missing", "2.bias"]),

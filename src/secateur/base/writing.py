@@ -69,19 +69,26 @@ def opened_tensors(path: PathLike) -> Iterator[Any]:
         opened = safe_open(file, framework="pt")
     except Exception as error:  # a damaged file can raise almost any error
         raise FileError(
-            f"{path} ({file.stat().st_size:,} bytes) cannot be read: {type(error).__name__}: {error}\n"
-            f"cause: {_cause(file)}\nfix:   copy it again, or save the model again with secateur.save"
+            f"{path} ({file.stat().st_size:,} bytes) cannot be read: {type(error).__name__}: {error}\n{_cause(file)}"
         ) from error
     with opened as content:
         yield content
 
 
 def _cause(file: Path) -> str:
+    """Return why a file cannot be read, and what to do."""
     with file.open("rb") as stream:
         head = stream.read(4)
     if head[:2] == b"PK" or head[:1] == b"\x80":
-        return "it is a pickle, as torch.save writes it, and could run code; only safetensors files are read"
-    return "it is truncated, damaged, or not a safetensors file"
+        return (
+            "cause: it is a pickle, as torch.save writes it, and could run code; only safetensors files are read\n"
+            "fix:   if it is the state dict of a pruned model, cut the original by the plan and load it there:\n"
+            f"       model = secateur.cut(build(), plan); model.load_state_dict(torch.load({file.name!r}))"
+        )
+    return (
+        "cause: it is truncated, damaged, or not a safetensors file\n"
+        "fix:   copy it again, or save the model again with secateur.save"
+    )
 
 
 def write_tensors(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:

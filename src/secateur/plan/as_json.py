@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from secateur.errors import FileError
@@ -66,12 +67,26 @@ def fields(text: str) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, FileError):
             raise
-        raise no_plan(error) from error
+        raise no_plan(error, text) from error
 
 
-def no_plan(error: Exception) -> FileError:
+def no_plan(error: Exception, text: object = "text") -> FileError:
     """Return the error for a string that is not a plan."""
-    return FileError(f"this is not a secateur plan: {type(error).__name__}: {error}")
+    fix = f"\nfrom_json reads what a file holds, not its name: {how_to_read(text)}" if _is_name(text) else ""
+    return FileError(f"this is not a secateur plan: {type(error).__name__}: {error}{fix}")
+
+
+def how_to_read(given: object) -> str:
+    """Return the code that reads a plan where the name of a file was given.
+
+    >>> how_to_read("plan.json")
+    "Plan.from_json(Path('plan.json').read_text())"
+    """
+    return f"Plan.from_json({f'Path({str(given)!r}).read_text()' if _is_name(given) else 'text'})"
+
+
+def _is_name(given: object) -> bool:
+    return isinstance(given, PurePath) or (isinstance(given, str) and given.endswith(".json"))
 
 
 def _from_data(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from secateur.errors import FileError, InputError
-from secateur.plan.as_json import fields, no_plan, written
+from secateur.plan.as_json import fields, how_to_read, no_plan, written
 from secateur.plan.check import check_plan
 from secateur.plan.choice import Choice
 from secateur.plan.compose import compose
@@ -78,7 +78,7 @@ def needs_plan(plan: object) -> None:
     if not isinstance(plan, Plan):
         raise InputError(
             f"plan is a {type(plan).__name__}: {str(plan)[:60]}\n"
-            "make one with secateur.plan(graph, target), or read one with Plan.from_json(text)"
+            f"make one with secateur.plan(graph, target), or read one with {how_to_read(plan)}"
         )
 
 
