@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import laws
 import secateur
+from nets import Parts
 
 Use = Callable[[Any, Tensor], Tensor]
 
@@ -161,3 +162,17 @@ def test_a_pruned_model_that_fails_is_reported_by_verify() -> None:
 def test_the_path_is_part_of_the_graph() -> None:
     graph = secateur.trace(Net(lambda self, y: self.b(y) * 0.5), torch.zeros(1, 3, 12, 12))
     assert ("aten::mul", (0.5,)) in graph.run.path
+
+
+@pytest.mark.parametrize("equation", ["nbi,bio->nbo", "n b i, b i o -> n b o", "...bi,bio->...bo"])
+def test_einsum_keeps_two_units_of_what_it_sums(equation: str) -> None:
+    """Over one unit it multiplies elementwise: another op, and no product of matrices to count."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        blocks = torch.einsum(equation, self.a(x).relu().view(-1, *self.weight.shape[:2]), self.weight)
+        return self.out(blocks.relu().flatten(1))
+
+    net = Parts(run, a=nn.Linear(6, 12), weight=nn.Parameter(torch.randn(4, 3, 5)), out=nn.Linear(20, 5))
+    result = secateur.prune(net, torch.randn(7, 6), "channels=0.1", importance="random", verify=True)
+    assert result.plan.axes["a[1]"].kept_count == 2
+    assert secateur.count(result.model, torch.randn(7, 6)).macs == result.plan.after.macs

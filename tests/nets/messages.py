@@ -53,3 +53,20 @@ def attended_messages() -> nn.Module:
 
     score = nn.Parameter(torch.randn(3, 4))
     return Parts(run, heads=3, dim=4, a=nn.Linear(6, 12), score=score, out=nn.Linear(12, 5))
+
+
+@net(
+    "blocks_of_relations",
+    [NODES],
+    axes={"a[0]": 4, "a[1]": 3, "weight": 5},
+    params=(6 * 12 + 12) + 4 * 3 * 5 + (20 * 5 + 5),
+    macs=7 * (6 * 12 + 4 * 3 * 5 + 20 * 5),
+)
+def blocks_of_relations() -> nn.Module:
+    """The blocks of a relational graph convolution: two units stay of those that are summed."""
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        blocks = torch.einsum("nbi,bio->nbo", self.a(x).relu().view(-1, *self.weight.shape[:2]), self.weight)
+        return self.out(blocks.relu().flatten(1))
+
+    return Parts(run, a=nn.Linear(6, 12), weight=nn.Parameter(torch.randn(4, 3, 5)), out=nn.Linear(20, 5))

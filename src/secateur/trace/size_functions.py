@@ -87,6 +87,20 @@ def _len(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> Any:
         escape(recorder.numbers(args[0])[0], "len() was called")
 
 
+@sized("einsum")
+def _einsum(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
+    """Keep two units of what is summed: over a single one, PyTorch multiplies elementwise, which is another op."""
+    operands = [a for part in args for a in (part if isinstance(part, (tuple, list)) else [part])]
+    tensors = [operand for operand in operands if isinstance(operand, torch.Tensor)]
+    inputs, arrow, output = args[0].replace(" ", "").partition("->") if isinstance(args[0], str) else ("", "", "")
+    plain_letters = arrow and "." not in inputs  # otherwise any dimension may be summed
+    named = inputs.split(",") if plain_letters else [" " * tensor.dim() for tensor in tensors]
+    for letters, tensor in zip(named, tensors, strict=True):
+        for letter, term in zip(letters, recorder.typed(tensor).found(), strict=True):
+            if letter not in output:
+                recorder.keep_two(term)
+
+
 @sized("view", "reshape", "broadcast_to")
 def _view(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     if (len(args) > 1 and isinstance(args[1], torch.dtype)) or "dtype" in kwargs:
