@@ -38,6 +38,7 @@ from secateur.graph.graph import Graph
 from secateur.graph.parts import Block, Range, SiteUse
 from secateur.plan.parts import Gives
 from secateur.terms import Term, alike, axes
+from secateur.trace.module_widths import Widths, widths
 from secateur.trace.typed import Typed, get
 
 _NOWHERE = Range(0, 0)
@@ -83,6 +84,7 @@ class CallWatch:
         self._path = path
         self.passages: dict[int, list[_Passage]] = {}
         self.ran: list[RanCall] = []
+        self.widths: dict[int, list[Widths]] = {}
         self._running: list[_Visit] = []
         self._call = 0
 
@@ -121,6 +123,8 @@ class CallWatch:
             return
         with torch._C.DisableTorchFunction():  # reading shapes here is not an op of the model
             passage = _passage(visit, args, kwargs, out)
+            if (width := widths(module, (args, kwargs), out)) is not None:
+                self.widths.setdefault(id(module), []).append(width)
         passage.call = self._call
         passage.spent = Range(visit.spent, len(self._macs))
         passage.walked = Range(visit.walked, len(self._path))

@@ -26,6 +26,7 @@ from secateur.graph.sizes import Dim, SizeEquation
 from secateur.terms import Axis, find, freeze, merged, sized
 from secateur.trace.attention_scaling import place_folds
 from secateur.trace.forbidding import forbidden
+from secateur.trace.module_widths import follow_widths
 from secateur.trace.recorder import Recorder
 from secateur.trace.solve import Solution, Solver
 from secateur.trace.staging import StandIns
@@ -45,6 +46,8 @@ def build(model: nn.Module, stage: StandIns, recorder: Recorder, unreached: list
     ledger = replace(recorder.ledger, equations=[*recorder.ledger.equations, *_equal_cases(candidates)])
     solver = _solved(candidates, stage, ledger, source)
     solution = solver.solution
+    if not source.uniform:
+        follow_widths(model, stage, solver, recorder.watch.widths)
     unread = follow(solver, stage)
     _mark(solution)
     live = [axis for axis in candidates if _prunable(axis, solution)]
