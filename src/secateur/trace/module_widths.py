@@ -15,7 +15,7 @@ from torch import nn
 from secateur.base.nested import tensors_in
 from secateur.graph.algebra import Opaque
 from secateur.graph.sizes import Attribute, Dim
-from secateur.terms import Term, axes, find, same
+from secateur.terms import Term, alike, axes, find
 from secateur.trace.solve import Solver
 from secateur.trace.staging import StandIns
 from secateur.trace.typed import get
@@ -69,7 +69,7 @@ def _explained(attribute: Attribute, value: int, calls: Sequence[Widths]) -> Ter
     if not found or any(len(terms) != 1 for terms in found):
         return None
     term = found[0][0]
-    return term if all(same(term, terms[0]) for terms in found) else None
+    return term if all(alike(term, terms[0]) for terms in found) else None
 
 
 def _free(dims: Sequence[Term], size: int) -> Iterator[Term]:
