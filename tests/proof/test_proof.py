@@ -573,3 +573,21 @@ def test_a_plan_of_another_model_is_refused() -> None:
     result = secateur.prune(other, (X,), "channels=0.5")
     with pytest.raises(secateur.InputError, match=r"the plan cuts '0\.weight', which this model does not have"):
         secateur.verify(model, other, result.plan, (X,))
+
+
+RUNS: list[torch.Size] = []  # a global, which is not restored after a run
+
+
+def test_a_call_that_passes_the_outputs_on_to_another_model_is_proved_in_the_precision_of_both() -> None:
+    behind, x = nn.Conv2d(2, 2, 1), torch.rand(4, 3, 5, 5)
+
+    def forward(net: Any, x: Tensor) -> Tensor:
+        RUNS.append(x.shape)
+        y = net.a(x.abs() if len(RUNS) > 3 else x)  # after three traces, one more op: the calls are traced again
+        return net.b(y - y.mean(1, keepdim=True))
+
+    model = Parts(forward, a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(8, 2, 1))
+    plan = secateur.plan(secateur.trace(model, x), "channels=0.5")
+    found = secateur.verify(model, secateur.cut(model, plan), plan, call=lambda net: behind(net(x)))
+    assert found.passed
+    assert found.precision.name == "float32"

@@ -162,10 +162,19 @@ class Proof:
         return ReplayJob(self.calls, self.graph.run.source.outputs, self.plan.caches, self.lift)
 
     def retraced(self) -> Proof:
-        """Return the same proof on a new trace of these calls, for models in which values decide what runs."""
+        """Return the same proof on a new trace of these calls, for models in which values decide what runs.
+
+        It is in the model's own precision where a call does not run in float64, as when it passes the outputs on to
+        another model.
+        """
         outputs, uniform = self.graph.run.source.outputs, "uniform" in self.plan.notes
-        with emptied(self.model, self.plan.caches):
-            again = trace_calls(self.model, self.calls, outputs, "real", lift=self.lift, uniform=uniform)
+        try:
+            with emptied(self.model, self.plan.caches):
+                again = trace_calls(self.model, self.calls, outputs, "real", lift=self.lift, uniform=uniform)
+        except PruningError:
+            if not self.lift:
+                raise
+            return replace(self, lift=False).retraced()
         return replace(self, graph=again)
 
     @cached_property
