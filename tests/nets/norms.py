@@ -106,3 +106,26 @@ def mean_by_size() -> nn.Module:
         return self.fc(x * (x.pow(2).sum(-1, keepdim=True) / x.shape[-1] + 1e-5).rsqrt())
 
     return Parts(run, a=nn.Linear(6, 8), fc=nn.Linear(8, 5))
+
+
+@net(
+    "group_across_parts",
+    [IMAGE],
+    axes={"a": 2, "b": 2},
+    inexact=["a", "b"],
+    params=(3 * 8 + 8) + (8 * 4 + 4) + 24 + (12 * 5 + 5),
+    macs=64 * (3 * 8 + 8 * 4 + 12 * 5),
+    frozen={"a.weight[0]": "a group of the norm reaches across two parts of a concatenation"},
+)
+def group_across_parts() -> nn.Module:
+    """The skip connections of a U-Net: the first of two groups of 6 holds 6 of the 8 units of `a`, the second the rest.
+
+    Both lose equally many of every two units.
+    """
+
+    def run(self: Any, x: Tensor) -> Tensor:
+        x = self.a(x).relu()
+        return self.c(self.norm(torch.cat((x, self.b(x)), 1)).relu())
+
+    layers = {"a": nn.Conv2d(3, 8, 1), "b": nn.Conv2d(8, 4, 1), "c": nn.Conv2d(12, 5, 1)}
+    return Parts(run, norm=nn.GroupNorm(2, 12), **layers)

@@ -70,3 +70,14 @@ def test_names_are_those_that_forward_may_come_to() -> None:
     names = names_read(Block())
     assert {"width", "_flagged", "scaled"} <= names
     assert names.isdisjoint({"inplanes", "kernel", "_planes"})
+
+
+def test_what_an_equality_compares_is_read() -> None:
+    class Checked(Block):
+        def forward(self, x: torch.Tensor, flag: bool = False) -> torch.Tensor:
+            assert self.a(x).shape[1] == self.width
+            return super().forward(x, flag)
+
+    plan = planned(Checked())
+    assert "unread" not in plan.notes
+    assert secateur.cut(Checked(), plan).width == 4

@@ -50,7 +50,7 @@ from secateur.terms.marks import collapse, freeze, keep_at_least, keep_multiple,
 from secateur.terms.positions import alike, kept_size, positions, size
 from secateur.terms.reshaping import reshape
 from secateur.terms.sight import loose, places
-from secateur.terms.unification import cut, factor, merge, merged, settle, unify
+from secateur.terms.unification import cut, factor, grain, merge, merged, settle, unify
 
 __all__ = [
     "CHANNEL",
@@ -76,6 +76,7 @@ __all__ = [
     "factors",
     "find",
     "freeze",
+    "grain",
     "in_case",
     "keep_at_least",
     "keep_multiple",

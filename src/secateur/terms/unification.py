@@ -366,6 +366,16 @@ def _factor_rows(term: Cat | Product, sizes: Sequence[int], why: Reason) -> list
     return [Axis(sizes[0], reason(why)), *inner]
 
 
+def grain(term: Term, row: int) -> int:
+    """Return the largest divisor of `row` that the size of each part of a concatenation is a multiple of.
+
+    >>> grain(cat([Axis(64), Axis(32)]), 12), grain(cat([Axis(24), Axis(12)]), 12)
+    (4, 12)
+    """
+    term = merged(term)
+    return math.gcd(row, *(part.n for part in term.parts)) if isinstance(term, Cat) else row
+
+
 def settle(dims: Sequence[Term]) -> None:
     """Collapse each `PerUnit` whose outer units do not occur in these dimensions, and merge each such `Case`."""
     cases = [leaf for dim in dims for leaf in leaves(dim) if isinstance(leaf, Case)]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from secateur.graph.sizes import Arithmetic, Dim, SizeEquation
-from secateur.terms import ONE, Axis, Term, collapse, factor, find, freeze, mark_inexact, product, same
+from secateur.terms import ONE, Axis, Term, collapse, factor, find, freeze, grain, mark_inexact, product, same
 from secateur.trace.indexing import index_items
 from secateur.trace.notes import Notes
 from secateur.trace.size_demands import (
@@ -27,7 +27,7 @@ from secateur.trace.size_demands import (
     shape_args,
     sized,
 )
-from secateur.trace.tracked_ints import Num, escape, plain
+from secateur.trace.tracked_ints import Num, escape, expression, plain
 from secateur.trace.typed import Typed, drop, get, is_blank, mark_blank, put
 
 
@@ -373,6 +373,9 @@ def _groups(recorder: Notes, args: Args, kwargs: dict[str, Any], wanted: Any) ->
 def _group_norm(recorder: Notes, args: Args, kwargs: dict[str, Any], out: Any) -> None:
     wanted = argument(args, kwargs, 1, "num_groups")
     channels, count = recorder.typed(args[0]).found()[1], plain(wanted)
+    if grain(channels, channels.n // count) < channels.n // count:  # no group can be removed
+        recorder.ledger.equations.append(SizeEquation(expression(wanted), count, f"num_groups at {recorder.where()}"))
+        return
     parts = factor(channels, [count, channels.n // count]) if count > 1 else None
     if parts is not None:
         demand(recorder, wanted, parts[0], "num_groups")

@@ -63,7 +63,7 @@ class Solver:
     def run(self, ledger: Ledger) -> Solution:
         """Solve everything; see the module's docstring for the order."""
         equations = [e for e in ledger.equations if self._varies(e.left) or self._varies(e.right)]
-        equations += [SizeEquation(g.left, g.right, g.where) for g in ledger.guards if _is_equation(g)]
+        equations += [SizeEquation(g.left, g.right, g.where) for g in ledger.guards if is_equation(g)]
         floors = [
             SizeGuard("==", e.left, e.right, True, e.where) for e in equations if _floors(e.left) or _floors(e.right)
         ]
@@ -76,7 +76,7 @@ class Solver:
             self._escape(escaped)
         for equation in sorted(equations, key=self._difficulty):
             self._hold(equation)
-        guards = [guard for guard in ledger.guards if not _is_equation(guard)]
+        guards = [guard for guard in ledger.guards if not is_equation(guard)]
         self.solution.guards = [
             *(guard for guard in guards if self._open(guard)),
             *(guard for guard in floors if self._variables(guard.left, guard.right)),
@@ -318,7 +318,7 @@ class Solver:
             return bool(self._variables(guard.left, guard.right))
 
 
-def _is_equation(guard: SizeGuard) -> bool:
+def is_equation(guard: SizeGuard) -> bool:
     """Return whether a comparison is an equation. One with a remainder is not: many plans satisfy it."""
     equal = (guard.op, guard.outcome) in (("==", True), ("!=", False))
     return equal and not (_has_remainder(guard.left) or _has_remainder(guard.right))

@@ -22,7 +22,7 @@ from secateur.errors import InputError
 from secateur.graph.algebra import Opaque
 from secateur.graph.sizes import Arithmetic, Attribute, Dim, Expr, leaves
 from secateur.trace.constructing import Built, offer_head_dims
-from secateur.trace.solve import Solver
+from secateur.trace.solve import Solver, is_equation
 from secateur.trace.staging import Fact, StandIns
 from secateur.trace.tracked_ints import Ledger
 
@@ -30,8 +30,9 @@ ROUNDS = 3  # of deriving one number from others
 
 
 def read_in(ledger: Ledger) -> set[Attribute]:
-    """Return the attributes in equations or escapes, which determine their values; comparisons do not."""
-    exprs = [side for one in ledger.equations for side in (one.left, one.right)] + [one.expr for one in ledger.escapes]
+    """Return the attributes in equations or escapes, which determine their values; of comparisons, equalities do."""
+    equalities = [*ledger.equations, *filter(is_equation, ledger.guards)]
+    exprs = [side for one in equalities for side in (one.left, one.right)] + [one.expr for one in ledger.escapes]
     return {leaf for expr in exprs for leaf in leaves(expr) if isinstance(leaf, Attribute)}
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from secateur.plan.parts import Renorm
-from secateur.terms import axes, collapse
+from secateur.terms import Cat, Term, axes, collapse, grain, merged
 from secateur.trace.op import Op
 from secateur.trace.registry import function_rule, rule
 from secateur.trace.rules.linear import origins_of
@@ -116,21 +116,48 @@ def group_norm(op: Op) -> None:
         if op[name] is not None:
             op.unify(op.dims(x)[1], op.dims(op[name])[0])
             op.role(op[name], 0, role)
-    parts = op.factor(op.dims(x)[1], [groups, x.shape[1] // groups])
-    if parts is None:
+    counted = _in_groups(op, op.dims(x)[1], groups)
+    if counted is None:
         return op.opaque("the groups do not divide the channels")
-    if x.shape[1] != groups:
-        op.inexact(parts[1], "a mean and variance are taken over it")
     op.reads("input", 1, out=1)
     read = _over_places(op, "input", range(2, x.dim()))
     for name in ("weight", "bias"):
         if op[name] is not None:
             op.reads(name, 0)
-    op.resizes("num_groups", parts[0])
+    for term in counted:
+        op.resizes("num_groups", term)
     plain = op["bias"] is None
     affine = op["weight"] is not None and not plain
     held = [affine if i == 1 else i in read or (z and plain) for i, z in enumerate(op.zero(x))]
     op.result(op.dims(x), held)
+
+
+def _in_groups(op: Op, channels: Term, groups: int) -> list[Term] | None:
+    """Divide channels into equal groups; return the terms that count them, or None if the channels do not divide.
+
+    Where a group is made of the end of one part of a concatenation and the start of the next, no group can be removed:
+    all parts are divided into pieces that each lie inside one group. Every piece keeps equally many units, its own
+    ones, so that the groups stay where they are.
+    """
+    channels, row = merged(channels), channels.n // groups
+    piece = grain(channels, row)
+    parts = channels.parts if piece < row and isinstance(channels, Cat) else [channels]
+    counts, pieces = [], []
+    for part in parts:
+        split = op.factor(part, [part.n // piece, piece])
+        if split is None:
+            return None
+        counts.append(split[0])
+        pieces.append(split[1])
+    for own in pieces:
+        op.same_size(pieces[0], own)
+        if row > 1:
+            op.inexact(own, "a mean and variance are taken over it")
+    if piece == row:
+        return counts
+    for count in counts:
+        op.freeze(count, "a group of the norm reaches across two parts of a concatenation")
+    return []
 
 
 @function_rule(torch._weight_norm, "v g dim")  # pyright: ignore[reportPrivateImportUsage]
