@@ -246,7 +246,7 @@ def _check(model: nn.Module, places: Named, sources: Named, stored: Named, chang
     now: dict[Any, Any] = {}
     for path, name, index, before, after in changes:
         table, leaf = _attributes(modules[path], name) if path in modules else ({}, "")
-        value = table.get(leaf) if not any(part.startswith("_") for part in name.split(".")) else None
+        value = None if any(part.startswith("_") for part in name.split(".")[:-1]) else table.get(leaf)
         value = value[index] if index is not None and isinstance(value, (tuple, list)) else value
         value = now.get((path, name, index), value)
         if type(value) is not int or type(after) is not int or value != before:

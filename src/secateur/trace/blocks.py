@@ -31,7 +31,7 @@ from torch import nn
 
 from secateur.anatomy.calls import Call
 from secateur.anatomy.holders import Holder, holders
-from secateur.base.names import above, inside
+from secateur.base.names import above, inside, may_count
 from secateur.base.process import every_module_hooked
 from secateur.graph.blocks import units
 from secateur.graph.graph import Graph
@@ -334,7 +334,7 @@ class _Places:
 def _numbers(module: nn.Module, value: int) -> set[str]:
     """Return the names of attributes, anywhere inside, that hold this integer."""
     held = (item for part in module.modules() for item in vars(part).items())
-    return {name for name, number in held if type(number) is int and number == value and not name.startswith("_")}
+    return {name for name, number in held if type(number) is int and number == value and may_count(name)}
 
 
 def _kind(module: nn.Module) -> tuple[Any, ...]:
